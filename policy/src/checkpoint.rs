@@ -1,0 +1,14 @@
+//! Checkpoints: folders of files that are either whole or not there.
+//!
+//! A folder is written under another name, its files flushed and listed with their SHA-256 in
+//! `manifest.json`, and only then renamed into place; so a kill or a full disk at any moment leaves
+//! the earlier checkpoints as they were. What the files are is the caller's business: a policy's
+//! are those of a Hugging Face model folder, and tools that read such a folder ignore the manifest.
+
+mod folder;
+mod series;
+mod tensors;
+
+pub use folder::{CheckpointWriter, FileRecord, MANIFEST, Manifest, verify};
+pub use series::{LatestValid, latest_valid, prune, remove_partial, step_dir, step_of};
+pub use tensors::{TensorData, TensorView, load_tensors, save_tensors};

@@ -1,0 +1,304 @@
+//! Tensors in safetensors files: f32 out; f32, bf16 and f16 in.
+//!
+//! Files are read with the `safetensors` crate, which checks the header against the file's length.
+//! They are written here, because the crate keeps the metadata in a hash map (one tensor list would
+//! give different bytes from run to run) and wants each tensor's bytes as one more copy.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::SafeTensors;
+use serde_json::{Map, Value, json};
+
+use crate::error::{During, PolicyError, Result};
+
+/// A tensor to be written: name, shape, and values in row-major order.
+pub type TensorView<'a> = (String, Vec<usize>, &'a [f32]);
+
+/// A tensor that was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TensorData {
+    /// Its dimensions.
+    pub shape: Vec<usize>,
+    /// Its values in row-major order.
+    pub values: Vec<f32>,
+}
+
+/// Writes f32 tensors to a safetensors file, in the given order and with the given metadata; the same
+/// arguments give the same bytes. The file is flushed to the disk before this returns.
+///
+/// transformers asks for the metadata `format: pt`, which is added where it is not given.
+///
+/// # Errors
+/// A name twice, a shape that does not fit its values, or the file system's refusal (a full disk),
+/// naming the path.
+pub fn save_tensors(
+    path: impl AsRef<Path>,
+    tensors: &[TensorView<'_>],
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
+    let path = path.as_ref();
+    let header = header(path, tensors, metadata)?;
+    let write = || -> std::io::Result<()> {
+        let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        let mut bytes = Vec::with_capacity(4 * BLOCK);
+        for (_, _, values) in tensors {
+            for block in values.chunks(BLOCK) {
+                bytes.clear();
+                bytes.extend(block.iter().flat_map(|value| value.to_le_bytes()));
+                file.write_all(&bytes)?;
+            }
+        }
+        file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
+    };
+    write().map_err(PolicyError::io("write", path))
+}
+
+/// Values converted to bytes at a time.
+const BLOCK: usize = 16_384;
+
+fn header(path: &Path, tensors: &[TensorView<'_>], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+    let mut info: BTreeMap<&str, &str> = BTreeMap::from([("format", "pt")]);
+    info.extend(metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+    let mut map = Map::new();
+    map.insert("__metadata__".to_owned(), json!(info));
+    let mut offset = 0usize;
+    for (name, shape, values) in tensors {
+        let refuse = |message: String| PolicyError::TensorMismatch {
+            operation: format!("write {}", path.display()).into(),
+            tensor: name.clone(),
+            message,
+        };
+        if shape.iter().product::<usize>() != values.len() {
+            return Err(refuse(format!("shape {shape:?} does not hold {} values", values.len())));
+        }
+        let end = offset + 4 * values.len();
+        let entry = json!({ "dtype": "F32", "shape": shape, "data_offsets": [offset, end] });
+        if map.insert(name.clone(), entry).is_some() {
+            return Err(refuse("the name is taken".to_owned()));
+        }
+        offset = end;
+    }
+    let mut header = Value::Object(map).to_string().into_bytes();
+    // The data begin at a multiple of eight bytes, as the format asks of writers.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok(header)
+}
+
+/// Reads all tensors of a safetensors file, of an index of several (`*.index.json`), or of a model
+/// folder (`model.safetensors.index.json` if there, else `model.safetensors`), as f32.
+///
+/// # Errors
+/// A missing, truncated or malformed file, a tensor that the index promises and the file lacks, or a
+/// type other than f32, bf16, f16; the message names the file and the tensor.
+pub fn load_tensors(path: impl AsRef<Path>) -> Result<BTreeMap<String, TensorData>> {
+    let path = path.as_ref();
+    if path.is_dir() {
+        let index = path.join("model.safetensors.index.json");
+        let single = path.join("model.safetensors");
+        return if index.exists() { load_sharded(&index) } else { load_file(&single) };
+    }
+    if path.extension().is_some_and(|extension| extension == "json") {
+        return load_sharded(path);
+    }
+    load_file(path)
+}
+
+fn load_sharded(index: &Path) -> Result<BTreeMap<String, TensorData>> {
+    let text = std::fs::read(index).map_err(PolicyError::io("read", index))?;
+    let value: Value =
+        serde_json::from_slice(&text).map_err(|source| PolicyError::Json { path: index.to_path_buf(), source })?;
+    let malformed = |message: &str| damaged(index, message.to_owned());
+    let map = value
+        .get("weight_map")
+        .and_then(Value::as_object)
+        .ok_or_else(|| malformed("expected an object `weight_map` from tensors to files"))?;
+    let mut files: BTreeMap<PathBuf, BTreeSet<&str>> = BTreeMap::new();
+    for (tensor, file) in map {
+        // A name only: an index must not reach outside its folder.
+        let file = file
+            .as_str()
+            .filter(|file| Path::new(file).file_name().is_some_and(|name| name == *file))
+            .ok_or_else(|| malformed(&format!("`weight_map.{tensor}` is not a file's name")))?;
+        files.entry(index.with_file_name(file)).or_default().insert(tensor);
+    }
+    let mut all = BTreeMap::new();
+    for (file, promised) in files {
+        let mut tensors = load_file(&file)?;
+        for name in promised {
+            let tensor = tensors
+                .remove(name)
+                .ok_or_else(|| damaged(&file, format!("lacks the tensor `{name}` of its index")))?;
+            all.insert(name.to_owned(), tensor);
+        }
+    }
+    Ok(all)
+}
+
+fn load_file(path: &Path) -> Result<BTreeMap<String, TensorData>> {
+    let bytes = std::fs::read(path).map_err(PolicyError::io("read", path))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(path, error.to_string()))?;
+    let mut tensors = BTreeMap::new();
+    for (name, view) in file.iter() {
+        let values = match view.dtype() {
+            safetensors::Dtype::F32 => view
+                .data()
+                .chunks_exact(4)
+                .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+                .collect(),
+            safetensors::Dtype::BF16 => widen(path, name, &view, DType::BF16)?,
+            safetensors::Dtype::F16 => widen(path, name, &view, DType::F16)?,
+            other => {
+                return Err(PolicyError::TensorMismatch {
+                    operation: format!("read {}", path.display()).into(),
+                    tensor: name.to_owned(),
+                    message: format!("expected F32, BF16 or F16, found {other:?}"),
+                });
+            }
+        };
+        tensors.insert(name.to_owned(), TensorData { shape: view.shape().to_vec(), values });
+    }
+    Ok(tensors)
+}
+
+fn widen(path: &Path, name: &str, view: &safetensors::tensor::TensorView<'_>, dtype: DType) -> Result<Vec<f32>> {
+    let count = view.shape().iter().product::<usize>();
+    Tensor::from_raw_buffer(view.data(), dtype, &[count], &Device::Cpu)
+        .and_then(|tensor| tensor.to_dtype(DType::F32))
+        .and_then(|tensor| tensor.to_vec1())
+        .during(format!("read `{name}` of {}", path.display()))
+}
+
+fn damaged(path: &Path, message: String) -> PolicyError {
+    PolicyError::Checkpoint { path: path.to_path_buf(), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn views<'a>(values: &'a [f32], names: &[&str]) -> Vec<TensorView<'a>> {
+        names.iter().map(|name| ((*name).to_owned(), vec![2, values.len() / 2], values)).collect()
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let values = [1.5, -0.0, f32::MIN_POSITIVE, f32::MAX, 3.0, 1e-40];
+        let mut tensors = views(&values, &["z", "a.weight"]);
+        tensors.push(("scalar".to_owned(), vec![], &values[..1]));
+        tensors.push(("empty".to_owned(), vec![0, 3], &[]));
+        let metadata = BTreeMap::from([("step".to_owned(), "12".to_owned())]);
+        save_tensors(&path, &tensors, &metadata).unwrap();
+
+        let read = load_tensors(&path).unwrap();
+        assert_eq!(read.len(), 4);
+        for (name, shape, values) in &tensors {
+            assert_eq!(&read[name].shape, shape);
+            let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&read[name].values), bits(values));
+        }
+        // By candle's reader too, and by way of the folder.
+        let theirs = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+        assert_eq!(theirs["a.weight"].to_vec2::<f32>().unwrap()[1][0], f32::MAX);
+        assert_eq!(load_tensors(folder.path()).unwrap(), read);
+
+        let bytes = std::fs::read(&path).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(text.contains(r#""__metadata__":{"format":"pt","step":"12"}"#));
+        save_tensors(&path, &tensors, &metadata).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    }
+
+    #[test]
+    fn half_precision_is_widened() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("half.safetensors");
+        let values = [1.0f32, -2.5, 0.15625, 65_504.0];
+        let tensor = Tensor::new(&values, &Device::Cpu).unwrap();
+        let stored: std::collections::HashMap<&str, Tensor> =
+            [("f16", tensor.to_dtype(DType::F16).unwrap()), ("bf16", tensor.to_dtype(DType::BF16).unwrap())].into();
+        candle_core::safetensors::save(&stored, &path).unwrap();
+        let read = load_tensors(&path).unwrap();
+        assert_eq!(read["f16"].values, values);
+        // bf16 keeps eight bits: 65504 rounds to 65536.
+        assert_eq!(read["bf16"].values, [1.0, -2.5, 0.15625, 65_536.0]);
+    }
+
+    #[test]
+    fn shards_are_joined_by_their_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        save_tensors(at("one.safetensors"), &views(&[1.0, 2.0], &["a"]), &BTreeMap::new()).unwrap();
+        save_tensors(at("two.safetensors"), &views(&[3.0, 4.0], &["b", "c"]), &BTreeMap::new()).unwrap();
+        let index = at("model.safetensors.index.json");
+        let write = |map: Value| std::fs::write(&index, json!({ "weight_map": map }).to_string());
+        write(json!({"a": "one.safetensors", "b": "two.safetensors"})).unwrap();
+        let read = load_tensors(folder.path()).unwrap();
+        assert_eq!(read.keys().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(read["b"].values, [3.0, 4.0]);
+
+        let message = |map: Value| {
+            write(map).unwrap();
+            load_tensors(&index).unwrap_err().to_string()
+        };
+        let lacking = message(json!({"x": "one.safetensors"}));
+        assert!(lacking.contains("one.safetensors") && lacking.contains("`x`"), "{lacking}");
+        let missing = message(json!({"a": "three.safetensors"}));
+        assert!(missing.contains("three.safetensors"), "{missing}");
+        let outside = message(json!({"a": "../one.safetensors"}));
+        assert!(outside.contains("`weight_map.a`"), "{outside}");
+    }
+
+    #[test]
+    fn bad_files_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let fails = || load_tensors(&path).unwrap_err().to_string();
+        assert!(fails().contains("model.safetensors"), "{}", fails());
+
+        save_tensors(&path, &views(&[1.0, 2.0], &["a"]), &BTreeMap::new()).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for length in [0, 7, 20, whole.len() - 1] {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            assert!(fails().contains("model.safetensors"), "{}", fails());
+        }
+
+        let integers = Tensor::new(&[1u32, 2], &Device::Cpu).unwrap();
+        let stored: std::collections::HashMap<&str, Tensor> = [("ids", integers)].into();
+        candle_core::safetensors::save(&stored, &path).unwrap();
+        assert!(fails().contains("`ids`") && fails().contains("U32"), "{}", fails());
+    }
+
+    #[test]
+    fn unfit_tensors_are_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.safetensors");
+        let twice = views(&[1.0, 2.0], &["a", "a"]);
+        let message = save_tensors(&path, &twice, &BTreeMap::new()).unwrap_err().to_string();
+        assert!(message.contains("`a`: the name is taken"), "{message}");
+        let unfit = [("a".to_owned(), vec![3], &[1.0f32, 2.0][..])];
+        let message = save_tensors(&path, &unfit, &BTreeMap::new()).unwrap_err().to_string();
+        assert!(message.contains("shape [3]"), "{message}");
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_full_disk_is_reported_with_the_path() {
+        // A device that refuses every write for want of space.
+        let full = Path::new("/dev/full");
+        if !full.exists() {
+            return;
+        }
+        let error = save_tensors(full, &views(&[1.0, 2.0], &["a"]), &BTreeMap::new()).unwrap_err();
+        assert!(error.to_string().starts_with("write /dev/full: "), "{error}");
+        let PolicyError::Io { source, .. } = error else { panic!("{error}") };
+        assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
+    }
+}

@@ -1,0 +1,26 @@
+//! The policy: a DeepSeek-V3 style mixture of experts, sampling from it, and learning.
+//!
+//! - [`Policy`]: configuration, weights, the forward pass over packed batches ([`model`]);
+//! - [`RolloutEngine`]: groups of completions by continuous batching over a compressed cache ([`rollout`]);
+//! - [`grpo`]: advantages, the clipped loss, packing; [`optim`]: AdamW and schedules;
+//! - [`checkpoint`]: safetensors and folders that are written whole or not at all;
+//! - [`ops`]: the fused operations underneath, each with its backward pass.
+//!
+//! This crate knows nothing of rewards, tasks or recipes, and prints nothing.
+
+pub mod checkpoint;
+pub mod config;
+mod error;
+pub mod grpo;
+pub mod model;
+pub mod ops;
+pub mod optim;
+pub mod random;
+pub mod rollout;
+pub mod tokenizer;
+
+pub use config::ModelConfig;
+pub use error::{During, PolicyError, Result};
+pub use model::{Forward, Policy, Track};
+pub use tokenizer::Tokenizer;
+pub use rollout::{Completion, FinishReason, Request, RolloutEngine, RolloutOptions, SamplingParams};

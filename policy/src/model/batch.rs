@@ -1,0 +1,126 @@
+//! Packed batches: sequences as a tree of segments, without padding, and the tokens to predict.
+
+use std::sync::Arc;
+
+use crate::ops::attention::{Layouts, Segment};
+use crate::{PolicyError, Result};
+
+/// Token ids laid out row by row, with how they hang together and what is to be predicted from them.
+#[derive(Debug, Clone)]
+pub struct PackedBatch {
+    /// One token id per row.
+    pub token_ids: Vec<u32>,
+    /// The position of each row in its sequence.
+    pub positions: Vec<u32>,
+    /// Who continues whom.
+    pub layouts: Arc<Layouts>,
+    /// For each prediction, the row from which it is made.
+    pub target_rows: Vec<u32>,
+    /// For each prediction, the token that comes next.
+    pub target_ids: Vec<u32>,
+}
+
+/// Builds a [`PackedBatch`]: shared prefixes once, completions as their children.
+#[derive(Debug, Default)]
+pub struct BatchBuilder {
+    token_ids: Vec<u32>,
+    segments: Vec<Segment>,
+    target_rows: Vec<u32>,
+    target_ids: Vec<u32>,
+}
+
+/// A segment of the batch under construction, to be continued by others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentId(usize);
+
+impl BatchBuilder {
+    /// Rows so far.
+    pub fn rows(&self) -> usize {
+        self.token_ids.len()
+    }
+
+    /// Predictions so far.
+    pub fn targets(&self) -> usize {
+        self.target_ids.len()
+    }
+
+    /// Adds tokens from which nothing is predicted: a prompt, or a prefix that many prompts share.
+    ///
+    /// A parent must belong to the tree that was begun last.
+    ///
+    /// # Errors
+    /// If `token_ids` is empty.
+    pub fn context(&mut self, token_ids: &[u32], parent: Option<SegmentId>) -> Result<SegmentId> {
+        if token_ids.is_empty() {
+            return Err(PolicyError::Argument { operation: "pack a batch", message: "a prompt without tokens".into() });
+        }
+        let position = parent.map_or(0, |SegmentId(parent)| {
+            let parent = &self.segments[parent];
+            parent.position + parent.rows.len()
+        });
+        let start = self.token_ids.len();
+        self.token_ids.extend_from_slice(token_ids);
+        self.segments.push(Segment { rows: start..self.token_ids.len(), parent: parent.map(|id| id.0), position });
+        Ok(SegmentId(self.segments.len() - 1))
+    }
+
+    /// Adds a completion of `prompt`, every token of which is predicted.
+    ///
+    /// Its last token is predicted but never read from, so it takes no row.
+    ///
+    /// # Errors
+    /// If the completion is empty.
+    pub fn completion(&mut self, prompt: SegmentId, token_ids: &[u32]) -> Result<()> {
+        let Some((last, read)) = token_ids.split_last() else {
+            return Err(PolicyError::Argument { operation: "pack a batch", message: "an empty completion".into() });
+        };
+        let mut row = self.segments[prompt.0].rows.end - 1;
+        for (offset, id) in read.iter().enumerate() {
+            self.target_rows.push(row as u32);
+            self.target_ids.push(*id);
+            row = self.token_ids.len() + offset;
+        }
+        self.target_rows.push(row as u32);
+        self.target_ids.push(*last);
+        if !read.is_empty() {
+            self.context(read, Some(prompt))?;
+        }
+        Ok(())
+    }
+
+    /// The finished batch.
+    ///
+    /// # Errors
+    /// If a segment continues one that is not in its tree.
+    pub fn build(self) -> Result<PackedBatch> {
+        let positions = self.segments.iter().flat_map(|s| (s.position..s.position + s.rows.len()).map(|p| p as u32)).collect();
+        let layouts = Layouts::new(self.segments)
+            .map_err(|source| PolicyError::Tensor { operation: "pack a batch".into(), source })?;
+        Ok(PackedBatch {
+            token_ids: self.token_ids,
+            positions,
+            layouts: Arc::new(layouts),
+            target_rows: self.target_rows,
+            target_ids: self.target_ids,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn completions_share_their_prompt_and_predict_every_token() {
+        let mut builder = BatchBuilder::default();
+        let prompt = builder.context(&[10, 11, 12], None).unwrap();
+        builder.completion(prompt, &[20, 21, 22]).unwrap();
+        builder.completion(prompt, &[30]).unwrap();
+        builder.completion(prompt, &[40, 41]).unwrap();
+        let batch = builder.build().unwrap();
+        assert_eq!(batch.token_ids, [10, 11, 12, 20, 21, 40]);
+        assert_eq!(batch.positions, [0, 1, 2, 3, 4, 3]);
+        let predictions: Vec<(u32, u32)> = batch.target_rows.iter().copied().zip(batch.target_ids.clone()).collect();
+        assert_eq!(predictions, [(2, 20), (3, 21), (4, 22), (2, 30), (2, 40), (5, 41)]);
+    }
+}

@@ -1,0 +1,436 @@
+//! Multi-head latent attention over packed trees of sequences, expanded for training: forward and backward.
+//!
+//! DeepSeek-V2 report, section 2.1. Queries and keys have a part without position (`nope`) and a rotary part; the rotary key
+//! is shared by all heads. The batch holds no padding: it is a list of [`Segment`]s, and a token attends to all tokens of
+//! its segment's ancestors and, causally, to its own segment. A group's completions are thus children of one prompt, which
+//! is computed once. The probabilities of a block of queries exist only while the block is computed; the forward pass keeps
+//! the log-sum-exp of each row, and the backward pass makes them again (Dao et al., "FlashAttention", 2022).
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::logprob::log_sum_exp;
+use super::matmul::{View, matmul};
+use super::rope::RopeTable;
+use super::sum::{add_scaled, dot};
+use super::{Real, Stash, dispatch, read, slice, vectorised};
+
+const NAME: &str = "latent_attention";
+/// Queries whose probabilities are held at once.
+const QUERY_BLOCK: usize = 64;
+
+/// A run of tokens in a packed batch, after which others may branch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// The segment's rows in the batch.
+    pub rows: Range<usize>,
+    /// The segment that this one continues; it stands earlier in the list.
+    pub parent: Option<usize>,
+    /// The position of the segment's first token in its sequence.
+    pub position: usize,
+}
+
+/// How a batch's rows hang together. A tree's segments, and so its rows, are contiguous.
+#[derive(Debug, Clone, Default)]
+pub struct Layouts {
+    segments: Vec<Segment>,
+    /// The segments of each tree.
+    trees: Vec<Range<usize>>,
+}
+
+impl Layouts {
+    /// The layout of `segments`, which must cover the rows in order, a parent before its children in the same tree.
+    ///
+    /// # Errors
+    /// If they do not.
+    pub fn new(segments: Vec<Segment>) -> Result<Self> {
+        let mut trees: Vec<Range<usize>> = Vec::new();
+        let mut next_row = 0;
+        for (index, segment) in segments.iter().enumerate() {
+            let in_order = segment.rows.start == next_row && segment.rows.end >= segment.rows.start;
+            let position = match (segment.parent, trees.last_mut()) {
+                (None, _) => {
+                    trees.push(index..index + 1);
+                    0
+                }
+                (Some(parent), Some(tree)) if tree.contains(&parent) => {
+                    tree.end = index + 1;
+                    segments[parent].position + segments[parent].rows.len()
+                }
+                _ => candle_core::bail!("{NAME}: segment {index} continues one outside its tree"),
+            };
+            if !in_order || position != segment.position {
+                candle_core::bail!("{NAME}: segment {index} is out of order: {segment:?} after row {next_row}");
+            }
+            next_row = segment.rows.end;
+        }
+        Ok(Layouts { segments, trees })
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.segments.last().map_or(0, |segment| segment.rows.end)
+    }
+
+    /// The largest position, plus one.
+    pub fn positions(&self) -> usize {
+        self.segments.iter().map(|segment| segment.position + segment.rows.len()).max().unwrap_or(0)
+    }
+
+    fn tree_rows(&self, tree: &Range<usize>) -> Range<usize> {
+        self.segments[tree.start].rows.start..self.segments[tree.end - 1].rows.end
+    }
+
+    /// Calls `visit` for each block of queries with its rows and the rows that it attends to: the ancestors' and, last, its
+    /// own up to the block's end. Rows count from the tree's first.
+    fn blocks(&self, tree: &Range<usize>, mut visit: impl FnMut(Range<usize>, &[Range<usize>])) {
+        let first = self.tree_rows(tree).start;
+        let relative = |rows: &Range<usize>| rows.start - first..rows.end - first;
+        for segment in &self.segments[tree.clone()] {
+            let mut context = Vec::new();
+            let mut ancestor = segment.parent;
+            while let Some(index) = ancestor {
+                context.push(relative(&self.segments[index].rows));
+                ancestor = self.segments[index].parent;
+            }
+            context.reverse();
+            let own = relative(&segment.rows);
+            for start in own.clone().step_by(QUERY_BLOCK) {
+                let end = (start + QUERY_BLOCK).min(own.end);
+                context.push(own.start..end);
+                visit(start..end, &context);
+                context.pop();
+            }
+        }
+    }
+}
+
+/// Sizes of multi-head latent attention; widths are per head.
+#[derive(Debug, Clone)]
+pub struct AttentionConfig {
+    /// Heads.
+    pub heads: usize,
+    /// Width of the part of queries and keys without position.
+    pub nope: usize,
+    /// Width of the rotary part.
+    pub rope: usize,
+    /// Width of the values.
+    pub value: usize,
+    /// What the scores are multiplied with before the softmax.
+    pub scale: f64,
+    /// The rotary angles.
+    pub table: Arc<RopeTable>,
+}
+
+impl AttentionConfig {
+    fn key(&self) -> usize {
+        self.nope + self.rope
+    }
+}
+
+struct Attention {
+    config: AttentionConfig,
+    layouts: Arc<Layouts>,
+    /// For each (tree, head): the log-sum-exp of each row.
+    stash: Stash,
+}
+
+/// Attention for a packed batch of `tokens` rows.
+///
+/// `query` `[tokens, heads * (nope + rope)]` and `key_rope` `[tokens, rope]` before the rotation, `key_value`
+/// `[tokens, heads * (nope + value)]` expanded from the latents; result `[tokens, heads * value]`.
+///
+/// # Errors
+/// If the shapes do not fit, a position lies outside the rope table, or the number type is neither f32 nor f64.
+pub fn latent_attention(
+    query: &Tensor,
+    key_value: &Tensor,
+    key_rope: &Tensor,
+    layouts: &Arc<Layouts>,
+    config: &AttentionConfig,
+) -> Result<Tensor> {
+    let rows = layouts.rows();
+    let expected =
+        [(rows, config.heads * config.key()), (rows, config.heads * (config.nope + config.value)), (rows, config.rope)];
+    for (tensor, expected) in [query, key_value, key_rope].into_iter().zip(expected) {
+        if tensor.dims2()? != expected {
+            candle_core::bail!("{NAME}: {expected:?} expected, got {:?}", tensor.shape());
+        }
+    }
+    if layouts.positions() > config.table.positions() {
+        candle_core::bail!("{NAME}: {} positions, the model has {}", layouts.positions(), config.table.positions());
+    }
+    let op = Attention { config: config.clone(), layouts: Arc::clone(layouts), stash: Stash::default() };
+    query.contiguous()?.apply_op3(&key_value.contiguous()?, &key_rope.contiguous()?, op)
+}
+
+/// One head's queries (scaled) and keys of a tree, rotated, and where its values lie.
+struct Head<'a, T> {
+    query: Vec<T>,
+    key: Vec<T>,
+    /// Begins at the tree's first row and this head's first value.
+    values: &'a [T],
+    value_stride: usize,
+}
+
+/// One head's gradients for a tree, with respect to the scaled and rotated rows.
+struct HeadGradients<T> {
+    query: Vec<T>,
+    key: Vec<T>,
+    value: Vec<T>,
+}
+
+impl Attention {
+    fn head<'a, T: Real>(&self, q: &[T], kv: &'a [T], k_rope: &[T], tree: &Range<usize>, head: usize) -> Head<'a, T> {
+        let AttentionConfig { heads, nope, rope, value, scale, ref table } = self.config;
+        let (width, kv_width) = (nope + rope, nope + value);
+        let rows = self.layouts.tree_rows(tree);
+        let (q_stride, value_stride) = (heads * width, heads * kv_width);
+        let mut query = Vec::with_capacity(rows.len() * width);
+        let mut key = Vec::with_capacity(rows.len() * width);
+        let scale = T::from_f64(scale);
+        for segment in &self.layouts.segments[tree.clone()] {
+            for (offset, row) in segment.rows.clone().enumerate() {
+                let start = query.len();
+                let from = row * q_stride + head * width;
+                query.extend(q[from..from + width].iter().map(|x| *x * scale));
+                table.turn(&mut query[start + nope..], segment.position + offset, 1.0);
+                let from = row * value_stride + head * kv_width;
+                key.extend_from_slice(&kv[from..from + nope]);
+                key.extend_from_slice(&k_rope[row * rope..(row + 1) * rope]);
+                table.turn(&mut key[start + nope..], segment.position + offset, 1.0);
+            }
+        }
+        let values = &kv[rows.start * value_stride + head * kv_width + nope..];
+        Head { query, key, values, value_stride }
+    }
+
+    /// (tree, head) pairs, each a task of its own.
+    fn tasks(&self) -> Vec<(&Range<usize>, usize)> {
+        self.layouts.trees.iter().flat_map(|tree| (0..self.config.heads).map(move |head| (tree, head))).collect()
+    }
+
+    fn forward<T: Real>(&self, q: &[T], kv: &[T], k_rope: &[T]) -> Result<Vec<T>> {
+        let (width, value, heads) = (self.config.key(), self.config.value, self.config.heads);
+        let (outputs, totals): (Vec<Vec<T>>, Vec<Vec<T>>) = self
+            .tasks()
+            .into_par_iter()
+            .map(|(tree, head)| {
+                let data = self.head(q, kv, k_rope, tree, head);
+                let rows = self.layouts.tree_rows(tree).len();
+                let mut output = vec![T::zero(); rows * value];
+                let mut totals = vec![T::zero(); rows];
+                let mut scores = Vec::new();
+                self.layouts.blocks(tree, |block, context| {
+                    let columns = data.scores(&mut scores, &block, context, width);
+                    let visible = columns - block.len() + 1;
+                    vectorised(
+                        #[inline(always)]
+                        || {
+                            for (i, row) in scores.chunks_exact_mut(columns).enumerate() {
+                                let (seen, hidden) = row.split_at_mut(visible + i);
+                                let total = log_sum_exp(seen);
+                                seen.iter_mut().for_each(|s| *s = (*s - total).exp());
+                                hidden.fill(T::zero());
+                                totals[block.start + i] = total;
+                            }
+                        },
+                    );
+                    let mut column = 0;
+                    for range in context {
+                        let shape = (block.len(), value, range.len());
+                        let values = View::rows(&data.values[range.start * data.value_stride..], data.value_stride);
+                        let out = &mut output[block.start * value..block.end * value];
+                        matmul(out, value, shape, View::rows(&scores[column..], columns), values, T::one(), column > 0);
+                        column += range.len();
+                    }
+                });
+                (output, totals)
+            })
+            .unzip();
+        let mut out = vec![T::zero(); self.layouts.rows() * heads * value];
+        for ((tree, head), output) in self.tasks().into_iter().zip(&outputs) {
+            let first = self.layouts.tree_rows(tree).start;
+            for (i, row) in output.chunks_exact(value).enumerate() {
+                let at = (first + i) * heads * value + head * value;
+                out[at..at + value].copy_from_slice(row);
+            }
+        }
+        self.stash.keep(NAME, totals)?;
+        Ok(out)
+    }
+
+    /// The gradients of query, key_value and key_rope.
+    fn backward<T: Real>(&self, arguments: [&[T]; 3], out: &[T], d_out: &[T]) -> Result<[Vec<T>; 3]> {
+        let [q, kv, k_rope] = arguments;
+        let AttentionConfig { heads, nope, rope, value, scale, ref table } = self.config;
+        let (width, kv_width) = (nope + rope, nope + value);
+        let totals: &Vec<Vec<T>> = self.stash.get(NAME)?;
+        let tasks = self.tasks();
+        let gradients: Vec<HeadGradients<T>> = tasks
+            .par_iter()
+            .zip(totals)
+            .map(|((tree, head), totals)| self.head_gradients(&self.head(q, kv, k_rope, tree, *head), tree, *head, totals, out, d_out))
+            .collect();
+
+        // Undo the rotation and the scale, and put the heads side by side; the rotary key's gradient is the sum over heads.
+        let (mut dq, mut dkv) = (vec![T::zero(); q.len()], vec![T::zero(); kv.len()]);
+        let mut dk_rope = vec![T::zero(); k_rope.len()];
+        let scale = T::from_f64(scale);
+        let mut turned = vec![T::zero(); rope];
+        for ((tree, head), gradient) in tasks.iter().zip(&gradients) {
+            let first = self.layouts.tree_rows(tree).start;
+            for segment in &self.layouts.segments[(*tree).clone()] {
+                for (offset, row) in segment.rows.clone().enumerate() {
+                    let (local, position) = (row - first, segment.position + offset);
+                    let at = row * heads * width + head * width;
+                    let target = &mut dq[at..at + width];
+                    for (d, g) in target.iter_mut().zip(&gradient.query[local * width..]) {
+                        *d = *g * scale;
+                    }
+                    table.turn(&mut target[nope..], position, -1.0);
+                    let key = &gradient.key[local * width..(local + 1) * width];
+                    let at = row * heads * kv_width + head * kv_width;
+                    dkv[at..at + nope].copy_from_slice(&key[..nope]);
+                    dkv[at + nope..at + kv_width].copy_from_slice(&gradient.value[local * value..(local + 1) * value]);
+                    turned.copy_from_slice(&key[nope..]);
+                    table.turn(&mut turned, position, -1.0);
+                    add_scaled(&mut dk_rope[row * rope..(row + 1) * rope], &turned, T::one());
+                }
+            }
+        }
+        Ok([dq, dkv, dk_rope])
+    }
+
+    /// With P the probabilities and D_i = dO_i . O_i: `dV = P^T dO`, `dS = P (dO V^T - D)`, `dQ = dS K`, `dK = dS^T Q`.
+    fn head_gradients<T: Real>(
+        &self,
+        data: &Head<'_, T>,
+        tree: &Range<usize>,
+        head: usize,
+        totals: &[T],
+        out: &[T],
+        d_out: &[T],
+    ) -> HeadGradients<T> {
+        let (width, value) = (self.config.key(), self.config.value);
+        let rows = self.layouts.tree_rows(tree);
+        let stride = self.config.heads * value;
+        let (out, d_out) = (&out[rows.start * stride + head * value..], &d_out[rows.start * stride + head * value..]);
+        let mut gradients = HeadGradients {
+            query: vec![T::zero(); rows.len() * width],
+            key: vec![T::zero(); rows.len() * width],
+            value: vec![T::zero(); rows.len() * value],
+        };
+        let (mut scores, mut d_scores) = (Vec::new(), Vec::new());
+        self.layouts.blocks(tree, |block, context| {
+            let columns = data.scores(&mut scores, &block, context, width);
+            let visible = columns - block.len() + 1;
+            d_scores.resize(block.len() * columns, T::zero());
+            let d_block = View::rows(&d_out[block.start * stride..], stride);
+            let mut column = 0;
+            for range in context {
+                let shape = (block.len(), range.len(), value);
+                let values = View::rows(&data.values[range.start * data.value_stride..], data.value_stride);
+                matmul(&mut d_scores[column..], columns, shape, d_block, values.t(), T::one(), false);
+                column += range.len();
+            }
+            vectorised(
+                #[inline(always)]
+                || {
+                    let both = scores.chunks_exact_mut(columns).zip(d_scores.chunks_exact_mut(columns));
+                    for (i, (p, d)) in both.enumerate() {
+                        let at = (block.start + i) * stride;
+                        let shared = dot(&out[at..at + value], &d_out[at..at + value]);
+                        let total = totals[block.start + i];
+                        let seen = visible + i;
+                        for (p, d) in p[..seen].iter_mut().zip(&mut d[..seen]) {
+                            *p = (*p - total).exp();
+                            *d = *p * (*d - shared);
+                        }
+                        p[seen..].fill(T::zero());
+                        d[seen..].fill(T::zero());
+                    }
+                },
+            );
+            let mut column = 0;
+            for range in context {
+                let (n, m) = (range.len(), block.len());
+                let probabilities = View::rows(&scores[column..], columns);
+                let d_s = View::rows(&d_scores[column..], columns);
+                let keys = View::rows(&data.key[range.start * width..], width);
+                let queries = View::rows(&data.query[block.start * width..], width);
+                let d_value = &mut gradients.value[range.start * value..range.end * value];
+                matmul(d_value, value, (n, value, m), probabilities.t(), d_block, T::one(), true);
+                let d_query = &mut gradients.query[block.start * width..block.end * width];
+                matmul(d_query, width, (m, width, n), d_s, keys, T::one(), column > 0);
+                let d_key = &mut gradients.key[range.start * width..range.end * width];
+                matmul(d_key, width, (n, width, m), d_s.t(), queries, T::one(), true);
+                column += range.len();
+            }
+        });
+        gradients
+    }
+}
+
+impl<T: Real> Head<'_, T> {
+    /// Fills `scores` with the block's scores against its context and returns the number of columns.
+    fn scores(&self, scores: &mut Vec<T>, block: &Range<usize>, context: &[Range<usize>], width: usize) -> usize {
+        let columns: usize = context.iter().map(ExactSizeIterator::len).sum();
+        scores.resize(block.len() * columns, T::zero());
+        let queries = View::rows(&self.query[block.start * width..], width);
+        let mut column = 0;
+        for range in context {
+            let keys = View::rows(&self.key[range.start * width..range.end * width], width);
+            matmul(&mut scores[column..], columns, (block.len(), range.len(), width), queries, keys.t(), T::one(), false);
+            column += range.len();
+        }
+        columns
+    }
+}
+
+impl CustomOp3 for Attention {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        lq: &Layout,
+        kv: &CpuStorage,
+        lkv: &Layout,
+        k_rope: &CpuStorage,
+        lk: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        use candle_core::backend::BackendStorage;
+        let shape = (self.layouts.rows(), self.config.heads * self.config.value);
+        dispatch!(NAME, q, T => {
+            let out = self.forward::<T>(slice(NAME, q, lq)?, slice(NAME, kv, lkv)?, slice(NAME, k_rope, lk)?)?;
+            Ok((<T as candle_core::WithDType>::to_cpu_storage_owned(out), shape.into()))
+        })
+    }
+
+    fn bwd(
+        &self,
+        q: &Tensor,
+        kv: &Tensor,
+        k_rope: &Tensor,
+        out: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let (q_read, kv_read, k_read, out_read, d_read) = (read(q), read(kv), read(k_rope), read(out), read(&grad));
+        dispatch!(NAME, q, T => {
+            let arguments = [q_read.slice::<T>(NAME)?, kv_read.slice(NAME)?, k_read.slice(NAME)?];
+            let [dq, dkv, dk] = self.backward(arguments, out_read.slice(NAME)?, d_read.slice(NAME)?)?;
+            Ok((
+                Some(Tensor::from_vec(dq, q.shape(), q.device())?),
+                Some(Tensor::from_vec(dkv, kv.shape(), q.device())?),
+                Some(Tensor::from_vec(dk, k_rope.shape(), q.device())?),
+            ))
+        })
+    }
+}

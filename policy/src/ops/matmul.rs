@@ -1,0 +1,107 @@
+//! Matrix products on slices, cut into blocks that do not depend on the number of threads.
+//!
+//! The products themselves are the `gemm` crate's, single-threaded: its own threading chooses blocks by the number of
+//! threads. `rows_*` below run their blocks in parallel on rayon; the plain ones run where they are called.
+
+use rayon::prelude::*;
+
+use super::Real;
+
+/// Rows of the left-hand side that one task multiplies.
+const ROW_BLOCK: usize = 128;
+/// Most tasks that a weight gradient is cut into, each of which reads the whole batch.
+const GRADIENT_BLOCKS: usize = 4;
+
+/// A matrix inside a slice: element (i, j) stands at `i * row + j * column`.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a, T> {
+    data: &'a [T],
+    row: usize,
+    column: usize,
+}
+
+impl<'a, T> View<'a, T> {
+    /// Row-major rows, `stride` elements apart.
+    pub(crate) fn rows(data: &'a [T], stride: usize) -> Self {
+        View { data, row: stride, column: 1 }
+    }
+
+    /// The transpose.
+    pub(crate) fn t(self) -> Self {
+        View { data: self.data, row: self.column, column: self.row }
+    }
+
+    fn covers(&self, rows: usize, columns: usize) -> bool {
+        rows == 0 || columns == 0 || (rows - 1) * self.row + (columns - 1) * self.column < self.data.len()
+    }
+}
+
+/// `out[m, n] = scale * a[m, k] b[k, n]`, or `out +=` it if `accumulate`; `out`'s rows are `stride` elements apart.
+pub(crate) fn matmul<T: Real>(
+    out: &mut [T],
+    stride: usize,
+    (m, n, k): (usize, usize, usize),
+    a: View<'_, T>,
+    b: View<'_, T>,
+    scale: T,
+    accumulate: bool,
+) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    assert!(a.covers(m, k) && b.covers(k, n), "matmul: operand shorter than {m} x {k} by {k} x {n}");
+    assert!((m - 1) * stride + n <= out.len(), "matmul: result shorter than {m} x {n}");
+    // SAFETY: the assertions above keep every element that is read or written (i < m, j < n, l < k) inside its slice;
+    // `out` is borrowed exclusively, so it overlaps neither operand. T is f32 or f64 (the only `Real`s), which gemm knows.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            1,
+            stride as isize,
+            accumulate,
+            a.data.as_ptr(),
+            a.column as isize,
+            a.row as isize,
+            b.data.as_ptr(),
+            b.column as isize,
+            b.row as isize,
+            T::one(),
+            scale,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+/// `out[m, n] = x[m, k] w[n, k]^T`, in parallel over blocks of rows.
+pub(crate) fn rows_times_transposed<T: Real>(out: &mut [T], x: &[T], w: &[T], n: usize, k: usize) {
+    out.par_chunks_mut(ROW_BLOCK * n).zip(x.par_chunks(ROW_BLOCK * k)).for_each(|(out, x)| {
+        let m = out.len() / n;
+        matmul(out, n, (m, n, k), View::rows(x, k), View::rows(w, k).t(), T::one(), false);
+    });
+}
+
+/// `out[m, k] = y[m, n] w[n, k]`, in parallel over blocks of rows.
+pub(crate) fn rows_times<T: Real>(out: &mut [T], y: &[T], w: &[T], n: usize, k: usize) {
+    out.par_chunks_mut(ROW_BLOCK * k).zip(y.par_chunks(ROW_BLOCK * n)).for_each(|(out, y)| {
+        let m = out.len() / k;
+        matmul(out, k, (m, k, n), View::rows(y, n), View::rows(w, k), T::one(), false);
+    });
+}
+
+/// `out[n, k] += y[m, n]^T x[m, k]`, the gradient of a weight, in parallel over blocks of its rows.
+pub(crate) fn add_weight_gradient<T: Real>(out: &mut [T], y: &[T], x: &[T], n: usize, k: usize) {
+    let m = x.len() / k;
+    let block = n.div_ceil(GRADIENT_BLOCKS).next_multiple_of(16);
+    out.par_chunks_mut(block * k).enumerate().for_each(|(index, out)| {
+        let rows = out.len() / k;
+        if m > 0 {
+            matmul(out, k, (rows, k, m), View::rows(&y[index * block..], n).t(), View::rows(x, k), T::one(), true);
+        }
+    });
+}

@@ -1,0 +1,51 @@
+//! Rotary position embedding: pair i of a head's rope part is turned by `position * theta^(-2i/d)`.
+//!
+//! Su et al., "RoFormer", 2021. DeepSeek-V3's checkpoints pair neighbours (2i, 2i+1) (`rope_interleave`); others pair
+//! i with i + d/2. transformers moves the interleaved pairs into the other order before turning them; queries and keys
+//! move alike, so their products, all that attention uses, are the same as here, where they stay in place.
+
+use super::Real;
+
+/// Cosines and sines for every position, computed once in f64.
+#[derive(Debug, Clone)]
+pub struct RopeTable {
+    /// cos and sin side by side: position-major, then pair.
+    angles: Vec<(f64, f64)>,
+    pairs: usize,
+    interleaved: bool,
+}
+
+impl RopeTable {
+    /// A table for `positions` positions of a rope part `width` numbers wide (even), with base `theta`.
+    pub fn new(positions: usize, width: usize, theta: f64, interleaved: bool) -> Self {
+        let pairs = width / 2;
+        let angles = (0..positions)
+            .flat_map(|position| {
+                (0..pairs).map(move |pair| {
+                    let frequency = theta.powf(-2.0 * pair as f64 / width as f64);
+                    let (sin, cos) = (position as f64 * frequency).sin_cos();
+                    (cos, sin)
+                })
+            })
+            .collect();
+        RopeTable { angles, pairs, interleaved }
+    }
+
+    /// The number of positions that the table covers.
+    pub fn positions(&self) -> usize {
+        self.angles.len() / self.pairs.max(1)
+    }
+
+    /// Turns `row` (one head's rope part) to `position`, in place; `direction` -1 turns back, as gradients need.
+    #[inline(always)]
+    pub(crate) fn turn<T: Real>(&self, row: &mut [T], position: usize, direction: f64) {
+        let angles = &self.angles[position * self.pairs..(position + 1) * self.pairs];
+        for (pair, (cos, sin)) in angles.iter().enumerate() {
+            let (i, j) = if self.interleaved { (2 * pair, 2 * pair + 1) } else { (pair, pair + self.pairs) };
+            let (cos, sin) = (T::from_f64(*cos), T::from_f64(*sin * direction));
+            let (a, b) = (row[i], row[j]);
+            row[i] = a * cos - b * sin;
+            row[j] = b * cos + a * sin;
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The router of DeepSeek-V3's mixture of experts: sigmoid affinities, choice by biased scores, gates without the bias.
+//!
+//! For a token with logits z over E experts: `s = sigmoid(z)`; the experts are chosen by `s + bias` (inside the best
+//! groups, a group's score being the sum of its two best); the gates are `s` of the chosen, divided by their sum if
+//! `norm_topk_prob`, times `routed_scaling_factor`. DeepSeek-V3 technical report, section 2.1.2. The bias moves after each
+//! step by a fixed rate against the load ([`Balance`]); it has no gradient, and neither has the choice.
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
+use num_traits::Zero;
+
+use super::{Real, dispatch, read, sigmoid, slice};
+
+const NAME: &str = "router_gates";
+
+/// How experts are chosen and weighted; the names are those of `config.json`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouterConfig {
+    /// Routed experts in all.
+    pub experts: usize,
+    /// Experts chosen for each token.
+    pub top_k: usize,
+    /// Groups that the experts are cut into.
+    pub groups: usize,
+    /// Groups that a token may choose from.
+    pub top_groups: usize,
+    /// Whether the chosen gates are divided by their sum.
+    pub normalise: bool,
+    /// What the gates are multiplied with at the end.
+    pub scale: f64,
+}
+
+/// Chooses a token's experts by `affinities + bias`; `chosen` (of length `top_k`) receives their numbers in ascending order.
+///
+/// Ties go to the expert with the lower number.
+pub(crate) fn choose<T: Real>(affinities: &[T], bias: &[f32], config: &RouterConfig, chosen: &mut [u32]) {
+    let score = |expert: usize| affinities[expert].to_f64() + f64::from(bias[expert]);
+    let group_size = config.experts / config.groups;
+    let mut open = vec![config.groups == config.top_groups; config.experts];
+    if config.top_groups < config.groups {
+        let mut groups: Vec<(f64, usize)> = (0..config.groups)
+            .map(|group| {
+                let mut scores: Vec<f64> = (group * group_size..(group + 1) * group_size).map(score).collect();
+                scores.sort_by(|a, b| b.total_cmp(a));
+                (scores.iter().take(2).sum(), group)
+            })
+            .collect();
+        groups.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        for (_, group) in groups.iter().take(config.top_groups) {
+            open[group * group_size..(group + 1) * group_size].fill(true);
+        }
+    }
+    for slot in chosen.iter_mut() {
+        let mut best: Option<(f64, usize)> = None;
+        for expert in (0..config.experts).filter(|expert| open[*expert]) {
+            // A NaN never compares as better; it is taken only where nothing else is left.
+            if best.is_none_or(|(b, _)| score(expert) > b) {
+                best = Some((score(expert), expert));
+            }
+        }
+        let expert = best.map_or(0, |(_, expert)| expert);
+        open[expert] = false;
+        *slot = expert as u32;
+    }
+    chosen.sort_unstable();
+}
+
+/// The gates of a token's chosen experts.
+#[inline(always)]
+pub(crate) fn gates<T: Real>(affinities: &[T], chosen: &[u32], config: &RouterConfig, out: &mut [T]) {
+    let mut total = T::zero();
+    for expert in chosen {
+        total += affinities[*expert as usize];
+    }
+    let scale = T::from_f64(config.scale);
+    let factor = if config.normalise { scale / (total + T::from_f64(1e-20)) } else { scale };
+    for (gate, expert) in out.iter_mut().zip(chosen) {
+        *gate = affinities[*expert as usize] * factor;
+    }
+}
+
+/// Which experts every token of a batch goes to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Routing {
+    /// The chosen experts: token-major, `top_k` for each, ascending.
+    pub chosen: Vec<u32>,
+    /// Experts chosen for each token.
+    pub top_k: usize,
+    /// Tokens that went to each expert.
+    pub load: Vec<u32>,
+}
+
+/// Chooses experts for all tokens from the router's logits `[tokens, experts]`.
+///
+/// # Errors
+/// If the logits are not a contiguous CPU tensor of f32 or f64.
+pub fn route(logits: &Tensor, bias: &[f32], config: &RouterConfig) -> Result<Routing> {
+    fn typed<T: Real>(logits: &Tensor, bias: &[f32], config: &RouterConfig) -> Result<Routing> {
+        let reading = read(logits);
+        let mut chosen = Vec::new();
+        let mut load = vec![0; config.experts];
+        let mut one = vec![0u32; config.top_k];
+        for row in reading.slice::<T>(NAME)?.chunks_exact(config.experts) {
+            let affinities: Vec<T> = row.iter().map(|z| sigmoid(*z)).collect();
+            choose(&affinities, bias, config, &mut one);
+            one.iter().for_each(|expert| load[*expert as usize] += 1);
+            chosen.extend_from_slice(&one);
+        }
+        Ok(Routing { chosen, top_k: config.top_k, load })
+    }
+    let logits = logits.contiguous()?;
+    dispatch!(NAME, logits, T => typed::<T>(&logits, bias, config))
+}
+
+struct RouterGates {
+    chosen: Vec<u32>,
+    config: RouterConfig,
+}
+
+/// The gates `[tokens, top_k]` of the chosen experts, from the router's logits `[tokens, experts]`.
+///
+/// # Errors
+/// If the routing was made for another number of tokens, or the number type is neither f32 nor f64.
+pub fn router_gates(logits: &Tensor, routing: &Routing, config: &RouterConfig) -> Result<Tensor> {
+    let (tokens, experts) = logits.dims2()?;
+    if experts != config.experts || routing.chosen.len() != tokens * config.top_k {
+        candle_core::bail!("{NAME}: logits {:?} with a routing of {}", logits.shape(), routing.chosen.len());
+    }
+    logits.contiguous()?.apply_op1(RouterGates { chosen: routing.chosen.clone(), config: config.clone() })
+}
+
+impl RouterGates {
+    fn gradient<T: Real>(&self, logits: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        let (z_read, dg_read) = (read(logits), read(grad));
+        let (z, dg) = (z_read.slice::<T>(NAME)?, dg_read.slice::<T>(NAME)?);
+        let (experts, top_k) = (self.config.experts, self.config.top_k);
+        let scale = T::from_f64(self.config.scale);
+        let mut dz = vec![T::zero(); z.len()];
+        for (((dz, z), dg), chosen) in dz
+            .chunks_exact_mut(experts)
+            .zip(z.chunks_exact(experts))
+            .zip(dg.chunks_exact(top_k))
+            .zip(self.chosen.chunks_exact(top_k))
+        {
+            let s: Vec<T> = chosen.iter().map(|e| sigmoid(z[*e as usize])).collect();
+            let total = s.iter().fold(T::from_f64(1e-20), |a, b| a + *b);
+            // g_i = scale s_i / total, so dL/ds_i = scale / total (dg_i - sum_j dg_j s_j / total).
+            let mean = s.iter().zip(dg).fold(T::zero(), |a, (s, g)| a + *s * *g) / total;
+            for ((expert, s), g) in chosen.iter().zip(&s).zip(dg) {
+                let ds = if self.config.normalise { scale / total * (*g - mean) } else { scale * *g };
+                dz[*expert as usize] = ds * *s * (T::one() - *s);
+            }
+        }
+        Tensor::from_vec(dz, logits.shape(), logits.device())
+    }
+}
+
+impl CustomOp1 for RouterGates {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(&self, z: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        use candle_core::backend::BackendStorage;
+        let tokens = layout.shape().dims2()?.0;
+        let top_k = self.config.top_k;
+        dispatch!(NAME, z, T => {
+            let mut out = vec![T::zero(); tokens * top_k];
+            let rows = slice::<T>(NAME, z, layout)?.chunks_exact(self.config.experts);
+            for ((out, z), chosen) in out.chunks_exact_mut(top_k).zip(rows).zip(self.chosen.chunks_exact(top_k)) {
+                let affinities: Vec<T> = z.iter().map(|z| sigmoid(*z)).collect();
+                gates(&affinities, chosen, &self.config, out);
+            }
+            Ok((T::to_cpu_storage_owned(out), (tokens, top_k).into()))
+        })
+    }
+
+    fn bwd(&self, logits: &Tensor, _gates: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(dispatch!(NAME, logits, T => self.gradient::<T>(logits, &grad.contiguous()?)?)))
+    }
+}
+
+/// Load of one MoE layer over a step, and the rule that balances it without an auxiliary loss.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Balance {
+    /// Tokens that went to each expert since the last update.
+    pub load: Vec<u64>,
+}
+
+impl Balance {
+    /// Counts a batch's routing.
+    pub fn count(&mut self, routing: &Routing) {
+        self.load.resize(routing.load.len(), 0);
+        self.load.iter_mut().zip(&routing.load).for_each(|(sum, load)| *sum += u64::from(*load));
+    }
+
+    /// MaxVio: the largest load over the mean load, minus one; 0 is perfect balance.
+    pub fn max_violation(&self) -> f64 {
+        let total: u64 = self.load.iter().sum();
+        if total == 0 {
+            return 0.0;
+        }
+        let mean = total as f64 / self.load.len() as f64;
+        self.load.iter().copied().max().unwrap_or(0) as f64 / mean - 1.0
+    }
+
+    /// Moves the bias by `rate` against the load: down where an expert had more than the mean, up where it had less.
+    pub fn update_bias(&self, bias: &mut [f32], rate: f32) {
+        let total: u64 = self.load.iter().sum();
+        let experts = self.load.len() as u64;
+        for (bias, load) in bias.iter_mut().zip(&self.load) {
+            match (load * experts).cmp(&total) {
+                std::cmp::Ordering::Greater => *bias -= rate,
+                std::cmp::Ordering::Less => *bias += rate,
+                std::cmp::Ordering::Equal => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(experts: usize, top_k: usize, groups: usize, top_groups: usize) -> RouterConfig {
+        RouterConfig { experts, top_k, groups, top_groups, normalise: true, scale: 2.5 }
+    }
+
+    #[test]
+    fn the_bias_chooses_but_does_not_weigh() {
+        let affinities = [0.9f64, 0.5, 0.4, 0.1];
+        let config = config(4, 2, 1, 1);
+        let mut chosen = [0; 2];
+        choose(&affinities, &[0.0, 0.0, 0.0, 0.0], &config, &mut chosen);
+        assert_eq!(chosen, [0, 1]);
+        choose(&affinities, &[0.0, 0.0, 0.2, 0.0], &config, &mut chosen);
+        assert_eq!(chosen, [0, 2]);
+        let mut out = [0.0; 2];
+        gates(&affinities, &chosen, &config, &mut out);
+        assert!((out[0] - 2.5 * 0.9 / 1.3).abs() < 1e-12 && (out[1] - 2.5 * 0.4 / 1.3).abs() < 1e-12);
+    }
+
+    #[test]
+    fn groups_limit_the_choice_by_their_two_best() {
+        // Expert 0 is the best of all, but its group's two best sum to less than the other group's.
+        let affinities = [0.9f64, 0.1, 0.6, 0.7];
+        let mut chosen = [0; 2];
+        choose(&affinities, &[0.0; 4], &config(4, 2, 2, 1), &mut chosen);
+        assert_eq!(chosen, [2, 3]);
+    }
+
+    #[test]
+    fn the_bias_moves_against_the_load() {
+        let balance = Balance { load: vec![6, 2, 4, 4] };
+        let mut bias = [0.0f32; 4];
+        balance.update_bias(&mut bias, 0.001);
+        assert_eq!(bias, [-0.001, 0.001, 0.0, 0.0]);
+        assert!((balance.max_violation() - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn nan_affinities_do_not_panic() {
+        let mut chosen = [0; 2];
+        choose(&[f32::NAN; 4], &[0.0; 4], &config(4, 2, 1, 1), &mut chosen);
+    }
+}

@@ -1,0 +1,225 @@
+//! Gradients of a list of parameters, summed over micro-batches in f32.
+
+use candle_core::backprop::GradStore;
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor, Var};
+use rayon::prelude::*;
+
+use super::CHUNK;
+use crate::error::{During, PolicyError, Result};
+
+/// One gradient per parameter, in the order of their names; absent until something adds to it.
+///
+/// Absent is not zero: a parameter that no micro-batch reached is left alone by the optimizer,
+/// its moments and weight decay included (as in PyTorch).
+#[derive(Clone, Debug, Default)]
+pub struct Gradients {
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) elements: usize,
+    pub(super) values: Option<Vec<f32>>,
+}
+
+impl Gradients {
+    /// No gradient yet for any of the parameters.
+    #[must_use]
+    pub fn zeros(params: &[(String, Var)]) -> Self {
+        let mut entries: Vec<Entry> = params
+            .iter()
+            .map(|(name, var)| Entry { name: name.clone(), elements: var.elem_count(), values: None })
+            .collect();
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Self { entries }
+    }
+
+    /// Adds `scale` times the gradients that a backward pass left in `store`.
+    ///
+    /// # Errors
+    /// A parameter that this container was not made for, or a gradient of another size or on a
+    /// device that cannot be read.
+    pub fn accumulate(&mut self, store: &GradStore, params: &[(String, Var)], scale: f64) -> Result<()> {
+        for (name, var) in params {
+            if let Some(gradient) = store.get(var.as_tensor()) {
+                self.add_tensor(name, gradient, scale)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds `scale` times one parameter's gradient.
+    ///
+    /// # Errors
+    /// As [`accumulate`](Self::accumulate).
+    pub fn add_tensor(&mut self, name: &str, gradient: &Tensor, scale: f64) -> Result<()> {
+        let operation = || format!("read the gradient of `{name}`");
+        // Already so on the CPU: no copy is made then.
+        let gradient = gradient
+            .to_device(&Device::Cpu)
+            .and_then(|tensor| tensor.to_dtype(DType::F32))
+            .and_then(|tensor| tensor.contiguous())
+            .during(operation())?;
+        let (storage, layout) = gradient.storage_and_layout();
+        let (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) = (&*storage, layout.contiguous_offsets())
+        else {
+            return Err(mismatch(name, "is not a contiguous f32 tensor on the CPU".to_owned()));
+        };
+        self.add_slice(name, &values[start..end], scale)
+    }
+
+    /// Adds `scale` times one parameter's gradient, given as plain numbers in the parameter's order.
+    ///
+    /// # Errors
+    /// An unknown name or another number of elements.
+    pub fn add_slice(&mut self, name: &str, gradient: &[f32], scale: f64) -> Result<()> {
+        let entry = match self.entries.binary_search_by(|entry| entry.name.as_str().cmp(name)) {
+            Ok(at) => &mut self.entries[at],
+            Err(_) => return Err(mismatch(name, "is not one of the parameters".to_owned())),
+        };
+        if gradient.len() != entry.elements {
+            return Err(mismatch(name, format!("expected {} elements, found {}", entry.elements, gradient.len())));
+        }
+        let scale = scale as f32;
+        match &mut entry.values {
+            None => entry.values = Some(gradient.iter().map(|g| scale * g).collect()),
+            Some(values) => {
+                values.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK)).for_each(|(values, gradient)| {
+                    for (value, g) in values.iter_mut().zip(gradient) {
+                        *value += scale * g;
+                    }
+                })
+            }
+        }
+        Ok(())
+    }
+
+    /// The Euclidean norm of all gradients together, summed in f64 in a fixed order.
+    #[must_use]
+    pub fn norm(&self) -> f64 {
+        let present: Vec<&[f32]> = self.iter().filter_map(|(_, values)| values).collect();
+        let partial: Vec<Vec<f64>> =
+            present.par_iter().map(|values| values.par_chunks(CHUNK).map(sum_of_squares).collect()).collect();
+        partial.into_iter().flatten().sum::<f64>().sqrt()
+    }
+
+    /// Multiplies every gradient, e.g. by one over the number of tokens once that is known.
+    pub fn scale(&mut self, factor: f64) {
+        let factor = factor as f32;
+        for values in self.entries.iter_mut().filter_map(|entry| entry.values.as_mut()) {
+            values.par_chunks_mut(CHUNK).for_each(|chunk| chunk.iter_mut().for_each(|value| *value *= factor));
+        }
+    }
+
+    /// Names and gradients, in the order of the names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&[f32]>)> {
+        self.entries.iter().map(|entry| (entry.name.as_str(), entry.values.as_deref()))
+    }
+
+    /// As [`iter`](Self::iter), to be changed in place (to add up several machines', say).
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, Option<&mut [f32]>)> {
+        self.entries.iter_mut().map(|entry| (entry.name.as_str(), entry.values.as_deref_mut()))
+    }
+
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+}
+
+/// Eight running sums, so that the loop vectorises; their order is part of the result and fixed.
+fn sum_of_squares(values: &[f32]) -> f64 {
+    let mut sums = [0f64; 8];
+    let chunks = values.chunks_exact(8);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (sum, value) in sums.iter_mut().zip(chunk) {
+            *sum += f64::from(*value) * f64::from(*value);
+        }
+    }
+    for (sum, value) in sums.iter_mut().zip(rest) {
+        *sum += f64::from(*value) * f64::from(*value);
+    }
+    sums.iter().sum()
+}
+
+fn mismatch(name: &str, message: String) -> PolicyError {
+    PolicyError::TensorMismatch { operation: "accumulate gradients".into(), tensor: name.to_owned(), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variable(values: &[f32]) -> Var {
+        Var::from_slice(values, values.len(), &Device::Cpu).unwrap()
+    }
+
+    fn values<'a>(gradients: &'a Gradients, name: &str) -> Option<&'a [f32]> {
+        gradients.iter().find(|(found, _)| *found == name).unwrap().1
+    }
+
+    #[test]
+    fn micro_batches_add_up_and_untouched_parameters_stay_absent() {
+        let params = [
+            ("b".to_owned(), variable(&[1.0, 2.0])),
+            ("a".to_owned(), variable(&[3.0, 4.0])),
+            ("unused".to_owned(), variable(&[5.0])),
+        ];
+        let mut gradients = Gradients::zeros(&params);
+        for scale in [0.5, 2.0] {
+            // d/da (a * b) = b and the other way round.
+            let loss = (params[0].1.as_tensor() * params[1].1.as_tensor()).unwrap();
+            let store = loss.sum_all().unwrap().backward().unwrap();
+            gradients.accumulate(&store, &params, scale).unwrap();
+        }
+        assert_eq!(values(&gradients, "a"), Some(&[2.5, 5.0][..]));
+        assert_eq!(values(&gradients, "b"), Some(&[7.5, 10.0][..]));
+        assert_eq!(values(&gradients, "unused"), None);
+        let expected = (2.5f64 * 2.5 + 25.0 + 7.5 * 7.5 + 100.0).sqrt();
+        assert!((gradients.norm() - expected).abs() < 1e-12);
+        gradients.scale(2.0);
+        assert_eq!(values(&gradients, "a"), Some(&[5.0, 10.0][..]));
+    }
+
+    #[test]
+    fn a_strided_gradient_is_read_in_the_parameters_order() {
+        let weight = Var::from_slice(&[1f32, 2., 3., 4., 5., 6.], (2, 3), &Device::Cpu).unwrap();
+        let params = [("w".to_owned(), weight.clone())];
+        let factor = Tensor::arange(0f32, 6.0, &Device::Cpu).unwrap().reshape((3, 2)).unwrap();
+        let loss = (weight.t().unwrap() * factor).unwrap().sum_all().unwrap();
+        let mut gradients = Gradients::zeros(&params);
+        gradients.accumulate(&loss.backward().unwrap(), &params, 1.0).unwrap();
+        assert_eq!(values(&gradients, "w"), Some(&[0., 2., 4., 1., 3., 5.][..]));
+    }
+
+    #[test]
+    fn the_norm_is_the_same_to_the_bit_with_any_number_of_threads() {
+        let stream = crate::random::Normal::new(5, "gradient");
+        let values = stream.take(3 * CHUNK + 77, 1.0);
+        let params = [("w".to_owned(), variable(&values)), ("v".to_owned(), variable(&[2.0]))];
+        let norm = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let mut gradients = Gradients::zeros(&params);
+                gradients.add_slice("w", &values, 0.3).unwrap();
+                gradients.add_slice("w", &values, 0.1).unwrap();
+                gradients.norm().to_bits()
+            })
+        };
+        assert_eq!(norm(1), norm(2));
+        assert_eq!(norm(1), norm(5));
+        let plain: f64 = values.iter().map(|&v| (f64::from(v) * 0.4).powi(2)).sum::<f64>().sqrt();
+        assert!((f64::from_bits(norm(1)) / plain - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn strangers_are_refused_by_name() {
+        let params = [("w".to_owned(), variable(&[1.0, 2.0]))];
+        let mut gradients = Gradients::zeros(&params);
+        let message = gradients.add_slice("x", &[1.0], 1.0).unwrap_err().to_string();
+        assert!(message.contains("`x`"), "{message}");
+        let message = gradients.add_slice("w", &[1.0], 1.0).unwrap_err().to_string();
+        assert!(message.contains("`w`") && message.contains("expected 2 elements"), "{message}");
+    }
+}

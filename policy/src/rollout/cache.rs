@@ -1,0 +1,63 @@
+//! What decoding remembers: for every layer and token the compressed latent and the rotary key, and nothing else.
+//!
+//! Multi-head latent attention's point (DeepSeek-V2, section 2.1): `kv_lora_rank + qk_rope_head_dim` numbers for a token
+//! and layer instead of keys and values of every head. Prompts are kept in nodes that sequences share: what all prompts
+//! begin with, then each group's own prompt, then each completion's own tokens.
+
+use std::sync::Arc;
+
+/// The cached rows of a run of tokens.
+#[derive(Debug, Clone)]
+pub(crate) struct CacheRows {
+    /// For each layer `[tokens, latent + rope]`, the rotary key already turned to its position.
+    layers: Vec<Vec<f32>>,
+    width: usize,
+}
+
+impl CacheRows {
+    pub(crate) fn new(layers: usize, width: usize, capacity: usize) -> Self {
+        CacheRows { layers: vec![Vec::with_capacity(capacity * width); layers], width }
+    }
+
+    /// Appends one token's row to a layer.
+    pub(crate) fn push(&mut self, layer: usize, row: &[f32]) {
+        debug_assert_eq!(row.len(), self.width);
+        self.layers[layer].extend_from_slice(row);
+    }
+
+    /// The first `tokens` rows of a layer.
+    #[inline(always)]
+    pub(crate) fn rows(&self, layer: usize, tokens: usize) -> &[f32] {
+        &self.layers[layer][..tokens * self.width]
+    }
+}
+
+/// A finished run of prompt tokens that others continue.
+#[derive(Debug)]
+pub(crate) struct Prefix {
+    parent: Option<Arc<Prefix>>,
+    rows: CacheRows,
+    tokens: usize,
+    /// Tokens up to and including this run.
+    end: usize,
+}
+
+impl Prefix {
+    pub(crate) fn new(parent: Option<Arc<Prefix>>, rows: CacheRows, tokens: usize) -> Self {
+        let end = parent.as_ref().map_or(0, |parent| parent.end) + tokens;
+        Prefix { parent, rows, tokens, end }
+    }
+
+    /// The position of the next token.
+    pub(crate) fn end(&self) -> usize {
+        self.end
+    }
+
+    /// A layer's rows, from the root to this run.
+    pub(crate) fn chain<'a>(&'a self, layer: usize, out: &mut Vec<&'a [f32]>) {
+        if let Some(parent) = &self.parent {
+            parent.chain(layer, out);
+        }
+        out.push(self.rows.rows(layer, self.tokens));
+    }
+}

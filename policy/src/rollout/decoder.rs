@@ -1,0 +1,327 @@
+//! The policy's forward pass for decoding: a few rows at a time, with absorbed multi-head latent attention.
+//!
+//! The keys are never expanded: `q . (W_k c) = (W_k^T q) . c`, so a query is taken into the latent space once, its scores
+//! and its weighted sum run over the cached latents themselves, and the sum is expanded by `W_v` at the end (DeepSeek-V2,
+//! section 2.1.3). One call runs on one thread; the engine calls it for several blocks of rows at once. A row's result does
+//! not depend on which other rows are computed with it.
+
+use std::sync::Arc;
+
+use super::cache::{CacheRows, Prefix};
+use crate::Result;
+use crate::config::ModelConfig;
+use crate::model::Policy;
+use crate::ops::attention::AttentionConfig;
+use crate::ops::experts::activate;
+use crate::ops::linear::narrow_rows;
+use crate::ops::matmul::{View, matmul};
+use crate::ops::rms_norm::normalise_rows;
+use crate::ops::router::{RouterConfig, choose, gates};
+use crate::ops::sum::{add_scaled, dot};
+use crate::ops::{Real, sigmoid, vectorised};
+
+/// Fewer rows than this are computed as this many: the matrix product takes other paths, which round otherwise, for less.
+const LEAST_ROWS: usize = 16;
+
+/// Tokens to be computed for one sequence, and where their cached rows go.
+pub(crate) struct Span<'a> {
+    pub(crate) token_ids: &'a [u32],
+    /// Tokens of `own` before these.
+    pub(crate) cached: usize,
+    pub(crate) prefix: Option<&'a Arc<Prefix>>,
+    pub(crate) own: &'a mut CacheRows,
+}
+
+struct Layer {
+    attention_norm: Vec<f32>,
+    query: Vec<f32>,
+    compress: Vec<f32>,
+    latent_norm: Vec<f32>,
+    expand: Vec<f32>,
+    output: Vec<f32>,
+    mlp_norm: Vec<f32>,
+    mlp: Mlp,
+}
+
+enum Mlp {
+    Dense(Vec<f32>),
+    Moe { router: Vec<f32>, bias: Vec<f32>, experts: Vec<f32>, shared: Option<Vec<f32>> },
+}
+
+/// A copy of a policy's weights, laid out for decoding.
+pub(crate) struct Decoder {
+    config: ModelConfig,
+    attention: AttentionConfig,
+    router: RouterConfig,
+    embedding: Vec<f32>,
+    layers: Vec<Layer>,
+    norm: Vec<f32>,
+    head: Option<Vec<f32>>,
+}
+
+/// `[rows, n] = x [rows, k] w[n, k]^T`.
+fn project(x: &[f32], w: &[f32], n: usize, k: usize) -> Vec<f32> {
+    let rows = x.len() / k;
+    let mut out = vec![0.0; rows * n];
+    matmul(&mut out, n, (rows, n, k), View::rows(x, k), View::rows(w, k).t(), 1.0, false);
+    out
+}
+
+impl Decoder {
+    pub(crate) fn new(policy: &Policy) -> Result<Self> {
+        let config = policy.config().clone();
+        let mut values = policy.values()?.into_iter();
+        let mut biases = policy.router_bias().iter();
+        let mut next = || values.next().unwrap_or_default();
+        let embedding = next();
+        let layers = (0..config.num_hidden_layers)
+            .map(|layer| Layer {
+                attention_norm: next(),
+                query: next(),
+                compress: next(),
+                latent_norm: next(),
+                expand: next(),
+                output: next(),
+                mlp_norm: next(),
+                mlp: if config.is_moe_layer(layer) {
+                    Mlp::Moe {
+                        router: next(),
+                        bias: biases.next().cloned().unwrap_or_default(),
+                        experts: next(),
+                        shared: (config.n_shared_experts > 0).then(&mut next),
+                    }
+                } else {
+                    Mlp::Dense(next())
+                },
+            })
+            .collect();
+        let norm = next();
+        let head = (!config.tie_word_embeddings).then(next);
+        let (attention, router) = (policy.attention().clone(), policy.router());
+        Ok(Decoder { config, attention, router, embedding, layers, norm, head })
+    }
+
+    pub(crate) fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    pub(crate) fn empty_cache(&self, capacity: usize) -> CacheRows {
+        CacheRows::new(self.config.num_hidden_layers, self.config.cache_width(), capacity)
+    }
+
+    /// Computes the spans' tokens, appends their cache rows, and returns each span's last hidden row, `[spans, hidden]`.
+    pub(crate) fn forward(&self, spans: &mut [Span<'_>]) -> Vec<f32> {
+        let width = self.config.hidden_size;
+        let rows: usize = spans.iter().map(|span| span.token_ids.len()).sum();
+        let padded = rows.max(LEAST_ROWS);
+        let mut x = vec![0.0; padded * width];
+        let ids = spans.iter().flat_map(|span| span.token_ids);
+        for (row, id) in x.chunks_exact_mut(width).zip(ids) {
+            row.copy_from_slice(&self.embedding[*id as usize * width..(*id as usize + 1) * width]);
+        }
+        let mut normed = vec![0.0; padded * width];
+        for (index, layer) in self.layers.iter().enumerate() {
+            self.normalise(&mut normed, &x, &layer.attention_norm);
+            let attended = self.attend(index, layer, &normed, spans, rows);
+            self.add(&mut x, &project(&attended, &layer.output, width, self.config.num_attention_heads * self.config.v_head_dim));
+            self.normalise(&mut normed, &x, &layer.mlp_norm);
+            match &layer.mlp {
+                Mlp::Dense(weight) => {
+                    let y = self.feed_forward(&normed, weight);
+                    self.add(&mut x, &y);
+                }
+                Mlp::Moe { router, bias, experts, shared } => {
+                    // Routed first, then shared: the order in which the training pass adds them.
+                    let y = self.mixture(&normed, rows, router, bias, experts);
+                    self.add(&mut x, &y);
+                    if let Some(weight) = shared {
+                        let y = self.feed_forward(&normed, weight);
+                        self.add(&mut x, &y);
+                    }
+                }
+            }
+        }
+        let mut last = Vec::with_capacity(spans.len() * width);
+        let mut end = 0;
+        for span in spans.iter() {
+            end += span.token_ids.len();
+            last.extend_from_slice(&x[(end - 1) * width..end * width]);
+        }
+        last
+    }
+
+    /// Logits `[rows, vocabulary]` of hidden rows `[rows, hidden]`.
+    pub(crate) fn logits(&self, hidden: &[f32]) -> Vec<f32> {
+        let (width, vocabulary) = (self.config.hidden_size, self.config.vocab_size);
+        let rows = hidden.len() / width;
+        let mut normed = vec![0.0; rows.max(LEAST_ROWS) * width];
+        self.normalise(&mut normed[..rows * width], hidden, &self.norm);
+        let mut logits = project(&normed, self.head.as_ref().unwrap_or(&self.embedding), vocabulary, width);
+        logits.truncate(rows * vocabulary);
+        logits
+    }
+
+    fn normalise(&self, out: &mut [f32], x: &[f32], weight: &[f32]) {
+        vectorised(
+            #[inline(always)]
+            || normalise_rows(out, x, weight, self.config.rms_norm_eps),
+        );
+    }
+
+    #[expect(clippy::unused_self, reason = "reads as a step of the forward pass")]
+    fn add(&self, x: &mut [f32], y: &[f32]) {
+        vectorised(
+            #[inline(always)]
+            || add_scaled(x, y, 1.0),
+        );
+    }
+
+    /// Attention of `rows` rows; returns `[padded rows, heads * value]`.
+    fn attend(&self, index: usize, layer: &Layer, normed: &[f32], spans: &mut [Span<'_>], rows: usize) -> Vec<f32> {
+        let AttentionConfig { heads, nope, rope, value, scale, ref table } = self.attention;
+        let (width, latent) = (self.config.hidden_size, self.config.kv_lora_rank);
+        let (key, cached_width) = (nope + rope, latent + rope);
+        let padded = normed.len() / width;
+        let query = project(normed, &layer.query, heads * key, width);
+        let mut compressed = project(normed, &layer.compress, cached_width, width);
+
+        // Queries in the latent space, each head's rotary part beside it: [padded, heads, latent + rope].
+        let mut absorbed = vec![0.0f32; padded * heads * cached_width];
+        for head in 0..heads {
+            let w_key = View::rows(&layer.expand[head * (nope + value) * latent..], latent);
+            let out = &mut absorbed[head * cached_width..];
+            let shape = (padded, latent, nope);
+            matmul(out, heads * cached_width, shape, View::rows(&query[head * key..], heads * key), w_key, scale as f32, false);
+        }
+        let mut summed = vec![0.0f32; padded * heads * latent];
+        let mut row = 0;
+        let mut scores = Vec::new();
+        let mut normed_latent = vec![0.0f32; latent];
+        for span in spans.iter_mut() {
+            let first = row;
+            let start = span.prefix.map_or(0, |prefix| prefix.end()) + span.cached;
+            for offset in 0..span.token_ids.len() {
+                let cached = &mut compressed[(first + offset) * cached_width..(first + offset + 1) * cached_width];
+                self.normalise(&mut normed_latent, &cached[..latent], &layer.latent_norm);
+                cached[..latent].copy_from_slice(&normed_latent);
+                table.turn(&mut cached[latent..], start + offset, 1.0);
+                span.own.push(index, cached);
+            }
+            let mut chain = Vec::new();
+            if let Some(prefix) = span.prefix {
+                prefix.chain(index, &mut chain);
+            }
+            let shared_chain = chain.len();
+            for offset in 0..span.token_ids.len() {
+                let queries = &mut absorbed[row * heads * cached_width..(row + 1) * heads * cached_width];
+                for (head, q) in queries.chunks_exact_mut(cached_width).enumerate() {
+                    let from = (row * heads + head) * key + nope;
+                    for (q, raw) in q[latent..].iter_mut().zip(&query[from..from + rope]) {
+                        *q = *raw * scale as f32;
+                    }
+                    table.turn(&mut q[latent..], start + offset, 1.0);
+                }
+                chain.truncate(shared_chain);
+                chain.push(span.own.rows(index, span.cached + offset + 1));
+                let out = &mut summed[row * heads * latent..(row + 1) * heads * latent];
+                vectorised(
+                    #[inline(always)]
+                    || attend_row(queries, &chain, out, &mut scores, cached_width, latent),
+                );
+                row += 1;
+            }
+        }
+        debug_assert_eq!(row, rows);
+        let mut attended = vec![0.0; padded * heads * value];
+        for head in 0..heads {
+            let w_value = View::rows(&layer.expand[(head * (nope + value) + nope) * latent..], latent);
+            let sums = View::rows(&summed[head * latent..], heads * latent);
+            matmul(&mut attended[head * value..], heads * value, (padded, value, latent), sums, w_value.t(), 1.0, false);
+        }
+        attended
+    }
+
+    fn feed_forward(&self, x: &[f32], weight: &[f32]) -> Vec<f32> {
+        let width = self.config.hidden_size;
+        let inner = weight.len() / width / 3;
+        let (up, down) = weight.split_at(2 * inner * width);
+        let rows = x.len() / width;
+        let gate_up = project(x, up, 2 * inner, width);
+        let mut hidden = vec![0.0; rows * inner];
+        vectorised(
+            #[inline(always)]
+            || activate(&mut hidden, &gate_up, inner),
+        );
+        let mut y = vec![0.0; rows * width];
+        matmul(&mut y, width, (rows, width, inner), View::rows(&hidden, inner), View::rows(down, width), 1.0, false);
+        y
+    }
+
+    /// The routed experts' sum; rows from `rows` on are padding and stay zero.
+    fn mixture(&self, x: &[f32], rows: usize, router: &[f32], bias: &[f32], weights: &[f32]) -> Vec<f32> {
+        let (width, experts, top_k) = (self.config.hidden_size, self.router.experts, self.router.top_k);
+        let mut affinities = vec![0.0f32; rows * experts];
+        vectorised(
+            #[inline(always)]
+            || {
+                narrow_rows(&mut affinities, &x[..rows * width], router, experts, width);
+                affinities.iter_mut().for_each(|z| *z = sigmoid(*z));
+            },
+        );
+        let mut chosen = vec![0u32; rows * top_k];
+        let mut weight_of = vec![0.0f32; rows * top_k];
+        let each = affinities.chunks_exact(experts).zip(chosen.chunks_exact_mut(top_k)).zip(weight_of.chunks_exact_mut(top_k));
+        for ((affinities, chosen), out) in each {
+            choose(affinities, bias, &self.router, chosen);
+            gates(affinities, chosen, &self.router, out);
+        }
+        let mut results = vec![0.0; rows * top_k * width];
+        let size = weights.len() / experts;
+        for expert in 0..experts {
+            let pairs: Vec<usize> = (0..chosen.len()).filter(|pair| chosen[*pair] as usize == expert).collect();
+            if pairs.is_empty() {
+                continue;
+            }
+            let mut gathered = vec![0.0; pairs.len().max(LEAST_ROWS) * width];
+            for (row, pair) in gathered.chunks_exact_mut(width).zip(&pairs) {
+                row.copy_from_slice(&x[pair / top_k * width..(pair / top_k + 1) * width]);
+            }
+            let y = self.feed_forward(&gathered, &weights[expert * size..(expert + 1) * size]);
+            for (row, pair) in y.chunks_exact(width).zip(&pairs) {
+                results[pair * width..(pair + 1) * width].copy_from_slice(row);
+            }
+        }
+        let mut out = vec![0.0; x.len()];
+        for (row, out) in out.chunks_exact_mut(width).take(rows).enumerate() {
+            for pair in row * top_k..(row + 1) * top_k {
+                let result = &results[pair * width..(pair + 1) * width];
+                vectorised(
+                    #[inline(always)]
+                    || add_scaled(out, result, weight_of[pair]),
+                );
+            }
+        }
+        out
+    }
+}
+
+/// One token's attention over cached rows: `queries` `[heads, latent + rope]`, `out` `[heads, latent]`.
+#[inline(always)]
+fn attend_row(queries: &[f32], chain: &[&[f32]], out: &mut [f32], scores: &mut Vec<f32>, cached: usize, latent: usize) {
+    let heads = queries.len() / cached;
+    let tokens: usize = chain.iter().map(|rows| rows.len() / cached).sum();
+    scores.resize(heads * tokens, 0.0);
+    let rows = || chain.iter().flat_map(|rows| rows.chunks_exact(cached));
+    for (head, query) in queries.chunks_exact(cached).enumerate() {
+        let scores = &mut scores[head * tokens..(head + 1) * tokens];
+        for (score, row) in scores.iter_mut().zip(rows()) {
+            *score = dot(query, row);
+        }
+        let total = crate::ops::logprob::log_sum_exp(scores);
+        scores.iter_mut().for_each(|s| *s = Real::exp(*s - total));
+        let out = &mut out[head * latent..(head + 1) * latent];
+        for (p, row) in scores.iter().zip(rows()) {
+            add_scaled(out, &row[..latent], *p);
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The rollout engine: samples groups of completions from the policy, many sequences at a time.
+//!
+//! Continuous batching: sequences join as places come free and leave as they finish. What all prompts begin with is
+//! computed once, and each group's prompt once for all of its samples. Every random number is a function of (seed, step,
+//! task, sample, position), and a row's arithmetic does not depend on its neighbours, so a completion is the same whatever
+//! the batch size, the order of requests and the number of threads.
+
+mod cache;
+mod decoder;
+mod sampler;
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+pub use sampler::SamplingParams;
+
+use cache::{CacheRows, Prefix};
+use decoder::{Decoder, Span};
+use sampler::sample;
+
+use crate::grpo::common_prefix;
+use crate::model::Policy;
+use crate::random::{RandomKey, uniform};
+use crate::{PolicyError, Result};
+
+/// Sequences that one thread decodes in one call: more make better matrix products, fewer balance better.
+const ROWS_PER_CALL: usize = 64;
+
+/// A prompt to be completed several times.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The task's number in the step or evaluation; part of the random numbers' key.
+    pub task: u32,
+    /// The prompt's token ids.
+    pub prompt: Vec<u32>,
+    /// The number of completions.
+    pub samples: u32,
+}
+
+/// Why a completion ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// The end-of-text token.
+    Stop,
+    /// The limit of tokens.
+    Length,
+}
+
+/// What the policy wrote to a prompt.
+#[derive(Debug, Clone)]
+pub struct Completion {
+    /// The request's task.
+    pub task: u32,
+    /// Which of the task's samples this is.
+    pub sample: u32,
+    /// The tokens, the end-of-text token included where it was drawn.
+    pub token_ids: Vec<u32>,
+    /// Each token's log-probability when it was drawn, at the sampling temperature.
+    pub logprobs: Vec<f32>,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+}
+
+/// Where the random numbers of a call come from, and how much is decoded at once.
+#[derive(Debug, Clone)]
+pub struct RolloutOptions {
+    /// The run's seed.
+    pub seed: u64,
+    /// The step, or another number that sets this call apart.
+    pub step: u32,
+    /// The token that ends a completion.
+    pub end_of_text: u32,
+    /// Most sequences decoded at once.
+    pub batch: usize,
+}
+
+/// A policy's weights laid out for sampling, as they were when the engine was made.
+pub struct RolloutEngine {
+    decoder: Decoder,
+}
+
+struct Sequence {
+    task: u32,
+    sample: u32,
+    prefix: Arc<Prefix>,
+    own: CacheRows,
+    token_ids: Vec<u32>,
+    logprobs: Vec<f32>,
+    finished: Option<FinishReason>,
+}
+
+impl RolloutEngine {
+    /// Takes a copy of the policy's weights.
+    ///
+    /// # Errors
+    /// If the weights cannot be read.
+    pub fn new(policy: &Policy) -> Result<Self> {
+        Ok(RolloutEngine { decoder: Decoder::new(policy)? })
+    }
+
+    /// Completes every request; `on_finish` receives each completion as it ends.
+    ///
+    /// # Errors
+    /// If a prompt is empty, longer than the model's positions allow, or holds ids outside the vocabulary.
+    pub fn generate(
+        &self,
+        requests: &[Request],
+        params: &SamplingParams,
+        options: &RolloutOptions,
+        mut on_finish: impl FnMut(Completion),
+    ) -> Result<()> {
+        params.validate()?;
+        self.check(requests, params)?;
+        let shared = common_prefix(requests.iter().map(|request| request.prompt.as_slice()));
+        let root = (shared > 0).then(|| self.prefill(None, &requests[0].prompt[..shared]).0);
+        let batch = options.batch.max(1);
+        let mut waiting = requests.iter().flat_map(|request| (0..request.samples).map(move |sample| (request, sample))).peekable();
+        let mut active: Vec<Sequence> = Vec::new();
+        // The group whose samples are being admitted: its prompt's cache and the logits after it.
+        let mut current: Option<(u32, Arc<Prefix>, Vec<f32>)> = None;
+        loop {
+            let mut admitted: Vec<(&Request, u32)> = Vec::new();
+            while active.len() + admitted.len() < batch && let Some(next) = waiting.next() {
+                admitted.push(next);
+            }
+            let known = current.as_ref().map(|(task, ..)| *task);
+            let mut fresh: Vec<&Request> = admitted.iter().map(|(request, _)| *request).filter(|r| Some(r.task) != known).collect();
+            fresh.dedup_by_key(|request| request.task);
+            let mut groups: Vec<(u32, Arc<Prefix>, Vec<f32>)> = fresh
+                .par_iter()
+                .map(|request| {
+                    let (prefix, hidden) = self.prefill(root.clone(), &request.prompt[shared..]);
+                    (request.task, prefix, self.decoder.logits(&hidden))
+                })
+                .collect();
+            groups.extend(current.take());
+            for (request, sample_index) in &admitted {
+                if let Some((_, prefix, logits)) = groups.iter().find(|(task, ..)| *task == request.task) {
+                    let mut sequence = Sequence {
+                        task: request.task,
+                        sample: *sample_index,
+                        prefix: Arc::clone(prefix),
+                        own: self.decoder.empty_cache(params.max_tokens.min(64)),
+                        token_ids: Vec::new(),
+                        logprobs: Vec::new(),
+                        finished: None,
+                    };
+                    sequence.draw(&mut logits.clone(), params, options);
+                    active.push(sequence);
+                }
+            }
+            current = waiting.peek().and_then(|(next, _)| groups.into_iter().find(|(task, ..)| *task == next.task));
+
+            let (finished, running): (Vec<_>, Vec<_>) = active.into_iter().partition(|sequence| sequence.finished.is_some());
+            active = running;
+            finished.into_iter().for_each(|sequence| on_finish(sequence.complete()));
+            if active.is_empty() && waiting.peek().is_none() {
+                return Ok(());
+            }
+            let rows = active.len().div_ceil(2 * rayon::current_num_threads()).clamp(16, ROWS_PER_CALL);
+            active.par_chunks_mut(rows).for_each(|sequences| self.decode(sequences, params, options));
+        }
+    }
+
+    fn check(&self, requests: &[Request], params: &SamplingParams) -> Result<()> {
+        let config = self.decoder.config();
+        for request in requests {
+            let bad = |message| Err(PolicyError::Argument { operation: "sample", message });
+            let needed = request.prompt.len() + params.max_tokens;
+            if request.prompt.is_empty() {
+                return bad(format!("the prompt of task {} has no tokens", request.task));
+            }
+            if needed > config.max_position_embeddings {
+                return bad(format!(
+                    "task {}: a prompt of {} tokens and a completion of up to {} need {needed} positions; the model has {}",
+                    request.task,
+                    request.prompt.len(),
+                    params.max_tokens,
+                    config.max_position_embeddings
+                ));
+            }
+            if let Some(id) = request.prompt.iter().find(|id| **id as usize >= config.vocab_size) {
+                return bad(format!("task {}: token id {id} outside the vocabulary of {}", request.task, config.vocab_size));
+            }
+        }
+        Ok(())
+    }
+
+    /// Computes prompt tokens; returns their cache and the last one's hidden row.
+    fn prefill(&self, parent: Option<Arc<Prefix>>, token_ids: &[u32]) -> (Arc<Prefix>, Vec<f32>) {
+        let mut rows = self.decoder.empty_cache(token_ids.len());
+        let hidden =
+            self.decoder.forward(&mut [Span { token_ids, cached: 0, prefix: parent.as_ref(), own: &mut rows }]);
+        (Arc::new(Prefix::new(parent, rows, token_ids.len())), hidden)
+    }
+
+    /// One more token for each sequence.
+    fn decode(&self, sequences: &mut [Sequence], params: &SamplingParams, options: &RolloutOptions) {
+        let mut spans: Vec<Span<'_>> = sequences
+            .iter_mut()
+            .map(|sequence| Span {
+                token_ids: &sequence.token_ids[sequence.token_ids.len() - 1..],
+                cached: sequence.token_ids.len() - 1,
+                prefix: Some(&sequence.prefix),
+                own: &mut sequence.own,
+            })
+            .collect();
+        let hidden = self.decoder.forward(&mut spans);
+        let mut logits = self.decoder.logits(&hidden);
+        for (sequence, logits) in sequences.iter_mut().zip(logits.chunks_exact_mut(self.decoder.config().vocab_size)) {
+            sequence.draw(logits, params, options);
+        }
+    }
+}
+
+impl Sequence {
+    fn draw(&mut self, logits: &mut [f32], params: &SamplingParams, options: &RolloutOptions) {
+        let key = RandomKey {
+            seed: options.seed,
+            step: options.step,
+            task: self.task,
+            sample: self.sample,
+            position: self.token_ids.len() as u32,
+        };
+        let (token, logprob) = sample(logits, params, uniform(key));
+        self.token_ids.push(token);
+        self.logprobs.push(logprob);
+        if token == options.end_of_text {
+            self.finished = Some(FinishReason::Stop);
+        } else if self.token_ids.len() >= params.max_tokens {
+            self.finished = Some(FinishReason::Length);
+        }
+    }
+
+    fn complete(self) -> Completion {
+        Completion {
+            task: self.task,
+            sample: self.sample,
+            token_ids: self.token_ids,
+            logprobs: self.logprobs,
+            finish_reason: self.finished.unwrap_or(FinishReason::Length),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Text to token ids and back: byte-level BPE in Hugging Face's `tokenizer.json`.
+//!
+//! Invariants, for a tokenizer trained here:
+//! - `decode(encode(text)) == text` for every text, because every byte is a token of its own and
+//!   nothing is normalised;
+//! - `encode` never yields a special token (begin, end, pad), whatever the text spells: a prompt
+//!   cannot end a completion. Special tokens are put into a sequence by id only;
+//! - the same training texts give the same file, byte for byte, with any number of threads.
+//!
+//! Words are split before BPE as in GPT-4's and DeepSeek's tokenizers, with digits in groups of up to
+//! three. R1's tags (`<think>` ...) are tokens of their own, with and without a space before them:
+//! added, but not special, so they are text like any other and stay in what is decoded.
+
+mod files;
+mod training;
+
+use rayon::prelude::*;
+
+use crate::error::{PolicyError, Result};
+
+/// The begin-of-text token of a tokenizer trained here.
+pub const BOS_ID: u32 = 0;
+/// The end-of-text token of a tokenizer trained here.
+pub const EOS_ID: u32 = 1;
+/// The padding token of a tokenizer trained here.
+pub const PAD_ID: u32 = 2;
+
+/// The special tokens of a tokenizer trained here, by id.
+pub const SPECIAL_TOKENS: [&str; 3] = ["<|bos|>", "<|eos|>", "<|pad|>"];
+
+/// The tags that are one token each, in the ids that follow the special tokens.
+pub const TAGS: [&str; 8] =
+    ["<think>", "</think>", "<answer>", "</answer>", " <think>", " </think>", " <answer>", " </answer>"];
+
+/// A byte-level BPE tokenizer.
+#[derive(Clone, Debug)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    /// `tokenizer_config.json`, kept so that what it holds besides (a chat template) is saved again.
+    config: serde_json::Map<String, serde_json::Value>,
+    /// Each id's bytes; `None` for a special token or an id that is no token.
+    bytes: Vec<Option<Box<[u8]>>>,
+    /// The token of each single byte.
+    byte_tokens: Box<[u32; 256]>,
+    bos: Option<u32>,
+    eos: u32,
+    pad: Option<u32>,
+}
+
+impl Tokenizer {
+    /// The ids of a text, without any special token.
+    #[must_use]
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        match self.inner.encode_fast(text, false) {
+            Ok(encoding) => encoding.get_ids().to_vec(),
+            // Not seen to happen with a vocabulary that has every byte, which `assemble` asks for;
+            // if it does, a longer but right encoding is better than a panic.
+            Err(_) => text.bytes().map(|byte| self.byte_tokens[usize::from(byte)]).collect(),
+        }
+    }
+
+    /// As [`encode`](Self::encode), for many texts on all threads, in their order.
+    #[must_use]
+    pub fn encode_batch<S: AsRef<str> + Sync>(&self, texts: &[S]) -> Vec<Vec<u32>> {
+        texts.par_iter().map(|text| self.encode(text.as_ref())).collect()
+    }
+
+    /// The text of the ids. Special tokens and ids outside the vocabulary are left out; bytes that
+    /// are not UTF-8 (a character cut in two) become U+FFFD.
+    #[must_use]
+    pub fn decode(&self, ids: &[u32]) -> String {
+        let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.token_bytes(id)).copied().collect();
+        String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    }
+
+    /// The bytes that a token stands for; none for a special token or an id that is no token.
+    #[must_use]
+    pub fn token_bytes(&self, id: u32) -> &[u8] {
+        self.bytes.get(id as usize).and_then(Option::as_deref).unwrap_or_default()
+    }
+
+    /// One more than the largest id: the rows that a model's embedding needs.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The token that ends a completion.
+    #[must_use]
+    pub fn eos_id(&self) -> u32 {
+        self.eos
+    }
+
+    /// The token that begins a text, if there is one.
+    #[must_use]
+    pub fn bos_id(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// The token that fills a batch: the end token where there is none of its own.
+    #[must_use]
+    pub fn pad_id(&self) -> u32 {
+        self.pad.unwrap_or(self.eos)
+    }
+
+    /// The id of a token by its spelling, special or not.
+    #[must_use]
+    pub fn id_of(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The content of `tokenizer.json`.
+    ///
+    /// # Errors
+    /// `tokenizers` cannot write it.
+    pub fn to_json(&self) -> Result<String> {
+        self.inner.to_string(true).map_err(|error| tokenizer_error("write", "tokenizer.json", error))
+    }
+}
+
+fn tokenizer_error(operation: &'static str, subject: impl Into<String>, error: impl std::fmt::Display) -> PolicyError {
+    PolicyError::Tokenizer { operation, subject: subject.into(), message: error.to_string() }
+}
+
+/// The character that GPT-2's byte-level alphabet writes for each byte: itself where it is visible,
+/// else the next of those from U+0100.
+fn byte_alphabet() -> [char; 256] {
+    let mut next = 0x100;
+    std::array::from_fn(|byte| {
+        let visible = matches!(byte, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
+        let code = if visible {
+            byte as u32
+        } else {
+            next += 1;
+            next - 1
+        };
+        // Below U+0200, where every number is a character.
+        char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
+    })
+}
+
+#[cfg(test)]
+mod tests;

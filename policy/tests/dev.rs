@@ -1,0 +1,4 @@
+#[path = "../../tests/suite/gradients.rs"]
+mod gradients;
+#[path = "../../tests/suite/rollout.rs"]
+mod rollout;
