@@ -1,0 +1,157 @@
+use std::collections::{BTreeSet, HashSet};
+
+use rewards::{RewardSet, RewardSpec, Sample};
+
+use super::*;
+
+/// The contents of `count` problems of a split, under a seed of its own each.
+fn contents<P: Problem>(family: Family, split: Split, count: u64) -> HashSet<String> {
+    (0..count).map(|index| family.problem::<P>(split, index % 5, index).content()).collect()
+}
+
+fn no_overlap<P: Problem>(family: Family) {
+    let train = contents::<P>(family, Split::Train, 20_000);
+    let held = contents::<P>(family, Split::Held, 4_000);
+    assert!(train.len() > 2_000 && held.len() > 500, "{family}: {} and {}", train.len(), held.len());
+    let both: Vec<_> = train.intersection(&held).take(3).collect();
+    assert!(both.is_empty(), "{family}: on both sides: {both:?}");
+    // The other way round: the fence decides by content, so neither side can contain the other's.
+    assert!(held.iter().all(|content| split::of(content) == Split::Held), "{family}");
+    assert!(train.iter().all(|content| split::of(content) == Split::Train), "{family}");
+}
+
+#[test]
+fn the_splits_do_not_overlap() {
+    no_overlap::<Chain>(Family::Arithmetic);
+    no_overlap::<Puzzle>(Family::Countdown);
+    no_overlap::<Function>(Family::PythonFunctions);
+}
+
+#[test]
+fn the_corpus_never_asks_a_held_out_question() {
+    for family in Family::ALL {
+        let asked: HashSet<String> = (0..10_000).map(|index| family.worked(3, index).prompt).collect();
+        let held: HashSet<String> = (0..2_000).map(|index| family.task(Split::Held, 4, index).prompt).collect();
+        assert!(asked.is_disjoint(&held), "{family}");
+    }
+}
+
+#[test]
+fn a_task_is_a_pure_function_of_its_place() {
+    for family in Family::ALL {
+        let forwards: Vec<Task> = (0..200).map(|index| family.task(Split::Held, 9, index)).collect();
+        let elsewhere = std::thread::spawn(move || {
+            let mut tasks: Vec<Task> = (0..200).rev().map(|index| family.task(Split::Held, 9, index)).collect();
+            tasks.reverse();
+            tasks
+        });
+        assert_eq!(forwards, elsewhere.join().unwrap());
+        assert_ne!(forwards[0], family.task(Split::Held, 10, 0));
+        assert_ne!(forwards[0], family.task(Split::Train, 9, 0));
+        assert_eq!(family.worked(1, 5), family.worked(1, 5));
+        assert_ne!(family.worked(1, 5), family.worked(2, 5));
+    }
+}
+
+#[test]
+fn an_evaluation_set_holds_no_task_twice() {
+    for family in Family::ALL {
+        let tasks = family.distinct(Split::Held, 0, 600).unwrap();
+        let ids: BTreeSet<_> = tasks.iter().map(|task| &task.id).collect();
+        assert_eq!(ids.len(), 600, "{family}");
+        assert!(tasks.iter().all(|task| task.split == Split::Held && task.source == family.name()));
+    }
+    let error = Family::Countdown.distinct(Split::Held, 0, 50_000).expect_err("there are not that many").to_string();
+    assert!(error.starts_with("the family `countdown` gave only"), "{error}");
+}
+
+#[test]
+fn names_lead_to_families_and_back() {
+    for family in Family::ALL {
+        assert_eq!(family.to_string().parse::<Family>().unwrap(), family);
+        assert_eq!(serde_json::to_string(&family).unwrap(), format!("\"{family}\""));
+    }
+    let error = "arithmetics".parse::<Family>().expect_err("no such family").to_string();
+    assert_eq!(error, "there is no task family `arithmetics`: the families are arithmetic, countdown, python");
+}
+
+/// What the corpus is made of keeps to its tables: shares within five standard deviations, and
+/// every quality as right or wrong as it says.
+#[test]
+fn the_corpus_keeps_to_its_shares() {
+    fn check<P: Problem>(family: Family) {
+        const COUNT: u64 = 2_000;
+        let total: u32 = P::QUALITIES.iter().map(|(_, weight)| weight).sum();
+        for share in family.survey(7, COUNT) {
+            let weight = P::QUALITIES.iter().find(|(quality, _)| *quality == share.quality).map_or(0, |entry| entry.1);
+            let chance = f64::from(weight) / f64::from(total);
+            let margin = 5.0 * (COUNT as f64 * chance * (1.0 - chance)).sqrt();
+            assert!((share.texts as f64 - COUNT as f64 * chance).abs() <= margin, "{family}: {share:?}");
+            let right = share.right as f64 / share.texts.max(1) as f64;
+            match share.quality {
+                Quality::Worked => assert_eq!(share.right, share.texts, "{family}"),
+                Quality::Guess | Quality::Bare => assert!((0.15..0.45).contains(&right), "{family}: {share:?}"),
+                Quality::Slip | Quality::GivesUp => assert!(right < 0.2, "{family}: {share:?}"),
+            }
+            assert!(share.mean_words < 75.0, "{family}: {share:?}");
+        }
+    }
+    check::<Chain>(Family::Arithmetic);
+    check::<Puzzle>(Family::Countdown);
+    check::<Function>(Family::PythonFunctions);
+}
+
+fn rewards(names: &[&str]) -> RewardSet {
+    let specs: Vec<_> = names.iter().map(|name| RewardSpec { name: (*name).to_owned(), weight: 1.0 }).collect();
+    RewardSet::build(&specs, None).unwrap()
+}
+
+fn score(rewards: &RewardSet, prompt: &str, completion: &str, reference: &Reference, name: &str) -> Option<f64> {
+    rewards.score(&Sample { prompt, completion, reference, truncated: false }).unwrap().get(name)
+}
+
+/// Everything pairs of words and single spaces, as a small vocabulary wants it.
+#[test]
+fn texts_are_parted_by_single_spaces() {
+    for family in Family::ALL {
+        for index in 0..1_000 {
+            let text = family.worked(1, index);
+            assert!(text.response.starts_with(' ') && !text.response.contains("  "), "{}", text.response);
+            assert!(!text.response.ends_with(' ') && !text.response.contains('\n'), "{}", text.response);
+            assert!(!text.prompt.contains("  ") && !text.prompt.ends_with('.'), "{}", text.prompt);
+        }
+    }
+}
+
+#[test]
+fn every_solution_is_graded_right_and_well_formed() {
+    let rewards = rewards(&["accuracy", "format"]);
+    for family in [Family::Arithmetic, Family::Countdown] {
+        for split in [Split::Train, Split::Held] {
+            for index in 0..1_000 {
+                let task = family.task(split, 2, index);
+                let solution = family.solution(split, 2, index);
+                let score = |name| score(&rewards, &task.prompt, &solution, &task.reference, name);
+                assert_eq!(score("accuracy"), Some(1.0), "{}{solution}", task.prompt);
+                assert_eq!(score("format"), Some(1.0), "{solution}");
+            }
+        }
+    }
+}
+
+/// The corpus says truly which of its answers are right: the graders agree, both ways.
+#[test]
+fn the_graders_agree_with_what_the_corpus_says_of_itself() {
+    let rewards = rewards(&["accuracy", "format"]);
+    for family in [Family::Arithmetic, Family::Countdown] {
+        for text in (0..2_000).map(|index| family.worked(6, index)) {
+            // What a text without tags is worth is the grader's own affair.
+            if text.quality == Quality::Bare {
+                assert_eq!(score(&rewards, &text.prompt, &text.response, &text.reference, "format"), Some(0.0));
+                continue;
+            }
+            let graded = score(&rewards, &text.prompt, &text.response, &text.reference, "accuracy");
+            assert_eq!(graded, Some(f64::from(u8::from(text.right))), "{}{}", text.prompt, text.response);
+        }
+    }
+}

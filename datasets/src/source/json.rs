@@ -1,0 +1,120 @@
+//! Rows that lie as JSON: one object per line, or one array of objects.
+//!
+//! `serde_json` row by row rather than a data frame: a frame wants one type per column and gives
+//! no line for what is wrong, and the rows of public sets are both ragged and nested.
+
+use serde_json::{Deserializer, Value};
+
+use super::{Columns, Row};
+
+/// JSON Lines: each line that is not blank is a row. Lines are independent of each other, so a
+/// line that is not even UTF-8 costs only itself.
+pub(crate) fn read_lines(bytes: &[u8]) -> Vec<Row> {
+    without_mark(bytes)
+        .split(|&byte| byte == b'\n')
+        .enumerate()
+        .filter(|(_, line)| !line.trim_ascii().is_empty())
+        .map(|(index, line)| Row { line: index + 1, columns: parse_line(line.trim_ascii()) })
+        .collect()
+}
+
+/// A `.json` file: an array of objects, or JSON Lines under that name.
+///
+/// Elements of the array that are no objects are bad rows; a syntax error inside the array is the
+/// end of the file, since nothing tells where the next element would begin.
+pub(crate) fn read_document(bytes: &[u8]) -> Result<Vec<Row>, String> {
+    let bytes = without_mark(bytes);
+    let start = skip_blank(bytes, 0);
+    if bytes.get(start) == Some(&b'[') { read_array(bytes, start + 1) } else { Ok(read_lines(bytes)) }
+}
+
+fn read_array(bytes: &[u8], start: usize) -> Result<Vec<Row>, String> {
+    let mut rows = Vec::new();
+    let mut position = skip_blank(bytes, start);
+    let mut lines = LineCount::default();
+    if bytes.get(position) == Some(&b']') {
+        return Ok(rows);
+    }
+    loop {
+        let line = lines.at(bytes, position);
+        let mut elements = Deserializer::from_slice(&bytes[position..]).into_iter::<Value>();
+        let element = match elements.next() {
+            Some(Ok(element)) => element,
+            Some(Err(error)) => {
+                // The parser counts from where it started.
+                let line = line + error.line().saturating_sub(1);
+                return Err(format!("line {line}: malformed JSON: {}", without_place(&error)));
+            }
+            None => return Err(format!("line {line}: the array is not closed: the file is cut off")),
+        };
+        position = skip_blank(bytes, position + elements.byte_offset());
+        rows.push(Row { line, columns: into_columns(element) });
+        let separator_line = lines.at(bytes, position);
+        match bytes.get(position) {
+            Some(b',') => position = skip_blank(bytes, position + 1),
+            Some(b']') => return Ok(rows),
+            Some(_) => return Err(format!("line {separator_line}: malformed JSON: expected `,` or `]` after an element")),
+            None => return Err(format!("line {separator_line}: the array is not closed: the file is cut off")),
+        }
+    }
+}
+
+fn parse_line(line: &[u8]) -> Result<Columns, String> {
+    let text = std::str::from_utf8(line).map_err(|error| format!("invalid UTF-8 at byte {}", error.valid_up_to() + 1))?;
+    match serde_json::from_str(text) {
+        Ok(value) => into_columns(value),
+        Err(error) => Err(format!("malformed JSON: {} at column {}", without_place(&error), error.column())),
+    }
+}
+
+fn into_columns(value: Value) -> Result<Columns, String> {
+    match value {
+        Value::Object(columns) => Ok(columns),
+        other => Err(format!("expected an object with named columns, found {}", type_name(&other))),
+    }
+}
+
+/// The type of a JSON value, in words for messages.
+pub(crate) fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// The message without the `at line 1 column n` that serde_json appends: it counts from where the
+/// parser started, not from the top of the file.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line ").next().unwrap_or(&text).to_owned()
+}
+
+fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)
+}
+
+fn skip_blank(bytes: &[u8], from: usize) -> usize {
+    let rest = bytes.get(from..).unwrap_or_default();
+    from + rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count()
+}
+
+/// Counts lines up to positions that only grow, so that a file is counted through once.
+#[derive(Default)]
+struct LineCount {
+    position: usize,
+    newlines: usize,
+}
+
+impl LineCount {
+    /// The line, counted from 1, on which `position` lies.
+    fn at(&mut self, bytes: &[u8], position: usize) -> usize {
+        let passed = bytes.get(self.position..position).unwrap_or_default();
+        self.newlines += passed.iter().filter(|&&byte| byte == b'\n').count();
+        self.position = self.position.max(position);
+        self.newlines + 1
+    }
+}

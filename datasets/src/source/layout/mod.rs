@@ -1,0 +1,142 @@
+//! What the columns of public problem sets mean: one small adapter each, recognised by columns.
+//!
+//! To add one: a file with `recognises` and `convert`, and a line in [`LAYOUTS`], before any
+//! layout whose columns are a subset of its own.
+
+mod aime;
+mod gsm8k;
+mod humaneval;
+mod math;
+mod mbpp;
+mod plain;
+mod svamp;
+
+use rewards::Reference;
+use serde_json::Value;
+
+use super::Columns;
+use super::json::type_name;
+
+/// A way to lay out problems in columns.
+pub(crate) struct Layout {
+    /// Its name in messages.
+    pub(crate) name: &'static str,
+    /// The columns it needs, in words.
+    needs: &'static str,
+    /// Whether a row looks like it.
+    recognises: fn(&Columns) -> bool,
+    /// The task in a row, or what is wrong with the row.
+    pub(crate) convert: fn(&Columns) -> Result<Draft, String>,
+}
+
+/// What an adapter makes of a row.
+pub(crate) struct Draft {
+    /// The question.
+    pub(crate) prompt: String,
+    /// What its answers are compared with.
+    pub(crate) reference: Reference,
+    /// The columns that are wholly contained in these two; the others are kept beside the task.
+    pub(crate) used: &'static [&'static str],
+}
+
+/// All layouts, those with the most particular columns first.
+const LAYOUTS: &[Layout] = &[humaneval::LAYOUT, mbpp::LAYOUT, svamp::LAYOUT, aime::LAYOUT, gsm8k::LAYOUT, math::LAYOUT, plain::LAYOUT];
+
+/// The first layout that more than half of the rows show; where none does, the one that most
+/// show. A particular layout so wins over a plainer one that its rows show as well, even if some
+/// rows lack what makes it particular: those are then malformed.
+pub(crate) fn choose(rows: &[&Columns]) -> Option<&'static Layout> {
+    let shown = |layout: &Layout| rows.iter().filter(|row| (layout.recognises)(row)).count();
+    let by_majority = LAYOUTS.iter().find(|layout| shown(layout) * 2 > rows.len());
+    // `max_by_key` takes the last of equals; reversed, the most particular.
+    by_majority.or_else(|| LAYOUTS.iter().rev().filter(|layout| shown(layout) > 0).max_by_key(|layout| shown(layout)))
+}
+
+/// The layouts and what each needs, for the message that none fits.
+pub(crate) fn known() -> String {
+    LAYOUTS.iter().map(|layout| format!("{} ({})", layout.name, layout.needs)).collect::<Vec<_>>().join(", ")
+}
+
+/// The names of all columns of these rows, in the order in which they first appear.
+pub(crate) fn column_names(rows: &[&Columns]) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for name in rows.iter().flat_map(|row| row.keys()) {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// Whether all of these columns are there.
+fn has(columns: &Columns, names: &[&str]) -> bool {
+    names.iter().all(|name| columns.contains_key(*name))
+}
+
+fn column<'a>(columns: &'a Columns, name: &str) -> Result<&'a Value, String> {
+    columns.get(name).ok_or_else(|| format!("the column `{name}` is missing"))
+}
+
+fn wrong_type(name: &str, expected: &str, found: &Value) -> String {
+    format!("the column `{name}` should be {expected}, but is {}", type_name(found))
+}
+
+/// A column that must be text with something in it. Windows line ends become plain ones.
+fn text(columns: &Columns, name: &str) -> Result<String, String> {
+    match column(columns, name)? {
+        Value::String(text) if text.trim().is_empty() => Err(format!("the column `{name}` is empty")),
+        Value::String(text) => Ok(text.replace("\r\n", "\n")),
+        other => Err(wrong_type(name, "text", other)),
+    }
+}
+
+/// A column that may be missing or empty, but is text if there.
+fn optional_text(columns: &Columns, name: &str) -> Result<String, String> {
+    match columns.get(name) {
+        None | Some(Value::Null) => Ok(String::new()),
+        Some(Value::String(text)) => Ok(text.replace("\r\n", "\n")),
+        Some(other) => Err(wrong_type(name, "text", other)),
+    }
+}
+
+/// A column that holds a value: text, or a number, of which 145.0 is written 145.
+fn value_text(columns: &Columns, name: &str) -> Result<String, String> {
+    match column(columns, name)? {
+        Value::Number(number) => {
+            let text = number.to_string();
+            Ok(text.strip_suffix(".0").map_or(text.clone(), str::to_owned))
+        }
+        Value::String(_) => text(columns, name).map(|text| text.trim().to_owned()),
+        other => Err(wrong_type(name, "text or a number", other)),
+    }
+}
+
+/// A column that holds a list of texts, possibly missing. In CSV, a JSON array written as text.
+fn optional_texts(columns: &Columns, name: &str) -> Result<Vec<String>, String> {
+    let parsed;
+    let list = match columns.get(name) {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::String(text)) => {
+            parsed = serde_json::from_str::<Value>(text).unwrap_or_default();
+            &parsed
+        }
+        Some(other) => other,
+    };
+    let Value::Array(elements) = list else {
+        return Err(wrong_type(name, "a list of texts", columns.get(name).unwrap_or(list)));
+    };
+    elements
+        .iter()
+        .map(|element| match element {
+            Value::String(text) => Ok(text.replace("\r\n", "\n")),
+            other => Err(format!("the column `{name}` should be a list of texts, but holds {}", type_name(other))),
+        })
+        .collect()
+}
+
+/// A list of texts that must be there and hold something.
+fn texts(columns: &Columns, name: &str) -> Result<Vec<String>, String> {
+    column(columns, name)?;
+    let list = optional_texts(columns, name)?;
+    if list.is_empty() { Err(format!("the column `{name}` is an empty list")) } else { Ok(list) }
+}

@@ -1,0 +1,215 @@
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use rewards::Reference;
+
+use super::*;
+
+/// A folder with one file in it.
+fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    (folder, path)
+}
+
+fn read_bytes(name: &str, bytes: &[u8], on_bad_line: OnBadLine) -> Result<ReadTasks, DatasetError> {
+    let (_folder, path) = file(name, bytes);
+    read(&path, on_bad_line)
+}
+
+/// The tasks, which must all be good.
+fn tasks(name: &str, text: &str) -> Vec<Task> {
+    read_bytes(name, text.as_bytes(), OnBadLine::Stop).unwrap().tasks
+}
+
+/// The error's text, without the temporary folder.
+fn error(name: &str, bytes: &[u8]) -> String {
+    let (folder, path) = file(name, bytes);
+    let error = read(&path, OnBadLine::Stop).expect_err("should be refused").to_string();
+    error.replace(&format!("{}/", folder.path().display()), "")
+}
+
+fn math(answer: &str) -> Reference {
+    Reference::Math { answer: answer.to_owned() }
+}
+
+const GSM8K: &str = r#"{"question": "How many?", "answer": "It is 1000 + 80.\n#### 1,080"}"#;
+
+#[test]
+fn each_math_layout_is_recognised_by_its_columns() {
+    for (row, prompt, answer) in [
+        (GSM8K, "How many?", "1080"),
+        (r#"{"problem": "p", "answer": "\\frac{1}{2}", "solution": "s"}"#, "p", "\\frac{1}{2}"),
+        (r#"{"problem": "p", "answer": 4, "type": "Algebra"}"#, "p", "4"),
+        (r#"{"problem": "p", "solution": "so \\boxed{\\frac{1}{2}}."}"#, "p", "\\frac{1}{2}"),
+        (r#"{"id": "a", "problem": "p", "reference_solution": "s", "expected_answer": "73"}"#, "p", "73"),
+        (r#"{"Body": "He has 2 groups", "Question": "How big?", "Answer": 145.0}"#, "He has 2 groups. How big?", "145"),
+        (r#"{"Body": "He has 2 groups.", "Question": "How big?", "Answer": 0.5}"#, "He has 2 groups. How big?", "0.5"),
+        (r#"{"prompt": "p", "answer": "yes"}"#, "p", "yes"),
+        (r#"{"question": "q", "answer": 12}"#, "q", "12"),
+    ] {
+        let tasks = tasks("some.jsonl", row);
+        assert_eq!((tasks[0].prompt.as_str(), &tasks[0].reference), (prompt, &math(answer)), "{row}");
+        assert_eq!((tasks[0].source.as_str(), tasks[0].split), ("some", Split::Train));
+    }
+}
+
+#[test]
+fn mbpp_shows_one_test_and_keeps_its_setup() {
+    let row = r#"{"text": "Add.", "code": "def add(a, b):\r\n  return a + b", "task_id": 1, "test_setup_code": "root = Node(1)",
+        "test_list": ["assert add(1, 2) == 3", "assert add(2, 2) == 4"], "challenge_test_list": ["assert add(0, 0) == 0"]}"#;
+    let task = &tasks("mbpp.jsonl", &row.replace('\n', " "))[0];
+    assert_eq!(task.prompt, "Add.\nYour code should satisfy this test:\nassert add(1, 2) == 3");
+    let assertions = ["assert add(1, 2) == 3", "assert add(2, 2) == 4", "assert add(0, 0) == 0"];
+    let assertions = assertions.map(str::to_owned).to_vec();
+    assert_eq!(task.reference, Reference::Tests { setup: "root = Node(1)".to_owned(), assertions });
+    assert_eq!(task.extra.keys().collect::<Vec<_>>(), ["code", "task_id"]);
+
+    let row = r#"[{"prompt": "Add.", "test_imports": ["import math"], "test_list": ["assert add(1, 2) == 3"]}]"#;
+    let task = &tasks("sanitized.json", row)[0];
+    let assertions = vec!["assert add(1, 2) == 3".to_owned()];
+    assert_eq!(task.reference, Reference::Tests { setup: "import math".to_owned(), assertions });
+}
+
+#[test]
+fn humaneval_puts_what_stands_before_the_head_into_the_setup() {
+    let row = r#"{"task_id": "H/0", "prompt": "import math\n\ndef f(x):\n    \"\"\" Root. \"\"\"\n", "entry_point": "f", "canonical_solution": "    return math.sqrt(x)\n", "test": "def check(candidate):\n    assert candidate(4) == 2\n"}"#;
+    let task = &tasks("h.jsonl", row)[0];
+    let Reference::Tests { setup, assertions } = &task.reference else { panic!("not tests") };
+    assert_eq!(setup, "import math\n\ndef check(candidate):\n    assert candidate(4) == 2\n");
+    assert_eq!(assertions, &["check(f)"]);
+    assert!(task.prompt.ends_with("def f(x):\n    \"\"\" Root. \"\"\""), "{}", task.prompt);
+}
+
+#[test]
+fn the_same_rows_read_the_same_from_every_kind_of_file() {
+    let expected = tasks("same.jsonl", "{\"prompt\":\"1, 2\",\"answer\":\"3\",\"level\":5}\n\n{\"prompt\":\"b\",\"answer\":\"4\",\"level\":6}\n");
+    assert_eq!(expected.len(), 2);
+    assert_eq!(expected[0].extra["level"], 5);
+    let array = "[\n {\"prompt\":\"1, 2\",\"answer\":\"3\",\"level\":5},\n {\"prompt\":\"b\",\"answer\":\"4\",\"level\":6}\n]\n";
+    assert_eq!(tasks("same.json", array), expected);
+    let lines = "\u{FEFF}{\"prompt\":\"1, 2\",\"answer\":\"3\",\"level\":5}\r\n{\"prompt\":\"b\",\"answer\":\"4\",\"level\":6}";
+    assert_eq!(tasks("same.json", lines), expected);
+
+    let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    zipped.write_all(lines.as_bytes()).unwrap();
+    let zipped = zipped.finish().unwrap();
+    assert_eq!(read_bytes("same.jsonl.gz", &zipped, OnBadLine::Stop).unwrap().tasks, expected);
+
+    let (_folder, path) = file("same.parquet", &parquet());
+    assert_eq!(read(&path, OnBadLine::Stop).unwrap().tasks, expected);
+
+    // CSV has no types: the level is text there.
+    let table = tasks("same.csv", "prompt,answer,level\n\"1, 2\",3,5\n\nb,4,6\n");
+    assert_eq!(table[0].extra["level"], "5");
+    let ids = |tasks: &[Task]| tasks.iter().map(|task| task.id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&table), ids(&expected));
+}
+
+/// The two rows of the test above as Parquet.
+fn parquet() -> Vec<u8> {
+    use polars::prelude::{Column, DataFrame, ParquetWriter};
+    let columns = vec![
+        Column::new("prompt".into(), ["1, 2", "b"]),
+        Column::new("answer".into(), ["3", "4"]),
+        Column::new("level".into(), [5_i64, 6]),
+    ];
+    let mut bytes = Vec::new();
+    ParquetWriter::new(&mut bytes).finish(&mut DataFrame::new(2, columns).unwrap()).unwrap();
+    bytes
+}
+
+#[test]
+fn a_malformed_line_is_named_with_its_place_and_its_fault() {
+    for (bad, what) in [
+        (&br#"{"question": "q", "#[..], "malformed JSON: EOF while parsing a value at column 17"),
+        (br#"{"question": "q"}"#, "the column `answer` is missing (layout gsm8k)"),
+        (br#"{"answer": "\n#### 1"}"#, "the column `question` is missing (layout gsm8k)"),
+        (br#"{"question": 7, "answer": "1\n#### 1"}"#, "the column `question` should be text, but is a number (layout gsm8k)"),
+        (br#"{"question": " ", "answer": "1\n#### 1"}"#, "the column `question` is empty (layout gsm8k)"),
+        (br#"{"question": "q", "answer": "1"}"#, "the column `answer` has no `#### ` before its value (layout gsm8k)"),
+        (b"{\"question\": \"\xFF\"}", "invalid UTF-8 at byte 15"),
+        (b"[1, 2]", "expected an object with named columns, found a list"),
+        (b"null", "expected an object with named columns, found null"),
+    ] {
+        let file = [GSM8K.as_bytes(), b"\n\n", bad, b"\n", GSM8K.as_bytes(), b"\n"].concat();
+        assert_eq!(error("rows.jsonl", &file), format!("rows.jsonl, line 3: {what}"));
+        let read = read_bytes("rows.jsonl", &file, OnBadLine::Skip).unwrap();
+        assert_eq!((read.tasks.len(), read.bad), (2, vec![BadLine { line: 3, what: what.to_owned() }]));
+    }
+}
+
+#[test]
+fn a_malformed_first_line_does_not_decide_the_layout() {
+    let file = format!("{{\"question\": \"q\", \"answer\": \"1\"}}\n{GSM8K}\n{GSM8K}\n");
+    let read = read_bytes("rows.jsonl", file.as_bytes(), OnBadLine::Skip).unwrap();
+    assert_eq!((read.tasks.len(), read.bad[0].line), (2, 1));
+}
+
+#[test]
+fn rows_of_arrays_and_tables_are_named_with_their_line_too() {
+    let array = b"[\n  {\"prompt\": \"p\", \"answer\": 1},\n  {\n    \"prompt\": \"p\"\n  },\n  7\n]";
+    let read = read_bytes("a.json", array, OnBadLine::Skip).unwrap();
+    let places: Vec<usize> = read.bad.iter().map(|bad| bad.line).collect();
+    assert_eq!((read.tasks.len(), places), (1, vec![3, 6]));
+
+    let table = b"prompt,answer\n\"two\nlines\",1\nshort\n\xFF,2\nq,3\n,4\n";
+    let read = read_bytes("t.csv", table, OnBadLine::Skip).unwrap();
+    let bad: Vec<(usize, &str)> = read.bad.iter().map(|bad| (bad.line, bad.what.as_str())).collect();
+    assert_eq!(
+        bad,
+        [
+            (4, "1 fields where the header has 2"),
+            (5, "invalid UTF-8 at byte 1"),
+            (7, "the column `prompt` is missing (layout plain)"),
+        ]
+    );
+    assert_eq!(read.tasks[0].prompt, "two\nlines");
+    assert_eq!(error("t.csv", b"prompt,answer\np,1\n\"never closed,2\n"), "t.csv, line 3: a quoted field is never closed");
+}
+
+#[test]
+fn files_that_cannot_be_read_are_refused_with_a_reason() {
+    for (name, bytes, message) in [
+        ("empty.jsonl", &b""[..], "the task file empty.jsonl holds no rows"),
+        ("blank.jsonl", b"\n \n", "the task file blank.jsonl holds no rows"),
+        ("none.json", b"[ ]", "the task file none.json holds no rows"),
+        ("head.csv", b"prompt,answer\n", "the task file head.csv holds no rows"),
+        ("cut.json", b"[\n{\"prompt\": \"p\", \"answer\": 1},\n", "cut.json: line 3: the array is not closed: the file is cut off"),
+        ("bad.json", b"[\n{\"prompt\": \"p\",\n oops}]", "bad.json: line 3: malformed JSON: key must be a string"),
+        ("cut.parquet", &parquet()[..200], "cut.parquet: the Parquet file is cut off: it does not end with `PAR1`"),
+        ("not.parquet", b"hello", "not.parquet: not a Parquet file: it does not begin with `PAR1`"),
+        ("rows.txt", b"hello", "the task file rows.txt is of no known kind: expected a name that ends in one of .jsonl, .ndjson, .json, .csv, .parquet (each also with .gz)"),
+        ("worst.jsonl", b"oops\n", "worst.jsonl, line 1: malformed JSON: expected value at column 1"),
+    ] {
+        assert_eq!(error(name, bytes), message);
+    }
+    let missing = read(std::path::Path::new("no/such/file.jsonl"), OnBadLine::Skip).expect_err("not there");
+    assert!(missing.to_string().starts_with("cannot read the task file no/such/file.jsonl: No such file"), "{missing}");
+    let hopeless = read_bytes("worst.jsonl", b"oops\n{\n", OnBadLine::Skip).expect_err("nothing usable").to_string();
+    assert!(hopeless.contains("all 2 are malformed; the first, at line 1: malformed JSON"), "{hopeless}");
+}
+
+#[test]
+fn an_unknown_layout_lists_the_columns_found_and_the_layouts_known() {
+    let message = error("choices.jsonl", br#"{"question": "q", "choices": ["a", "b"], "answer": 1}"#);
+    assert!(message.contains("found the columns question, choices, answer; known layouts are humaneval (prompt"), "{message}");
+    assert!(message.contains("gsm8k (question, answer ending in `#### value`)"), "{message}");
+}
+
+#[test]
+fn a_damaged_gzip_file_or_parquet_footer_is_an_error() {
+    let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    zipped.write_all(GSM8K.repeat(50).as_bytes()).unwrap();
+    let zipped = zipped.finish().unwrap();
+    assert!(error("cut.jsonl.gz", &zipped[..zipped.len() - 9]).starts_with("cannot read the task file cut.jsonl.gz"));
+    // The last four bytes are the length of the content.
+    let mut lying = zipped;
+    *lying.last_mut().unwrap() ^= 1;
+    assert!(error("lies.jsonl.gz", &lying).starts_with("cannot read the task file lies.jsonl.gz"));
+    let mut footer = parquet();
+    let at = footer.len() - 30;
+    footer[at..at + 15].fill(0xFF);
+    assert!(error("f.parquet", &footer).starts_with("f.parquet: malformed Parquet"));
+}

@@ -1,0 +1,113 @@
+//! Arguments as typed, with the help that a newcomer reads.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Reinforcement learning for language models, on one machine.
+#[derive(Debug, Parser)]
+#[command(
+    name = "recipe",
+    version,
+    about = "Reinforcement learning for language models, from a recipe, on one machine.",
+    after_help = "Start here:
+  recipe run smoke        see that everything works (a minute)
+  recipe run r1-zero      make a small policy better by pure reinforcement learning
+  recipe list             what else can be run"
+)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run a recipe
+    #[command(
+        long_about = "Run a recipe.
+
+Everything about the run is kept in a folder: runs/NAME, or runs/NAME-2 and so on if there are runs \
+of that name already. Ctrl-C stops a run after the step at hand, with a checkpoint; --resume goes \
+on to exactly the run that would have been, also after a crash.",
+        after_help = "Examples:
+  recipe run r1-zero                                      the shipped recipe, as it is
+  recipe run r1-zero --resume                             go on with the newest run of it
+  recipe run r1-zero --seed 1 --steps 50                  another seed, fewer steps
+  recipe run r1-zero --set grpo.learning_rate=1e-4        change a setting (see: recipe keys)
+  recipe run r1-zero --set tasks.families.python=0        leave a family of tasks out
+  recipe run r1-zero --tasks gsm8k.jsonl --model DIR      your tasks, your model
+  recipe run mine.toml --run-dir /data/run-7              your recipe, a folder of your choice"
+    )]
+    Run(RunArguments),
+    /// List the recipes that come with this program
+    List,
+    /// Print a recipe: a good start for one of your own
+    #[command(after_help = "Examples:
+  recipe show r1-zero                       as it was written, with its comments
+  recipe show r1-zero > mine.toml           a copy to change; then: recipe run mine.toml
+  recipe show r1-zero --set grpo.steps=50   as resolved: every setting with its value")]
+    Show {
+        /// A recipe's name, or its file
+        recipe: String,
+        /// Change a setting, and print the recipe as resolved
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+    },
+    /// Explain every setting that a recipe can have
+    Keys,
+    /// Check recipe files without running them
+    Validate {
+        /// The files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<String>,
+        /// Change a setting before checking
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RunArguments {
+    /// A recipe's name (see: recipe list), or its file
+    pub(super) recipe: String,
+
+    /// Change a setting, as STAGE.KEY=VALUE or TABLE.KEY=VALUE; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(super) settings: Vec<String>,
+
+    /// All randomness comes from this: the same seed, the same run
+    #[arg(long, value_name = "N")]
+    pub(super) seed: Option<u64>,
+
+    /// Steps of reinforcement learning
+    #[arg(long, value_name = "N")]
+    pub(super) steps: Option<u64>,
+
+    /// Keep the run in this folder, instead of one below runs/
+    #[arg(long, value_name = "DIR")]
+    pub(super) run_dir: Option<PathBuf>,
+
+    /// Keep runs below this folder
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub(super) runs: PathBuf,
+
+    /// Go on with the newest run of this name (or the one in --run-dir)
+    #[arg(long)]
+    pub(super) resume: bool,
+
+    /// Begin with this model (a Hugging Face folder) instead of making a base
+    #[arg(long, value_name = "DIR")]
+    pub(super) model: Option<PathBuf>,
+
+    /// Practise the tasks of this file (JSON Lines, parquet or csv); may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub(super) tasks: Vec<PathBuf>,
+
+    /// Leave out lines of task files that cannot be read, instead of stopping; they are counted
+    #[arg(long)]
+    pub(super) skip_bad_lines: bool,
+
+    /// Threads to work with [default: as many as the machine has cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) threads: Option<u16>,
+}

@@ -1,0 +1,175 @@
+//! The command line: arguments as typed, what they mean, and what is printed.
+//!
+//! Exit status: 0 if all went well, 1 if a run failed, 2 if what was asked for makes no sense
+//! (wrong arguments, a wrong recipe), 130 if a run was stopped by Ctrl-C and can be resumed.
+
+mod arguments;
+mod show;
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+
+use crate::config::{Recipe, RecipeError, find_shipped};
+use crate::interrupt::Interrupt;
+use crate::run::RunDir;
+use crate::session::{RunOptions, RunStatus, RunSummary, run_recipe, run_to_resume};
+use crate::table;
+use arguments::{Arguments, Command, RunArguments};
+
+const FAILED: u8 = 1;
+const WRONG: u8 = 2;
+const INTERRUPTED: u8 = 130;
+
+/// The command: reads the arguments of this process and does what they say.
+#[must_use]
+pub fn main() -> ExitCode {
+    // clap prints help and its own errors, and ends the process with 0 or 2.
+    let arguments = Arguments::parse();
+    let done = match arguments.command {
+        Command::Run(arguments) => run(&arguments),
+        Command::List => print(&show::list()),
+        Command::Show { recipe, settings } => show::show(&recipe, &settings).and_then(|text| print(&text)),
+        Command::Keys => print(&show::keys()),
+        Command::Validate { files, settings } => show::validate(&files, &settings).and_then(|text| print(&text)),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&error);
+            let wrong = error.chain().any(<dyn std::error::Error>::is::<RecipeError>);
+            ExitCode::from(if wrong { WRONG } else { FAILED })
+        }
+    }
+}
+
+/// To standard output. A reader that went away (`recipe list | head -1`) is no error.
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    let mut output = std::io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// `error: what failed`, then each cause on a line of its own.
+fn complain(error: &anyhow::Error) {
+    let mut text = format!("error: {error}\n");
+    for cause in error.chain().skip(1) {
+        let _ = writeln!(text, "  because: {cause}");
+    }
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
+    let interrupt = Interrupt::new();
+    let mut options = RunOptions {
+        runs_root: arguments.runs.clone(),
+        run_dir: arguments.run_dir.clone(),
+        resume: arguments.resume,
+        threads: arguments.threads.map(usize::from),
+        interrupt: interrupt.clone(),
+        command: std::env::args().collect(),
+        ..RunOptions::default()
+    };
+    let recipe = load(arguments, &mut options)?;
+    interrupt.on_ctrl_c(|| {
+        let _ = std::io::stderr()
+            .write_all(b"\nstopping after this step, with a checkpoint (Ctrl-C again stops at once)\n");
+    })?;
+    let summary = run_recipe(&recipe, &options)?;
+    print(&table::render(&summary))?;
+    if let RunStatus::Interrupted { stage, step } = &summary.status {
+        let text = format!(
+            "stopped in {stage} after step {step}; nothing is lost. To go on:\n  {}\n",
+            resume_command(arguments, &summary)
+        );
+        let _ = std::io::stderr().write_all(text.as_bytes());
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn resume_command(arguments: &RunArguments, summary: &RunSummary) -> String {
+    format!("recipe run {} --resume --run-dir {}", arguments.recipe, summary.run_dir.display())
+}
+
+/// A recipe by the name of a shipped one or by its file, with settings on top.
+fn read_recipe(name: &str, settings: &[String]) -> Result<Recipe, RecipeError> {
+    let path = Path::new(name);
+    let looks_like_file = path.extension().is_some() || path.components().count() > 1;
+    if looks_like_file || (path.is_file() && find_shipped(name).is_err()) {
+        Recipe::read(path, settings)
+    } else {
+        find_shipped(name)?.recipe(settings)
+    }
+}
+
+/// The recipe that the arguments mean. A resumed run takes the settings that it was started with
+/// again, so that they need not be typed twice.
+fn load(arguments: &RunArguments, options: &mut RunOptions) -> anyhow::Result<Recipe> {
+    let mut settings = Vec::new();
+    if options.resume {
+        // Only the name is of interest: the settings may not fit without those of the run.
+        let name = read_recipe(&arguments.recipe, &[]).map_or_else(|_| stem(&arguments.recipe), |recipe| recipe.name);
+        let path = run_to_resume(options, &name)?;
+        settings = RunDir::read_info(&path)?.settings;
+        options.run_dir = Some(path);
+    }
+    settings.extend(given_settings(arguments)?);
+    let recipe = read_recipe(&arguments.recipe, &settings)?;
+    options.settings = settings;
+    Ok(recipe)
+}
+
+fn stem(recipe: &str) -> String {
+    let stem = Path::new(recipe).file_stem().and_then(|stem| stem.to_str());
+    stem.unwrap_or(recipe).to_owned()
+}
+
+/// Every option that changes the recipe, as settings: those of `--set` come last, so that they
+/// have the last word.
+fn given_settings(arguments: &RunArguments) -> anyhow::Result<Vec<String>> {
+    let mut settings = Vec::new();
+    if let Some(seed) = arguments.seed {
+        settings.push(format!("seed={seed}"));
+    }
+    if !arguments.tasks.is_empty() {
+        for file in &arguments.tasks {
+            std::fs::File::open(file).with_context(|| format!("cannot read the task file {}", file.display()))?;
+        }
+        settings.push(format!("tasks.files={}", toml_list(&arguments.tasks)?));
+    }
+    if arguments.skip_bad_lines {
+        settings.push("tasks.on_bad_line=skip".to_owned());
+    }
+    if let Some(model) = &arguments.model {
+        // Said now rather than after the sandbox has been prepared.
+        if !model.join("config.json").is_file() {
+            anyhow::bail!("{} is no model folder: it holds no config.json", model.display());
+        }
+        settings.push(format!("model={{ path = {} }}", toml_text(model)?));
+    }
+    if let Some(steps) = arguments.steps {
+        let recipe = read_recipe(&arguments.recipe, &[])?;
+        settings.extend(recipe.grpo().map(|(stage, _)| format!("{}.steps={steps}", stage.name)));
+    }
+    settings.extend(arguments.settings.iter().cloned());
+    Ok(settings)
+}
+
+fn toml_text(path: &Path) -> anyhow::Result<String> {
+    let text = path.to_str().with_context(|| format!("the path {} is not Unicode text", path.display()))?;
+    Ok(toml::Value::from(text).to_string())
+}
+
+fn toml_list(paths: &[PathBuf]) -> anyhow::Result<String> {
+    let texts = paths.iter().map(|path| toml_text(path)).collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(format!("[{}]", texts.join(", ")))
+}

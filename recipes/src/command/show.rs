@@ -1,0 +1,105 @@
+//! What `recipe list`, `show`, `keys` and `validate` print.
+
+use std::fmt::Write;
+
+use super::read_recipe;
+use crate::config::{Recipe, RecipeError, SHIPPED, find_shipped};
+
+/// The columns that a page of help keeps to.
+const WIDTH: usize = 96;
+
+/// The shipped recipes, one on a line.
+pub(super) fn list() -> String {
+    let mut text = String::new();
+    for shipped in SHIPPED {
+        // A test parses every shipped recipe; one that did not parse would still be listed.
+        let description = shipped.recipe(&[]).map(|recipe| recipe.description).unwrap_or_default();
+        let _ = writeln!(text, "{:12} {description}", shipped.name);
+    }
+    text.push_str("\nrecipe run NAME runs one; recipe show NAME prints it\n");
+    text
+}
+
+/// A recipe as it was written, or as resolved if settings are given.
+pub(super) fn show(name: &str, settings: &[String]) -> anyhow::Result<String> {
+    if settings.is_empty()
+        && let Ok(shipped) = find_shipped(name)
+    {
+        return Ok(shipped.text.to_owned());
+    }
+    Ok(read_recipe(name, settings)?.to_toml()?)
+}
+
+/// Every setting: table by table, each key with its default, what is allowed and what it does.
+pub(super) fn keys() -> String {
+    let mut text = String::from(
+        "Every setting of a recipe. On the command line: --set TABLE.KEY=VALUE, or\n\
+         --set STAGE.KEY=VALUE with the stage's name (its kind, if it has no name).\n",
+    );
+    for (table, keys) in Recipe::key_tables() {
+        let _ = writeln!(text, "\n{table}");
+        for key in keys {
+            let _ = writeln!(text, "  {} = {}", key.key, key.default);
+            for line in wrapped(&format!("{} ({})", key.help, key.expected), WIDTH - 6) {
+                let _ = writeln!(text, "      {line}");
+            }
+        }
+    }
+    text
+}
+
+/// Checks files, and says what each would do.
+pub(super) fn validate(files: &[String], settings: &[String]) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for file in files {
+        let recipe: Result<Recipe, RecipeError> = read_recipe(file, settings);
+        let recipe = recipe?;
+        let stages: Vec<&str> = recipe.stages.iter().map(|stage| stage.name.as_str()).collect();
+        let _ = writeln!(text, "{file}: fine ({}: {})", recipe.name, stages.join(" -> "));
+    }
+    Ok(text)
+}
+
+/// The text in lines of at most so many characters, broken between words.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_break_between_words() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("unbreakable", 3), ["unbreakable"]);
+    }
+
+    #[test]
+    fn the_list_names_every_recipe_with_its_description() {
+        let text = list();
+        for shipped in SHIPPED {
+            let recipe = shipped.recipe(&[]).unwrap();
+            assert!(!recipe.description.is_empty(), "{}", shipped.name);
+            assert!(text.contains(&recipe.description), "{}", shipped.name);
+        }
+    }
+
+    #[test]
+    fn keys_fit_the_page() {
+        for line in keys().lines() {
+            assert!(line.chars().count() <= WIDTH, "{line}");
+        }
+        assert!(keys().contains("learning_rate = 0.0003"), "{}", keys());
+    }
+}

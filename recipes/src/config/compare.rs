@@ -1,0 +1,71 @@
+//! Whether two recipes are the same: for resuming a run, and for sharing a base.
+
+use sha2::{Digest, Sha256};
+
+use super::keys::counted;
+use super::recipe::Recipe;
+use crate::run::hex;
+
+impl Recipe {
+    /// A hash of all that makes the base: two recipes with the same one may share it.
+    #[must_use]
+    pub fn base_fingerprint(&self) -> String {
+        // Changes when the same settings make another base.
+        const FORMAT: &str = "base-1";
+        let made_of = serde_json::json!([FORMAT, self.seed, self.model, self.tasks.families, self.pretrain(),]);
+        let digest = Sha256::digest(made_of.to_string());
+        hex(&digest[..16])
+    }
+
+    /// Every setting as `path.to.key = value`, stages and rewards by their names.
+    #[must_use]
+    pub fn flattened(&self) -> Vec<(String, String)> {
+        let mut rows = Vec::new();
+        if let Ok(value) = serde_json::to_value(self) {
+            flatten("", &value, &mut rows);
+        }
+        rows
+    }
+
+    /// The first setting that differs from another recipe and changes what a run does: its key and
+    /// the two values.
+    #[must_use]
+    pub fn difference(&self, other: &Recipe) -> Option<(String, String, String)> {
+        // What it is called and how often it is saved leave the run as it is.
+        let harmless = |key: &str| {
+            ["description", "name"].contains(&key)
+                || [".checkpoint_every", ".keep_checkpoints"].iter().any(|end| key.ends_with(end))
+        };
+        let (mine, theirs) = (self.flattened(), other.flattened());
+        let find = |rows: &[(String, String)], key: &str| {
+            let row = rows.iter().find(|(name, _)| name == key);
+            row.map_or_else(|| "not set".to_owned(), |(_, value)| value.clone())
+        };
+        let keys = mine.iter().chain(&theirs).map(|(key, _)| key);
+        keys.filter(|key| !harmless(key)).find_map(|key| {
+            let (mine, theirs) = (find(&mine, key), find(&theirs, key));
+            (mine != theirs).then(|| (key.clone(), mine, theirs))
+        })
+    }
+}
+
+fn flatten(path: &str, value: &serde_json::Value, rows: &mut Vec<(String, String)>) {
+    let join = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    match value {
+        serde_json::Value::Object(map) => {
+            for (key, value) in map {
+                flatten(&join(key), value, rows);
+            }
+        }
+        serde_json::Value::Array(elements) if elements.iter().any(serde_json::Value::is_object) => {
+            rows.push((join("count"), counted(elements.len(), "entry", "entries")));
+            for element in elements {
+                let name = element["name"].as_str().unwrap_or("?");
+                // A stage is addressed by its name alone, as in `--set`.
+                let path = if path == "stage" { name.to_owned() } else { join(name) };
+                flatten(&path, element, rows);
+            }
+        }
+        _ => rows.push((path.to_owned(), value.to_string())),
+    }
+}

@@ -1,0 +1,118 @@
+//! Settings in the types that the other crates take: one place that says what each word of a recipe
+//! means there.
+
+use policy::SamplingParams;
+use policy::grpo::{GrpoLoss, LossAggregation};
+use policy::optim::{AdamWConfig, Decay};
+
+use super::recipe::Recipe;
+use super::settings::OnBadLine;
+use super::stages::{AdvantageScale, GrpoSettings, LossKind, PretrainSettings, Schedule};
+
+fn decay(schedule: Schedule, min_ratio: f64) -> Decay {
+    match schedule {
+        Schedule::Constant => Decay::Constant,
+        Schedule::Cosine => Decay::Cosine { min_ratio },
+        Schedule::Linear => Decay::Linear,
+    }
+}
+
+impl PretrainSettings {
+    /// Optimizer steps: as many as the budget of tokens gives, and at least one.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        (self.tokens / self.batch_tokens as u64).max(1)
+    }
+
+    /// The learning rate of each step.
+    #[must_use]
+    pub fn lr_schedule(&self) -> policy::optim::Schedule {
+        policy::optim::Schedule {
+            peak: self.learning_rate,
+            warmup_steps: self.warmup_steps,
+            total_steps: self.steps(),
+            decay: decay(self.schedule, self.min_ratio),
+        }
+    }
+
+    /// The optimizer's constants.
+    #[must_use]
+    pub fn adamw(&self) -> AdamWConfig {
+        AdamWConfig { beta1: self.beta1, beta2: self.beta2, weight_decay: self.weight_decay, ..AdamWConfig::default() }
+    }
+}
+
+impl GrpoSettings {
+    /// The learning rate of each step. All optimizer steps of one step share it.
+    #[must_use]
+    pub fn lr_schedule(&self) -> policy::optim::Schedule {
+        policy::optim::Schedule {
+            peak: self.learning_rate,
+            warmup_steps: self.warmup_steps,
+            total_steps: self.steps,
+            decay: decay(self.schedule, self.min_ratio),
+        }
+    }
+
+    /// The optimizer's constants.
+    #[must_use]
+    pub fn adamw(&self) -> AdamWConfig {
+        AdamWConfig { beta1: self.beta1, beta2: self.beta2, weight_decay: self.weight_decay, ..AdamWConfig::default() }
+    }
+
+    /// The loss.
+    #[must_use]
+    pub fn loss_settings(&self) -> GrpoLoss {
+        GrpoLoss {
+            clip_low: self.clip_low,
+            clip_high: self.clip_high,
+            kl_coefficient: self.kl_coefficient,
+            aggregation: match self.loss {
+                LossKind::Grpo => LossAggregation::SequenceMean,
+                LossKind::Dapo => LossAggregation::TokenMean,
+            },
+        }
+    }
+
+    /// What advantages are divided by.
+    #[must_use]
+    pub fn scale(&self) -> policy::grpo::AdvantageScale {
+        match self.advantage_scale {
+            AdvantageScale::Group => policy::grpo::AdvantageScale::Group,
+            AdvantageScale::None => policy::grpo::AdvantageScale::None,
+        }
+    }
+
+    /// How completions are sampled.
+    #[must_use]
+    pub fn sampling(&self) -> SamplingParams {
+        SamplingParams {
+            temperature: self.temperature,
+            top_p: self.top_p,
+            top_k: self.top_k,
+            max_tokens: self.max_new_tokens,
+        }
+    }
+}
+
+impl Recipe {
+    /// How an evaluation samples; its greedy pass takes the same with the temperature 0.
+    #[must_use]
+    pub fn eval_sampling(&self) -> SamplingParams {
+        SamplingParams {
+            temperature: self.eval.temperature,
+            top_p: self.eval.top_p,
+            top_k: 0,
+            max_tokens: self.eval_max_new_tokens(),
+        }
+    }
+}
+
+impl From<OnBadLine> for datasets::OnBadLine {
+    fn from(on_bad_line: OnBadLine) -> datasets::OnBadLine {
+        match on_bad_line {
+            OnBadLine::Stop => datasets::OnBadLine::Stop,
+            OnBadLine::Skip => datasets::OnBadLine::Skip,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What a person reads when a recipe is wrong: the file, the line, the key, what was expected, and
+//! the nearest thing that would have been right.
+
+use std::fmt;
+use std::ops::Range;
+
+use super::document::Place;
+use super::keys::Problem;
+
+/// A recipe that cannot be run as it stands.
+#[derive(Debug)]
+pub struct RecipeError {
+    place: Option<Box<Place>>,
+    subject: String,
+    message: String,
+    hint: Option<String>,
+}
+
+impl RecipeError {
+    /// An error about a whole recipe, or one that has no place in a text.
+    pub(crate) fn new(subject: impl Into<String>, message: impl Into<String>) -> RecipeError {
+        RecipeError { place: None, subject: subject.into(), message: message.into(), hint: None }
+    }
+
+    /// A problem, with the place that its span stands for.
+    pub(crate) fn from_problem(subject: impl Into<String>, problem: Problem, place: Option<Place>) -> RecipeError {
+        RecipeError {
+            place: place.map(Box::new),
+            subject: subject.into(),
+            message: problem.message,
+            hint: problem.hint,
+        }
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> RecipeError {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for RecipeError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            None => write!(formatter, "{}: {}", self.subject, self.message)?,
+            Some(place) => {
+                write!(formatter, "{}: {}", place.origin, self.message)?;
+                if let Some(line) = &place.line {
+                    let number = line.number.to_string();
+                    let margin = " ".repeat(number.len());
+                    let before = " ".repeat(line.column);
+                    let marks = "^".repeat(line.width.max(1));
+                    write!(formatter, "\n  {margin} |\n  {number} | {}", line.text)?;
+                    write!(formatter, "\n  {margin} | {before}{marks}")?;
+                }
+            }
+        }
+        if let Some(hint) = &self.hint {
+            write!(formatter, "\n  hint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for RecipeError {}
+
+/// The name nearest to what was typed, if it is near enough to have been meant.
+pub(crate) fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    names
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(typed, name), name))
+        // A third of the letters may be wrong: `lr` does not suggest `name`.
+        .filter(|(distance, name)| distance * 3 <= name.chars().count().max(3))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+/// The words between backticks: how serde's messages quote names.
+fn quoted(message: &str) -> Vec<&str> {
+    message.split('`').skip(1).step_by(2).collect()
+}
+
+/// Our words for what serde's messages call a type.
+fn kind_in_words(expected: &str) -> &str {
+    match expected {
+        "u64" | "usize" => "a whole number, 0 or more",
+        "f64" => "a number",
+        "a string" => "a text in quotes",
+        "a boolean" => "true or false",
+        "a sequence" => "a list in brackets",
+        "a map" => "a table",
+        _ if expected.starts_with("struct") => "a table",
+        _ => expected,
+    }
+}
+
+/// The key that the value at this place belongs to.
+fn key_before(text: &str, span: &Range<usize>) -> Option<String> {
+    let before = text.get(..span.start)?.trim_end().strip_suffix('=')?.trim_end();
+    let start = before
+        .rfind(|letter: char| !(letter.is_alphanumeric() || "_-\"'".contains(letter)))
+        .map_or(0, |position| position + 1);
+    let key = before[start..].trim_matches(['"', '\'']);
+    (!key.is_empty()).then(|| key.to_owned())
+}
+
+/// Says in our words what serde or the TOML parser said in theirs. `more_keys` are keys that the
+/// table has beyond those serde knows of.
+pub(crate) fn translate(error: &toml::de::Error, text: &str, more_keys: &[&str]) -> Problem {
+    let message = error.message().trim();
+    let span = error.span();
+    let key = span.as_ref().and_then(|span| key_before(text, span));
+    let subject = key.map_or_else(|| "this".to_owned(), |key| format!("`{key}`"));
+    let mut hint = None;
+    let message = if let Some(rest) = message.strip_prefix("unknown field ") {
+        let mut names = quoted(rest);
+        let typed = if names.is_empty() { "" } else { names.remove(0) };
+        names.extend(more_keys);
+        hint = Some(match nearest(typed, names.iter().copied()) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None => format!("the keys here are {}", names.join(", ")),
+        });
+        format!("unknown key `{typed}`")
+    } else if let Some(rest) = message.strip_prefix("unknown variant ") {
+        let mut names = quoted(rest);
+        let typed = if names.is_empty() { "" } else { names.remove(0) };
+        hint = nearest(typed, names.iter().copied()).map(|name| format!("did you mean \"{name}\"?"));
+        let expected: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+        format!("{subject} is \"{typed}\", expected {}", expected.join(" or "))
+    } else if let Some(rest) = message.strip_prefix("missing field ") {
+        format!("the key {rest} is missing")
+    } else if let Some((found, expected)) = message
+        .strip_prefix("invalid type: ")
+        .or_else(|| message.strip_prefix("invalid value: "))
+        .and_then(|rest| rest.split_once(", expected "))
+    {
+        let found = found.replacen("string ", "the text ", 1).replace('`', "");
+        format!("{subject} is {found}, expected {}", kind_in_words(expected))
+    } else {
+        message.replace('\n', ", ")
+    };
+    Problem { span, message, hint }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_name_is_near() {
+        fn check(typed: &str, expected: Option<&str>) {
+            let names = ["learning_rate", "group_size", "steps", "seed", "top_p"];
+            assert_eq!(nearest(typed, names), expected, "{typed}");
+        }
+        check("learning_rat", Some("learning_rate"));
+        check("groupsize", Some("group_size"));
+        check("setps", Some("steps"));
+        check("sede", Some("seed"));
+        check("temperature", None);
+        check("x", None);
+    }
+
+    #[test]
+    fn the_key_of_a_value_is_found() {
+        fn check(text: &str, value: &str, expected: Option<&str>) {
+            let start = text.find(value).expect("the value is in the text");
+            assert_eq!(key_before(text, &(start..start + value.len())).as_deref(), expected);
+        }
+        check("a = 1\nsteps = 'many'", "'many'", Some("steps"));
+        check("families = { countdown=x }", "x", Some("countdown"));
+        check("grpo.learning_rate=fast", "fast", Some("learning_rate"));
+        check("[1, 2]", "2", None);
+    }
+}

@@ -1,0 +1,299 @@
+//! How a table of settings is declared: one line per key with its type, its default and what is
+//! allowed.
+//!
+//! The macro makes both forms from that line (as typed, as validated), and the help text: so the
+//! three cannot drift apart.
+
+use std::fmt::Debug;
+use std::ops::Range;
+
+use serde::Serialize;
+use toml::Spanned;
+
+/// What a person may know about one key, for `recipe keys`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyHelp {
+    /// The key as it stands in the file.
+    pub key: &'static str,
+    /// Its value when the recipe does not name it, as TOML.
+    pub default: String,
+    /// What values are allowed.
+    pub expected: String,
+    /// What it does.
+    pub help: String,
+}
+
+/// Something wrong at a place in the recipe's text.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    /// Bytes of the document, where the problem has a place.
+    pub(crate) span: Option<Range<usize>>,
+    /// What is wrong, in one line.
+    pub(crate) message: String,
+    /// What to do about it.
+    pub(crate) hint: Option<String>,
+}
+
+impl Problem {
+    pub(crate) fn at(span: Range<usize>, message: impl Into<String>) -> Problem {
+        Problem { span: Some(span), message: message.into(), hint: None }
+    }
+
+    pub(crate) fn anywhere(message: impl Into<String>) -> Problem {
+        Problem { span: None, message: message.into(), hint: None }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Problem {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// A set of allowed values that can say what it allows.
+pub(crate) trait Allowed<T> {
+    fn allows(&self, value: &T) -> bool;
+    fn text(&self) -> String;
+}
+
+/// A type of setting, with the words for it in an error message.
+pub(crate) trait Kind {
+    fn kind() -> &'static str;
+}
+
+/// A number that a range can look at. Exact for every setting in use (all below 2^53, or compared
+/// with a bound far from the rounding).
+pub(crate) trait Number: Copy + Kind {
+    fn number(self) -> f64;
+}
+
+macro_rules! numbers {
+    ($($type:ty: $words:literal),*) => {$(
+        impl Kind for $type {
+            fn kind() -> &'static str { $words }
+        }
+        impl Number for $type {
+            #[allow(clippy::cast_precision_loss)]
+            fn number(self) -> f64 { self as f64 }
+        }
+    )*};
+}
+numbers!(u64: "a whole number", usize: "a whole number", f64: "a number");
+
+impl Kind for bool {
+    fn kind() -> &'static str {
+        "true or false"
+    }
+}
+
+impl Kind for String {
+    fn kind() -> &'static str {
+        "a text in quotes"
+    }
+}
+
+/// Numbers between two bounds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    low: f64,
+    low_included: bool,
+    high: f64,
+}
+
+/// `low` or more.
+pub(crate) fn at_least(low: impl Into<f64>) -> Bounds {
+    Bounds { low: low.into(), low_included: true, high: f64::INFINITY }
+}
+
+/// More than zero.
+pub(crate) fn positive() -> Bounds {
+    Bounds { low: 0.0, low_included: false, high: f64::INFINITY }
+}
+
+/// From `low` to `high`, both allowed.
+pub(crate) fn between(low: impl Into<f64>, high: impl Into<f64>) -> Bounds {
+    Bounds { low: low.into(), low_included: true, high: high.into() }
+}
+
+/// More than zero, up to `high`.
+pub(crate) fn positive_up_to(high: impl Into<f64>) -> Bounds {
+    Bounds { low: 0.0, low_included: false, high: high.into() }
+}
+
+impl<T: Number> Allowed<T> for Bounds {
+    fn allows(&self, value: &T) -> bool {
+        let value = value.number();
+        let above = if self.low_included { value >= self.low } else { value > self.low };
+        // An infinite value is never meant, also where there is no upper bound.
+        above && value <= self.high && value.is_finite()
+    }
+
+    fn text(&self) -> String {
+        let kind = T::kind();
+        match (self.low_included, self.high.is_finite()) {
+            (true, true) => format!("{kind} from {} to {}", self.low, self.high),
+            (true, false) => format!("{kind}, {} or more", self.low),
+            (false, true) => format!("{kind} above {}, at most {}", self.low, self.high),
+            (false, false) => format!("{kind} above {}", self.low),
+        }
+    }
+}
+
+/// Every value of the type: what is allowed is in the type itself.
+pub(crate) struct Any;
+
+impl<T: Kind> Allowed<T> for Any {
+    fn allows(&self, _: &T) -> bool {
+        true
+    }
+
+    fn text(&self) -> String {
+        T::kind().to_owned()
+    }
+}
+
+/// The value of a key: as typed if it is allowed, else the default.
+pub(crate) fn checked<T: Debug>(
+    key: &str,
+    typed: Option<Spanned<T>>,
+    default: T,
+    allowed: &impl Allowed<T>,
+) -> Result<T, Problem> {
+    let Some(typed) = typed else { return Ok(default) };
+    let span = typed.span();
+    let value = typed.into_inner();
+    if allowed.allows(&value) {
+        return Ok(value);
+    }
+    Err(Problem::at(span, format!("`{key}` is {value:?}, expected {}", allowed.text())))
+}
+
+/// A value as it would be written in a recipe.
+pub(crate) fn as_toml<T: Serialize>(value: &T) -> String {
+    let mut text = String::new();
+    // Only a value that TOML has no form for fails here, and settings have none such.
+    match value.serialize(toml::ser::ValueSerializer::new(&mut text)) {
+        Ok(_) => text,
+        Err(_) => String::new(),
+    }
+}
+
+/// Joins the lines of a doc comment.
+pub(crate) fn help_text(lines: &[&str]) -> String {
+    lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+}
+
+/// An enum that is written as a word in the recipe.
+macro_rules! words {
+    (
+        $(#[$meta:meta])*
+        $name:ident {
+            $(#[$first_meta:meta])* $first:ident = $first_word:literal,
+            $( $(#[$variant_meta:meta])* $variant:ident = $word:literal, )*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        pub enum $name {
+            $(#[$first_meta])* #[serde(rename = $first_word)] $first,
+            $( $(#[$variant_meta])* #[serde(rename = $word)] $variant, )*
+        }
+
+        impl $crate::config::keys::Kind for $name {
+            fn kind() -> &'static str {
+                concat!("\"", $first_word, "\"", $( " or \"", $word, "\"", )*)
+            }
+        }
+    };
+}
+
+/// A table of settings, as typed and as validated: see this file's header.
+macro_rules! settings {
+    (
+        $(#[$meta:meta])*
+        $name:ident typed $table:ident {
+            $( $(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:expr, $allowed:expr; )*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, serde::Serialize)]
+        pub struct $name {
+            $( $(#[doc = $doc])+ pub $key: $type, )*
+        }
+
+        #[doc = concat!("[`", stringify!($name), "`] as typed.")]
+        #[derive(Debug, Default, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(crate) struct $table {
+            $( pub(crate) $key: Option<toml::Spanned<$type>>, )*
+        }
+
+        impl $table {
+            /// Fills in the defaults and checks each value by itself.
+            pub(crate) fn validate(self) -> Result<$name, $crate::config::keys::Problem> {
+                Ok($name {
+                    $( $key: $crate::config::keys::checked(
+                        stringify!($key), self.$key, $default, &$allowed,
+                    )?, )*
+                })
+            }
+        }
+
+        impl Default for $name {
+            fn default() -> $name {
+                $name { $( $key: $default, )* }
+            }
+        }
+
+        impl $name {
+            /// Every key of this table, in the order of declaration.
+            #[must_use]
+            pub fn keys() -> Vec<$crate::config::KeyHelp> {
+                use $crate::config::keys::{Allowed, as_toml, help_text};
+                vec![ $( {
+                    let default: $type = $default;
+                    $crate::config::KeyHelp {
+                        key: stringify!($key),
+                        default: as_toml(&default),
+                        expected: Allowed::<$type>::text(&$allowed),
+                        help: help_text(&[$($doc),+]),
+                    }
+                }, )* ]
+            }
+        }
+    };
+}
+
+pub(crate) use {settings, words};
+
+/// For a message: `2 things` or `1 thing`.
+pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
+    if count == 1 { format!("{count} {one}") } else { format!("{count} {many}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_say_what_they_allow() {
+        fn check(bounds: Bounds, inside: &[f64], outside: &[f64], text: &str) {
+            for value in inside {
+                assert!(bounds.allows(value), "{value} in {bounds:?}");
+            }
+            for value in outside {
+                assert!(!bounds.allows(value), "{value} not in {bounds:?}");
+            }
+            assert_eq!(Allowed::<f64>::text(&bounds), text);
+        }
+        check(at_least(2), &[2.0, 1e9], &[1.9, f64::NAN, f64::INFINITY], "a number, 2 or more");
+        check(positive(), &[1e-9], &[0.0, -1.0], "a number above 0");
+        check(between(0, 1), &[0.0, 1.0], &[-0.1, 1.1], "a number from 0 to 1");
+        check(positive_up_to(1), &[0.5, 1.0], &[0.0, 1.1], "a number above 0, at most 1");
+    }
+
+    #[test]
+    fn counting_agrees_in_number() {
+        assert_eq!(counted(1, "stage", "stages"), "1 stage");
+        assert_eq!(counted(0, "stage", "stages"), "0 stages");
+    }
+}

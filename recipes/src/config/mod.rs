@@ -1,0 +1,42 @@
+//! Recipes: what a run does, as a TOML file.
+//!
+//! A recipe exists in two forms. *As typed*, every key is optional and carries its place in the
+//! file ([`toml::Spanned`]); *as validated* ([`Recipe`]), every key has a value and every value is
+//! allowed. Only the validated form leaves this module, so no stage checks a setting again.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `keys` | how a table of settings is declared: key, type, default, allowed values |
+//! | `model` | `[model]` |
+//! | `settings` | `[tasks]`, `[eval]`, `[[rewards]]` |
+//! | `stages` | `[[stage]]`: pretrain, grpo, eval |
+//! | `recipe` | the whole recipe, and what must hold between its tables |
+//! | `read` | the tables whose keys depend on what they are |
+//! | `compare` | whether two recipes are the same |
+//! | `document` | the text, `--set` on top of it, and where each value came from |
+//! | `error` | what a person reads when a recipe is wrong |
+//! | `engine` | settings in the types that the other crates take |
+//! | `shipped` | the recipes inside the binary |
+
+mod compare;
+mod document;
+mod engine;
+mod error;
+mod keys;
+mod model;
+mod read;
+mod recipe;
+mod settings;
+mod shipped;
+mod stages;
+
+pub use error::RecipeError;
+pub use keys::KeyHelp;
+pub use model::{ModelSettings, ModelShape};
+pub use recipe::Recipe;
+pub use settings::{EvalSettings, OnBadLine, RewardSettings, TaskSettings};
+pub use shipped::{SHIPPED, ShippedRecipe, find_shipped};
+pub use stages::{AdvantageScale, GrpoSettings, LossKind, PretrainSettings, Schedule, Stage, StageSettings};
+
+#[cfg(test)]
+mod tests;

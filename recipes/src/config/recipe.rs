@@ -1,0 +1,238 @@
+//! A whole recipe: read, checked, and written back as resolved.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::document::Document;
+use super::error::RecipeError;
+use super::keys::{Any, KeyHelp, Problem, at_least, checked};
+use super::model::{ModelSettings, ModelShape};
+use super::read::{read_model, read_stages, value};
+use super::settings::{EvalSettings, EvalTable, RewardSettings, RewardTable, TaskSettings, TaskTable, reward_names};
+use super::stages::{GrpoSettings, PretrainSettings, Stage, StageSettings};
+
+/// Every key that may stand outside of a stage.
+const TOP_LEVEL: [&str; 8] = ["name", "description", "seed", "model", "tasks", "eval", "rewards", "stage"];
+
+/// A recipe as validated: every setting has a value, and every value is allowed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Recipe {
+    /// Its name: runs are called after it.
+    pub name: String,
+    /// One line about what it is for.
+    pub description: String,
+    /// All randomness comes from this.
+    pub seed: u64,
+    /// Where the model comes from.
+    pub model: ModelSettings,
+    /// Which tasks are practised and examined.
+    pub tasks: TaskSettings,
+    /// How much is measured by stages of kind `eval`.
+    pub eval: EvalSettings,
+    /// What a completion is scored by.
+    pub rewards: Vec<RewardSettings>,
+    /// What is done, in order.
+    #[serde(rename = "stage")]
+    pub stages: Vec<Stage>,
+}
+
+/// The part of [`Recipe`] outside of its stages, as typed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecipeTable {
+    name: Option<Spanned<String>>,
+    description: Option<String>,
+    seed: Option<Spanned<u64>>,
+    tasks: Option<TaskTable>,
+    eval: Option<EvalTable>,
+    rewards: Option<Vec<RewardTable>>,
+}
+
+impl Recipe {
+    /// Reads the recipe in a file, with `--set` arguments (`key=value`) on top of it. A recipe
+    /// that has no name is called after its file.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or the recipe is wrong: the error says where and what would be
+    /// right.
+    pub fn read(path: &Path, settings: &[String]) -> Result<Recipe, RecipeError> {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| RecipeError::new(&shown, format!("cannot read it: {error}")))?;
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("recipe");
+        Recipe::parse_named(&shown, &text, settings, stem)
+    }
+
+    /// Reads a recipe from its text. `name` is what errors call it.
+    ///
+    /// # Errors
+    /// If the recipe is wrong: see [`Recipe::read`].
+    pub fn parse(name: &str, text: &str, settings: &[String]) -> Result<Recipe, RecipeError> {
+        Recipe::parse_named(name, text, settings, name.trim_end_matches(".toml"))
+    }
+
+    fn parse_named(shown: &str, text: &str, settings: &[String], default_name: &str) -> Result<Recipe, RecipeError> {
+        let document = Document::new(shown, text, settings)?;
+        let mut tree = document.tree(&TOP_LEVEL)?;
+        // The stages and the model are read by themselves: what keys they have depends on what
+        // they are.
+        let stages = tree.get_mut().remove("stage");
+        let model = tree.get_mut().remove("model");
+        let span = tree.span();
+        let typed = RecipeTable::deserialize(value(Spanned::new(span, DeValue::Table(tree.into_inner()))))
+            .map_err(|error| document.read_error(&error, &["model", "stage"]))?;
+        let located = |problem| document.error(problem);
+
+        let name = checked("name", typed.name, default_name.to_owned(), &Any).map_err(located)?;
+        if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c)) {
+            return Err(located(Problem::anywhere(format!(
+                "`name` is {name:?}, expected letters, digits, and -, _ or .: folders are called \
+                 after it"
+            ))));
+        }
+        let largest_seed = i64::MAX as u64;
+        let seed = checked("seed", typed.seed, 0, &at_least(0)).map_err(located)?.min(largest_seed);
+        let rewards = match typed.rewards {
+            Some(rewards) => {
+                rewards.into_iter().map(RewardTable::validate).collect::<Result<Vec<_>, _>>().map_err(located)?
+            }
+            None => {
+                reward_names().into_iter().map(|name| RewardSettings { name: name.to_owned(), weight: 1.0 }).collect()
+            }
+        };
+        let recipe = Recipe {
+            name,
+            description: typed.description.unwrap_or_default(),
+            seed,
+            model: read_model(&document, model)?,
+            tasks: typed.tasks.unwrap_or_default().validate().map_err(located)?,
+            eval: typed.eval.unwrap_or_default().validate().map_err(located)?,
+            rewards,
+            stages: read_stages(&document, stages)?,
+        };
+        let recipe = recipe.without_needless_base();
+        recipe.check().map_err(located)?;
+        Ok(recipe)
+    }
+
+    /// A given model is the base: there is none to make.
+    fn without_needless_base(mut self) -> Recipe {
+        if matches!(self.model, ModelSettings::Folder { .. }) {
+            self.stages.retain(|stage| !matches!(stage.settings, StageSettings::Pretrain(_)));
+        }
+        self
+    }
+
+    /// What must hold between the tables.
+    fn check(&self) -> Result<(), Problem> {
+        let mut names = BTreeSet::new();
+        for stage in &self.stages {
+            if !names.insert(&stage.name) {
+                return Err(Problem::anywhere(format!("two stages are called `{}`", stage.name))
+                    .hint("give each a `name` of its own"));
+            }
+            let reserved = TOP_LEVEL.contains(&stage.name.as_str());
+            if reserved && !matches!(stage.settings, StageSettings::Eval {}) {
+                return Err(Problem::anywhere(format!(
+                    "a stage is called `{}`, which is also a top-level key",
+                    stage.name
+                )));
+            }
+        }
+        let makes_base = matches!(self.stages.first(), Some(Stage { settings: StageSettings::Pretrain(_), .. }));
+        let pretrains = self.stages.iter().filter(|stage| stage.settings.kind() == "pretrain").count();
+        if pretrains > usize::from(makes_base) {
+            return Err(Problem::anywhere(
+                "a stage of kind \"pretrain\" makes a new base, so it can only be the first",
+            ));
+        }
+        if self.model_shape().is_some() && !makes_base {
+            return Err(Problem::anywhere("there is no model to start from")
+                .hint("begin with a stage of kind \"pretrain\", or name a folder: --model DIR"));
+        }
+        if self.tasks.files.is_empty() && self.tasks.weighted_families().is_empty() {
+            return Err(Problem::anywhere("there are no tasks: every family has the weight 0")
+                .hint("give a family in [tasks.families] a weight, or name a file: --tasks FILE"));
+        }
+        if makes_base && self.tasks.weighted_families().is_empty() {
+            return Err(Problem::anywhere(
+                "the pretrain stage makes its text from the task families, and all have weight 0",
+            ));
+        }
+        if self.grpo().next().is_some() && self.rewards.iter().all(|reward| reward.weight == 0.0) {
+            return Err(Problem::anywhere("no reward counts: all weights are 0")
+                .hint("add [[rewards]] with name = \"accuracy\""));
+        }
+        Ok(())
+    }
+
+    /// The grpo stages with their settings.
+    pub fn grpo(&self) -> impl Iterator<Item = (&Stage, &GrpoSettings)> {
+        self.stages.iter().filter_map(|stage| match &stage.settings {
+            StageSettings::Grpo(settings) => Some((stage, settings)),
+            _ => None,
+        })
+    }
+
+    /// The settings of the stage that makes the base, if one does.
+    #[must_use]
+    pub fn pretrain(&self) -> Option<&PretrainSettings> {
+        self.stages.iter().find_map(|stage| match &stage.settings {
+            StageSettings::Pretrain(settings) => Some(settings),
+            _ => None,
+        })
+    }
+
+    /// The shape of a new model; none where the model comes from a folder.
+    #[must_use]
+    pub fn model_shape(&self) -> Option<&ModelShape> {
+        match &self.model {
+            ModelSettings::Shape(shape) => Some(shape),
+            ModelSettings::Folder { .. } => None,
+        }
+    }
+
+    /// How long a completion of an evaluation may be.
+    #[must_use]
+    pub fn eval_max_new_tokens(&self) -> usize {
+        if self.eval.max_new_tokens > 0 {
+            return self.eval.max_new_tokens;
+        }
+        let of_grpo = self.grpo().map(|(_, settings)| settings.max_new_tokens).max();
+        of_grpo.unwrap_or_else(|| GrpoSettings::default().max_new_tokens)
+    }
+
+    /// The rewards, as the rewards crate takes them.
+    #[must_use]
+    pub fn reward_specs(&self) -> Vec<rewards::RewardSpec> {
+        self.rewards
+            .iter()
+            .map(|reward| rewards::RewardSpec { name: reward.name.clone(), weight: reward.weight })
+            .collect()
+    }
+
+    /// The recipe as resolved, as TOML: what a run folder keeps. Reading it gives this recipe.
+    ///
+    /// # Errors
+    /// If a value has no form in TOML (a path that is not Unicode).
+    pub fn to_toml(&self) -> Result<String, RecipeError> {
+        toml::to_string(self).map_err(|error| RecipeError::new(&self.name, format!("cannot be written: {error}")))
+    }
+
+    /// The keys of every table: the table as written, and its keys.
+    #[must_use]
+    pub fn key_tables() -> Vec<(&'static str, Vec<KeyHelp>)> {
+        vec![
+            ("[model]", ModelShape::keys()),
+            ("[tasks]", TaskSettings::keys()),
+            ("[eval]", EvalSettings::keys()),
+            ("[[rewards]]", RewardSettings::keys()),
+            ("[[stage]] kind = \"pretrain\"", PretrainSettings::keys()),
+            ("[[stage]] kind = \"grpo\"", GrpoSettings::keys()),
+        ]
+    }
+}

@@ -1,0 +1,45 @@
+//! The recipes inside the binary: `recipe run r1-zero` needs no file.
+
+use super::error::{RecipeError, nearest};
+use super::recipe::Recipe;
+
+/// A recipe inside the binary.
+#[derive(Clone, Copy, Debug)]
+pub struct ShippedRecipe {
+    /// What it is called on the command line.
+    pub name: &'static str,
+    /// Its text, with the comments that explain it.
+    pub text: &'static str,
+}
+
+/// Every recipe inside the binary.
+pub const SHIPPED: &[ShippedRecipe] = &[
+    ShippedRecipe { name: "r1-zero", text: include_str!("../../shipped/r1-zero.toml") },
+    ShippedRecipe { name: "smoke", text: include_str!("../../shipped/smoke.toml") },
+];
+
+impl ShippedRecipe {
+    /// The recipe with `--set` arguments on top of it.
+    ///
+    /// # Errors
+    /// If a setting is wrong.
+    pub fn recipe(&self, settings: &[String]) -> Result<Recipe, RecipeError> {
+        Recipe::parse(&format!("{}.toml", self.name), self.text, settings)
+    }
+}
+
+/// The shipped recipe of this name.
+///
+/// # Errors
+/// If there is none: the error suggests the nearest.
+pub fn find_shipped(name: &str) -> Result<&'static ShippedRecipe, RecipeError> {
+    if let Some(recipe) = SHIPPED.iter().find(|recipe| recipe.name == name) {
+        return Ok(recipe);
+    }
+    let names: Vec<&str> = SHIPPED.iter().map(|recipe| recipe.name).collect();
+    let hint = match nearest(name, names.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("the shipped recipes are {}; `recipe list` says what they do", names.join(", ")),
+    };
+    Err(RecipeError::new(name, "there is no shipped recipe and no file of this name").hint(hint))
+}

@@ -1,0 +1,198 @@
+//! `[[stage]]`: what a run does, in order. Each kind of stage has its own table of settings.
+
+use super::keys::{Any, Problem, at_least, between, positive, positive_up_to, settings, words};
+
+words! {
+    /// How the learning rate moves after the warm-up.
+    Schedule {
+        /// It stays.
+        Constant = "constant",
+        /// It falls along half a cosine to `min_ratio` of itself at the last step.
+        Cosine = "cosine",
+        /// It falls along a straight line to 0 after the last step.
+        Linear = "linear",
+    }
+}
+
+words! {
+    /// How the losses of a step's tokens become one number.
+    LossKind {
+        /// The mean over each completion's tokens, then over completions (DeepSeekMath, R1).
+        Grpo = "grpo",
+        /// The mean over all tokens of the step: long completions count in full (DAPO).
+        Dapo = "dapo",
+    }
+}
+
+words! {
+    /// What an advantage is divided by.
+    AdvantageScale {
+        /// The standard deviation of the group's rewards (GRPO).
+        Group = "group",
+        /// Nothing: only the group's mean is taken off (Dr. GRPO).
+        None = "none",
+    }
+}
+
+settings! {
+    /// Makes the base: trains a tokenizer, then the model on generated worked text. Skipped where
+    /// a model is given.
+    PretrainSettings typed PretrainTable {
+        /// Entries of the tokenizer's vocabulary.
+        vocab_size: usize = 512, between(300, 200_000);
+        /// Tokens to train on, in all.
+        tokens: u64 = 4_000_000, at_least(1);
+        /// Tokens of one optimizer step.
+        batch_tokens: usize = 8192, at_least(16);
+        /// Peak learning rate.
+        learning_rate: f64 = 3e-3, at_least(0);
+        /// Steps over which the learning rate rises from 0.
+        warmup_steps: u64 = 20, at_least(0);
+        /// How the learning rate moves after the warm-up.
+        schedule: Schedule = Schedule::Cosine, Any;
+        /// Where the cosine ends, as a share of the peak.
+        min_ratio: f64 = 0.1, between(0, 1);
+        /// AdamW's decoupled weight decay.
+        weight_decay: f64 = 0.1, at_least(0);
+        /// AdamW's decay of the first moment.
+        beta1: f64 = 0.9, between(0, 0.9999);
+        /// AdamW's decay of the second moment.
+        beta2: f64 = 0.95, between(0, 0.99999);
+        /// Gradients longer than this are shortened to it.
+        max_grad_norm: f64 = 1.0, positive();
+        /// Step of the router's balancing bias, per optimizer step.
+        router_bias_rate: f64 = 1e-3, at_least(0);
+    }
+}
+
+settings! {
+    /// Reinforcement learning with group-relative policy optimization.
+    GrpoSettings typed GrpoTable {
+        /// Steps: each samples, grades, and updates the policy.
+        steps: u64 = 200, at_least(0);
+        /// Different tasks in a step.
+        prompts_per_step: usize = 32, at_least(1);
+        /// Completions sampled for each task; they are compared with each other.
+        group_size: usize = 16, at_least(2);
+        /// A completion is cut off after so many tokens.
+        max_new_tokens: usize = 128, at_least(1);
+        /// Sampling temperature; 1 samples the policy as it is.
+        temperature: f64 = 1.0, positive_up_to(10);
+        /// Sample among the likeliest tokens that hold this share of the probability; 1 is all.
+        top_p: f64 = 1.0, positive_up_to(1);
+        /// Sample among this many likeliest tokens; 0 is all.
+        top_k: usize = 0, at_least(0);
+        /// Peak learning rate.
+        learning_rate: f64 = 3e-4, at_least(0);
+        /// Steps over which the learning rate rises from 0.
+        warmup_steps: u64 = 5, at_least(0);
+        /// How the learning rate moves after the warm-up.
+        schedule: Schedule = Schedule::Cosine, Any;
+        /// Where the cosine ends, as a share of the peak.
+        min_ratio: f64 = 0.1, between(0, 1);
+        /// How far below 1 the probability ratio may push the policy.
+        clip_low: f64 = 0.2, positive_up_to(1);
+        /// How far above 1 the probability ratio may push the policy.
+        clip_high: f64 = 0.2, positive();
+        /// Weight of the k3 estimate of the divergence from the reference policy; 0 is none.
+        kl_coefficient: f64 = 0.001, at_least(0);
+        /// The reference is replaced by the policy every so many steps (R1-Zero: 400); 0 is never.
+        reference_every: u64 = 0, at_least(0);
+        /// How the tokens' losses are averaged.
+        loss: LossKind = LossKind::Grpo, Any;
+        /// What advantages are divided by.
+        advantage_scale: AdvantageScale = AdvantageScale::Group, Any;
+        /// Optimizer steps a pass over a step's completions is split into.
+        mini_batches: usize = 1, at_least(1);
+        /// Passes over a step's completions.
+        epochs: usize = 1, at_least(1);
+        /// Gradients longer than this are shortened to it.
+        max_grad_norm: f64 = 1.0, positive();
+        /// AdamW's decoupled weight decay.
+        weight_decay: f64 = 0.0, at_least(0);
+        /// AdamW's decay of the first moment.
+        beta1: f64 = 0.9, between(0, 0.9999);
+        /// AdamW's decay of the second moment.
+        beta2: f64 = 0.95, between(0, 0.99999);
+        /// Tokens that go through the model at once while training: more is faster, less is
+        /// smaller in memory.
+        micro_batch_tokens: usize = 8192, at_least(16);
+        /// Step of the router's balancing bias, per optimizer step.
+        router_bias_rate: f64 = 1e-3, at_least(0);
+        /// A checkpoint is written every so many steps, and at the end; 0 is only at the end.
+        checkpoint_every: u64 = 20, at_least(0);
+        /// The newest checkpoints that are kept, besides the best one.
+        keep_checkpoints: usize = 2, at_least(1);
+        /// A quick evaluation on held-out tasks every so many steps; 0 is never.
+        eval_every: u64 = 50, at_least(0);
+        /// Held-out tasks of each family in a quick evaluation.
+        eval_tasks: usize = 64, at_least(1);
+    }
+}
+
+impl GrpoSettings {
+    /// Completions of one step.
+    #[must_use]
+    pub fn completions_per_step(&self) -> usize {
+        self.prompts_per_step * self.group_size
+    }
+
+    /// What must hold between the keys.
+    pub(crate) fn check(&self) -> Result<(), Problem> {
+        if self.mini_batches > self.completions_per_step() {
+            return Err(Problem::anywhere(format!(
+                "`mini_batches` is {}, but a step has only {} completions \
+                 (prompts_per_step {} x group_size {})",
+                self.mini_batches,
+                self.completions_per_step(),
+                self.prompts_per_step,
+                self.group_size
+            )));
+        }
+        if self.reference_every > 0 && self.kl_coefficient == 0.0 {
+            return Err(Problem::anywhere(
+                "`reference_every` is set, but with `kl_coefficient = 0` there is no reference",
+            )
+            .hint("set kl_coefficient above 0, or leave reference_every out"));
+        }
+        Ok(())
+    }
+}
+
+/// One stage of a recipe.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Stage {
+    /// Its name, unique in the recipe; the kind's name if the recipe gives none. Metrics carry it,
+    /// and `--set NAME.key=value` addresses it.
+    pub name: String,
+    /// What it does.
+    #[serde(flatten)]
+    pub settings: StageSettings,
+}
+
+/// What a stage does.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum StageSettings {
+    /// Makes the base model.
+    Pretrain(PretrainSettings),
+    /// Reinforcement learning.
+    Grpo(GrpoSettings),
+    /// Measures the policy as it is at this point, as the recipe's `[eval]` table says.
+    Eval {},
+}
+
+impl StageSettings {
+    /// Every kind, as written in a recipe.
+    pub(crate) const KINDS: [&str; 3] = ["pretrain", "grpo", "eval"];
+
+    /// The kind, as written in a recipe.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            StageSettings::Pretrain(_) => Self::KINDS[0],
+            StageSettings::Grpo(_) => Self::KINDS[1],
+            StageSettings::Eval {} => Self::KINDS[2],
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! Recipes that are read as meant, and what is said of those that are wrong.
+
+use super::*;
+
+const SMALL: &str = r#"
+name = "small"
+seed = 7
+
+[tasks.families]
+countdown = 2.0
+
+[[rewards]]
+name = "accuracy"
+weight = 0.5
+
+[[stage]]
+kind = "pretrain"
+tokens = 1000
+
+[[stage]]
+kind = "grpo"
+name = "train"
+group_size = 4
+
+[[stage]]
+kind = "eval"
+"#;
+
+fn parse(text: &str, settings: &[&str]) -> Result<Recipe, String> {
+    let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
+    Recipe::parse("small.toml", text, &settings).map_err(|error| error.to_string())
+}
+
+#[test]
+fn every_shipped_recipe_is_fine() {
+    for shipped in SHIPPED {
+        let recipe = shipped.recipe(&[]).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(recipe.name, shipped.name);
+        let kinds: Vec<&str> = recipe.stages.iter().map(|stage| stage.settings.kind()).collect();
+        assert_eq!(kinds, ["pretrain", "eval", "grpo", "eval"], "{}", shipped.name);
+    }
+}
+
+#[test]
+fn what_is_typed_is_meant_and_the_rest_has_defaults() {
+    let recipe = parse(SMALL, &[]).unwrap();
+    assert_eq!((recipe.name.as_str(), recipe.seed), ("small", 7));
+    assert_eq!(recipe.rewards, [RewardSettings { name: "accuracy".to_owned(), weight: 0.5 }]);
+    assert_eq!(recipe.tasks.weighted_families().len(), 1);
+    let (stage, grpo) = recipe.grpo().next().unwrap();
+    assert_eq!((stage.name.as_str(), grpo.group_size), ("train", 4));
+    let expected = GrpoSettings { group_size: 4, ..GrpoSettings::default() };
+    assert_eq!(*grpo, expected);
+    assert_eq!(recipe.stages[2].name, "eval");
+}
+
+#[test]
+fn the_resolved_recipe_is_the_same_recipe() {
+    for shipped in SHIPPED {
+        let recipe = shipped.recipe(&["tasks.files=[\"a.jsonl\"]".to_owned()]).unwrap();
+        let text = recipe.to_toml().unwrap();
+        let again = Recipe::parse("recipe.toml", &text, &[]).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(recipe, again);
+        assert_eq!(recipe.difference(&again), None);
+    }
+}
+
+#[test]
+fn settings_go_on_top() {
+    fn check(setting: &str, look: fn(&Recipe) -> String, expected: &str) {
+        let recipe = parse(SMALL, &[setting]).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(look(&recipe), expected, "{setting}");
+    }
+    fn grpo(recipe: &Recipe) -> &GrpoSettings {
+        recipe.grpo().next().expect("there is a grpo stage").1
+    }
+    check("seed=3", |recipe| recipe.seed.to_string(), "3");
+    check("train.learning_rate=1e-6", |recipe| grpo(recipe).learning_rate.to_string(), "0.000001");
+    check("train.loss=dapo", |recipe| format!("{:?}", grpo(recipe).loss), "Dapo");
+    check("train.loss=\"dapo\"", |recipe| format!("{:?}", grpo(recipe).loss), "Dapo");
+    check("train.kl_coefficient=0", |recipe| grpo(recipe).kl_coefficient.to_string(), "0");
+    check("eval.samples=2", |recipe| recipe.eval.samples.to_string(), "2");
+    check("rewards.accuracy.weight=-2", |recipe| recipe.rewards[0].weight.to_string(), "-2");
+    check("tasks.families.python=1", |recipe| recipe.tasks.families["python"].to_string(), "1");
+    check("tasks.files=['a b.csv']", |recipe| recipe.tasks.files[0].display().to_string(), "a b.csv");
+    check("model.hidden_size=64", |recipe| recipe.model_shape().unwrap().hidden_size.to_string(), "64");
+    // The last word counts.
+    let recipe = parse(SMALL, &["seed=3", "seed=4"]).unwrap();
+    assert_eq!(recipe.seed, 4);
+}
+
+#[test]
+fn a_given_model_is_the_base() {
+    let recipe = parse(SMALL, &["model={ path = 'my/model' }"]).unwrap();
+    assert_eq!(recipe.model, ModelSettings::Folder { path: "my/model".into() });
+    assert_eq!(recipe.pretrain(), None);
+    assert_eq!(recipe.stages.len(), 2);
+}
+
+#[test]
+fn a_wrong_recipe_is_told_where_and_what() {
+    fn check(find: &str, replace: &str, expected: &str) {
+        assert!(SMALL.contains(find), "{find}");
+        let error = parse(&SMALL.replacen(find, replace, 1), &[]).expect_err(replace);
+        assert_eq!(error, expected.trim_start_matches('\n'), "{replace}");
+    }
+    check(
+        "group_size = 4",
+        "groupsize = 4",
+        "
+small.toml, line 19: unknown key `groupsize`
+     |
+  19 | groupsize = 4
+     | ^^^^^^^^^
+  hint: did you mean `group_size`?",
+    );
+    check(
+        "group_size = 4",
+        "group_size = 1",
+        "
+small.toml, line 19: `group_size` is 1, expected a whole number, 2 or more
+     |
+  19 | group_size = 1
+     |              ^",
+    );
+    check(
+        "tokens = 1000",
+        "tokens = -5",
+        "
+small.toml, line 14: `tokens` is integer -5, expected a whole number, 0 or more
+     |
+  14 | tokens = -5
+     |          ^^",
+    );
+    check(
+        "tokens = 1000",
+        "tokens = \"many\"",
+        "
+small.toml, line 14: `tokens` is the text \"many\", expected a whole number, 0 or more
+     |
+  14 | tokens = \"many\"
+     |          ^^^^^^",
+    );
+    check(
+        "group_size = 4",
+        "loss = \"dappo\"",
+        "
+small.toml, line 19: `loss` is \"dappo\", expected \"grpo\" or \"dapo\"
+     |
+  19 | loss = \"dappo\"
+     |        ^^^^^^^
+  hint: did you mean \"dapo\"?",
+    );
+    check(
+        "kind = \"grpo\"",
+        "kind = \"gpro\"",
+        "
+small.toml, line 17: no kind of stage is called \"gpro\", expected one of \"pretrain\", \"grpo\", \"eval\"
+     |
+  17 | kind = \"gpro\"
+     |        ^^^^^^
+  hint: did you mean `grpo`?",
+    );
+    check(
+        "countdown = 2.0",
+        "coutdown = 2.0",
+        "
+small.toml, line 6: no task family `coutdown`, expected arithmetic, countdown, python
+    |
+  6 | coutdown = 2.0
+    | ^^^^^^^^
+  hint: did you mean `countdown`?",
+    );
+    check(
+        "name = \"accuracy\"",
+        "name = \"acuracy\"",
+        "
+small.toml, line 9: no reward `acuracy`, expected accuracy, code, format
+    |
+  9 | name = \"acuracy\"
+    |        ^^^^^^^^^
+  hint: did you mean `accuracy`?",
+    );
+    check(
+        "seed = 7",
+        "sead = 7",
+        "
+small.toml, line 3: unknown key `sead`
+    |
+  3 | sead = 7
+    | ^^^^
+  hint: did you mean `seed`?",
+    );
+    check(
+        "seed = 7",
+        "[modell]",
+        "
+small.toml, line 3: unknown key `modell`
+    |
+  3 | [modell]
+    |  ^^^^^^
+  hint: did you mean `model`?",
+    );
+    check(
+        "name = \"small\"",
+        "name = \"a/b\"",
+        "
+small.toml: `name` is \"a/b\", expected letters, digits, and -, _ or .: folders are called after it",
+    );
+    check(
+        "kind = \"pretrain\"\ntokens = 1000",
+        "kind = \"eval\"\nname = \"first\"",
+        "
+small.toml: there is no model to start from
+  hint: begin with a stage of kind \"pretrain\", or name a folder: --model DIR",
+    );
+    check(
+        "kind = \"eval\"",
+        "kind = \"eval\"\nsamples = 3",
+        "
+small.toml, line 23: unknown key `samples`
+     |
+  23 | samples = 3
+     | ^^^^^^^
+  hint: the settings of evaluations stand in the table [eval]",
+    );
+    check(
+        "kind = \"eval\"",
+        "kind = \"eval\"\nname = \"train\"",
+        "
+small.toml: two stages are called `train`
+  hint: give each a `name` of its own",
+    );
+    check(
+        "group_size = 4",
+        "group_size = 4\nreference_every = 5\nkl_coefficient = 0",
+        "
+small.toml, line 16: `reference_every` is set, but with `kl_coefficient = 0` there is no reference
+     |
+  16 | [[stage]]
+     | ^^^^^^^^^
+  hint: set kl_coefficient above 0, or leave reference_every out",
+    );
+    check(
+        "countdown = 2.0",
+        "countdown = 0",
+        "
+small.toml: there are no tasks: every family has the weight 0
+  hint: give a family in [tasks.families] a weight, or name a file: --tasks FILE",
+    );
+}
+
+#[test]
+fn text_that_is_no_toml_is_shown_with_its_line() {
+    let error = parse("name = \"x\"\nseed = = 3\n", &[]).unwrap_err();
+    assert!(error.starts_with("small.toml, line 2: "), "{error}");
+    assert!(error.contains("2 | seed = = 3"), "{error}");
+}
+
+#[test]
+fn a_wrong_setting_is_told_as_it_was_typed() {
+    fn check(setting: &str, expected: &str) {
+        let error = parse(SMALL, &["seed=1", setting]).expect_err(setting);
+        assert_eq!(error, expected.trim_start_matches('\n'), "{setting}");
+    }
+    check(
+        "train.groupsize=4",
+        "
+--set train.groupsize=4: unknown key `groupsize`
+  hint: did you mean `group_size`?",
+    );
+    check(
+        "train.group_size=1",
+        "
+--set train.group_size=1: `group_size` is 1, expected a whole number, 2 or more",
+    );
+    check(
+        "train.learning_rate=fast",
+        "
+--set train.learning_rate=fast: `learning_rate` is the text \"fast\", expected a number",
+    );
+    check(
+        "trian.steps=4",
+        "
+--set trian.steps=4: no stage or top-level key is called `trian`
+  hint: did you mean `train`?",
+    );
+    check("zzz=4", "
+--set zzz=4: no stage or top-level key is called `zzz`
+  hint: the stages of this recipe are pretrain, train, eval; the top-level keys name, description, seed, model, tasks, eval, rewards, stage");
+    check(
+        "train=4",
+        "
+--set train=4: this is a stage; expected NAME.KEY=VALUE",
+    );
+    check(
+        "seed.x=4",
+        "
+--set seed.x=4: `seed` has no keys inside it",
+    );
+    check(
+        "rewards.speed.weight=1",
+        "
+--set rewards.speed.weight=1: no `rewards` is called `speed`
+  hint: there are accuracy",
+    );
+    check(
+        "seed",
+        "
+--set seed: expected KEY=VALUE
+  hint: for example --set grpo.learning_rate=1e-4",
+    );
+    check(
+        "eval.samples=0",
+        "
+--set eval.samples=0: `samples` is 0, expected a whole number, 1 or more",
+    );
+}
+
+#[test]
+fn a_difference_names_the_key() {
+    fn check(settings: &[&str], expected: Option<&str>) {
+        let (before, now) = (parse(SMALL, &[]).unwrap(), parse(SMALL, settings).unwrap());
+        assert_eq!(now.difference(&before).map(|(key, ..)| key).as_deref(), expected, "{settings:?}");
+    }
+    check(&[], None);
+    check(&["train.checkpoint_every=3", "description=other"], None);
+    check(&["train.learning_rate=1"], Some("train.learning_rate"));
+    check(&["rewards.accuracy.weight=1"], Some("rewards.accuracy.weight"));
+    check(&["tasks.files=[\"x\"]"], Some("tasks.files"));
+    check(&["seed=8"], Some("seed"));
+    check(&["model={path='m'}"], Some("model.path"));
+}
+
+#[test]
+fn the_base_depends_on_what_makes_it_and_on_nothing_else() {
+    fn check(setting: &str, same: bool) {
+        let (before, now) = (parse(SMALL, &[]).unwrap(), parse(SMALL, &[setting]).unwrap());
+        assert_eq!(before.base_fingerprint() == now.base_fingerprint(), same, "{setting}");
+    }
+    check("train.learning_rate=1", true);
+    check("eval.samples=3", true);
+    check("seed=8", false);
+    check("pretrain.tokens=2000", false);
+    check("model.hidden_size=64", false);
+    check("tasks.families.python=1", false);
+}
+
+#[test]
+fn a_missing_recipe_suggests_the_nearest() {
+    let error = find_shipped("r1zero").unwrap_err().to_string();
+    assert_eq!(error, "r1zero: there is no shipped recipe and no file of this name\n  hint: did you mean `r1-zero`?");
+}

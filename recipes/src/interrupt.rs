@@ -1,0 +1,81 @@
+//! Ctrl-C: the first press asks the run to stop where nothing is lost, the second stops it at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+/// The status of a process that a signal stopped, as shells write it (128 + SIGINT).
+const STOPPED_BY_SIGNAL: i32 = 130;
+/// How often it is looked whether there is something to announce.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A flag that says whether the run should stop after the step it is in. Clones share the flag.
+#[derive(Clone, Debug, Default)]
+pub struct Interrupt {
+    requested: Arc<AtomicBool>,
+}
+
+impl Interrupt {
+    /// A flag that nobody has raised.
+    #[must_use]
+    pub fn new() -> Interrupt {
+        Interrupt::default()
+    }
+
+    /// Raises the flag on Ctrl-C (or the signal to end); a second one ends the process. `announce`
+    /// is told the first. Signals belong to the process, so only the command asks for this.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn on_ctrl_c(&self, announce: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the first signal finds the flag down and raises it, the second finds
+            // it up and ends the process. Both work even while every thread computes.
+            flag::register_conditional_shutdown(signal, STOPPED_BY_SIGNAL, self.requested.clone())
+                .and_then(|_| flag::register(signal, self.requested.clone()))
+                .context("cannot listen to Ctrl-C")?;
+        }
+        // A signal handler may not print, so a thread of its own does.
+        let seen = self.clone();
+        std::thread::Builder::new()
+            .name("interrupt".to_owned())
+            .spawn(move || {
+                while !seen.requested() {
+                    std::thread::sleep(LOOK);
+                }
+                announce();
+            })
+            .context("cannot listen to Ctrl-C")?;
+        Ok(())
+    }
+
+    /// Raises the flag.
+    pub fn request(&self) {
+        self.requested.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the run should write a checkpoint and stop.
+    #[must_use]
+    pub fn requested(&self) -> bool {
+        self.requested.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_share_the_flag() {
+        let interrupt = Interrupt::new();
+        let seen_by_stage = interrupt.clone();
+        assert!(!seen_by_stage.requested());
+        interrupt.request();
+        assert!(seen_by_stage.requested());
+        assert!(!Interrupt::new().requested());
+    }
+}

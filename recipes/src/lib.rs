@@ -1,0 +1,30 @@
+//! The `recipe` command: configuration, the training loops, runs on disk and reports.
+//!
+//! ```text
+//! config     a recipe: a TOML file, read, checked, with `--set` on top
+//! stage      what a recipe does: pretrain, grpo, eval
+//! run        the folder of a run: metrics, completions, checkpoints; locking and resuming
+//! metrics    what is measured
+//! progress   what a person sees meanwhile
+//! table      the figures at the end; `report` the same as a page with curves
+//! session    one run from its folder to its report
+//! command    the command line
+//! ```
+//! This is the only crate that prints, parses arguments or uses `anyhow`.
+
+pub mod command;
+pub mod config;
+pub mod interrupt;
+pub mod metrics;
+pub mod progress;
+pub mod report;
+pub mod run;
+pub mod session;
+pub mod stage;
+pub mod table;
+
+pub use config::Recipe;
+pub use interrupt::Interrupt;
+pub use progress::{Phase, Reporter, Verbosity};
+pub use run::RunDir;
+pub use session::{RunContext, RunOptions, RunStatus, RunSummary, StagesOutcome, run_recipe};

@@ -1,0 +1,337 @@
+//! What is measured, as rows of `metrics.jsonl`.
+//!
+//! All that depends on the clock stands in a row's `time`, so that two runs can be compared with
+//! the times aside: everything else is the same to the bit for the same recipe and seed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// One row of `metrics.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+// Rows are made one at a time and written at once: a box would only be in the way.
+#[allow(clippy::large_enum_variant)]
+pub enum MetricRow {
+    /// An optimizer step of a pretrain stage.
+    Pretrain(PretrainMetrics),
+    /// A step of a grpo stage.
+    Step(StepMetrics),
+    /// An evaluation.
+    Eval(EvalMetrics),
+}
+
+/// An optimizer step of a pretrain stage.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PretrainMetrics {
+    /// The stage's name.
+    pub stage: String,
+    /// The step, from 1.
+    pub step: u64,
+    /// Mean negative log-likelihood of a token, in nats.
+    pub loss: f64,
+    /// The learning rate of this step.
+    pub learning_rate: f64,
+    /// Length of the gradient before clipping.
+    pub gradient_norm: f64,
+    /// How uneven the experts' load is: the largest load over the mean load, less 1; the worst
+    /// layer.
+    pub max_vio: f64,
+    /// Tokens trained on in this step.
+    pub tokens: u64,
+    /// Times.
+    pub time: Times,
+}
+
+/// A step of a grpo stage.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StepMetrics {
+    /// The stage's name.
+    pub stage: String,
+    /// The step, from 1.
+    pub step: u64,
+    /// The summed reward of the step's completions.
+    pub reward: Spread,
+    /// The mean of each part of the reward, by its name, before it is weighted.
+    pub reward_parts: BTreeMap<String, f64>,
+    /// Share of right completions, by family of tasks.
+    pub accuracy: BTreeMap<String, f64>,
+    /// Completions that could not be scored (their reference is unusable) and were left out.
+    pub unscorable: u64,
+    /// Tokens of a completion.
+    pub length: Lengths,
+    /// Share of completions cut off at the limit.
+    pub truncated_share: f64,
+    /// Share of groups whose rewards are all equal: they teach nothing.
+    pub flat_groups_share: f64,
+    /// Mean entropy of the distributions that tokens were sampled from, in nats.
+    pub entropy: f64,
+    /// The loss.
+    pub loss: f64,
+    /// k3 estimate of the divergence from the reference policy, in nats per token; none without a
+    /// reference.
+    pub kl: Option<f64>,
+    /// Share of tokens whose probability ratio was clipped.
+    pub clip_fraction: f64,
+    /// Extremes of the probability ratio between the policy and the one that sampled.
+    pub ratio: Extremes,
+    /// Largest difference between the log-probability of a token when it was sampled and in the
+    /// first training forward pass.
+    pub logprob_difference_max: f64,
+    /// Length of the gradient before clipping.
+    pub gradient_norm: f64,
+    /// The learning rate of this step.
+    pub learning_rate: f64,
+    /// How uneven the experts' load is: the largest load over the mean load, less 1; the worst
+    /// layer.
+    pub max_vio: f64,
+    /// Tokens of prompts, each prompt counted once per group.
+    pub prompt_tokens: u64,
+    /// Tokens sampled.
+    pub sampled_tokens: u64,
+    /// Tokens that went through training, prompts included.
+    pub trained_tokens: u64,
+    /// Times.
+    pub time: Times,
+}
+
+/// Mean and standard deviation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// The mean.
+    pub mean: f64,
+    /// The standard deviation.
+    pub std: f64,
+}
+
+impl Spread {
+    /// Mean and standard deviation of the values; zeros if there are none.
+    #[must_use]
+    pub fn of(values: &[f64]) -> Spread {
+        if values.is_empty() {
+            return Spread::default();
+        }
+        let mean = mean(values);
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        Spread { mean, std: (squares / count(values.len())).sqrt() }
+    }
+}
+
+/// Tokens of a completion.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Lengths {
+    /// The mean.
+    pub mean: f64,
+    /// The longest.
+    pub max: u64,
+    /// The mean of right completions; none if there were none.
+    pub right_mean: Option<f64>,
+    /// The mean of wrong completions; none if there were none.
+    pub wrong_mean: Option<f64>,
+}
+
+/// The smallest and the largest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Extremes {
+    /// The smallest.
+    pub min: f64,
+    /// The largest.
+    pub max: f64,
+}
+
+/// What depends on the clock.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Times {
+    /// All of it, in seconds.
+    pub seconds: f64,
+    /// Each phase by its name: `sampling`, `grading`, `update` ...
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub phases: BTreeMap<String, PhaseTime>,
+}
+
+impl Times {
+    /// Adds a phase; `tokens` are what it worked on.
+    pub fn add(&mut self, phase: &str, seconds: f64, tokens: u64) {
+        self.phases.insert(phase.to_owned(), PhaseTime { seconds, tokens_per_second: rate(tokens, seconds) });
+    }
+}
+
+/// Tokens each second; 0 where no time was measured.
+#[must_use]
+pub fn rate(tokens: u64, seconds: f64) -> f64 {
+    #[allow(clippy::cast_precision_loss)]
+    let tokens = tokens as f64;
+    if seconds > 0.0 { tokens / seconds } else { 0.0 }
+}
+
+/// How long a phase took and how fast it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PhaseTime {
+    /// Seconds.
+    pub seconds: f64,
+    /// Tokens each second.
+    pub tokens_per_second: f64,
+}
+
+/// An evaluation on held-out tasks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EvalMetrics {
+    /// The stage's name; a quick evaluation inside of a grpo stage carries that stage's.
+    pub stage: String,
+    /// Steps of reinforcement learning that the policy has behind it.
+    pub step: u64,
+    /// Whether this is a quick evaluation during training.
+    pub quick: bool,
+    /// Each family of tasks, or each task file.
+    pub families: BTreeMap<String, FamilyEval>,
+    /// Times.
+    pub time: Times,
+}
+
+/// One family of tasks in an evaluation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FamilyEval {
+    /// Tasks.
+    pub tasks: u64,
+    /// Completions sampled for each task.
+    pub samples: u64,
+    /// pass@1: the mean over tasks of the share of right samples.
+    pub sampled: Estimate,
+    /// Share of tasks that the likeliest completion solves; none where it was not measured.
+    pub greedy: Option<f64>,
+    /// Share of tasks that the majority of the samples' answers solves; none where there is one
+    /// sample.
+    pub majority: Option<f64>,
+    /// Mean tokens of a sampled completion.
+    pub mean_length: f64,
+    /// Tasks left out because their reference is unusable.
+    pub unscorable: u64,
+}
+
+/// A mean with its 95% confidence interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// The mean.
+    pub mean: f64,
+    /// Half the width of the interval: it reaches from `mean - half_width` to `mean + half_width`.
+    pub half_width: f64,
+}
+
+/// Standard deviations of a normal distribution on each side that hold 95% of it.
+const NORMAL_95: f64 = 1.959_964;
+
+impl Estimate {
+    /// The mean of one value per task (each the mean over that task's samples), with the interval
+    /// over tasks: the samples of one task are no independent evidence.
+    #[must_use]
+    pub fn over_tasks(values: &[f64]) -> Estimate {
+        if values.len() < 2 {
+            return Estimate { mean: mean(values), half_width: 0.0 };
+        }
+        let mean = mean(values);
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let variance = squares / (count(values.len()) - 1.0);
+        Estimate { mean, half_width: NORMAL_95 * (variance / count(values.len())).sqrt() }
+    }
+
+    /// The mean of independent estimates, each counting the same.
+    #[must_use]
+    pub fn mean_of(estimates: &[Estimate]) -> Estimate {
+        if estimates.is_empty() {
+            return Estimate::default();
+        }
+        let number = count(estimates.len());
+        let sum: f64 = estimates.iter().map(|estimate| estimate.mean).sum();
+        let squares: f64 = estimates.iter().map(|estimate| estimate.half_width.powi(2)).sum();
+        Estimate { mean: sum / number, half_width: squares.sqrt() / number }
+    }
+}
+
+impl EvalMetrics {
+    /// pass@1, sampled: the mean over the families, each counting the same.
+    #[must_use]
+    pub fn sampled(&self) -> Estimate {
+        let estimates: Vec<Estimate> = self.families.values().map(|family| family.sampled).collect();
+        Estimate::mean_of(&estimates)
+    }
+
+    /// pass@1, greedy: the mean over the families; none where one was not measured.
+    #[must_use]
+    pub fn greedy(&self) -> Option<f64> {
+        mean_of_all(self.families.values().map(|family| family.greedy))
+    }
+
+    /// The majority's: the mean over the families; none where one was not measured.
+    #[must_use]
+    pub fn majority(&self) -> Option<f64> {
+        mean_of_all(self.families.values().map(|family| family.majority))
+    }
+
+    /// Mean tokens of a sampled completion: the mean over the families.
+    #[must_use]
+    pub fn mean_length(&self) -> f64 {
+        let lengths: Vec<f64> = self.families.values().map(|family| family.mean_length).collect();
+        mean(&lengths)
+    }
+}
+
+fn mean_of_all(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let values: Option<Vec<f64>> = values.collect();
+    values.filter(|values| !values.is_empty()).map(|values| mean(&values))
+}
+
+/// The mean; 0 of nothing.
+#[must_use]
+pub fn mean(values: &[f64]) -> f64 {
+    if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / count(values.len()) }
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn count(number: usize) -> f64 {
+    number as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_is_over_tasks() {
+        // 40 of 100 tasks right: sqrt(0.4 * 0.6 / 99) * 1.96.
+        let mut values = vec![0.0; 60];
+        values.extend(vec![1.0; 40]);
+        let estimate = Estimate::over_tasks(&values);
+        assert!((estimate.mean - 0.4).abs() < 1e-12);
+        assert!((estimate.half_width - 1.959_964 * (0.24_f64 / 99.0).sqrt()).abs() < 1e-12);
+        assert_eq!(Estimate::over_tasks(&[0.5; 10]).half_width, 0.0);
+        assert_eq!(Estimate::over_tasks(&[]), Estimate::default());
+    }
+
+    #[test]
+    fn families_count_the_same() {
+        let estimates = [Estimate { mean: 0.2, half_width: 0.03 }, Estimate { mean: 0.6, half_width: 0.04 }];
+        let both = Estimate::mean_of(&estimates);
+        assert!((both.mean - 0.4).abs() < 1e-12);
+        assert!((both.half_width - 0.025).abs() < 1e-12);
+    }
+
+    #[test]
+    fn one_family_without_a_greedy_pass_leaves_no_mean() {
+        let mut eval = EvalMetrics::default();
+        let family = |greedy| FamilyEval { greedy, ..FamilyEval::default() };
+        assert_eq!(eval.greedy(), None);
+        eval.families.insert("a".to_owned(), family(Some(0.5)));
+        assert_eq!(eval.greedy(), Some(0.5));
+        eval.families.insert("b".to_owned(), family(None));
+        assert_eq!(eval.greedy(), None);
+    }
+
+    #[test]
+    fn rows_survive_the_file() {
+        let mut step = StepMetrics { stage: "grpo".to_owned(), step: 3, ..StepMetrics::default() };
+        step.time.add("sampling", 2.0, 500);
+        let line = serde_json::to_string(&MetricRow::Step(step.clone())).unwrap();
+        assert!(line.starts_with(r#"{"kind":"step","stage":"grpo","step":3,"#), "{line}");
+        assert_eq!(serde_json::from_str::<MetricRow>(&line).unwrap(), MetricRow::Step(step));
+    }
+}

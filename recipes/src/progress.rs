@@ -1,0 +1,261 @@
+//! What a person sees while a run works: bars on a terminal, plain lines anywhere else.
+//!
+//! Everything goes to standard error: standard output carries the final table only.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::metrics::StepMetrics;
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verbosity {
+    /// Bars if standard error is a terminal, else lines.
+    #[default]
+    Auto,
+    /// Lines.
+    Plain,
+    /// Nothing.
+    Silent,
+}
+
+/// Where stages say what they are doing. Clones show on the same screen.
+#[derive(Clone, Debug)]
+pub struct Reporter {
+    screen: Arc<Screen>,
+}
+
+#[derive(Debug)]
+enum Screen {
+    Bars(MultiProgress),
+    Plain,
+    Silent,
+}
+
+/// A phase under way. What it shows goes away when it is dropped.
+#[derive(Debug)]
+pub struct Phase {
+    bar: Option<ProgressBar>,
+    reporter: Reporter,
+    name: String,
+    /// Whether its end is worth a line where there are no bars.
+    outer: bool,
+    started: Instant,
+}
+
+/// How often a bar is redrawn without news, so that its clock moves.
+const TICK: Duration = Duration::from_millis(120);
+/// Without bars, a stage prints about so many step lines.
+const PLAIN_LINES: u64 = 20;
+/// Without bars, the first steps are all shown: there something is seen to happen.
+const PLAIN_FIRST: u64 = 3;
+
+impl Reporter {
+    /// A reporter on standard error.
+    #[must_use]
+    pub fn new(verbosity: Verbosity) -> Reporter {
+        let screen = match verbosity {
+            Verbosity::Auto if std::io::stderr().is_terminal() => Screen::Bars(MultiProgress::new()),
+            Verbosity::Auto | Verbosity::Plain => Screen::Plain,
+            Verbosity::Silent => Screen::Silent,
+        };
+        Reporter { screen: Arc::new(screen) }
+    }
+
+    /// A phase that a person waits for: preparing Python, the base, an evaluation, the steps of a
+    /// stage. `total` is what [`Phase::inc`] counts, in `unit`; without it there is no share to
+    /// show.
+    #[must_use]
+    pub fn phase(&self, name: &str, total: Option<u64>, unit: &str) -> Phase {
+        self.start(name, total, unit, true)
+    }
+
+    /// A short phase within another, such as the sampling of a step: a bar on a terminal, and
+    /// nothing elsewhere.
+    #[must_use]
+    pub fn inner_phase(&self, name: &str, total: Option<u64>, unit: &str) -> Phase {
+        self.start(name, total, unit, false)
+    }
+
+    /// A line that stays.
+    pub fn note(&self, text: &str) {
+        match &*self.screen {
+            Screen::Bars(bars) => bars.suspend(|| write_line(text)),
+            Screen::Plain => write_line(text),
+            Screen::Silent => {}
+        }
+    }
+
+    /// A step's figures: in the stage's bar on a terminal; elsewhere one line for the first steps,
+    /// and then for every so many.
+    pub fn step(&self, phase: &Phase, metrics: &StepMetrics, total: u64) {
+        let text = step_text(metrics);
+        phase.set_message(&text);
+        if let Screen::Plain = &*self.screen {
+            let step = metrics.step;
+            let every = (total / PLAIN_LINES).max(1);
+            if step <= PLAIN_FIRST || step.is_multiple_of(every) || step == total {
+                write_line(&format!("{} {step}/{total}: {text}", metrics.stage));
+            }
+        }
+    }
+
+    fn start(&self, name: &str, total: Option<u64>, unit: &str, outer: bool) -> Phase {
+        let bar = match &*self.screen {
+            Screen::Bars(bars) => {
+                let bar = bars.add(match total {
+                    Some(total) => ProgressBar::new(total),
+                    None => ProgressBar::new_spinner(),
+                });
+                bar.set_style(style(total.is_some(), unit, outer));
+                bar.set_prefix(name.to_owned());
+                bar.enable_steady_tick(TICK);
+                Some(bar)
+            }
+            Screen::Plain if outer => {
+                write_line(&format!("{name} ..."));
+                None
+            }
+            Screen::Plain | Screen::Silent => None,
+        };
+        Phase { bar, reporter: self.clone(), name: name.to_owned(), outer, started: Instant::now() }
+    }
+}
+
+impl Phase {
+    /// So much more is done.
+    pub fn inc(&self, amount: u64) {
+        if let Some(bar) = &self.bar {
+            bar.inc(amount);
+        }
+    }
+
+    /// So much is done in all: for a phase that goes on where an earlier run stopped.
+    pub fn set_position(&self, position: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(position);
+            // The rate is of what this process does.
+            bar.reset_eta();
+        }
+    }
+
+    /// What is said beside the bar.
+    pub fn set_message(&self, text: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(text.to_owned());
+        }
+    }
+
+    /// The phase is done; `result` stays to be read, after its name and time.
+    pub fn finish(self, result: &str) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        if self.outer {
+            let seconds = duration_text(self.started.elapsed().as_secs_f64());
+            let dash = if result.is_empty() { "" } else { ": " };
+            self.reporter.note(&format!("{} done in {seconds}{dash}{result}", self.name));
+        }
+    }
+}
+
+impl Drop for Phase {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn style(has_total: bool, unit: &str, outer: bool) -> ProgressStyle {
+    let indent = if outer { "" } else { "  " };
+    let template = if has_total {
+        format!(
+            "{indent}{{prefix:16}} {{bar:24.cyan/black.bright}} {{human_pos}}/{{human_len}} {unit} \
+             {{per_sec:.dim}} {{eta:.dim}} {{wide_msg}}"
+        )
+    } else {
+        format!("{indent}{{spinner:.cyan}} {{prefix}} {{elapsed:.dim}} {{wide_msg}}")
+    };
+    // The templates are fixed but for the unit; one that indicatif refuses shows its plain style.
+    ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─")
+}
+
+fn step_text(metrics: &StepMetrics) -> String {
+    let right: Vec<String> =
+        metrics.accuracy.iter().map(|(family, share)| format!("{family} {:.0}%", share * 100.0)).collect();
+    let mut text = format!("reward {:.3}", metrics.reward.mean);
+    if !right.is_empty() {
+        let _ = write!(text, " · right: {}", right.join(", "));
+    }
+    let _ = write!(text, " · {:.0} tokens · entropy {:.2}", metrics.length.mean, metrics.entropy);
+    if metrics.time.seconds > 0.0 {
+        let _ = write!(text, " · {:.1} s", metrics.time.seconds);
+    }
+    text
+}
+
+/// A time as people say it: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`.
+#[must_use]
+pub fn duration_text(seconds: f64) -> String {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let whole = seconds.max(0.0).round() as u64;
+    match whole {
+        0..10 => format!("{seconds:.1} s"),
+        10..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// One line to standard error. Nobody listening there is no reason to stop a run.
+fn write_line(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{Lengths, Spread};
+
+    #[test]
+    fn times_read_well() {
+        fn check(seconds: f64, expected: &str) {
+            assert_eq!(duration_text(seconds), expected);
+        }
+        check(0.04, "0.0 s");
+        check(9.4, "9.4 s");
+        check(59.4, "59 s");
+        check(59.6, "1 min 00 s");
+        check(185.0, "3 min 05 s");
+        check(7800.0, "2 h 10 min");
+    }
+
+    #[test]
+    fn a_step_is_one_line() {
+        let metrics = StepMetrics {
+            reward: Spread { mean: 0.5125, std: 0.1 },
+            accuracy: [("countdown".to_owned(), 0.314)].into(),
+            length: Lengths { mean: 40.2, ..Lengths::default() },
+            entropy: 0.456,
+            ..StepMetrics::default()
+        };
+        let expected = "reward 0.512 · right: countdown 31% · 40 tokens · entropy 0.46";
+        assert_eq!(step_text(&metrics), expected);
+    }
+
+    #[test]
+    fn every_style_is_one_that_indicatif_takes() {
+        for has_total in [true, false] {
+            for outer in [true, false] {
+                let _ = style(has_total, "tokens", outer);
+            }
+        }
+        let bar = "{prefix:16} {bar:24.cyan/black.bright} {human_pos}/{human_len} tokens {per_sec:.dim}";
+        assert!(ProgressStyle::with_template(bar).is_ok());
+    }
+}

@@ -1,0 +1,193 @@
+//! From the rows of `metrics.jsonl` to the charts of the report.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::scale::Unit;
+use super::svg::{Chart, Point, Series};
+
+/// Rows of several grpo stages follow each other on one axis of steps.
+struct Rows<'a> {
+    steps: Vec<(f64, &'a Value)>,
+    evals: Vec<(f64, &'a Value)>,
+    pretrain: Vec<(f64, &'a Value)>,
+}
+
+impl<'a> Rows<'a> {
+    fn sort(rows: &'a [Value]) -> Rows<'a> {
+        let mut sorted = Rows { steps: Vec::new(), evals: Vec::new(), pretrain: Vec::new() };
+        let mut stage = "";
+        let mut before = 0.0;
+        let mut last = 0.0;
+        for row in rows {
+            let step = row["step"].as_f64().unwrap_or(0.0);
+            match row["kind"].as_str() {
+                Some("step") => {
+                    let name = row["stage"].as_str().unwrap_or("");
+                    if name != stage {
+                        stage = name;
+                        before = last;
+                    }
+                    last = before + step;
+                    sorted.steps.push((last, row));
+                }
+                // An evaluation stands where it was made, whatever its own count of steps is.
+                Some("eval") => sorted.evals.push((last, row)),
+                Some("pretrain") => sorted.pretrain.push((step, row)),
+                _ => {}
+            }
+        }
+        sorted
+    }
+}
+
+/// The number at a path such as `reward.mean`.
+fn at(row: &Value, path: &str) -> Option<f64> {
+    path.split('.').try_fold(row, |value, key| value.get(key))?.as_f64()
+}
+
+fn line(name: &str, rows: &[(f64, &Value)], path: &str) -> Series {
+    let points = rows.iter().filter_map(|(x, row)| Some(Point { x: *x, y: at(row, path)?, half_width: 0.0 })).collect();
+    Series { name: name.to_owned(), points }
+}
+
+/// One line for each key of the table at the path; of each, the number at `inner`, and at
+/// `half_width` how far its interval reaches.
+fn lines(rows: &[(f64, &Value)], path: &str, inner: &str, half_width: &str) -> Vec<Series> {
+    let mut series: BTreeMap<String, Vec<Point>> = BTreeMap::new();
+    for (x, row) in rows {
+        let table = path.split('.').try_fold(*row, |value, key| value.get(key));
+        for (name, value) in table.and_then(Value::as_object).into_iter().flatten() {
+            let number = |path: &str| if path.is_empty() { value.as_f64() } else { at(value, path) };
+            if let Some(y) = number(inner) {
+                let half_width = if half_width.is_empty() { None } else { number(half_width) };
+                let point = Point { x: *x, y, half_width: half_width.unwrap_or(0.0) };
+                series.entry(name.clone()).or_default().push(point);
+            }
+        }
+    }
+    series.into_iter().map(|(name, points)| Series { name, points }).collect()
+}
+
+/// Every chart of the report, in the order of reading. Those without points are left out when they
+/// are drawn.
+pub(super) fn charts(rows: &[Value]) -> Vec<Chart> {
+    let rows = Rows::sort(rows);
+    let steps = &rows.steps;
+    let chart = |title, note, y_label, unit, series: Vec<Series>| Chart {
+        title,
+        note,
+        x_label: "step",
+        y_label,
+        unit,
+        from_zero: true,
+        series: series.into_iter().filter(|series| !series.points.is_empty()).collect(),
+    };
+    let mut reward = vec![line("total", steps, "reward.mean")];
+    reward.extend(lines(steps, "reward_parts", "", ""));
+    vec![
+        chart(
+            "Held-out pass@1",
+            "tasks that are never trained on; bars are 95% confidence intervals",
+            "right",
+            Unit::Share,
+            lines(&rows.evals, "families", "sampled.mean", "sampled.half_width"),
+        ),
+        chart("Reward", "the weighted sum and its parts, on training tasks", "reward", Unit::Number, reward),
+        chart(
+            "Right answers",
+            "of each family's completions, on training tasks",
+            "right",
+            Unit::Share,
+            lines(steps, "accuracy", "", ""),
+        ),
+        chart(
+            "Length",
+            "tokens of a completion: all, the right and the wrong ones",
+            "tokens",
+            Unit::Number,
+            vec![
+                line("all", steps, "length.mean"),
+                line("right", steps, "length.right_mean"),
+                line("wrong", steps, "length.wrong_mean"),
+            ],
+        ),
+        chart(
+            "Entropy",
+            "how undecided the policy is; near 0 it no longer explores",
+            "nats per token",
+            Unit::Number,
+            vec![line("entropy", steps, "entropy")],
+        ),
+        chart(
+            "Divergence from the reference",
+            "k3 estimate; it falls back where the reference is replaced",
+            "nats per token",
+            Unit::Number,
+            vec![line("kl", steps, "kl")],
+        ),
+        chart(
+            "Groups, cuts and clips",
+            "groups whose rewards are all equal teach nothing",
+            "share",
+            Unit::Share,
+            vec![
+                line("groups without variance", steps, "flat_groups_share"),
+                line("completions cut off", steps, "truncated_share"),
+                line("tokens clipped", steps, "clip_fraction"),
+            ],
+        ),
+        chart("Gradient norm", "before clipping", "norm", Unit::Number, vec![line("norm", steps, "gradient_norm")]),
+        chart(
+            "Expert load",
+            "MaxVio: the busiest expert's load over the mean, less 1; 0 is balance",
+            "MaxVio",
+            Unit::Number,
+            vec![line("max_vio", steps, "max_vio")],
+        ),
+        chart(
+            "Speed",
+            "of each phase",
+            "tokens per second",
+            Unit::Number,
+            lines(steps, "time.phases", "tokens_per_second", ""),
+        ),
+        Chart {
+            from_zero: false,
+            ..chart(
+                "The base's loss",
+                "while it was pretrained",
+                "nats per token",
+                Unit::Number,
+                vec![line("loss", &rows.pretrain, "loss")],
+            )
+        },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evaluations_stand_where_they_were_made() {
+        let rows: Vec<Value> = [
+            r#"{"kind":"eval","stage":"before","step":0,"families":{"a":{"sampled":{"mean":0.1,"half_width":0.02}}}}"#,
+            r#"{"kind":"step","stage":"one","step":1,"entropy":1.5}"#,
+            r#"{"kind":"step","stage":"one","step":2,"entropy":null}"#,
+            r#"{"kind":"step","stage":"two","step":1,"entropy":0.5}"#,
+            r#"{"kind":"eval","stage":"after","step":1,"families":{"a":{"sampled":{"mean":0.6,"half_width":0.03}}}}"#,
+        ]
+        .iter()
+        .map(|row| serde_json::from_str(row).unwrap())
+        .collect();
+        let charts = charts(&rows);
+        let find = |title: &str| charts.iter().find(|chart| chart.title == title).unwrap();
+        let expected = [Point { x: 0.0, y: 0.1, half_width: 0.02 }, Point { x: 3.0, y: 0.6, half_width: 0.03 }];
+        assert_eq!(find("Held-out pass@1").series[0].points, expected);
+        let places: Vec<f64> = find("Entropy").series[0].points.iter().map(|point| point.x).collect();
+        assert_eq!(places, [1.0, 3.0]);
+        assert!(find("Divergence from the reference").series.is_empty());
+    }
+}

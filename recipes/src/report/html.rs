@@ -1,0 +1,59 @@
+//! Text into HTML.
+
+/// The text with every character that HTML would read as its own replaced. Model-written text goes
+/// into the report, so nothing reaches the page without this.
+pub(super) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            // Control characters have no place in HTML, and some switch the direction of text.
+            '\n' | '\t' => escaped.push(character),
+            _ if character.is_control() || ('\u{202a}'..='\u{202e}').contains(&character) => {
+                escaped.push('\u{fffd}');
+            }
+            _ => escaped.push(character),
+        }
+    }
+    escaped
+}
+
+/// Puts the parts into the places of the template that are marked `<!--#name-->`. What is put in is
+/// not looked at again, so no part can pretend to be a mark.
+pub(super) fn fill(template: &str, parts: &[(&str, &str)]) -> String {
+    let mut pieces = template.split("<!--#");
+    let mut page = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let (name, rest) = piece.split_once("-->").unwrap_or((piece, ""));
+        if let Some((_, part)) = parts.iter().find(|(part, _)| *part == name) {
+            page.push_str(part);
+        }
+        page.push_str(rest);
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_html_is_left() {
+        fn check(text: &str, expected: &str) {
+            assert_eq!(escape(text), expected);
+        }
+        check("<script>alert('x')</script>", "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;");
+        check("a & \"b\"\n", "a &amp; &quot;b&quot;\n");
+        check("\u{0}\u{1b}[31m\u{202e}", "\u{fffd}\u{fffd}[31m\u{fffd}");
+    }
+
+    #[test]
+    fn parts_go_to_their_marks_and_are_not_read_again() {
+        let page = fill("a<!--#x-->b<!--#y-->c<!--#none-->", &[("x", "<!--#y-->"), ("y", "Y")]);
+        assert_eq!(page, "a<!--#y-->bYc");
+    }
+}

@@ -1,0 +1,84 @@
+//! `report.html`: a run on one page that needs nothing but itself.
+//!
+//! `curves` finds what to draw in the metrics, `svg` draws it, `sections` writes the rest, `html`
+//! keeps model-written text from being read as HTML.
+
+mod curves;
+mod html;
+mod scale;
+mod sections;
+mod svg;
+
+use anyhow::Context;
+use serde_json::Value;
+
+use crate::config::Recipe;
+use crate::run::{CompletionRecord, RunDir};
+use crate::session::RunSummary;
+use html::{escape, fill};
+
+const TEMPLATE: &str = include_str!("template.html");
+
+/// A step's completions: the step, and what was sampled.
+type StepCompletions = (u64, Vec<CompletionRecord>);
+
+/// Writes the report of a run into its folder.
+///
+/// # Errors
+/// If the metrics or completions cannot be read, or the page cannot be written.
+pub fn write(run: &RunDir, recipe: &Recipe, summary: &RunSummary) -> anyhow::Result<()> {
+    let rows = run.metrics().context("cannot make the report")?;
+    let early_and_late = completions(run, recipe, &rows).context("cannot make the report")?;
+    let page = render(recipe, summary, run, &rows, early_and_late.as_ref())?;
+    run.write_report(&page)?;
+    Ok(())
+}
+
+fn render(
+    recipe: &Recipe,
+    summary: &RunSummary,
+    run: &RunDir,
+    rows: &[Value],
+    early_and_late: Option<&(StepCompletions, StepCompletions)>,
+) -> anyhow::Result<String> {
+    let charts: String = curves::charts(rows).iter().map(svg::render).collect();
+    let title = format!("{}, seed {}", recipe.name, recipe.seed);
+    Ok(fill(
+        TEMPLATE,
+        &[
+            ("title", &escape(&title)),
+            ("name", &escape(&title)),
+            ("description", &escape(&recipe.description)),
+            ("notice", &sections::notice(summary)),
+            ("tiles", &sections::tiles(summary, rows)),
+            ("table", &sections::table(summary)),
+            ("charts", &charts),
+            ("completions", &sections::completions(early_and_late)),
+            ("stages", &sections::stages(summary)),
+            ("recipe", &escape(&recipe.to_toml()?)),
+            ("footer", &sections::footer(run.info())),
+        ],
+    ))
+}
+
+/// The completions of the first and of the last step that has any.
+fn completions(
+    run: &RunDir,
+    recipe: &Recipe,
+    rows: &[Value],
+) -> anyhow::Result<Option<(StepCompletions, StepCompletions)>> {
+    let steps: Vec<(&str, u64)> = rows
+        .iter()
+        .filter(|row| row["kind"] == "step")
+        .filter_map(|row| Some((row["stage"].as_str()?, row["step"].as_u64()?)))
+        .filter(|(stage, step)| {
+            recipe.grpo().any(|(other, _)| other.name == *stage) && run.completions(stage, *step).exists()
+        })
+        .collect();
+    let (Some(&first), Some(&last)) = (steps.first(), steps.last()) else { return Ok(None) };
+    let read = |(stage, step): (&str, u64)| anyhow::Ok((step, run.read_completions(stage, step)?));
+    Ok(Some((read(first)?, read(last)?)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+//! The parts of the report that are words and tables.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::StepCompletions;
+use super::html::escape;
+use crate::metrics::{Estimate, EvalMetrics};
+use crate::progress::duration_text;
+use crate::run::{CompletionRecord, RunInfo};
+use crate::session::{RunStatus, RunSummary};
+use crate::table::count_text;
+
+/// Completions shown of each family, for each of early and late.
+const SHOWN_PER_SOURCE: usize = 2;
+/// Characters of a completion that are shown.
+const SHOWN_CHARACTERS: usize = 3000;
+
+fn percent(share: f64) -> String {
+    format!("{:.1}%", share * 100.0)
+}
+
+/// What a reader must know first: that the run is not at its end.
+pub(super) fn notice(summary: &RunSummary) -> String {
+    match &summary.status {
+        RunStatus::Finished => String::new(),
+        RunStatus::Interrupted { stage, step } => format!(
+            "<p class=\"notice\">The run was stopped in {} after step {step}: this is what there \
+             was until then.</p>",
+            escape(stage)
+        ),
+    }
+}
+
+/// The figures that matter, large.
+pub(super) fn tiles(summary: &RunSummary, rows: &[Value]) -> String {
+    let mut tiles = String::new();
+    let mut tile = |value: &str, small: &str, label: &str| {
+        let _ = write!(
+            tiles,
+            "<div class=\"tile\"><b>{} <small>{}</small></b><span>{}</span></div>",
+            escape(value),
+            escape(small),
+            escape(label)
+        );
+    };
+    if let Some((before, after)) = summary.before_and_after() {
+        let (old, new) = (before.sampled(), after.sampled());
+        let from = format!("from {}", percent(old.mean));
+        tile(&percent(new.mean), &from, "held-out pass@1, sampled");
+        if let (Some(old), Some(new)) = (before.greedy(), after.greedy()) {
+            tile(&percent(new), &format!("from {}", percent(old)), "held-out pass@1, greedy");
+        }
+        let from = format!("from {:.0}", before.mean_length());
+        tile(&format!("{:.0}", after.mean_length()), &from, "tokens of an answer");
+    } else if let Some(only) = summary.evaluations.last() {
+        let value = only.sampled();
+        let reach = format!("±{:.1}", value.half_width * 100.0);
+        tile(&percent(value.mean), &reach, &format!("held-out pass@1 ({})", only.stage));
+    }
+    let seconds: f64 = summary.stages.iter().map(|stage| stage.seconds).sum();
+    if seconds > 0.0 {
+        let cores = format!("on {} of {} cores", summary.threads, summary.host_cores);
+        tile(&duration_text(seconds), "", &cores);
+    }
+    let sampled: u64 = rows.iter().filter_map(|row| row["sampled_tokens"].as_u64()).sum();
+    if sampled > 0 {
+        tile(&count_text(sampled), "", "tokens sampled in training");
+    }
+    if summary.parameters > 0 {
+        let used = format!("parameters, {} used for each token", count_text(summary.active_parameters));
+        tile(&count_text(summary.parameters), "", &used);
+    }
+    let difference = rows.iter().filter_map(|row| row["logprob_difference_max"].as_f64()).fold(0.0, f64::max);
+    if difference > 0.0 {
+        tile(&format!("{difference:.1e}"), "", "largest log-probability difference, sampling against training");
+    }
+    tiles
+}
+
+/// Before and after, family by family.
+pub(super) fn table(summary: &RunSummary) -> String {
+    let blank = EvalMetrics::default();
+    let (before, after) = match (summary.before_and_after(), summary.evaluations.last()) {
+        (Some(pair), _) => pair,
+        (None, Some(only)) => (&blank, only),
+        (None, None) => return String::new(),
+    };
+    let samples = after.families.values().map(|family| family.samples).max().unwrap_or(0);
+    let mut text = format!(
+        "<h2>Before and after</h2>\n<div class=\"scroll\"><table><thead><tr><th></th><th></th>\
+         <th colspan=\"2\">pass@1, sampled</th><th colspan=\"2\">greedy</th>\
+         <th colspan=\"2\">majority of {samples}</th><th colspan=\"2\">length</th></tr><tr>\
+         <th>family</th><th>tasks</th>"
+    );
+    text.push_str(&"<th>before</th><th>after</th>".repeat(4));
+    text.push_str("</tr></thead><tbody>");
+    let mut names: Vec<&String> = before.families.keys().chain(after.families.keys()).collect();
+    names.sort();
+    names.dedup();
+    for name in &names {
+        let (old, new) = (before.families.get(*name), after.families.get(*name));
+        let tasks = new.or(old).map_or(0, |family| family.tasks).to_string();
+        let _ = write!(text, "<tr><td>{}</td><td>{tasks}</td>", escape(name));
+        pair(&mut text, old.map(|family| family.sampled), new.map(|family| family.sampled));
+        shares(&mut text, old.and_then(|family| family.greedy), new.and_then(|family| family.greedy));
+        shares(&mut text, old.and_then(|family| family.majority), new.and_then(|family| family.majority));
+        lengths(&mut text, old.map(|family| family.mean_length), new.map(|family| family.mean_length));
+        text.push_str("</tr>");
+    }
+    if names.len() > 1 {
+        let known = |eval: &EvalMetrics| !eval.families.is_empty();
+        text.push_str("<tr class=\"mean\"><td>mean</td><td></td>");
+        pair(&mut text, known(before).then(|| before.sampled()), known(after).then(|| after.sampled()));
+        shares(&mut text, before.greedy(), after.greedy());
+        shares(&mut text, before.majority(), after.majority());
+        lengths(&mut text, known(before).then(|| before.mean_length()), known(after).then(|| after.mean_length()));
+        text.push_str("</tr>");
+    }
+    text.push_str(
+        "</tbody></table></div>\n<p class=\"small\">Held-out tasks. pass@1 is the mean over tasks of \
+         the share of right samples, ± half of its 95% confidence interval over tasks; it is green \
+         or red where the intervals of before and after do not meet. Length in tokens.</p>\n",
+    );
+    text
+}
+
+fn pair(text: &mut String, before: Option<Estimate>, after: Option<Estimate>) {
+    let cell = |estimate: Option<Estimate>, class: &str| match estimate {
+        None => "<td>–</td>".to_owned(),
+        Some(value) => format!(
+            "<td class=\"{class}\">{} <span class=\"pm\">±{:.1}</span></td>",
+            percent(value.mean),
+            value.half_width * 100.0
+        ),
+    };
+    let class = match (before, after) {
+        (Some(old), Some(new)) if (new.mean - old.mean).abs() > old.half_width + new.half_width => {
+            if new.mean > old.mean { "up" } else { "down" }
+        }
+        _ => "",
+    };
+    text.push_str(&cell(before, ""));
+    text.push_str(&cell(after, class));
+}
+
+fn shares(text: &mut String, before: Option<f64>, after: Option<f64>) {
+    for value in [before, after] {
+        let _ = write!(text, "<td>{}</td>", value.map_or_else(|| "–".to_owned(), percent));
+    }
+}
+
+fn lengths(text: &mut String, before: Option<f64>, after: Option<f64>) {
+    for value in [before, after] {
+        let value = value.map_or_else(|| "–".to_owned(), |value| format!("{value:.1}"));
+        let _ = write!(text, "<td>{value}</td>");
+    }
+}
+
+/// What the policy wrote in the first and in the last step.
+pub(super) fn completions(early_and_late: Option<&(StepCompletions, StepCompletions)>) -> String {
+    let Some((early, late)) = early_and_late else { return String::new() };
+    let mut text = String::from(
+        "<h2>What it writes</h2>\n<p class=\"small\">The first completions of each family in the \
+         first and in the last step: not chosen by their scores.</p>\n<div class=\"pair\">",
+    );
+    for (name, (step, completions)) in [("Early", early), ("Late", late)] {
+        let _ = write!(text, "<section><h3>{name}: step {step}</h3>");
+        for completion in shown(completions) {
+            article(&mut text, completion);
+        }
+        text.push_str("</section>");
+    }
+    text.push_str("</div>\n");
+    text
+}
+
+/// The first completion of each of the first tasks, family by family.
+fn shown(completions: &[CompletionRecord]) -> Vec<&CompletionRecord> {
+    let mut by_source: BTreeMap<&str, Vec<&CompletionRecord>> = BTreeMap::new();
+    for completion in completions {
+        let of_source = by_source.entry(&completion.source).or_default();
+        let new_task = of_source.iter().all(|other| other.task != completion.task);
+        if new_task && of_source.len() < SHOWN_PER_SOURCE {
+            of_source.push(completion);
+        }
+    }
+    by_source.into_values().flatten().collect()
+}
+
+fn article(text: &mut String, completion: &CompletionRecord) {
+    let reward = completion.reward.map_or_else(|| "not scored".to_owned(), |reward| format!("reward {reward:.2}"));
+    let _ = write!(text, "<article><header><b>{}</b><span class=\"badge\">{reward}</span>", escape(&completion.source));
+    for part in &completion.parts {
+        let (score, class) = match part.score {
+            None => ("–".to_owned(), ""),
+            Some(score) if score >= 1.0 => (format!("{score:.0}"), "full"),
+            Some(score) if score <= 0.0 => (format!("{score:.0}"), "none"),
+            Some(score) => (format!("{score:.2}"), ""),
+        };
+        let cause = part.cause.as_deref().map_or_else(String::new, |cause| format!(": {cause}"));
+        let label = format!("{} {score}{cause}", part.name);
+        let _ = write!(text, "<span class=\"badge {class}\">{}</span>", escape(&label));
+    }
+    let cut = if completion.truncated { ", cut off" } else { "" };
+    let _ = write!(
+        text,
+        "<span>{} tokens{cut}</span></header><pre class=\"prompt\">{}</pre><pre>{}</pre></article>",
+        completion.tokens,
+        escape(&shortened(&completion.prompt)),
+        escape(&shortened(completion.completion.trim()))
+    );
+}
+
+fn shortened(text: &str) -> String {
+    if text.chars().count() <= SHOWN_CHARACTERS {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(SHOWN_CHARACTERS).collect();
+    format!("{kept} …")
+}
+
+/// What each stage took.
+pub(super) fn stages(summary: &RunSummary) -> String {
+    if summary.stages.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from(
+        "<div class=\"scroll\"><table><thead><tr><th>stage</th><th>steps</th><th>tokens sampled</th>\
+         <th>tokens trained</th><th>time</th><th>FLOPs, estimated</th></tr></thead><tbody>",
+    );
+    for stage in &summary.stages {
+        let note = stage.note.as_deref().map_or_else(String::new, |note| format!(" ({note})"));
+        let flops = if stage.flops > 0.0 { format!("{:.1e}", stage.flops) } else { "–".to_owned() };
+        let _ = write!(
+            text,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{flops}</td></tr>",
+            escape(&format!("{}{note}", stage.name)),
+            stage.steps,
+            count_text(stage.sampled_tokens),
+            count_text(stage.trained_tokens),
+            duration_text(stage.seconds)
+        );
+    }
+    text.push_str("</tbody></table></div>\n");
+    text
+}
+
+/// Version and machine.
+pub(super) fn footer(info: &RunInfo) -> String {
+    let revision = info.revision.as_deref().map_or_else(String::new, |text| format!(" ({text})"));
+    escape(&format!(
+        "recipe {}{revision}; {}, {} threads on {} cores",
+        info.version, info.host, info.threads, info.host_cores
+    ))
+}

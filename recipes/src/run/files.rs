@@ -1,0 +1,105 @@
+//! Files and folders of runs: found, locked, and written so that a crash leaves no half of one.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+
+/// The file that is locked while a process works in the folder.
+pub(super) const LOCK: &str = ".lock";
+
+fn numbered(name: &str, number: usize) -> String {
+    if number == 1 { name.to_owned() } else { format!("{name}-{number}") }
+}
+
+/// Makes the folder of a new run, with a number if the name is taken.
+pub(super) fn create_numbered(root: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    fs::create_dir_all(root).with_context(|| format!("cannot make the folder for runs, {}", root.display()))?;
+    let mut number = newest_run(root, name).map_or(1, |(number, _)| number + 1);
+    loop {
+        let path = root.join(numbered(name, number));
+        match fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            // Another process took it in between.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot make the run folder {}", path.display()));
+            }
+        }
+    }
+}
+
+/// The newest run of this name below `root`: its number and its folder.
+#[must_use]
+pub fn newest_run(root: &Path, name: &str) -> Option<(usize, PathBuf)> {
+    let entries = fs::read_dir(root).ok()?;
+    entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let file_name = entry.file_name();
+            let rest = file_name.to_str()?.strip_prefix(name)?;
+            let number = match rest {
+                "" => 1,
+                _ => rest.strip_prefix('-')?.parse().ok().filter(|&number: &usize| number > 1)?,
+            };
+            Some((number, entry.path()))
+        })
+        .max_by_key(|(number, _)| *number)
+}
+
+/// Keeps other processes out of the folder for as long as the file is open.
+pub(super) fn lock(path: &Path) -> anyhow::Result<File> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path.join(LOCK))
+        .with_context(|| format!("cannot use the run folder {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            bail!("another process is working in {}: wait for it or stop it", path.display())
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock the run folder {}", path.display()))
+        }
+    }
+}
+
+/// Removes the files of the steps after `last`; of all steps if there is none.
+pub(super) fn drop_files_after(folder: &Path, last: Option<u64>) -> anyhow::Result<()> {
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let step =
+            name.to_str().and_then(|name| name.strip_prefix("step-")?.strip_suffix(".jsonl")?.parse::<u64>().ok());
+        if step.is_some_and(|step| last.is_none_or(|last| step > last)) {
+            fs::remove_file(entry.path()).with_context(|| format!("cannot remove {}", entry.path().display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a file so that it is either the old one or the new one, never half of it.
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let unfinished = path.with_extension("tmp");
+    fs::write(&unfinished, bytes)
+        .and_then(|()| fs::rename(&unfinished, path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
+    let mut text = serde_json::to_vec_pretty(value).with_context(|| format!("cannot write {}", path.display()))?;
+    text.push(b'\n');
+    write_whole(path, &text)
+}
+
+pub(super) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    serde_json::from_str(&text).map(Some).with_context(|| format!("{} is damaged", path.display()))
+}

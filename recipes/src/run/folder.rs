@@ -1,0 +1,305 @@
+//! The folder of a run: made, locked, written to, and opened again.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+
+use super::files::{LOCK, create_numbered, drop_files_after, lock, read_json, write_json, write_whole};
+use super::info::{RunInfo, hash_files, now};
+use super::lines::{JsonLines, read_rows};
+use super::records::{CompletionRecord, StageRecord};
+use crate::config::Recipe;
+use crate::metrics::{EvalMetrics, MetricRow};
+
+/// The folder of a run. While it exists, no other process can use the folder.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    stages: Vec<String>,
+    /// The grpo stage whose files lie directly in `completions` and `checkpoints`.
+    only_grpo_stage: Option<String>,
+    info: RunInfo,
+    metrics: JsonLines,
+    /// Locked; the system unlocks it when the process ends, however it ends.
+    _lock: File,
+}
+
+const RECIPE: &str = "recipe.toml";
+const INFO: &str = "run.json";
+const METRICS: &str = "metrics.jsonl";
+const STAGES: &str = "stages.json";
+const SUMMARY: &str = "summary.json";
+
+impl RunDir {
+    /// Makes the folder of a new run: at `explicit`, or below `root` under the recipe's name, with
+    /// a number after it if there are runs of that name already.
+    ///
+    /// # Errors
+    /// If `explicit` holds something already, or the folder cannot be written.
+    pub fn create(root: &Path, explicit: Option<&Path>, recipe: &Recipe, info: RunInfo) -> anyhow::Result<RunDir> {
+        let path = match explicit {
+            Some(path) => {
+                fs::create_dir_all(path).with_context(|| format!("cannot make the run folder {}", path.display()))?;
+                let mut entries =
+                    fs::read_dir(path).with_context(|| format!("cannot read the run folder {}", path.display()))?;
+                // A lock alone is what an attempt to resume leaves in an empty folder.
+                if entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != LOCK)) {
+                    bail!(
+                        "{} is not empty: add --resume to go on with the run in it, or name \
+                         another folder",
+                        path.display()
+                    );
+                }
+                path.to_owned()
+            }
+            None => create_numbered(root, &recipe.name)?,
+        };
+        let lock = lock(&path)?;
+        write_whole(&path.join(RECIPE), recipe_file(recipe)?.as_bytes())?;
+        write_json(&path.join(INFO), &info)?;
+        RunDir::assemble(path, recipe, info, lock)
+    }
+
+    /// Opens the folder of a run that is to go on.
+    ///
+    /// # Errors
+    /// If the run is not there or in use, or if the recipe or a task file differs from what the
+    /// run was made with: the error names the key or the file.
+    pub fn open(path: &Path, recipe: &Recipe) -> anyhow::Result<RunDir> {
+        let lock = lock(path)?;
+        let stored = Recipe::read(&path.join(RECIPE), &[])
+            .with_context(|| format!("{} holds no run to resume", path.display()))?;
+        if let Some((key, now, before)) = recipe.difference(&stored) {
+            bail!(
+                "the run in {} has {key} = {before}, the recipe now has {now}: resuming would \
+                 make it a different run\n  hint: take the change back, or start a new run \
+                 without --resume",
+                path.display()
+            );
+        }
+        let mut info = RunDir::read_info(path)?;
+        let files = hash_files(&recipe.tasks.files)?;
+        for (file, hash) in &files {
+            if info.task_files.get(file).is_some_and(|before| before != hash) {
+                bail!("the task file {file} is not what it was when the run in {} began", path.display());
+            }
+        }
+        info.resumed.push(now());
+        write_json(&path.join(INFO), &info)?;
+        RunDir::assemble(path.to_owned(), recipe, info, lock)
+    }
+
+    /// What made the run in this folder.
+    ///
+    /// # Errors
+    /// If the folder holds no run.
+    pub fn read_info(path: &Path) -> anyhow::Result<RunInfo> {
+        read_json(&path.join(INFO))?.with_context(|| format!("{} holds no run: no {INFO} in it", path.display()))
+    }
+
+    fn assemble(path: PathBuf, recipe: &Recipe, info: RunInfo, lock: File) -> anyhow::Result<RunDir> {
+        let metrics = JsonLines::open(&path.join(METRICS))?;
+        let run = RunDir {
+            stages: recipe.stages.iter().map(|stage| stage.name.clone()).collect(),
+            only_grpo_stage: match recipe.grpo().collect::<Vec<_>>()[..] {
+                [(stage, _)] => Some(stage.name.clone()),
+                _ => None,
+            },
+            path,
+            info,
+            metrics,
+            _lock: lock,
+        };
+        for folder in [run.path.join("completions"), run.path.join("checkpoints")] {
+            fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        }
+        Ok(run)
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What made the run.
+    #[must_use]
+    pub fn info(&self) -> &RunInfo {
+        &self.info
+    }
+
+    /// Where the model lies that reinforcement learning began with.
+    #[must_use]
+    pub fn base(&self) -> PathBuf {
+        self.path.join("base")
+    }
+
+    /// The folder of a grpo stage's checkpoints.
+    #[must_use]
+    pub fn checkpoints(&self, stage: &str) -> PathBuf {
+        self.of_stage("checkpoints", stage)
+    }
+
+    /// The folder of the checkpoint after a step.
+    #[must_use]
+    pub fn checkpoint(&self, stage: &str, step: u64) -> PathBuf {
+        self.checkpoints(stage).join(step_name(step))
+    }
+
+    /// The file of a step's completions.
+    #[must_use]
+    pub fn completions(&self, stage: &str, step: u64) -> PathBuf {
+        self.of_stage("completions", stage).join(format!("{}.jsonl", step_name(step)))
+    }
+
+    fn of_stage(&self, folder: &str, stage: &str) -> PathBuf {
+        let folder = self.path.join(folder);
+        if self.only_grpo_stage.as_deref() == Some(stage) { folder } else { folder.join(stage) }
+    }
+
+    /// Adds a row to the metrics.
+    ///
+    /// # Errors
+    /// If it cannot be written; the file then holds the rows it held before.
+    pub fn push_metrics(&mut self, row: &MetricRow) -> anyhow::Result<()> {
+        self.metrics.push(row)
+    }
+
+    /// The rows of the metrics, as JSON.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn metrics(&self) -> anyhow::Result<Vec<serde_json::Value>> {
+        read_rows(&self.path.join(METRICS))
+    }
+
+    /// Every evaluation so far, in order.
+    ///
+    /// # Errors
+    /// If the metrics cannot be read.
+    pub fn evaluations(&self) -> anyhow::Result<Vec<EvalMetrics>> {
+        let rows = self.metrics()?.into_iter().filter(|row| row["kind"] == "eval");
+        rows.map(|row| serde_json::from_value(row).context("a row of metrics.jsonl is no evaluation")).collect()
+    }
+
+    /// The evaluation of a stage after a step, if it is in the metrics: a resumed run need not
+    /// repeat it.
+    ///
+    /// # Errors
+    /// If the metrics cannot be read.
+    pub fn evaluation(&self, stage: &str, step: u64) -> anyhow::Result<Option<EvalMetrics>> {
+        Ok(self.evaluations()?.into_iter().find(|eval| eval.stage == stage && eval.step == step))
+    }
+
+    /// Writes the completions of a step.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn write_completions(&self, stage: &str, step: u64, completions: &[CompletionRecord]) -> anyhow::Result<()> {
+        let path = self.completions(stage, step);
+        let context = || format!("cannot write {}", path.display());
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).with_context(context)?;
+        }
+        let mut file = BufWriter::new(File::create(&path).with_context(context)?);
+        for completion in completions {
+            serde_json::to_writer(&mut file, completion).with_context(context)?;
+            file.write_all(b"\n").with_context(context)?;
+        }
+        file.flush().with_context(context)
+    }
+
+    /// The completions of a step, if they were written.
+    ///
+    /// # Errors
+    /// If the file is there and cannot be read.
+    pub fn read_completions(&self, stage: &str, step: u64) -> anyhow::Result<Vec<CompletionRecord>> {
+        let path = self.completions(stage, step);
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let context = || format!("cannot read {}", path.display());
+        let text = fs::read_to_string(&path).with_context(context)?;
+        text.lines().map(|line| serde_json::from_str(line).with_context(context)).collect()
+    }
+
+    /// Goes back to where the checkpoint after `step` of a stage was written: what came later is
+    /// dropped, since the resumed run will write it again. Step 0 is the beginning of the stage.
+    /// Returns the number of rows dropped.
+    ///
+    /// # Errors
+    /// If the files cannot be cut.
+    pub fn rewind(&mut self, stage: &str, step: u64) -> anyhow::Result<usize> {
+        let order = self.stages.clone();
+        let place = |name: &str| order.iter().position(|stage| stage == name);
+        let here = place(stage).with_context(|| format!("the recipe has no stage `{stage}` to go back to"))?;
+        let dropped = self.metrics.drop_from(|row| match place(&row.stage) {
+            Some(place) => place > here || (place == here && row.step > step),
+            // Not of this recipe: cannot be, since the recipe is compared; kept if it is.
+            None => false,
+        })?;
+        for (index, name) in order.iter().enumerate().skip(here) {
+            let last = (index == here).then_some(step);
+            drop_files_after(&self.of_stage("completions", name), last)?;
+        }
+        let mut done = self.stages_done()?;
+        let before = done.len();
+        done.retain(|record| place(&record.name).is_none_or(|place| place < here));
+        if done.len() != before {
+            write_json(&self.path.join(STAGES), &done)?;
+        }
+        Ok(dropped)
+    }
+
+    /// The stages that are done, in order.
+    ///
+    /// # Errors
+    /// If the list cannot be read.
+    pub fn stages_done(&self) -> anyhow::Result<Vec<StageRecord>> {
+        Ok(read_json(&self.path.join(STAGES))?.unwrap_or_default())
+    }
+
+    /// Whether a stage is done: a resumed run goes on with the next.
+    ///
+    /// # Errors
+    /// If the list cannot be read.
+    pub fn is_done(&self, stage: &str) -> anyhow::Result<bool> {
+        Ok(self.stages_done()?.iter().any(|record| record.name == stage))
+    }
+
+    /// Notes that a stage is done.
+    ///
+    /// # Errors
+    /// If the list cannot be written.
+    pub fn finish_stage(&mut self, record: StageRecord) -> anyhow::Result<()> {
+        let mut done = self.stages_done()?;
+        done.retain(|other| other.name != record.name);
+        done.push(record);
+        write_json(&self.path.join(STAGES), &done)
+    }
+
+    pub(crate) fn write_summary(&self, summary: &impl Serialize) -> anyhow::Result<()> {
+        write_json(&self.path.join(SUMMARY), summary)
+    }
+
+    pub(crate) fn write_report(&self, html: &str) -> anyhow::Result<PathBuf> {
+        let path = self.path.join("report.html");
+        write_whole(&path, html.as_bytes())?;
+        Ok(path)
+    }
+}
+
+fn step_name(step: u64) -> String {
+    format!("step-{step:06}")
+}
+
+/// The head of `recipe.toml`, then the recipe.
+fn recipe_file(recipe: &Recipe) -> anyhow::Result<String> {
+    Ok(format!(
+        "# The recipe of this run, every setting with its value. It can be run again as it is.\n\n{}",
+        recipe.to_toml()?
+    ))
+}

@@ -1,0 +1,113 @@
+//! `run.json`: what made the run, beyond the recipe.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// What made a run, beyond the recipe.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunInfo {
+    /// The seed, as in the recipe.
+    pub seed: u64,
+    /// The version of this program.
+    pub version: String,
+    /// The revision of its source, where that is known.
+    pub revision: Option<String>,
+    /// Threads that the run may use.
+    pub threads: usize,
+    /// Cores of the machine.
+    pub host_cores: usize,
+    /// Operating system and processor.
+    pub host: String,
+    /// The command line.
+    pub command: Vec<String>,
+    /// The `key=value` settings on top of the recipe's file. A resumed run takes them again.
+    pub settings: Vec<String>,
+    /// SHA-256 of each task file: on resume they must be the same.
+    pub task_files: BTreeMap<String, String>,
+    /// When it began, in seconds since 1970.
+    pub started: u64,
+    /// When it was resumed, in seconds since 1970.
+    #[serde(default)]
+    pub resumed: Vec<u64>,
+}
+
+impl RunInfo {
+    /// Looks at this process and its machine.
+    ///
+    /// # Errors
+    /// If a task file cannot be read.
+    pub fn collect(
+        seed: u64,
+        threads: usize,
+        command: &[String],
+        settings: &[String],
+        task_files: &[PathBuf],
+    ) -> anyhow::Result<RunInfo> {
+        Ok(RunInfo {
+            seed,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            revision: revision(),
+            threads,
+            host_cores: std::thread::available_parallelism().map_or(1, usize::from),
+            host: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            command: command.to_vec(),
+            settings: settings.to_vec(),
+            task_files: hash_files(task_files)?,
+            started: now(),
+            resumed: Vec::new(),
+        })
+    }
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_secs())
+}
+
+/// SHA-256 of each file, by its path as given.
+pub(crate) fn hash_files(files: &[PathBuf]) -> anyhow::Result<BTreeMap<String, String>> {
+    files.iter().map(|file| Ok((file.display().to_string(), hash_file(file)?))).collect()
+}
+
+fn hash_file(path: &Path) -> anyhow::Result<String> {
+    let open = || format!("cannot read the task file {}", path.display());
+    let mut file = File::open(path).with_context(open)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let length = file.read(&mut buffer).with_context(open)?;
+        if length == 0 {
+            let digest = hash.finalize();
+            return Ok(hex(&digest));
+        }
+        hash.update(&buffer[..length]);
+    }
+}
+
+/// `git describe` of the source this program was built from, if it is still there.
+fn revision() -> Option<String> {
+    let output = Command::new("git")
+        .args(["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty", "--tags"])
+        .output()
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
+}

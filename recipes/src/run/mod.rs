@@ -1,0 +1,30 @@
+//! A run on disk: one folder that holds all that is needed to understand it and to go on with it.
+//!
+//! ```text
+//! runs/r1-zero/
+//!   recipe.toml          the recipe as resolved: every setting with its value
+//!   run.json             seed, version, machine, command line, hashes of the task files
+//!   metrics.jsonl        one row per step and per evaluation
+//!   completions/step-000001.jsonl   what was sampled in a step, with its scores
+//!   checkpoints/step-000020/        Hugging Face folders with the trainer's state
+//!   base/                the model that reinforcement learning began with
+//!   stages.json          the stages that are done
+//!   summary.json, report.html       at the end
+//! ```
+//! With several grpo stages, each has a folder of its own below `completions` and `checkpoints`; the
+//! completions of evaluations always lie in a folder named after their stage.
+
+mod files;
+mod folder;
+mod info;
+mod lines;
+mod records;
+
+pub use files::newest_run;
+pub use folder::RunDir;
+pub use info::RunInfo;
+pub(crate) use info::hex;
+pub use records::{CompletionRecord, RewardPart, StageRecord};
+
+#[cfg(test)]
+mod tests;

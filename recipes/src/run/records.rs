@@ -1,0 +1,60 @@
+//! What a run writes besides its metrics: completions for people, and the stages that are done.
+
+use serde::{Deserialize, Serialize};
+
+/// One completion, as people read it in `completions/`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CompletionRecord {
+    /// The task's id.
+    pub task: String,
+    /// The family or file that the task is from.
+    pub source: String,
+    /// The question, without the template around it.
+    pub prompt: String,
+    /// What the policy wrote.
+    pub completion: String,
+    /// The weighted sum; none if it could not be scored.
+    pub reward: Option<f64>,
+    /// Each part of the reward: name, score, and the cause where it is not full.
+    pub parts: Vec<RewardPart>,
+    /// What the completion counted for in the update; none in an evaluation.
+    pub advantage: Option<f64>,
+    /// Its tokens.
+    pub tokens: u64,
+    /// Whether it was cut off at the limit.
+    pub truncated: bool,
+}
+
+/// One part of a completion's reward.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RewardPart {
+    /// The reward's name.
+    pub name: String,
+    /// Its score before it is weighted; none if it could not be scored.
+    pub score: Option<f64>,
+    /// Why the score is what it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+}
+
+/// A stage that is done.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StageRecord {
+    /// The stage's name.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its steps.
+    pub steps: u64,
+    /// Tokens sampled.
+    pub sampled_tokens: u64,
+    /// Tokens trained on.
+    pub trained_tokens: u64,
+    /// Seconds, over all the processes that worked on it.
+    pub seconds: f64,
+    /// Estimated floating-point operations.
+    pub flops: f64,
+    /// A remark for the final table, such as `from the cache`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}

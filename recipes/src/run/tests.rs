@@ -1,0 +1,188 @@
+//! Run folders: kept apart, locked, cut back on resume, and never overwritten.
+
+use std::path::Path;
+
+use super::*;
+use crate::config::{Recipe, find_shipped};
+use crate::metrics::{EvalMetrics, MetricRow, PretrainMetrics, StepMetrics};
+
+fn smoke(settings: &[&str]) -> Recipe {
+    let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
+    find_shipped("smoke").unwrap().recipe(&settings).unwrap()
+}
+
+fn create(root: &Path, recipe: &Recipe) -> RunDir {
+    let info = RunInfo::collect(recipe.seed, 2, &[], &[], &recipe.tasks.files).unwrap();
+    RunDir::create(root, None, recipe, info).unwrap()
+}
+
+fn name(run: &RunDir) -> String {
+    run.path().file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+fn step(step: u64) -> MetricRow {
+    MetricRow::Step(StepMetrics { stage: "grpo".to_owned(), step, ..StepMetrics::default() })
+}
+
+fn eval(stage: &str, step: u64) -> MetricRow {
+    MetricRow::Eval(EvalMetrics { stage: stage.to_owned(), step, ..EvalMetrics::default() })
+}
+
+fn pretrain(step: u64) -> MetricRow {
+    MetricRow::Pretrain(PretrainMetrics { stage: "pretrain".to_owned(), step, ..PretrainMetrics::default() })
+}
+
+/// The rows as `stage step`, to compare with what is expected.
+fn rows(run: &RunDir) -> Vec<String> {
+    let text = |row: &serde_json::Value| format!("{} {}", row["stage"].as_str().unwrap(), row["step"]);
+    run.metrics().unwrap().iter().map(text).collect()
+}
+
+#[test]
+fn a_second_run_does_not_touch_the_first() {
+    let root = tempfile::tempdir().unwrap();
+    let recipe = smoke(&[]);
+    let first = create(root.path(), &recipe);
+    let second = create(root.path(), &recipe);
+    assert_eq!((name(&first).as_str(), name(&second).as_str()), ("smoke", "smoke-2"));
+    // The highest number counts, not the first gap; other names do not count at all.
+    std::fs::create_dir(root.path().join("smoke-7")).unwrap();
+    std::fs::create_dir(root.path().join("smoke-screen")).unwrap();
+    assert_eq!(newest_run(root.path(), "smoke").unwrap().0, 7);
+    assert_eq!(name(&create(root.path(), &recipe)), "smoke-8");
+    assert!(newest_run(root.path(), "r1-zero").is_none());
+}
+
+#[test]
+fn a_folder_in_use_or_with_something_in_it_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let recipe = smoke(&[]);
+    let run = create(root.path(), &recipe);
+    let error = RunDir::open(run.path(), &recipe).unwrap_err().to_string();
+    assert!(error.starts_with("another process is working in "), "{error}");
+    let info = run.info().clone();
+    let error = RunDir::create(root.path(), Some(run.path()), &recipe, info).unwrap_err().to_string();
+    assert!(error.contains("is not empty: add --resume"), "{error}");
+    let path = run.path().to_owned();
+    drop(run);
+    let run = RunDir::open(&path, &recipe).unwrap();
+    assert_eq!(run.info().resumed.len(), 1);
+}
+
+#[test]
+fn a_recipe_that_would_change_the_run_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let path = create(root.path(), &smoke(&[])).path().to_owned();
+    assert!(RunDir::open(&path, &smoke(&["grpo.keep_checkpoints=5"])).is_ok());
+    let error = RunDir::open(&path, &smoke(&["grpo.group_size=8"])).unwrap_err().to_string();
+    assert!(error.contains("has grpo.group_size = 4, the recipe now has 8"), "{error}");
+}
+
+#[test]
+fn a_task_file_that_changed_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("tasks.jsonl");
+    std::fs::write(&file, "{}\n").unwrap();
+    let recipe = smoke(&[&format!("tasks.files=['{}']", file.display())]);
+    let path = create(root.path(), &recipe).path().to_owned();
+    assert!(RunDir::open(&path, &recipe).is_ok());
+    std::fs::write(&file, "{}\n{}\n").unwrap();
+    let error = RunDir::open(&path, &recipe).unwrap_err().to_string();
+    assert!(error.contains("is not what it was"), "{error}");
+}
+
+#[test]
+fn going_back_drops_what_came_later() {
+    fn check(stage: &str, step_number: u64, expected: &[&str], files: &[u64], done: &[&str]) {
+        let root = tempfile::tempdir().unwrap();
+        let mut run = create(root.path(), &smoke(&[]));
+        let all =
+            [pretrain(1), pretrain(2), eval("before", 0), step(1), step(2), eval("grpo", 2), step(3), eval("after", 3)];
+        for row in &all {
+            run.push_metrics(row).unwrap();
+        }
+        for number in 1..=3 {
+            run.write_completions("grpo", number, &[CompletionRecord::default()]).unwrap();
+        }
+        for name in ["pretrain", "before", "grpo", "after"] {
+            run.finish_stage(StageRecord { name: name.to_owned(), ..StageRecord::default() }).unwrap();
+        }
+        let dropped = run.rewind(stage, step_number).unwrap();
+        assert_eq!(rows(&run), expected, "{stage} {step_number}");
+        assert_eq!(dropped, all.len() - expected.len());
+        let there: Vec<u64> = (1..=3).filter(|&n| run.completions("grpo", n).exists()).collect();
+        assert_eq!(there, files, "{stage} {step_number}");
+        let names: Vec<String> = run.stages_done().unwrap().into_iter().map(|stage| stage.name).collect();
+        assert_eq!(names, done, "{stage} {step_number}");
+        // What follows is added where the rest ends.
+        run.push_metrics(&step(9)).unwrap();
+        assert_eq!(rows(&run).last().unwrap(), "grpo 9");
+        assert_eq!(rows(&run).len(), expected.len() + 1);
+    }
+    let before = ["pretrain 1", "pretrain 2", "before 0"];
+    check("pretrain", 1, &["pretrain 1"], &[], &[]);
+    check("before", 0, &before, &[], &["pretrain"]);
+    check("grpo", 0, &before, &[], &["pretrain", "before"]);
+    check("grpo", 1, &[&before[..], &["grpo 1"]].concat(), &[1], &["pretrain", "before"]);
+    check("grpo", 2, &[&before[..], &["grpo 1", "grpo 2", "grpo 2"]].concat(), &[1, 2], &["pretrain", "before"]);
+}
+
+#[test]
+fn a_half_written_row_is_taken_off() {
+    let root = tempfile::tempdir().unwrap();
+    let recipe = smoke(&[]);
+    let mut run = create(root.path(), &recipe);
+    run.push_metrics(&step(1)).unwrap();
+    let path = run.path().to_owned();
+    drop(run);
+    let metrics = path.join("metrics.jsonl");
+    let mut text = std::fs::read_to_string(&metrics).unwrap();
+    text.push_str("{\"kind\":\"step\",\"stage\":\"gr");
+    std::fs::write(&metrics, text).unwrap();
+    let mut run = RunDir::open(&path, &recipe).unwrap();
+    run.push_metrics(&step(2)).unwrap();
+    assert_eq!(rows(&run), ["grpo 1", "grpo 2"]);
+}
+
+#[test]
+fn numbers_that_are_none_do_not_break_the_rows() {
+    let root = tempfile::tempdir().unwrap();
+    let mut run = create(root.path(), &smoke(&[]));
+    let metrics = StepMetrics { stage: "grpo".to_owned(), step: 1, gradient_norm: f64::NAN, ..StepMetrics::default() };
+    run.push_metrics(&MetricRow::Step(metrics)).unwrap();
+    assert!(run.metrics().unwrap()[0]["gradient_norm"].is_null());
+    assert_eq!(run.rewind("grpo", 0).unwrap(), 1);
+}
+
+#[test]
+fn evaluations_and_completions_are_found_again() {
+    let root = tempfile::tempdir().unwrap();
+    let mut run = create(root.path(), &smoke(&[]));
+    run.push_metrics(&eval("before", 0)).unwrap();
+    run.push_metrics(&step(1)).unwrap();
+    assert!(run.evaluation("before", 0).unwrap().is_some());
+    assert!(run.evaluation("after", 3).unwrap().is_none());
+    let record = CompletionRecord {
+        completion: "<think> 1 \u{1f642} </think>\n".to_owned(),
+        parts: vec![RewardPart { name: "format".to_owned(), score: None, cause: Some("x".to_owned()) }],
+        ..CompletionRecord::default()
+    };
+    run.write_completions("grpo", 1, std::slice::from_ref(&record)).unwrap();
+    run.write_completions("after", 1, &[]).unwrap();
+    assert_eq!(run.read_completions("grpo", 1).unwrap(), [record]);
+    assert!(run.read_completions("grpo", 2).unwrap().is_empty());
+    assert_eq!(run.completions("grpo", 1), run.path().join("completions/step-000001.jsonl"));
+    assert_eq!(run.completions("after", 1), run.path().join("completions/after/step-000001.jsonl"));
+    assert_eq!(run.checkpoint("grpo", 20), run.path().join("checkpoints/step-000020"));
+}
+
+#[test]
+fn resuming_what_is_not_there_says_so() {
+    let root = tempfile::tempdir().unwrap();
+    let missing = root.path().join("none");
+    let error = RunDir::open(&missing, &smoke(&[])).unwrap_err().to_string();
+    assert!(error.starts_with("cannot use the run folder "), "{error}");
+    std::fs::create_dir(&missing).unwrap();
+    let error = RunDir::open(&missing, &smoke(&[])).unwrap_err().to_string();
+    assert!(error.ends_with("holds no run to resume"), "{error}");
+}

@@ -1,0 +1,234 @@
+//! One run: its folder, its stages, its report.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Recipe, StageSettings};
+use crate::interrupt::Interrupt;
+use crate::metrics::EvalMetrics;
+use crate::progress::{Reporter, Verbosity};
+use crate::run::{RunDir, RunInfo, StageRecord, newest_run};
+use crate::{report, stage};
+
+/// How a recipe is run: all that does not belong to the recipe itself.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Where runs are kept, each in a folder called after its recipe.
+    pub runs_root: PathBuf,
+    /// The folder of this run, instead of one below `runs_root`.
+    pub run_dir: Option<PathBuf>,
+    /// Goes on with the run in `run_dir`, or with the newest of this recipe's name.
+    pub resume: bool,
+    /// Threads to work with; none takes what the process has.
+    pub threads: Option<usize>,
+    /// Where bases and the prepared Python are kept from run to run.
+    pub cache_dir: PathBuf,
+    /// What is shown meanwhile.
+    pub verbosity: Verbosity,
+    /// Raised from outside, it makes the run stop with a checkpoint.
+    pub interrupt: Interrupt,
+    /// The `key=value` settings that are in the recipe already: written down for a later resume.
+    pub settings: Vec<String>,
+    /// The command line, for the record.
+    pub command: Vec<String>,
+}
+
+impl Default for RunOptions {
+    fn default() -> RunOptions {
+        RunOptions {
+            runs_root: PathBuf::from("runs"),
+            run_dir: None,
+            resume: false,
+            threads: None,
+            cache_dir: sandbox::default_cache_dir(),
+            verbosity: Verbosity::Auto,
+            interrupt: Interrupt::new(),
+            settings: Vec::new(),
+            command: Vec::new(),
+        }
+    }
+}
+
+/// What the stages work with.
+#[derive(Debug)]
+pub struct RunContext<'a> {
+    /// What to do.
+    pub recipe: &'a Recipe,
+    /// Where to keep it.
+    pub run: RunDir,
+    /// Where to say how it goes.
+    pub reporter: Reporter,
+    /// Whether to stop after the step at hand.
+    pub interrupt: Interrupt,
+    /// Where bases and the prepared Python are kept from run to run.
+    pub cache_dir: PathBuf,
+    /// Threads to work with.
+    pub threads: usize,
+    /// Whether the run goes on with what is in the folder.
+    pub resumed: bool,
+}
+
+/// What the stages hand back.
+#[derive(Clone, Debug, Default)]
+pub struct StagesOutcome {
+    /// Where the run stopped, if it was asked to: the stage and its last finished step.
+    pub interrupted: Option<(String, u64)>,
+    /// Parameters of the policy.
+    pub parameters: u64,
+    /// Parameters that one token goes through.
+    pub active_parameters: u64,
+}
+
+/// Whether a run came to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum RunStatus {
+    /// It did all of its stages.
+    Finished,
+    /// It was asked to stop; `--resume` goes on.
+    Interrupted {
+        /// The stage it was in.
+        stage: String,
+        /// The last step that it finished.
+        step: u64,
+    },
+}
+
+/// A run in figures: what `summary.json` holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunSummary {
+    /// The recipe's name.
+    pub recipe: String,
+    /// The seed.
+    pub seed: u64,
+    /// The folder.
+    pub run_dir: PathBuf,
+    /// Whether it came to its end.
+    #[serde(flatten)]
+    pub status: RunStatus,
+    /// The stages that are done.
+    pub stages: Vec<StageRecord>,
+    /// The evaluations by stages of kind `eval`, in order.
+    pub evaluations: Vec<EvalMetrics>,
+    /// Parameters of the policy.
+    pub parameters: u64,
+    /// Parameters that one token goes through.
+    pub active_parameters: u64,
+    /// Threads that it had.
+    pub threads: usize,
+    /// Cores of the machine.
+    pub host_cores: usize,
+}
+
+impl RunSummary {
+    /// The first and the last evaluation: before and after, if there are two.
+    #[must_use]
+    pub fn before_and_after(&self) -> Option<(&EvalMetrics, &EvalMetrics)> {
+        match &self.evaluations[..] {
+            [before, .., after] => Some((before, after)),
+            _ => None,
+        }
+    }
+}
+
+/// Runs a recipe from its first stage to its report, or on from where it stopped.
+///
+/// # Errors
+/// If the folder cannot be used, or a stage fails. What was done before the failure is in the run
+/// folder, and `resume` goes on from its last checkpoint.
+pub fn run_recipe(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<RunSummary> {
+    let reporter = Reporter::new(options.verbosity);
+    let threads = options.threads.unwrap_or_else(rayon::current_num_threads);
+    let (run, resumed) = open_run(recipe, options, threads, &reporter)?;
+    let host_cores = run.info().host_cores;
+    let mut context = RunContext {
+        recipe,
+        run,
+        reporter,
+        interrupt: options.interrupt.clone(),
+        cache_dir: options.cache_dir.clone(),
+        threads,
+        resumed,
+    };
+    let outcome = match options.threads {
+        // A pool of its own, so that two runs in one process do not share a setting.
+        Some(threads) => rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .context("cannot start the threads")?
+            .install(|| stage::run(&mut context)),
+        None => stage::run(&mut context),
+    }
+    .with_context(|| {
+        let path = context.run.path().display();
+        format!("the run in {path} failed; what it did is kept, and --resume goes on from there")
+    })?;
+
+    let run = &context.run;
+    let examined = |stage: &str| {
+        recipe.stages.iter().any(|other| other.name == stage && matches!(other.settings, StageSettings::Eval {}))
+    };
+    let summary = RunSummary {
+        recipe: recipe.name.clone(),
+        seed: recipe.seed,
+        run_dir: run.path().to_owned(),
+        status: match outcome.interrupted {
+            None => RunStatus::Finished,
+            Some((stage, step)) => RunStatus::Interrupted { stage, step },
+        },
+        stages: run.stages_done()?,
+        evaluations: run.evaluations()?.into_iter().filter(|eval| !eval.quick && examined(&eval.stage)).collect(),
+        parameters: outcome.parameters,
+        active_parameters: outcome.active_parameters,
+        threads,
+        host_cores,
+    };
+    run.write_summary(&summary)?;
+    report::write(run, recipe, &summary)?;
+    Ok(summary)
+}
+
+/// The folder of the run that a `--resume` means.
+///
+/// # Errors
+/// If there is no run of this name.
+pub fn run_to_resume(options: &RunOptions, name: &str) -> anyhow::Result<PathBuf> {
+    if let Some(path) = &options.run_dir {
+        return Ok(path.clone());
+    }
+    let (_, path) = newest_run(&options.runs_root, name).with_context(|| {
+        format!(
+            "there is no run called {name} in {} to resume\n  hint: start one without --resume, or \
+             name its folder with --run-dir",
+            options.runs_root.display()
+        )
+    })?;
+    Ok(path)
+}
+
+fn open_run(
+    recipe: &Recipe,
+    options: &RunOptions,
+    threads: usize,
+    reporter: &Reporter,
+) -> anyhow::Result<(RunDir, bool)> {
+    if options.resume {
+        let path = run_to_resume(options, &recipe.name)?;
+        let run = RunDir::open(&path, recipe)?;
+        reporter.note(&format!("resuming the run in {}", run.path().display()));
+        return Ok((run, true));
+    }
+    let files = &recipe.tasks.files;
+    let info = RunInfo::collect(recipe.seed, threads, &options.command, &options.settings, files)?;
+    let earlier = newest_run(&options.runs_root, &recipe.name);
+    let run = RunDir::create(&options.runs_root, options.run_dir.as_deref(), recipe, info)?;
+    let mut note = format!("{} runs in {}", recipe.name, run.path().display());
+    if let (None, Some((_, earlier))) = (&options.run_dir, earlier) {
+        let _ = write!(note, " ({} is kept; --resume would have gone on with it)", earlier.display());
+    }
+    reporter.note(&note);
+    Ok((run, false))
+}

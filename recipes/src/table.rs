@@ -1,0 +1,214 @@
+//! The figures at the end of a run, as a table of at most 100 columns.
+
+use std::fmt::Write;
+
+use crate::metrics::{Estimate, EvalMetrics, FamilyEval};
+use crate::progress::duration_text;
+use crate::session::{RunStatus, RunSummary};
+
+/// The widths of the table's columns: family, tasks, then before and after of each figure.
+const WIDTHS: [usize; 10] = [12, 5, 12, 12, 6, 6, 6, 6, 6, 6];
+const GAP: &str = "  ";
+
+/// The table, and below it what the run took.
+#[must_use]
+pub fn render(summary: &RunSummary) -> String {
+    let mut text = String::from("\n");
+    match (summary.before_and_after(), summary.evaluations.last()) {
+        (Some((before, after)), _) => comparison(&mut text, before, after),
+        (None, Some(only)) => comparison_of_one(&mut text, only),
+        (None, None) => {}
+    }
+    costs(&mut text, summary);
+    text
+}
+
+fn comparison(text: &mut String, before: &EvalMetrics, after: &EvalMetrics) {
+    let samples = after.families.values().map(|family| family.samples).max().unwrap_or(0);
+    heading(text, samples);
+    row(
+        text,
+        &["family", "tasks", "before", "after", "before", "after", "before", "after", "before", "after"]
+            .map(str::to_owned),
+    );
+    rule(text);
+    // A family that only one of the two has is shown with blanks for the other.
+    let mut names: Vec<&String> = before.families.keys().chain(after.families.keys()).collect();
+    names.sort();
+    names.dedup();
+    let count = names.len();
+    for name in names {
+        let (old, new) = (before.families.get(name), after.families.get(name));
+        let tasks = new.or(old).map_or(0, |family| family.tasks);
+        family_row(text, name, &tasks.to_string(), &Figures::of(old), &Figures::of(new));
+    }
+    if count > 1 {
+        rule(text);
+        family_row(text, "mean", "", &Figures::mean(before), &Figures::mean(after));
+    }
+    text.push_str("held-out tasks; ± is half of the 95% confidence interval over tasks; length in tokens\n\n");
+}
+
+/// Where there is one evaluation, it stands as `after`.
+fn comparison_of_one(text: &mut String, only: &EvalMetrics) {
+    let _ = writeln!(text, "One evaluation so far: {}.", only.stage);
+    let blank = EvalMetrics::default();
+    comparison(text, &blank, only);
+}
+
+/// The figures of one row, for one of before and after.
+#[derive(Default)]
+struct Figures {
+    sampled: Option<Estimate>,
+    greedy: Option<f64>,
+    majority: Option<f64>,
+    length: Option<f64>,
+}
+
+impl Figures {
+    fn of(family: Option<&FamilyEval>) -> Figures {
+        family.map_or_else(Figures::default, |family| Figures {
+            sampled: Some(family.sampled),
+            greedy: family.greedy,
+            majority: family.majority,
+            length: Some(family.mean_length),
+        })
+    }
+
+    fn mean(eval: &EvalMetrics) -> Figures {
+        if eval.families.is_empty() {
+            return Figures::default();
+        }
+        Figures {
+            sampled: Some(eval.sampled()),
+            greedy: eval.greedy(),
+            majority: eval.majority(),
+            length: Some(eval.mean_length()),
+        }
+    }
+}
+
+fn family_row(text: &mut String, name: &str, tasks: &str, before: &Figures, after: &Figures) {
+    let share = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{:.1}%", value * 100.0));
+    let estimate = |value: Option<Estimate>| {
+        value.map_or_else(
+            || "-".to_owned(),
+            |value| format!("{:.1}% ±{:.1}", value.mean * 100.0, value.half_width * 100.0),
+        )
+    };
+    let length = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
+    row(
+        text,
+        &[
+            shortened(name, WIDTHS[0]),
+            tasks.to_owned(),
+            estimate(before.sampled),
+            estimate(after.sampled),
+            share(before.greedy),
+            share(after.greedy),
+            share(before.majority),
+            share(after.majority),
+            length(before.length),
+            length(after.length),
+        ],
+    );
+}
+
+/// The names of the figures, each over its pair of columns.
+fn heading(text: &mut String, samples: u64) {
+    let first = WIDTHS[0] + GAP.len() + WIDTHS[1];
+    let mut line = " ".repeat(first);
+    let majority = format!("majority of {samples}");
+    for (index, name) in ["pass@1, sampled", "greedy", &majority, "length"].into_iter().enumerate() {
+        let width = WIDTHS[2 + 2 * index] + GAP.len() + WIDTHS[3 + 2 * index];
+        let _ = write!(line, "{GAP}{name:^width$}");
+    }
+    let _ = writeln!(text, "{}", line.trim_end());
+}
+
+fn row(text: &mut String, cells: &[String; 10]) {
+    let mut line = String::new();
+    for (index, (cell, width)) in cells.iter().zip(WIDTHS).enumerate() {
+        if index == 0 {
+            let _ = write!(line, "{cell:width$}");
+        } else {
+            let _ = write!(line, "{GAP}{cell:>width$}");
+        }
+    }
+    let _ = writeln!(text, "{}", line.trim_end());
+}
+
+fn rule(text: &mut String) {
+    let width = WIDTHS.iter().sum::<usize>() + GAP.len() * (WIDTHS.len() - 1);
+    let _ = writeln!(text, "{}", "─".repeat(width));
+}
+
+fn shortened(name: &str, width: usize) -> String {
+    if name.chars().count() <= width {
+        return name.to_owned();
+    }
+    let kept: String = name.chars().take(width - 1).collect();
+    format!("{kept}…")
+}
+
+fn costs(text: &mut String, summary: &RunSummary) {
+    if !summary.stages.is_empty() {
+        let _ = writeln!(
+            text,
+            "{:12}{GAP}{:>7}{GAP}{:>9}{GAP}{:>9}{GAP}{:>12}{GAP}{:>10}",
+            "stage", "steps", "sampled", "trained", "time", "FLOPs"
+        );
+    }
+    for stage in &summary.stages {
+        let note = stage.note.as_ref().map_or_else(String::new, |note| format!("{GAP}{note}"));
+        let _ = writeln!(
+            text,
+            "{:12}{GAP}{:>7}{GAP}{:>9}{GAP}{:>9}{GAP}{:>12}{GAP}{:>10}{note}",
+            shortened(&stage.name, 12),
+            stage.steps,
+            count_text(stage.sampled_tokens),
+            count_text(stage.trained_tokens),
+            duration_text(stage.seconds),
+            flops_text(stage.flops),
+        );
+    }
+    let seconds: f64 = summary.stages.iter().map(|stage| stage.seconds).sum();
+    let flops: f64 = summary.stages.iter().map(|stage| stage.flops).sum();
+    let _ = writeln!(
+        text,
+        "\n{}, seed {}: {} in all, about {} FLOPs, {} threads on {} cores\n\
+         {} parameters, {} used for each token",
+        summary.recipe,
+        summary.seed,
+        duration_text(seconds),
+        flops_text(flops),
+        summary.threads,
+        summary.host_cores,
+        count_text(summary.parameters),
+        count_text(summary.active_parameters),
+    );
+    let report = summary.run_dir.join("report.html");
+    let state = match &summary.status {
+        RunStatus::Finished => "report".to_owned(),
+        RunStatus::Interrupted { stage, step } => format!("report up to step {step} of {stage}"),
+    };
+    let _ = writeln!(text, "{state}: {}", report.display());
+}
+
+/// A count as people say it: `512`, `12.3K`, `4.0M`, `1.2G`.
+#[must_use]
+#[allow(clippy::cast_precision_loss)]
+pub fn count_text(count: u64) -> String {
+    let value = count as f64;
+    match count {
+        0..1_000 => count.to_string(),
+        1_000..1_000_000 => format!("{:.1}K", value / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1}M", value / 1e6),
+        _ => format!("{:.1}G", value / 1e9),
+    }
+}
+
+/// Floating-point operations: `3.2e13`; a dash for none.
+fn flops_text(flops: f64) -> String {
+    if flops > 0.0 { format!("{flops:.1e}") } else { "-".to_owned() }
+}

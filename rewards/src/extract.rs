@@ -1,0 +1,304 @@
+//! Where in a completion the answer stands.
+//!
+//! The order is the grading policy's: the last complete `\boxed{...}`; then the last `<answer>` block; then
+//! `#### x`, "the answer is x", the last bold text, the last number. A stronger place that is begun and not
+//! finished (an unterminated or empty last box or answer block) means that there is *no* answer: what stood
+//! before it was on the way, not the end.
+//!
+//! Everything here is one pass over the text, borrowed slices of it, no recursion.
+
+/// The kinds of place that an answer is taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// `\boxed{...}`, `\fbox{...}`.
+    Box,
+    /// `<answer>...</answer>`.
+    Tag,
+    /// `#### ...`.
+    Hashes,
+    /// "the answer is ...".
+    Anchor,
+    /// `**...**`.
+    Bold,
+    /// The last number of the text.
+    LastNumber,
+}
+
+/// An answer as written, and where it was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) place: Place,
+}
+
+/// The answer of a completion to a question of mathematics, if it gives one.
+pub(crate) fn answer(completion: &str) -> Option<Found<'_>> {
+    let found = |place| move |text| Found { text, place };
+    match last_box(completion) {
+        Mark::Complete(text) => return Some(Found { text, place: Place::Box }),
+        Mark::Broken => return None,
+        Mark::Absent => {}
+    }
+    match answer_block(completion) {
+        Mark::Complete(text) => return Some(Found { text, place: Place::Tag }),
+        Mark::Broken => return None,
+        Mark::Absent => {}
+    }
+    hashes(completion)
+        .map(found(Place::Hashes))
+        .or_else(|| anchor(completion).map(found(Place::Anchor)))
+        .or_else(|| bold(completion).map(found(Place::Bold)))
+        .or_else(|| last_number(completion).map(found(Place::LastNumber)))
+}
+
+/// The program of a completion: the last fenced block inside the last `<answer>` block, or that block whole
+/// where it has no fence; in a completion without any `<answer>`, its last fenced block.
+pub(crate) fn program(completion: &str) -> Option<&str> {
+    let within = match answer_block(completion) {
+        Mark::Complete(block) => match last_fence(block) {
+            Mark::Absent => return Some(unfenced(block)),
+            fence => fence,
+        },
+        Mark::Broken => return None,
+        Mark::Absent => last_fence(completion),
+    };
+    match within {
+        Mark::Complete(text) => Some(text),
+        Mark::Broken | Mark::Absent => None,
+    }
+}
+
+/// A block that is all program. White space between the tag and code on the same line is not indentation.
+fn unfenced(block: &str) -> &str {
+    let code = block.trim_start();
+    let lead = &block[..block.len() - code.len()];
+    let from = lead.rfind('\n').map_or(lead.len(), |at| at + 1);
+    block[from..].trim_end()
+}
+
+/// A marked place: there with its content, begun but unterminated or empty, or not there.
+#[derive(Debug, PartialEq, Eq)]
+enum Mark<'a> {
+    Complete(&'a str),
+    Broken,
+    Absent,
+}
+
+impl<'a> Mark<'a> {
+    fn of(text: &'a str) -> Self {
+        if text.trim().is_empty() { Self::Broken } else { Self::Complete(text) }
+    }
+}
+
+fn answer_block(text: &str) -> Mark<'_> {
+    const OPEN: &str = "<answer>";
+    let Some(start) = text.rfind(OPEN) else { return Mark::Absent };
+    let rest = &text[start + OPEN.len()..];
+    rest.find("</answer>").map_or(Mark::Broken, |end| Mark::of(&rest[..end]))
+}
+
+fn last_box(text: &str) -> Mark<'_> {
+    let mut before = text;
+    while let Some(start) = before.rfind("box") {
+        before = &text[..start];
+        let opened = if before.ends_with("\\f") {
+            Some(start + "box".len())
+        } else if before.ends_with('\\') && text[start..].starts_with("boxed") {
+            Some(start + "boxed".len())
+        } else {
+            None
+        };
+        let Some(after) = opened.map(|at| &text[at..]) else { continue };
+        if after.starts_with(|next: char| next.is_ascii_alphabetic()) {
+            continue;
+        }
+        return box_content(after);
+    }
+    Mark::Absent
+}
+
+/// What stands in the box: `{...}` with its braces balanced, or the one token of `\boxed 4`.
+fn box_content(after: &str) -> Mark<'_> {
+    let after = after.trim_start();
+    let Some(inside) = after.strip_prefix('{') else {
+        let end = after.find(|next: char| next.is_whitespace() || next == '$').unwrap_or(after.len());
+        return Mark::of(after[..end].trim_end_matches(['.', ',', ';']));
+    };
+    let mut depth = 1_usize;
+    let mut escaped = false;
+    for (at, byte) in inside.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'{' => depth += 1,
+            b'}' if depth == 1 => return Mark::of(&inside[..at]),
+            b'}' => depth -= 1,
+            _ => {}
+        }
+    }
+    Mark::Broken
+}
+
+/// The text after the last `####`, where it looks like an answer and not like a heading.
+fn hashes(text: &str) -> Option<&str> {
+    let start = text.rfind("####")? + "####".len();
+    let line = text[start..].lines().next()?.trim();
+    line.starts_with(|first: char| first.is_ascii_digit() || "-+.$\\(".contains(first)).then_some(line)
+}
+
+/// The rest of the sentence after the last "answer is", "answer:".
+fn anchor(text: &str) -> Option<&str> {
+    // Lower case of ASCII alone keeps every byte where it was.
+    let lower = text.to_ascii_lowercase();
+    let mut before = lower.as_str();
+    while let Some(start) = before.rfind("answer") {
+        before = &lower[..start];
+        let rest = text[start + "answer".len()..].trim_start_matches(['*', '_', ' ']);
+        let Some(rest) =
+            rest.strip_prefix(':').or_else(|| rest.strip_prefix("is ")).or_else(|| rest.strip_prefix("is:"))
+        else {
+            continue;
+        };
+        let rest = rest.trim_start_matches([':', '*', '_', ' ']);
+        let sentence = sentence(rest);
+        if !sentence.is_empty() {
+            return Some(sentence);
+        }
+    }
+    None
+}
+
+/// Up to the end of the sentence or line; a formula that begins it is taken whole.
+fn sentence(text: &str) -> &str {
+    if let Some(formula) = text.strip_prefix('$')
+        && let Some(end) = formula.find('$')
+        && !formula[..end].contains('\n')
+        && end > 0
+    {
+        return &formula[..end];
+    }
+    let line = text.lines().next().unwrap_or("");
+    let end = line.find(". ").unwrap_or(line.len());
+    line[..end].trim().trim_end_matches(['.', '*'])
+}
+
+/// The last `**...**` on one line that holds a digit or is one letter; other bold text is emphasis.
+fn bold(text: &str) -> Option<&str> {
+    let end = text.rfind("**")?;
+    let start = text[..end].rfind("**")? + "**".len();
+    let inside = text[start..end].trim();
+    let answers = inside.contains(|next: char| next.is_ascii_digit()) || inside.len() == 1;
+    (answers && !inside.contains('\n')).then_some(inside)
+}
+
+/// The last number of the text: sign, thousands separators, decimals, a slash fraction, percent.
+fn last_number(text: &str) -> Option<&str> {
+    let bytes = text.as_bytes();
+    let end = bytes.iter().rposition(u8::is_ascii_digit)? + 1;
+    let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    let mut start = end;
+    while start > 0 {
+        let previous = start - 1;
+        let joins = match bytes[previous] {
+            b'0'..=b'9' => true,
+            b'.' => true,
+            b',' | b'/' => previous > 0 && digit(previous - 1),
+            _ => false,
+        };
+        if !joins {
+            break;
+        }
+        start = previous;
+    }
+    // A full stop that ends the sentence before is not part of the number: "... 5.3" is, "so.3" is not.
+    if start > 0 && bytes[start] == b'.' && bytes[start - 1].is_ascii_alphabetic() {
+        start += 1;
+    }
+    let negative = start > 0
+        && bytes[start - 1] == b'-'
+        && (start == 1 || !(bytes[start - 2].is_ascii_alphanumeric() || b")]}".contains(&bytes[start - 2])));
+    let start = start - usize::from(negative);
+    let end = end + usize::from(bytes.get(end) == Some(&b'%'));
+    Some(&text[start..end])
+}
+
+/// The content of the last fenced block: between a line that begins with ``` and the next such line.
+fn last_fence(text: &str) -> Mark<'_> {
+    let mut open: Option<usize> = None;
+    let mut last = Mark::Absent;
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let next = at + line.len();
+        if line.trim_start().starts_with("```") {
+            match open.take() {
+                Some(start) => last = Mark::of(&text[start..at]),
+                None => open = Some(next),
+            }
+        }
+        at = next;
+    }
+    if open.is_some() { Mark::Broken } else { last }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(completion: &str, expected: Option<(&str, Place)>) {
+        let found = answer(completion).map(|found| (found.text.trim(), found.place));
+        assert_eq!(found, expected, "{completion:?}");
+    }
+
+    #[test]
+    fn the_last_complete_box_counts() {
+        check(r"first \boxed{3}, then \boxed{4}.", Some(("4", Place::Box)));
+        check(r"\boxed{\frac{1}{2}} <answer> 7 </answer>", Some((r"\frac{1}{2}", Place::Box)));
+        check(r"\fbox{4}", Some(("4", Place::Box)));
+        check(r"so $\boxed 4$.", Some(("4", Place::Box)));
+        check(r"\boxed {4}", Some(("4", Place::Box)));
+        check(r"\boxed{\{1, 2\}}", Some((r"\{1, 2\}", Place::Box)));
+        check(r"\boxed{\left\{1\right\}}", Some((r"\left\{1\right\}", Place::Box)));
+    }
+
+    #[test]
+    fn an_unfinished_or_empty_last_mark_is_no_answer() {
+        check(r"\boxed{3} and \boxed{4", None);
+        check(r"\boxed{3} and \boxed{ }", None);
+        check(r"<answer> 3 </answer> <answer> 4", None);
+        check(r"<answer></answer> 7", None);
+        check(r"\boxed", None);
+    }
+
+    #[test]
+    fn weaker_places_in_their_order() {
+        check("<think> 5 </think> <answer> 17 </answer>", Some(("17", Place::Tag)));
+        check("She makes 18.\n#### 1,018\n", Some(("1,018", Place::Hashes)));
+        check("#### Step 3\nThe answer is 12.5. I hope so.", Some(("12.5", Place::Anchor)));
+        check("**Final Answer**: $\\frac{1}{2}$. I hope", Some((r"\frac{1}{2}", Place::Anchor)));
+        check("thus **42** it is", Some(("42", Place::Bold)));
+        check("from 12 to -3.5% .", Some(("-3.5%", Place::LastNumber)));
+        check("7-3 and 1,250", Some(("1,250", Place::LastNumber)));
+        check("it was 7-3", Some(("3", Place::LastNumber)));
+        check("about 3/4.", Some(("3/4", Place::LastNumber)));
+        check("I do not know", None);
+        check("", None);
+    }
+
+    #[track_caller]
+    fn check_program(completion: &str, expected: Option<&str>) {
+        assert_eq!(program(completion), expected, "{completion:?}");
+    }
+
+    #[test]
+    fn programs_come_from_the_answer() {
+        check_program("<answer>\ndef f():\n    return 1\n</answer>", Some("def f():\n    return 1"));
+        check_program("<answer> ok:\n```python\nx = 1\n```\nor\n```\nx = 2\n```\n</answer>", Some("x = 2\n"));
+        check_program("```python\nx = 1\n```\n", Some("x = 1\n"));
+        check_program("```python\nx = 1\n```\n<answer> y = 2 </answer>", Some("y = 2"));
+        check_program("<answer> def f():\n    return 1 </answer>", Some("def f():\n    return 1"));
+        check_program("<answer> ```python\nx = 1\n</answer>", None);
+        check_program("<answer> def f(): return 1", None);
+        check_program("def f(): return 1", None);
+    }
+}

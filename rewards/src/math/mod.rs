@@ -1,0 +1,187 @@
+//! `accuracy`: the answer of a completion against a mathematical reference.
+//!
+//! [`crate::extract`] finds the answer; [`clean`] brings it to plain notation; [`answer`] parses it, with
+//! [`expression`] for what has an exact value; [`compare`] says whether two answers are the same, and
+//! [`countdown`] whether an expression keeps to its numbers. The written grading policy is the law.
+
+mod answer;
+mod clean;
+mod compare;
+mod countdown;
+mod expression;
+mod text;
+mod unit;
+
+#[cfg(test)]
+mod corpus_tests;
+#[cfg(test)]
+mod property_tests;
+
+use crate::extract::{self, Place};
+use crate::{Reference, Reward, RewardError, Sample, Score};
+use answer::Answer;
+use expression::NoValue;
+
+/// The reward `accuracy`.
+pub(crate) struct Accuracy;
+
+impl Reward for Accuracy {
+    fn name(&self) -> &str {
+        "accuracy"
+    }
+
+    fn applies(&self, reference: &Reference) -> bool {
+        matches!(reference, Reference::Math { .. } | Reference::Countdown { .. })
+    }
+
+    fn score(&self, sample: &Sample<'_>) -> Result<Score, RewardError> {
+        match sample.reference {
+            Reference::Math { answer } => Ok(math(sample.completion, answer)),
+            Reference::Countdown { numbers, target } => Ok(countdown(sample.completion, numbers, *target)),
+            other => Err(RewardError::NotApplicable { reward: self.name().to_owned(), kind: other.kind() }),
+        }
+    }
+}
+
+fn math(completion: &str, reference: &str) -> Score {
+    // The reference is looked at first: a task that cannot be scored is so whatever was answered.
+    let reference = match answer::parse(reference) {
+        Ok(reference) => reference,
+        Err(no_value) => return Score::unscorable(unscorable_cause(no_value)),
+    };
+    let Some(found) = extract::answer(completion) else { return Score::zero("no_answer") };
+    let candidate = match candidate(found) {
+        Ok(candidate) => candidate,
+        Err(no_value) => return Score::zero(no_value.cause()),
+    };
+    match compare::compare(&reference, &candidate) {
+        Ok(()) => Score::full(),
+        Err(cause) => Score::zero(cause),
+    }
+}
+
+fn countdown(completion: &str, numbers: &[i64], target: i64) -> Score {
+    if numbers.is_empty() {
+        return Score::unscorable("reference_empty");
+    }
+    let Some(expression) = countdown_text(completion) else { return Score::zero("no_answer") };
+    match countdown::check(expression, numbers, target) {
+        Ok(()) => Score::full(),
+        Err(cause) => Score::zero(cause),
+    }
+}
+
+/// The expression of a Countdown answer. The last number of a text is no expression, so that place is not one.
+fn countdown_text(completion: &str) -> Option<&str> {
+    extract::answer(completion).filter(|found| found.place != Place::LastNumber).map(|found| found.text)
+}
+
+/// The answer found. In the weaker places, where a sentence may surround it ("the answer is that she has 5
+/// left"), a lone number within the words stands for it.
+fn candidate(found: extract::Found<'_>) -> Result<Answer, NoValue> {
+    let whole = answer::parse(found.text);
+    if let (Ok(Answer::Text(_)), Place::Anchor | Place::Bold | Place::Hashes) = (&whole, found.place)
+        && let Some(number) = lone_number(found.text)
+    {
+        return answer::parse(number);
+    }
+    whole
+}
+
+/// The one number of a sentence of plain words; `None` where there are several, or where it is a formula.
+fn lone_number(sentence: &str) -> Option<&str> {
+    let mut numbers = sentence.split_whitespace().filter(|word| word.contains(|next: char| next.is_ascii_digit()));
+    let (number, None) = (numbers.next()?, numbers.next()) else { return None };
+    let number = number.trim_matches(['.', ',', '*', '(', ')', ':', ';']);
+    let plain = sentence.chars().all(|next| !"\\^_={}+*/<>|".contains(next) || next == '*');
+    (plain && matches!(answer::parse(number), Ok(Answer::Number(_)))).then_some(number)
+}
+
+/// The key under which equal answers to a mathematical question vote together.
+pub(crate) fn math_key(completion: &str) -> Option<String> {
+    let found = extract::answer(completion)?;
+    candidate(found).ok().map(|answer| answer.canonical())
+}
+
+/// The key of a Countdown answer: its value where it keeps to the numbers, else its text.
+pub(crate) fn countdown_key(completion: &str, numbers: &[i64]) -> Option<String> {
+    let text = countdown_text(completion)?;
+    Some(match countdown::value(text, numbers) {
+        Ok(value) => value.to_string(),
+        Err(_) => format!("'{}'", text.split_whitespace().collect::<String>()),
+    })
+}
+
+impl NoValue {
+    fn cause(self) -> &'static str {
+        match self {
+            Self::Unparsable => "unparsable",
+            Self::DivisionByZero => "division_by_zero",
+            Self::Budget => "budget",
+        }
+    }
+}
+
+fn unscorable_cause(no_value: NoValue) -> &'static str {
+    match no_value {
+        NoValue::Unparsable => "reference_unparsable",
+        NoValue::DivisionByZero => "reference_division_by_zero",
+        NoValue::Budget => "reference_budget",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(completion: &str, reference: &str, expected: Option<f64>, cause: Option<&str>) {
+        let score = math(completion, reference);
+        assert_eq!((score.value, score.cause.as_deref()), (expected, cause), "{completion:?} for {reference:?}");
+    }
+
+    #[test]
+    fn the_template() {
+        check(" <think> 8 + 9 = 17 </think> <answer> 17 </answer>", "17", Some(1.0), None);
+        check(" <think> 8 + 9 = 17 </think> <answer> 16 </answer>", "17", Some(0.0), Some("wrong_value"));
+        check(" <think> 8 + 9 = 17 </think> <answer> 5 or 17 </answer>", "17", Some(0.0), Some("several_answers"));
+        check(" <think> 8 + 9 = 17 </think> <answer> 17", "17", Some(0.0), Some("no_answer"));
+        check(" <think> 8 + 9", "17", Some(0.0), Some("wrong_value"));
+        check("", "17", Some(0.0), Some("no_answer"));
+    }
+
+    #[test]
+    fn a_reference_without_a_value_is_unscorable() {
+        check("<answer> 17 </answer>", "", None, Some("reference_unparsable"));
+        check("<answer> 17 </answer>", r"\frac{1}{", None, Some("reference_unparsable"));
+        check("<answer> 17 </answer>", "1/0", None, Some("reference_division_by_zero"));
+        check("<answer> 17 </answer>", "9^{9^{9}}", None, Some("reference_budget"));
+        assert_eq!(countdown("<answer> 1 </answer>", &[], 1), Score::unscorable("reference_empty"));
+    }
+
+    #[test]
+    fn a_sentence_around_the_answer() {
+        check("The answer is that she has 5 apples left.", "5", Some(1.0), None);
+        check("The answer is between 5 and 7.", "5", Some(0.0), Some("not_a_number"));
+        check("#### 70,000", "70000", Some(1.0), None);
+    }
+
+    #[test]
+    fn countdown_reads_the_answer() {
+        let verdict = |completion: &str| countdown(completion, &[3, 4, 25], 87).cause;
+        assert_eq!(verdict("<think> 25 + 4 = 29 </think> <answer> (25 + 4) * 3 </answer>"), None);
+        assert_eq!(verdict(r"\boxed{(25 + 4) \times 3 = 87}"), None);
+        assert_eq!(verdict("<think> 87 </think>").as_deref(), Some("no_answer"));
+        assert_eq!(verdict("<answer> 87 </answer>").as_deref(), Some("wrong_numbers"));
+    }
+
+    #[test]
+    fn keys_join_equal_answers() {
+        assert_eq!(math_key("<answer> 0.5 </answer>"), math_key(r"\boxed{\frac{2}{4}}"));
+        assert_ne!(math_key("<answer> 0.5 </answer>"), math_key("<answer> 0.51 </answer>"));
+        assert_eq!(math_key("none"), None);
+        let key = |text| countdown_key(text, &[3, 4]);
+        assert_eq!(key("<answer> 3 + 4 </answer>"), key("<answer> 4+3 = 7 </answer>"));
+        assert_ne!(key("<answer> 3 + 4 </answer>"), key("<answer> 7 </answer>"));
+    }
+}

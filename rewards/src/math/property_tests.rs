@@ -1,0 +1,219 @@
+//! Properties over many seeded inputs: comparison is symmetric and reflexive, nothing panics, nothing is slow.
+
+use std::time::{Duration, Instant};
+
+use super::answer::{self, Answer};
+use super::{compare, countdown, math};
+
+/// The bound that the project states for a single verdict, with room for a busy machine: these tests run in
+/// the release profile, beside others.
+const BOUND: Duration = Duration::from_millis(50);
+
+/// A small counter-based generator (splitmix64): the tests need no more.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+}
+
+const PIECES: &[&str] = &[
+    "1",
+    "2",
+    "3",
+    "0",
+    "25",
+    "0.5",
+    ".5",
+    "1/3",
+    "0.333333",
+    "1,000",
+    "1 000",
+    "-",
+    "+",
+    "*",
+    "/",
+    "^",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    "\\{",
+    "\\}",
+    "\\frac",
+    "\\frac12",
+    "{1}{2}",
+    "\\dfrac{3}{4}",
+    "%",
+    "\\%",
+    "$",
+    "\\$",
+    " ",
+    ",",
+    ", ",
+    " or ",
+    " and ",
+    "\\pm ",
+    "=",
+    "x",
+    "x = ",
+    " cm",
+    " m",
+    " dollars",
+    "\\text{ apples}",
+    "e9",
+    "E-2",
+    "\\boxed{",
+    "\\boxed",
+    "<answer>",
+    "</answer>",
+    "####",
+    "**",
+    "answer is ",
+    "\\sqrt{3}",
+    "\\pi",
+    "°",
+    "^\\circ",
+    "½",
+    "×",
+    "÷",
+    "−",
+    "\n",
+    ". ",
+    "A",
+    "(B)",
+    "north",
+    "\\",
+    "\u{2983}",
+    "\u{2984}",
+    "9999999999",
+    "🦀",
+];
+
+fn garbage(random: &mut Random) -> String {
+    let count = 1 + random.below(12);
+    (0..count).map(|_| PIECES[random.below(PIECES.len())]).collect()
+}
+
+/// Whether the one asymmetric rule of the policy could tell the two orders apart.
+fn asymmetric(answer: &Answer) -> bool {
+    match answer {
+        Answer::Number(number) => number.literal.is_some_and(|literal| literal.places > 0),
+        Answer::Set(items) | Answer::Sequence { items, .. } => items.iter().any(asymmetric),
+        Answer::Text(_) => false,
+    }
+}
+
+#[test]
+fn comparison_is_symmetric_and_reflexive() {
+    let mut random = Random(1);
+    let answers: Vec<Answer> = (0..6000).filter_map(|_| answer::parse(&garbage(&mut random)).ok()).collect();
+    assert!(answers.len() > 2000, "the generator makes too few answers: {}", answers.len());
+    let mut same = 0;
+    for answer in &answers {
+        assert_eq!(compare::compare(answer, answer), Ok(()), "{answer:?}");
+    }
+    for _ in 0..300_000 {
+        let (left, right) = (&answers[random.below(answers.len())], &answers[random.below(answers.len())]);
+        if asymmetric(left) || asymmetric(right) {
+            continue;
+        }
+        let verdict = compare::compare(left, right).is_ok();
+        assert_eq!(verdict, compare::compare(right, left).is_ok(), "{left:?} and {right:?}");
+        same += usize::from(verdict);
+    }
+    assert!(same > 100, "too few equal pairs to mean anything: {same}");
+}
+
+#[test]
+fn garbage_never_panics() {
+    let mut random = Random(2);
+    for _ in 0..200_000 {
+        let (completion, reference) = (garbage(&mut random), garbage(&mut random));
+        let score = math(&completion, &reference);
+        assert_eq!(score.cause.is_none(), score.value == Some(1.0), "{completion:?} for {reference:?}: {score:?}");
+        let _ = countdown::check(&completion, &[1, 2, 3], 6);
+    }
+}
+
+#[test]
+fn random_bytes_never_panic() {
+    let mut random = Random(3);
+    for _ in 0..50_000 {
+        let bytes: Vec<u8> = (0..random.below(40)).map(|_| random.next() as u8).collect();
+        let text = String::from_utf8_lossy(&bytes);
+        let _ = math(&format!("<answer>{text}</answer>"), "1");
+        let _ = math(&text, &text);
+    }
+}
+
+#[test]
+fn hostile_texts_are_quick() {
+    let long = 1_000_000;
+    let deep = 100_000;
+    let texts = [
+        "9".repeat(long),
+        format!("0.{}", "3".repeat(long)),
+        "(".repeat(deep),
+        format!("{}1{}", "(".repeat(deep), ")".repeat(deep)),
+        format!("{}1{}", "{".repeat(deep), "}".repeat(deep)),
+        "\\frac{".repeat(deep),
+        "-".repeat(long),
+        "1,".repeat(long / 2),
+        "1,000".repeat(long / 5),
+        "\\boxed{".repeat(deep),
+        "<answer>".repeat(deep),
+        "**".repeat(deep),
+        "answer".repeat(deep),
+        "answer is ".repeat(deep),
+        "box".repeat(deep),
+        "####".repeat(deep),
+        "1/".repeat(long / 2),
+        "```\n".repeat(deep),
+        "9^9^9^9^9".to_owned(),
+        "2^{99999999999999999999}".to_owned(),
+        "1e999999999999".to_owned(),
+        // The largest that stay within the budget of length and operations.
+        "1/97+".repeat(126) + "1/97",
+        (1000..1126).map(|number| format!("1/{number}+")).collect::<String>() + "1",
+        format!("{}*{}", "9".repeat(1000), "8".repeat(1000)),
+        format!("{}/{}", "9".repeat(1000), "7".repeat(1000)),
+        format!("0.{}", "7".repeat(2000)),
+        "7^{400}/3^{900}+".repeat(60) + "1",
+        "2^{2000}-".repeat(100) + "1",
+        format!("{{{}}}", "1/3,".repeat(60)),
+        "\\pm".repeat(600),
+        " and ".repeat(400),
+        ", or ".repeat(400),
+        "(1,".repeat(600),
+    ];
+    for text in &texts {
+        for completion in [text.clone(), format!("<answer>{text}</answer>"), format!("\\boxed{{{text}}}")] {
+            let shown: String = completion.chars().take(40).collect();
+            // The best of three: another process may hold the core for a while.
+            let quickest = (0..3)
+                .map(|_| {
+                    let start = Instant::now();
+                    let _ = math(&completion, "1/3");
+                    let _ = math("1/3", &completion);
+                    let _ = countdown::check(&completion, &[1, 2], 3);
+                    let _ = super::math_key(&completion);
+                    start.elapsed()
+                })
+                .min()
+                .unwrap();
+            assert!(quickest < BOUND, "{shown:?}... took {quickest:?}");
+        }
+    }
+}

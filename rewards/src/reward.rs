@@ -1,0 +1,184 @@
+//! The central types: what is scored ([`Sample`], [`Reference`]), the verdict ([`Score`], [`ScoreBreakdown`]),
+//! and the [`Reward`] trait that leads from one to the other.
+
+use serde::{Deserialize, Serialize};
+
+use crate::RewardError;
+
+/// What a completion is compared with.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Reference {
+    /// A value: integer, fraction, decimal, LaTeX, a list of them, or plain text.
+    Math {
+        /// The answer as the task's author wrote it.
+        answer: String,
+    },
+    /// An expression that uses each number exactly once and equals the target.
+    Countdown {
+        /// The numbers to use.
+        numbers: Vec<i64>,
+        /// The value to reach.
+        target: i64,
+    },
+    /// A Python program that must pass assertions.
+    Tests {
+        /// Python that runs before the submission: imports and the like.
+        #[serde(default)]
+        setup: String,
+        /// One Python statement each, normally an `assert`.
+        assertions: Vec<String>,
+    },
+}
+
+impl Reference {
+    /// The kind as it is written in a file: `math`, `countdown` or `tests`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Math { .. } => "math",
+            Self::Countdown { .. } => "countdown",
+            Self::Tests { .. } => "tests",
+        }
+    }
+}
+
+/// One completion and all that is needed to judge it.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample<'a> {
+    /// The task's question, as the policy was asked it.
+    pub prompt: &'a str,
+    /// What the policy wrote after the prompt.
+    pub completion: &'a str,
+    /// What it is compared with.
+    pub reference: &'a Reference,
+    /// Whether it was cut at the length limit. Such a completion is scored as it stands.
+    pub truncated: bool,
+}
+
+/// A score and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// `None`: unscorable, because the reference is unusable. Reported and left out, never 0.
+    pub value: Option<f64>,
+    /// Why it is not full marks, as a short snake_case word; `None` where it is.
+    pub cause: Option<String>,
+}
+
+impl Score {
+    /// Full marks.
+    #[must_use]
+    pub fn full() -> Self {
+        Self { value: Some(1.0), cause: None }
+    }
+
+    /// No marks, and why.
+    #[must_use]
+    pub fn zero(cause: impl Into<String>) -> Self {
+        Self { value: Some(0.0), cause: Some(cause.into()) }
+    }
+
+    /// No verdict, because the reference is unusable, and in what way.
+    #[must_use]
+    pub fn unscorable(cause: impl Into<String>) -> Self {
+        Self { value: None, cause: Some(cause.into()) }
+    }
+}
+
+/// One reward's part of a total.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Component {
+    /// The reward's name.
+    pub name: String,
+    /// Its weight in the total.
+    pub weight: f64,
+    /// Its score, before weighting.
+    pub score: Score,
+}
+
+/// A sample's total and the parts it is made of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScoreBreakdown {
+    /// The weighted sum of the components. `None` where no reward applies, or where one that applies is
+    /// unscorable: a total that lacks a part cannot be compared with its group's.
+    pub total: Option<f64>,
+    /// The rewards that apply, in the order in which the recipe names them.
+    pub components: Vec<Component>,
+}
+
+impl ScoreBreakdown {
+    /// The weighted sum of `components`.
+    #[must_use]
+    pub fn new(components: Vec<Component>) -> Self {
+        let total = components
+            .iter()
+            .map(|component| component.score.value.map(|value| component.weight * value))
+            .sum::<Option<f64>>()
+            .filter(|_| !components.is_empty());
+        Self { total, components }
+    }
+
+    /// The unweighted value of the reward called `name`; `None` where it does not apply or is unscorable.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.components.iter().find(|component| component.name == name)?.score.value
+    }
+
+    /// The first cause found, in the order of the components: why the total is not full marks.
+    #[must_use]
+    pub fn cause(&self) -> Option<&str> {
+        self.components.iter().find_map(|component| component.score.cause.as_deref())
+    }
+}
+
+/// A rule that scores one sample at a time.
+///
+/// Implementations depend on the sample alone and may be called from many threads at once.
+pub trait Reward: Send + Sync {
+    /// The name a recipe uses.
+    fn name(&self) -> &str;
+
+    /// Whether this reward has something to say on samples with such a reference.
+    fn applies(&self, reference: &Reference) -> bool;
+
+    /// Scores `sample`.
+    ///
+    /// # Errors
+    /// Only for the host's own failures; whatever the completion does is a [`Score`].
+    fn score(&self, sample: &Sample<'_>) -> Result<Score, RewardError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn component(name: &str, weight: f64, value: Option<f64>) -> Component {
+        Component { name: name.to_owned(), weight, score: Score { value, cause: None } }
+    }
+
+    #[test]
+    fn a_total_is_the_weighted_sum_of_what_applies() {
+        let breakdown =
+            ScoreBreakdown::new(vec![component("accuracy", 1.0, Some(1.0)), component("format", 0.5, Some(1.0))]);
+        assert_eq!(breakdown.total, Some(1.5));
+        assert_eq!(breakdown.get("format"), Some(1.0));
+        assert_eq!(breakdown.get("code"), None);
+    }
+
+    #[test]
+    fn an_unscorable_part_leaves_the_sample_out() {
+        let breakdown =
+            ScoreBreakdown::new(vec![component("accuracy", 1.0, None), component("format", 1.0, Some(1.0))]);
+        assert_eq!(breakdown.total, None);
+        assert_eq!(ScoreBreakdown::new(vec![]).total, None);
+    }
+
+    #[test]
+    fn references_are_tagged_by_kind() {
+        let text = r#"{"kind":"countdown","numbers":[3,4],"target":7}"#;
+        let reference: Reference = serde_json::from_str(text).unwrap();
+        assert_eq!(reference, Reference::Countdown { numbers: vec![3, 4], target: 7 });
+        assert_eq!(serde_json::to_string(&reference).unwrap(), text);
+        assert!(serde_json::from_str::<Reference>(r#"{"kind":"math","answer":"1","extra":2}"#).is_err());
+    }
+}

@@ -1,0 +1,170 @@
+"""Runs once, in the interpreter whose memory becomes the snapshot; every program then starts from its end.
+
+It imports what programs usually import, takes the rest of the standard library into memory, cuts the interpreter
+off from files and environment, and leaves two functions for guest.wat: `compile_program` and `report`.
+"""
+
+# A copy: whatever a program does to `builtins`, the functions below keep theirs.
+__builtins__ = dict(vars(__import__("builtins")))
+
+import gc
+import importlib
+import importlib.machinery
+import io
+import linecache
+import marshal
+import os
+import sys
+import traceback
+import types
+import warnings
+
+PROGRAM = "<program>"
+DETAIL_CHARACTERS = 500
+TRACEBACK_CHARACTERS = 32_768
+
+# What reference solutions import, and what those modules import lazily at their first use.
+PRELOADED = """
+    abc argparse array ast base64 binascii bisect builtins calendar cmath cmath codecs collections collections.abc
+    contextlib contextvars copy csv dataclasses datetime decimal difflib enum fractions functools graphlib hashlib
+    heapq html inspect io itertools json keyword locale logging math numbers operator os os.path pathlib pickle
+    platform pprint queue random re reprlib secrets shutil signal statistics string struct subprocess tempfile textwrap
+    threading time timeit tokenize traceback types typing unicodedata unittest urllib.parse uuid warnings weakref zlib
+    _strptime encodings.idna encodings.latin_1 encodings.ascii encodings.utf_16 encodings.utf_8_sig
+""".split()
+
+
+class Library:
+    """Finder and loader of the standard library from `modules`: name -> (is a package, marshalled code)."""
+
+    modules = {}
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name not in cls.modules:
+            return None
+        return importlib.machinery.ModuleSpec(name, cls, origin="stdlib", is_package=cls.modules[name][0])
+
+    @staticmethod
+    def create_module(spec):
+        return None
+
+    @classmethod
+    def get_code(cls, name):
+        return marshal.loads(cls.modules[name][1])
+
+    @classmethod
+    def exec_module(cls, module):
+        exec(cls.get_code(module.__spec__.name), module.__dict__)
+
+    @classmethod
+    def is_package(cls, name):
+        return cls.modules[name][0]
+
+
+def take_library(folder, package=""):
+    """Compiles every module under `folder` into `Library.modules`."""
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.is_dir():
+            if os.path.exists(f"{entry.path}/__init__.py"):
+                take_library(entry.path, f"{package}{entry.name}.")
+        elif entry.name.endswith(".py"):
+            stem = entry.name.removesuffix(".py")
+            is_package = stem == "__init__"
+            name = package.removesuffix(".") if is_package else package + stem
+            with open(entry.path, "rb") as file:
+                code = compile(file.read(), f"<stdlib>/{name}", "exec", dont_inherit=True)
+            Library.modules[name] = (is_package, marshal.dumps(code))
+
+
+def prepare():
+    """Everything that the snapshot shall hold already."""
+    folder = sys.path[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        take_library(folder)
+    for name in PRELOADED:
+        importlib.import_module(name)
+    # No files from here on, so nothing of the search path is of use.
+    sys.path.clear()
+    sys.path_hooks.clear()
+    sys.path_importer_cache.clear()
+    sys.meta_path[:] = [importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter, Library]
+    sys.argv[:] = ["program"]
+    os.environ.clear()
+    # A trace function may set f_lineno, and so make the program's own frame jump over its assertions.
+    del sys.settrace, sys._settraceallthreads
+    main = types.ModuleType("__main__")
+    sys.modules["__main__"].__dict__.clear()
+    sys.modules["__main__"].__dict__.update(main.__dict__, __builtins__=sys.modules["builtins"])
+    # `random` was seeded from the host's fixed bytes; said again here so that it does not hang on import order.
+    sys.modules["random"].seed(0)
+    # Warm what the first use fills in: the regular-expression and traceback machinery, the parser's tables.
+    report_of(compile_and_fail())
+    linecache.clearcache()
+    gc.collect()
+    # Programs then neither scan nor touch (and so copy) the pages of what is here already.
+    gc.freeze()
+
+
+def compile_program(source):
+    """The code of the program; its lines are kept for tracebacks."""
+    linecache.cache[PROGRAM] = (len(source), None, source.splitlines(True), PROGRAM)
+    return compile(source, PROGRAM, "exec", dont_inherit=True)
+
+
+def compile_and_fail():
+    try:
+        exec(compile_program("def function():\n    return 1 / 0\nfunction()"), {})
+    except ZeroDivisionError as error:
+        return error
+
+
+def last_line(error):
+    """What a traceback ends with, on one line: `ZeroDivisionError: division by zero`."""
+    kind = type(error)
+    name = kind.__qualname__
+    if kind.__module__ not in ("builtins", "__main__"):
+        name = f"{kind.__module__}.{name}"
+    try:
+        text = str(error.msg if isinstance(error, SyntaxError) else error)
+    except BaseException:
+        text = "<exception str() failed>"
+    lines = text.strip().splitlines()
+    line = f"{name}: {lines[0]}" if lines else name
+    return line[:DETAIL_CHARACTERS].encode("utf-8", "replace").decode()
+
+
+def report_of(error):
+    """The traceback and its last line."""
+    detail = last_line(error)
+    try:
+        text = "".join(traceback.format_exception(error))
+    except BaseException:
+        text = detail + "\n"
+    if len(text) > TRACEBACK_CHARACTERS:
+        text = text[: TRACEBACK_CHARACTERS // 2] + "\n...\n" + text[-TRACEBACK_CHARACTERS // 2 :]
+    return text, detail
+
+
+def report(error, write=os.write, streams=(sys.stdout, sys.stderr)):
+    """Flushes what the program printed, writes its traceback, returns the traceback's last line."""
+    for stream in (*streams, sys.__dict__.get("stdout"), sys.__dict__.get("stderr")):
+        try:
+            stream.flush()
+        except BaseException:
+            pass
+    if error is None:
+        return ""
+    detail = type(error).__name__
+    try:
+        text, detail = report_of(error)
+        data = text.encode("utf-8", "replace")
+        while data:
+            data = data[write(2, data) :]
+    except BaseException:
+        pass
+    return detail
+
+
+prepare()

@@ -1,0 +1,109 @@
+//! The interpreter as it is built into this program, and the steps from there to something that runs programs.
+
+mod link;
+mod snapshot;
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+pub(crate) use link::link;
+pub(crate) use snapshot::snapshot;
+
+/// One file of `guest/`, compressed with zstd unless it is text.
+struct Part {
+    name: &'static str,
+    content: &'static [u8],
+}
+
+macro_rules! part {
+    ($name:literal) => {
+        Part { name: $name, content: include_bytes!(concat!("../../guest/", $name)) }
+    };
+}
+
+/// What CPython is linked from, dependencies first.
+const LIBRARIES: [Part; 5] = [
+    part!("libwasi-emulated-process-clocks.so.zst"),
+    part!("libwasi-emulated-signal.so.zst"),
+    part!("libwasi-emulated-getpid.so.zst"),
+    part!("libc.so.zst"),
+    part!("libpython3.14.so.zst"),
+];
+/// Translates the WASI that libc speaks into the one that components import.
+const ADAPTER: Part = part!("wasi_snapshot_preview1.reactor.wasm.zst");
+/// The `.py` files of the standard library, as a tar.
+const STANDARD_LIBRARY: Part = part!("stdlib.tar.zst");
+const GUEST: &str = include_str!("../../guest/guest.wat");
+const WORLD: &str = include_str!("../../guest/world.wit");
+const PRELUDE: &str = include_str!("../../guest/prelude.py");
+
+/// A step of preparing Python, as told to the `progress` of [`Python::prepare`](crate::Python::prepare).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrepareStep {
+    /// Linking the interpreter's libraries into one component.
+    Link,
+    /// Starting the interpreter, importing modules, taking the snapshot.
+    Snapshot,
+    /// Compiling the snapshot to machine code.
+    Compile,
+    /// Reading and checking what is cached: the only step where nothing has to be made.
+    Load,
+}
+
+impl PrepareStep {
+    /// All steps, in order.
+    pub const ALL: [PrepareStep; 4] =
+        [PrepareStep::Link, PrepareStep::Snapshot, PrepareStep::Compile, PrepareStep::Load];
+
+    /// The step's place in [`PrepareStep::ALL`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl fmt::Display for PrepareStep {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            PrepareStep::Link => "linking Python",
+            PrepareStep::Snapshot => "starting Python and importing its modules",
+            PrepareStep::Compile => "compiling Python to machine code",
+            PrepareStep::Load => "loading Python",
+        })
+    }
+}
+
+/// Feeds everything that makes the prepared interpreter what it is into `hash`.
+pub(crate) fn hash_inputs(hash: &mut Sha256) {
+    let texts = [GUEST, WORLD, PRELUDE].map(str::as_bytes);
+    let parts = LIBRARIES.iter().chain([&ADAPTER, &STANDARD_LIBRARY]).map(|part| part.content);
+    for content in texts.into_iter().chain(parts) {
+        hash.update((content.len() as u64).to_le_bytes());
+        hash.update(content);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is compiled in is what `guest/refresh.py` makes.
+    #[test]
+    fn the_parts_have_the_listed_sums() {
+        let sums = include_str!("../../guest/SHA256SUMS");
+        let parts: Vec<&Part> = LIBRARIES.iter().chain([&ADAPTER, &STANDARD_LIBRARY]).collect();
+        assert_eq!(sums.lines().count(), parts.len());
+        for part in parts {
+            let sum: String = Sha256::digest(part.content).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert!(sums.contains(&format!("{sum}  {}", part.name)), "{} {sum}", part.name);
+        }
+    }
+
+    #[test]
+    fn steps_are_counted_in_order() {
+        for (place, step) in PrepareStep::ALL.into_iter().enumerate() {
+            assert_eq!(step.index(), place);
+        }
+    }
+}

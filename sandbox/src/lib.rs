@@ -1,0 +1,37 @@
+//! Runs untrusted Python programs in CPython under wasmtime, with limits and an outcome.
+//!
+//! [`Python::prepare`] links CPython into one WebAssembly component, starts it, imports what programs usually import,
+//! takes a snapshot of its memory, compiles that ahead of time and caches it. [`Python::run`] then runs each program
+//! in a fresh instance of the snapshot, which takes about as long as the program itself: nothing of one program is
+//! there for the next.
+//!
+//! A program reaches nothing but its own memory: no file, no network, no environment, no clock but a virtual one, no
+//! randomness but a fixed one. So its [`Outcome`], including the fuel it used, is the same on every machine. How it
+//! ended is decided outside Python and cannot be forged by what the program prints, raises or redefines.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), sandbox::SandboxError> {
+//! let python = sandbox::Python::prepare(&sandbox::default_cache_dir(), &mut |_step| ())?;
+//! let outcome = python.run("print(sum(range(10)))", "", &sandbox::Limits::default())?;
+//! assert_eq!(outcome.cause, sandbox::Cause::Ok);
+//! assert_eq!(outcome.stdout, "45\n");
+//! # Ok(())
+//! # }
+//! ```
+
+mod cache;
+mod engine;
+mod error;
+mod guest;
+mod host;
+mod limits;
+mod outcome;
+mod python;
+mod slots;
+
+pub use cache::default_cache_dir;
+pub use error::SandboxError;
+pub use guest::PrepareStep;
+pub use limits::Limits;
+pub use outcome::{Cause, Outcome};
+pub use python::Python;

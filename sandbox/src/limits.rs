@@ -1,0 +1,78 @@
+//! What a program may use.
+
+use std::time::Duration;
+
+use crate::error::SandboxError;
+
+/// The largest memory that a 32-bit guest can have.
+pub(crate) const LARGEST_MEMORY: usize = 1 << 32;
+
+/// What one program may use. Fuel, memory and output are counted the same on every machine; `wall` is the backstop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// WebAssembly instructions, about. One second of interpreter-bound work on a machine of 2024 is about 2 x 10^9.
+    pub fuel: u64,
+    /// Linear memory, the interpreter's own (about 60 MiB) included. At most 4 GiB.
+    pub memory_bytes: usize,
+    /// Standard output and standard error together.
+    pub output_bytes: usize,
+    /// Wall-clock time: ends what fuel does not see, such as one call that moves gigabytes many times.
+    pub wall: Duration,
+}
+
+impl Default for Limits {
+    /// Enough for every reference solution of HumanEval and MBPP: 10^10 fuel (some five seconds of work), 512 MiB,
+    /// 1 MiB of output, 30 s.
+    fn default() -> Self {
+        Limits {
+            fuel: 10_000_000_000,
+            memory_bytes: 512 << 20,
+            output_bytes: 1 << 20,
+            wall: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Limits {
+    /// Refuses limits under which nothing could run, before anything runs.
+    pub(crate) fn check(&self) -> Result<(), SandboxError> {
+        let refuse = |limit, value: usize, reason| Err(SandboxError::Limit { limit, value: value as u64, reason });
+        if self.fuel == 0 {
+            return refuse("fuel", 0, "must be at least 1");
+        }
+        if self.memory_bytes > LARGEST_MEMORY {
+            return refuse("memory_bytes", self.memory_bytes, "a 32-bit guest has at most 4 GiB");
+        }
+        if self.wall.is_zero() {
+            return refuse("wall", 0, "must be longer than nothing");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(limits: Limits, expected: Option<&str>) {
+        assert_eq!(limits.check().err().map(|error| error.to_string()).as_deref(), expected);
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_name() {
+        let default = Limits::default();
+        check(default, None);
+        check(
+            Limits { fuel: 0, ..default },
+            Some("the limit `fuel` = 0 cannot be used: must be at least 1"),
+        );
+        check(
+            Limits { memory_bytes: (1 << 32) + 1, ..default },
+            Some("the limit `memory_bytes` = 4294967297 cannot be used: a 32-bit guest has at most 4 GiB"),
+        );
+        check(
+            Limits { wall: Duration::ZERO, ..default },
+            Some("the limit `wall` = 0 cannot be used: must be longer than nothing"),
+        );
+    }
+}

@@ -1,0 +1,343 @@
+//! Programs and what becomes of them: ordinary ones, and hostile ones, one property at a time.
+
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use sandbox::{Cause, Limits, Outcome, Python, SandboxError};
+
+/// One interpreter for all tests, prepared in cargo's own folder for tests' files.
+fn python() -> &'static Python {
+    static PYTHON: OnceLock<Python> = OnceLock::new();
+    PYTHON.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
+        Python::prepare(&folder, &mut |_| ()).unwrap()
+    })
+}
+
+/// Small enough that a test which runs into one ends soon.
+fn limits() -> Limits {
+    Limits { fuel: 1_000_000_000, memory_bytes: 256 << 20, output_bytes: 64 << 10, wall: Duration::from_secs(20) }
+}
+
+fn run(program: &str) -> Outcome {
+    python().run(program, "", &limits()).unwrap()
+}
+
+#[track_caller]
+fn check(program: &str, cause: Cause, detail: &str) {
+    let outcome = run(program);
+    assert_eq!((outcome.cause, outcome.detail.as_str()), (cause, detail), "{program}\n{}", outcome.stderr);
+}
+
+/// The program ends well and prints `expected`.
+#[track_caller]
+fn prints(program: &str, expected: &str) {
+    let outcome = run(program);
+    assert_eq!(outcome.cause, Cause::Ok, "{program}\n{}", outcome.stderr);
+    assert_eq!(outcome.stdout, expected, "{program}");
+}
+
+#[test]
+fn a_program_runs_and_its_output_is_kept() {
+    let outcome = run("import sys\nprint('2 + 2 =', 2 + 2)\nprint('aside', file=sys.stderr)");
+    assert_eq!(outcome.cause, Cause::Ok);
+    assert_eq!(outcome.detail, "");
+    assert_eq!(outcome.stdout, "2 + 2 = 4\n");
+    assert_eq!(outcome.stderr, "aside\n");
+    assert!(outcome.fuel > 0 && outcome.fuel < 100_000_000, "{}", outcome.fuel);
+}
+
+#[test]
+fn standard_input_is_given() {
+    let outcome = python().run("print(input()[::-1])\nprint(len(list(open(0))))", "olleh\na\nb\n", &limits()).unwrap();
+    assert_eq!((outcome.cause, outcome.stdout.as_str()), (Cause::Ok, "hello\n2\n"), "{}", outcome.stderr);
+}
+
+#[test]
+fn causes_are_told_apart() {
+    check("assert 1 == 1", Cause::Ok, "");
+    check("assert 1 == 2", Cause::AssertionFailed, "AssertionError");
+    check("assert 1 == 2, 'one is not two'", Cause::AssertionFailed, "AssertionError: one is not two");
+    check("1 / 0", Cause::Exception, "ZeroDivisionError: division by zero");
+    check("undefined", Cause::Exception, "NameError: name 'undefined' is not defined");
+    check("raise ValueError('a\\nb')", Cause::Exception, "ValueError: a");
+    check("def f(:", Cause::SyntaxError, "SyntaxError: invalid syntax");
+    check("if True:\nprint(1)", Cause::SyntaxError, "IndentationError: expected an indented block after 'if' statement on line 1");
+    check("raise SystemExit('bye')", Cause::Exit, "SystemExit: bye");
+    check("raise MemoryError", Cause::OutOfMemory, "MemoryError");
+    check("raise KeyboardInterrupt", Cause::Exception, "KeyboardInterrupt");
+    check("import json\njson.loads('{')", Cause::Exception,
+        "json.decoder.JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)");
+    // The text is Python; a text that it evaluates is not.
+    check("eval('1 +')", Cause::Exception, "SyntaxError: invalid syntax");
+}
+
+#[test]
+fn a_traceback_shows_the_programs_lines() {
+    let outcome = run("def f(x):\n    return 1 / x\n\nf(0)\n");
+    for expected in ["line 4, in <module>", "f(0)", "line 2, in f", "return 1 / x", "ZeroDivisionError: division by zero"] {
+        assert!(outcome.stderr.contains(expected), "{expected:?} in {}", outcome.stderr);
+    }
+}
+
+#[test]
+fn text_that_is_no_program() {
+    check("print(1)\0print(2)", Cause::SyntaxError, "SyntaxError: source code string cannot contain null bytes");
+    check("", Cause::Ok, "");
+    check("\u{feff}x = 'ü'", Cause::Ok, "");
+    check("\"\"\" unfinished", Cause::SyntaxError,
+        "SyntaxError: unterminated triple-quoted string literal (detected at line 1)");
+    check(&format!("x = '{}'\nassert len(x) == 1000000", "a".repeat(1_000_000)), Cause::Ok, "");
+}
+
+#[test]
+fn loops_run_out_of_fuel() {
+    check("while True: pass", Cause::OutOfFuel, "more work than allowed");
+    check("sum(range(10**18))", Cause::OutOfFuel, "more work than allowed");
+    check("import itertools\nfor _ in itertools.count(): pass", Cause::OutOfFuel, "more work than allowed");
+    check("import re\nre.match('(a+)+b', 'a' * 40)", Cause::OutOfFuel, "more work than allowed");
+    check("x = 3 ** (10 ** 9)", Cause::OutOfFuel, "more work than allowed");
+    check("while True:\n    try:\n        raise ValueError\n    except BaseException:\n        pass", Cause::OutOfFuel,
+        "more work than allowed");
+}
+
+#[test]
+fn the_wall_clock_is_the_backstop() {
+    let limits = Limits { fuel: u64::MAX, wall: Duration::from_millis(200), ..limits() };
+    let started = Instant::now();
+    let outcome = python().run("while True: pass", "", &limits).unwrap();
+    assert_eq!((outcome.cause, outcome.detail.as_str()), (Cause::TimedOut, "more time than allowed"));
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[test]
+fn memory_is_limited() {
+    check("x = 'a' * 10**12", Cause::OutOfMemory, "MemoryError");
+    check("x = bytearray(10**9)", Cause::OutOfMemory, "MemoryError");
+    check("x = [0]\nwhile True: x += x", Cause::OutOfMemory, "MemoryError");
+    assert_eq!(run("x = []\nwhile True: x.append(bytearray(10**6))").cause, Cause::OutOfMemory);
+    assert_eq!(run("x = ()\nwhile True: x = (x, 1, 2, 3, 4, 5, 6, 7, 8)").cause, Cause::OutOfMemory);
+    // A program may live with it.
+    prints("try:\n    x = 'a' * 10**9\nexcept MemoryError:\n    print('no')", "no\n");
+}
+
+#[test]
+fn output_is_limited_and_what_fitted_is_kept() {
+    let outcome = run("while True: print('a' * 99)");
+    assert_eq!((outcome.cause, outcome.detail.as_str()), (Cause::TooMuchOutput, "more output than allowed"));
+    assert_eq!(outcome.stdout.len(), limits().output_bytes);
+    assert_eq!(run("import os\nwhile True: os.write(2, b'a' * 4096)").cause, Cause::TooMuchOutput);
+    // Only the end of the program writes it out.
+    let limits = Limits { output_bytes: 100, ..limits() };
+    assert_eq!(python().run("print('a' * 101)", "", &limits).unwrap().cause, Cause::TooMuchOutput);
+    assert_eq!(python().run("print('a' * 99)", "", &limits).unwrap().cause, Cause::Ok);
+}
+
+#[test]
+fn there_are_no_files() {
+    for program in [
+        "open('/etc/passwd')",
+        "open('/stdlib/os.py')",
+        "open('../../etc/passwd')",
+        "open('file', 'w')",
+        "import os; os.listdir('/')",
+        "import os; os.listdir('.')",
+        "import os; os.mkdir('/x')",
+        "import os; os.open('/proc/self/environ', os.O_RDONLY)",
+        "import os; os.symlink('/etc', 'x')",
+        "import pathlib; pathlib.Path('/tmp/x').write_text('x')",
+        "import tempfile; tempfile.TemporaryFile()",
+    ] {
+        let outcome = run(program);
+        assert_eq!(outcome.cause, Cause::Exception, "{program}\n{}", outcome.stderr);
+        assert!(outcome.detail.contains("Error"), "{program}: {}", outcome.detail);
+    }
+}
+
+#[test]
+fn there_is_no_network_no_process_no_environment() {
+    for program in [
+        "import socket; socket.socket()",
+        "import socket; socket.create_connection(('127.0.0.1', 80))",
+        "import socket; socket.getaddrinfo('example.org', 80)",
+        "import urllib.request; urllib.request.urlopen('http://127.0.0.1/')",
+        "import subprocess; subprocess.run(['ls'])",
+        "import os; os.system('ls')",
+        "import os; os.fork()",
+        "import os; os.execv('/bin/ls', ['ls'])",
+        "import ctypes",
+        "import threading; threading.Thread(target=print).start()",
+    ] {
+        let outcome = run(program);
+        assert_eq!(outcome.cause, Cause::Exception, "{program}\n{}{}", outcome.stdout, outcome.stderr);
+    }
+    prints("import os\nprint(dict(os.environ))", "{}\n");
+    prints("import sys\nprint(sys.argv)", "['program']\n");
+}
+
+#[test]
+fn a_program_that_ends_itself_is_not_ok() {
+    check("import sys\nsys.exit(0)", Cause::Exit, "SystemExit: 0");
+    check("import sys\nsys.exit()", Cause::Exit, "SystemExit");
+    check("exit()", Cause::Exit, "SystemExit");
+    check("import os\nos._exit(0)", Cause::Exit, "exited with status 0");
+    check("import os\nos.abort()", Cause::Exception, "the interpreter crashed: wasm trap: wasm `unreachable` instruction executed");
+}
+
+#[test]
+fn how_it_ended_cannot_be_forged() {
+    let failing = "\nassert False";
+    for attempt in [
+        "print('ok')",
+        "import builtins\nbuiltins.AssertionError = ValueError",
+        "AssertionError = SystemExit",
+        "import builtins\nvars(builtins).clear()",
+        "import sys\nsys.modules.clear()",
+        "import sys\nsys.excepthook = lambda *a: None",
+        "import sys\nsys.stdout = sys.stderr = None",
+        "import sys\nclass S:\n    def flush(self): raise SystemExit(0)\n    def write(self, *a): pass\nsys.stdout = sys.stderr = S()",
+        "import traceback, linecache\nvars(traceback).clear()\nvars(linecache).clear()",
+        "import os, posix\nos.write = posix.write = None",
+        "import os\nos.close(1)\nos.close(2)",
+        "import gc\nfor x in gc.get_objects():\n    if isinstance(x, dict) and 'report' in x and x is not globals(): x['report'] = None",
+        "import atexit, os\natexit.register(os._exit, 0)",
+        "class D:\n    def __del__(self): raise SystemExit(0)\nd = D()",
+    ] {
+        let outcome = run(&format!("{attempt}{failing}"));
+        assert_eq!(outcome.cause, Cause::AssertionFailed, "{attempt}\n{}", outcome.stderr);
+    }
+    // The exception itself is hostile while it is reported.
+    for body in [
+        "def __str__(self): import os; os._exit(0)",
+        "def __str__(self):\n        while True: pass",
+        "def __str__(self): raise SystemExit(0)",
+        "__class__ = property(lambda self: SystemExit)",
+        "def __str__(self): return 'x' * 10**8",
+    ] {
+        let outcome = run(&format!("class E(AssertionError):\n    {body}\nraise E"));
+        assert_eq!(outcome.cause, Cause::AssertionFailed, "{body}\n{}", outcome.stderr);
+    }
+    // A trace function could move the program past its assertions.
+    let outcome = run("import sys\nsys.settrace(lambda *a: None)");
+    assert_eq!(outcome.cause, Cause::Exception);
+    check("'''\n\"\"\"\n'''\nassert False", Cause::AssertionFailed, "AssertionError");
+    check("class E(BaseException): pass\nraise E('x')", Cause::Exception, "E: x");
+}
+
+#[test]
+fn deep_recursion_is_an_exception() {
+    check("def f(): return f()\nf()", Cause::Exception, "RecursionError: maximum recursion depth exceeded");
+    for program in [
+        "x = []\nfor _ in range(100000): x = [x]\nrepr(x)",
+        "x = []\nfor _ in range(100000): x = [x]\nx == [x]",
+        "class A:\n    def __getattr__(self, n): return getattr(self, n + 'a')\nA().a",
+        "class A:\n    def __repr__(self): return repr(self)\nrepr(A())",
+        "import sys\nsys.setrecursionlimit(10**8)\nclass A:\n    def __repr__(self): return repr(self)\nrepr(A())",
+        "import sys\nsys.setrecursionlimit(10**8)\ndef f(): return sorted([1, 2], key=lambda _: f())\nf()",
+        "import json\njson.loads('[' * 100000)",
+        "import copy\nx = []\nfor _ in range(100000): x = [x]\ncopy.deepcopy(x)",
+        "eval('(' * 5000)",
+        "eval('-' * 100000 + '1')",
+        "eval('+'.join(['1'] * 100000))",
+        "import ast\nast.literal_eval('[' * 5000)",
+    ] {
+        let outcome = run(program);
+        assert_ne!(outcome.cause, Cause::Exit, "{program}");
+        assert_ne!(outcome.detail, "", "{program}: {:?}\n{}", outcome.cause, outcome.stderr);
+    }
+    // As deep as is asked for, where the depth is Python's own.
+    prints("import sys\nsys.setrecursionlimit(10**6)\ndef f(n): return n and 1 + f(n - 1)\nprint(f(20000))", "20000\n");
+    let deep = format!("{}1{}", "(".repeat(100_000), ")".repeat(100_000));
+    assert_ne!(run(&deep).cause, Cause::Ok);
+}
+
+#[test]
+fn sleeping_takes_no_time_of_ours() {
+    let started = Instant::now();
+    prints(
+        "import time\nbefore = time.time()\ntime.sleep(3600)\nprint(round(time.time() - before))\n\
+         import threading\nprint(threading.Event().wait(60))",
+        "3600\nFalse\n",
+    );
+    prints("import time\nend = time.monotonic() + 0.01\nwhile time.monotonic() < end: pass\nprint('done')", "done\n");
+    assert_eq!(run("import time\nwhile True: time.sleep(10**6)").cause, Cause::OutOfFuel);
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+}
+
+#[test]
+fn the_same_program_has_the_same_outcome() {
+    let program = "import random, os, time, uuid, datetime\n\
+        print(random.random(), os.urandom(8), time.time(), time.perf_counter(), uuid.uuid4(), datetime.datetime.now())\n\
+        print(hash('text'), {'a', 'b', 'c'}, id(object()))\nassert random.random() > 2";
+    let strip = |outcome: Outcome| (outcome.cause, outcome.detail, outcome.stdout, outcome.stderr, outcome.fuel);
+    let first = strip(run(program));
+    assert_eq!(first.0, Cause::AssertionFailed, "{}", first.3);
+    assert_eq!(strip(run(program)), first);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| strip(run(program)))).collect();
+        for thread in threads {
+            assert_eq!(thread.join().unwrap(), first);
+        }
+    });
+    // Where fuel ends a program, it ends at the same place.
+    let busy = "i = 0\nwhile True:\n    i += 1\n    if i % 50000 == 0: print(i, flush=True)";
+    assert_eq!(strip(run(busy)), strip(run(busy)));
+}
+
+#[test]
+fn nothing_is_left_for_the_next_program() {
+    check("import builtins, math, random, sys\nbuiltins.leaked = 1\nmath.pi = 3\nrandom.seed(5)\nsys.modules['evil'] = sys\nleft = 1",
+        Cause::Ok, "");
+    prints(
+        "import builtins, math, sys\nprint(hasattr(builtins, 'leaked'), math.pi > 3.14, 'evil' in sys.modules, 'left' in globals())",
+        "False True False False\n",
+    );
+}
+
+#[test]
+fn the_standard_library_is_there() {
+    for module in "math re collections typing heapq itertools sys cmath operator bisect random functools array copy \
+        hashlib string datetime queue statistics io json decimal fractions enum abc dataclasses time asyncio csv \
+        difflib textwrap unittest zlib bz2 lzma sqlite3 html.parser xml.etree.ElementTree graphlib ipaddress \
+        configparser logging pprint struct base64 secrets calendar zoneinfo tomllib unicodedata concurrent.futures"
+        .split_whitespace()
+    {
+        let outcome = run(&format!("import {module}"));
+        // Modules of C code that the interpreter was built without.
+        let absent = ["bz2", "lzma", "sqlite3"].contains(&module);
+        assert!(outcome.cause == Cause::Ok || absent, "{module}: {}", outcome.stderr);
+    }
+    prints("import hashlib\nprint(hashlib.sha256(b'a').hexdigest()[:8], hashlib.md5(b'a').hexdigest()[:8])",
+        "ca978112 0cc175b9\n");
+    prints("from decimal import Decimal, getcontext\ngetcontext().prec = 30\nprint(Decimal(2).sqrt())",
+        "1.41421356237309504880168872421\n");
+    prints("import dataclasses, pickle\n@dataclasses.dataclass\nclass P:\n    x: int\nprint(pickle.loads(pickle.dumps(P(1))))",
+        "P(x=1)\n");
+    prints("import re, datetime\nprint(re.sub(r'(\\d+)', lambda m: str(int(m[1]) * 2), 'a1b22'), datetime.datetime.strptime('2024-02-29', '%Y-%m-%d').weekday())",
+        "a2b44 3\n");
+}
+
+#[test]
+fn limits_that_leave_no_room_are_errors() {
+    let error = python().run("", "", &Limits { memory_bytes: 1 << 20, ..limits() }).unwrap_err();
+    assert!(matches!(error, SandboxError::Limit { limit: "memory_bytes", .. }), "{error}");
+    let error = python().run("", "", &Limits { fuel: 0, ..limits() }).unwrap_err();
+    assert!(matches!(error, SandboxError::Limit { limit: "fuel", .. }), "{error}");
+    assert_eq!(python().run("pass", "", &Limits { fuel: 1, ..limits() }).unwrap().cause, Cause::OutOfFuel);
+}
+
+#[test]
+fn many_threads_share_one_interpreter() {
+    let correct = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..16)
+            .map(|thread| {
+                scope.spawn(move || {
+                    (0..8).filter(|n| run(&format!("print({thread} * {n})")).stdout == format!("{}\n", thread * n)).count()
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum::<usize>()
+    });
+    assert_eq!(correct, 16 * 8);
+}
