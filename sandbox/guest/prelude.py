@@ -108,7 +108,8 @@ def prepare():
 
 
 def compile_program(source):
-    """The code of the program; its lines are kept for tracebacks."""
+    """The code of the program; its lines are kept for tracebacks. A file may begin with a byte-order mark."""
+    source = source.removeprefix("\ufeff")
     linecache.cache[PROGRAM] = (len(source), None, source.splitlines(True), PROGRAM)
     return compile(source, PROGRAM, "exec", dont_inherit=True)
 
@@ -138,8 +139,11 @@ def last_line(error):
 def report_of(error):
     """The traceback and its last line."""
     detail = last_line(error)
+    frames = error.__traceback__
+    if frames is not None and frames.tb_frame.f_code is compile_program.__code__:
+        frames = None  # the text did not compile: ours are the only frames
     try:
-        text = "".join(traceback.format_exception(error))
+        text = "".join(traceback.format_exception(type(error), error, frames))
     except BaseException:
         text = detail + "\n"
     if len(text) > TRACEBACK_CHARACTERS:

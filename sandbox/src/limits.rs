@@ -10,7 +10,7 @@ pub(crate) const LARGEST_MEMORY: usize = 1 << 32;
 /// What one program may use. Fuel, memory and output are counted the same on every machine; `wall` is the backstop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// WebAssembly instructions, about. One second of interpreter-bound work on a machine of 2024 is about 2 x 10^9.
+    /// WebAssembly instructions, about. A second of interpreter-bound work is some 7 x 10^9 on a common machine.
     pub fuel: u64,
     /// Linear memory, the interpreter's own (about 60 MiB) included. At most 4 GiB.
     pub memory_bytes: usize,
@@ -21,15 +21,10 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Enough for every reference solution of HumanEval and MBPP: 10^10 fuel (some five seconds of work), 512 MiB,
+    /// Meant for short exercises: 2 x 10^10 fuel (some three seconds of work), 512 MiB,
     /// 1 MiB of output, 30 s.
     fn default() -> Self {
-        Limits {
-            fuel: 10_000_000_000,
-            memory_bytes: 512 << 20,
-            output_bytes: 1 << 20,
-            wall: Duration::from_secs(30),
-        }
+        Limits { fuel: 20_000_000_000, memory_bytes: 512 << 20, output_bytes: 1 << 20, wall: Duration::from_secs(30) }
     }
 }
 
@@ -62,10 +57,7 @@ mod tests {
     fn nonsense_is_refused_by_name() {
         let default = Limits::default();
         check(default, None);
-        check(
-            Limits { fuel: 0, ..default },
-            Some("the limit `fuel` = 0 cannot be used: must be at least 1"),
-        );
+        check(Limits { fuel: 0, ..default }, Some("the limit `fuel` = 0 cannot be used: must be at least 1"));
         check(
             Limits { memory_bytes: (1 << 32) + 1, ..default },
             Some("the limit `memory_bytes` = 4294967297 cannot be used: a 32-bit guest has at most 4 GiB"),

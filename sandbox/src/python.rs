@@ -72,10 +72,8 @@ impl Python {
             slots: Slots::new(slots),
             engine,
         };
-        engine::start_ticking(&python.engine).map_err(|error| SandboxError::Prepare {
-            step: "starting the clock",
-            reason: error.to_string(),
-        })?;
+        engine::start_ticking(&python.engine)
+            .map_err(|error| SandboxError::Prepare { step: "starting the clock", reason: error.to_string() })?;
         Ok(python)
     }
 
@@ -107,7 +105,8 @@ impl Python {
         let started = Instant::now();
         let mut store = Store::new(&self.engine, Host::for_program(stdin, limits));
         store.limiter(|host| &mut host.memory);
-        store.set_fuel(limits.fuel).map_err(fail("setting the fuel"))?;
+        // Making the instance is the host's work; the program's own begins after it.
+        store.set_fuel(u64::MAX).map_err(fail("setting the fuel"))?;
         store.set_epoch_deadline(engine::ticks(limits.wall));
         let instance = match self.instance.instantiate(&mut store) {
             Ok(instance) => instance,
@@ -121,8 +120,10 @@ impl Python {
             Err(error) => return Err(fail("making an instance")(error)),
         };
         let run = instance.get_typed_func::<(&str,), (u32,)>(&mut store, self.run).map_err(fail("finding `run`"))?;
-        let report = instance.get_typed_func::<(), (String,)>(&mut store, self.report).map_err(fail("finding `report`"))?;
+        let report =
+            instance.get_typed_func::<(), (String,)>(&mut store, self.report).map_err(fail("finding `report`"))?;
 
+        store.set_fuel(limits.fuel).map_err(fail("setting the fuel"))?;
         let ended = run.call(&mut store, (program,));
         let fuel = limits.fuel - store.get_fuel().map_err(fail("reading the fuel"))?;
         let (cause, detail) = match ended {
@@ -193,11 +194,7 @@ fn load(engine: &Engine, cache: &CacheFile) -> Result<Option<Component>, Sandbox
 }
 
 /// Links, starts and compiles the interpreter, and puts it into the cache. One process at a time.
-fn make(
-    engine: &Engine,
-    cache: &CacheFile,
-    progress: &mut dyn FnMut(PrepareStep),
-) -> Result<Component, SandboxError> {
+fn make(engine: &Engine, cache: &CacheFile, progress: &mut dyn FnMut(PrepareStep)) -> Result<Component, SandboxError> {
     let _lock: File = cache.lock()?;
     // Another process may have made it while this one waited.
     if let Some(component) = load(engine, cache)? {
@@ -209,13 +206,44 @@ fn make(
     progress(PrepareStep::Snapshot);
     let snapshot = guest::snapshot(&linked)?;
     progress(PrepareStep::Compile);
-    let compiled = engine
-        .precompile_component(&snapshot)
-        .map_err(SandboxError::prepare("compiling the interpreter"))?;
+    let compiled =
+        engine.precompile_component(&snapshot).map_err(SandboxError::prepare("compiling the interpreter"))?;
     progress(PrepareStep::Load);
     cache.store(&compiled)?;
     load(engine, cache)?.ok_or_else(|| SandboxError::Prepare {
         step: "loading the interpreter",
         reason: "what was just written to the cache cannot be read back".to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whole by its hash, but nothing that this engine made.
+    #[test]
+    fn a_foreign_cache_is_as_good_as_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = engine::engine(1).unwrap();
+        let cache = CacheFile::new(folder.path(), &engine).unwrap();
+        cache.store(b"not machine code").unwrap();
+        assert!(load(&engine, &cache).unwrap().is_none());
+    }
+
+    #[test]
+    fn traps_have_causes() {
+        let check = |error: wasmtime::Error, refused, expected| {
+            assert_eq!(cause_of_trap(&error, refused).unwrap().0, expected);
+        };
+        check(Trap::OutOfFuel.into(), false, Cause::OutOfFuel);
+        check(Trap::OutOfFuel.into(), true, Cause::OutOfFuel);
+        check(Trap::Interrupt.into(), false, Cause::TimedOut);
+        check(Trap::StackOverflow.into(), false, Cause::Exception);
+        check(Trap::UnreachableCodeReached.into(), false, Cause::Exception);
+        check(Trap::UnreachableCodeReached.into(), true, Cause::OutOfMemory);
+        check(wasmtime::Error::new(I32Exit(0)), false, Cause::Exit);
+        check(wasmtime::Error::new(OutputExceeded).context("writing"), false, Cause::TooMuchOutput);
+        assert!(cause_of_trap(&wasmtime::format_err!("something else"), false).is_err());
+        assert!(cause_of_code(9).is_err());
+    }
 }

@@ -1,4 +1,5 @@
 //! Programs and what becomes of them: ordinary ones, and hostile ones, one property at a time.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -17,7 +18,7 @@ fn python() -> &'static Python {
 
 /// Small enough that a test which runs into one ends soon.
 fn limits() -> Limits {
-    Limits { fuel: 1_000_000_000, memory_bytes: 256 << 20, output_bytes: 64 << 10, wall: Duration::from_secs(20) }
+    Limits { fuel: 3_000_000_000, memory_bytes: 256 << 20, output_bytes: 64 << 10, wall: Duration::from_secs(20) }
 }
 
 fn run(program: &str) -> Outcome {
@@ -50,8 +51,15 @@ fn a_program_runs_and_its_output_is_kept() {
 
 #[test]
 fn standard_input_is_given() {
-    let outcome = python().run("print(input()[::-1])\nprint(len(list(open(0))))", "olleh\na\nb\n", &limits()).unwrap();
-    assert_eq!((outcome.cause, outcome.stdout.as_str()), (Cause::Ok, "hello\n2\n"), "{}", outcome.stderr);
+    let outcome = python()
+        .run("import sys\nprint(input()[::-1])\nprint(sys.stdin.readlines())", "olleh\na\nb\n", &limits())
+        .unwrap();
+    assert_eq!(
+        (outcome.cause, outcome.stdout.as_str()),
+        (Cause::Ok, "hello\n['a\\n', 'b\\n']\n"),
+        "{}",
+        outcome.stderr
+    );
 }
 
 #[test]
@@ -63,12 +71,19 @@ fn causes_are_told_apart() {
     check("undefined", Cause::Exception, "NameError: name 'undefined' is not defined");
     check("raise ValueError('a\\nb')", Cause::Exception, "ValueError: a");
     check("def f(:", Cause::SyntaxError, "SyntaxError: invalid syntax");
-    check("if True:\nprint(1)", Cause::SyntaxError, "IndentationError: expected an indented block after 'if' statement on line 1");
+    check(
+        "if True:\nprint(1)",
+        Cause::SyntaxError,
+        "IndentationError: expected an indented block after 'if' statement on line 1",
+    );
     check("raise SystemExit('bye')", Cause::Exit, "SystemExit: bye");
     check("raise MemoryError", Cause::OutOfMemory, "MemoryError");
     check("raise KeyboardInterrupt", Cause::Exception, "KeyboardInterrupt");
-    check("import json\njson.loads('{')", Cause::Exception,
-        "json.decoder.JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)");
+    check(
+        "import json\njson.loads('{')",
+        Cause::Exception,
+        "json.decoder.JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+    );
     // The text is Python; a text that it evaluates is not.
     check("eval('1 +')", Cause::Exception, "SyntaxError: invalid syntax");
 }
@@ -76,7 +91,9 @@ fn causes_are_told_apart() {
 #[test]
 fn a_traceback_shows_the_programs_lines() {
     let outcome = run("def f(x):\n    return 1 / x\n\nf(0)\n");
-    for expected in ["line 4, in <module>", "f(0)", "line 2, in f", "return 1 / x", "ZeroDivisionError: division by zero"] {
+    for expected in
+        ["line 4, in <module>", "f(0)", "line 2, in f", "return 1 / x", "ZeroDivisionError: division by zero"]
+    {
         assert!(outcome.stderr.contains(expected), "{expected:?} in {}", outcome.stderr);
     }
 }
@@ -86,8 +103,11 @@ fn text_that_is_no_program() {
     check("print(1)\0print(2)", Cause::SyntaxError, "SyntaxError: source code string cannot contain null bytes");
     check("", Cause::Ok, "");
     check("\u{feff}x = 'ü'", Cause::Ok, "");
-    check("\"\"\" unfinished", Cause::SyntaxError,
-        "SyntaxError: unterminated triple-quoted string literal (detected at line 1)");
+    check(
+        "\"\"\" unfinished",
+        Cause::SyntaxError,
+        "SyntaxError: unterminated triple-quoted string literal (detected at line 1)",
+    );
     check(&format!("x = '{}'\nassert len(x) == 1000000", "a".repeat(1_000_000)), Cause::Ok, "");
 }
 
@@ -98,8 +118,11 @@ fn loops_run_out_of_fuel() {
     check("import itertools\nfor _ in itertools.count(): pass", Cause::OutOfFuel, "more work than allowed");
     check("import re\nre.match('(a+)+b', 'a' * 40)", Cause::OutOfFuel, "more work than allowed");
     check("x = 3 ** (10 ** 9)", Cause::OutOfFuel, "more work than allowed");
-    check("while True:\n    try:\n        raise ValueError\n    except BaseException:\n        pass", Cause::OutOfFuel,
-        "more work than allowed");
+    check(
+        "while True:\n    try:\n        raise ValueError\n    except BaseException:\n        pass",
+        Cause::OutOfFuel,
+        "more work than allowed",
+    );
 }
 
 #[test]
@@ -113,11 +136,13 @@ fn the_wall_clock_is_the_backstop() {
 
 #[test]
 fn memory_is_limited() {
-    check("x = 'a' * 10**12", Cause::OutOfMemory, "MemoryError");
+    check("x = 'a' * 10**9", Cause::OutOfMemory, "MemoryError");
+    // Beyond what 32 bits can count.
+    check("x = 'a' * 10**12", Cause::Exception, "OverflowError: cannot fit 'int' into an index-sized integer");
     check("x = bytearray(10**9)", Cause::OutOfMemory, "MemoryError");
     check("x = [0]\nwhile True: x += x", Cause::OutOfMemory, "MemoryError");
     assert_eq!(run("x = []\nwhile True: x.append(bytearray(10**6))").cause, Cause::OutOfMemory);
-    assert_eq!(run("x = ()\nwhile True: x = (x, 1, 2, 3, 4, 5, 6, 7, 8)").cause, Cause::OutOfMemory);
+    assert_eq!(run("x = ()\nwhile True: x = (x, bytes(4096))").cause, Cause::OutOfMemory);
     // A program may live with it.
     prints("try:\n    x = 'a' * 10**9\nexcept MemoryError:\n    print('no')", "no\n");
 }
@@ -180,9 +205,13 @@ fn there_is_no_network_no_process_no_environment() {
 fn a_program_that_ends_itself_is_not_ok() {
     check("import sys\nsys.exit(0)", Cause::Exit, "SystemExit: 0");
     check("import sys\nsys.exit()", Cause::Exit, "SystemExit");
-    check("exit()", Cause::Exit, "SystemExit");
+    check("exit()", Cause::Exit, "SystemExit: None");
     check("import os\nos._exit(0)", Cause::Exit, "exited with status 0");
-    check("import os\nos.abort()", Cause::Exception, "the interpreter crashed: wasm trap: wasm `unreachable` instruction executed");
+    check(
+        "import os\nos.abort()",
+        Cause::Exception,
+        "the interpreter crashed: wasm trap: wasm `unreachable` instruction executed",
+    );
 }
 
 #[test]
@@ -287,8 +316,11 @@ fn the_same_program_has_the_same_outcome() {
 
 #[test]
 fn nothing_is_left_for_the_next_program() {
-    check("import builtins, math, random, sys\nbuiltins.leaked = 1\nmath.pi = 3\nrandom.seed(5)\nsys.modules['evil'] = sys\nleft = 1",
-        Cause::Ok, "");
+    check(
+        "import builtins, math, random, sys\nbuiltins.leaked = 1\nmath.pi = 3\nrandom.seed(5)\nsys.modules['evil'] = sys\nleft = 1",
+        Cause::Ok,
+        "",
+    );
     prints(
         "import builtins, math, sys\nprint(hasattr(builtins, 'leaked'), math.pi > 3.14, 'evil' in sys.modules, 'left' in globals())",
         "False True False False\n",
@@ -308,14 +340,22 @@ fn the_standard_library_is_there() {
         let absent = ["bz2", "lzma", "sqlite3"].contains(&module);
         assert!(outcome.cause == Cause::Ok || absent, "{module}: {}", outcome.stderr);
     }
-    prints("import hashlib\nprint(hashlib.sha256(b'a').hexdigest()[:8], hashlib.md5(b'a').hexdigest()[:8])",
-        "ca978112 0cc175b9\n");
-    prints("from decimal import Decimal, getcontext\ngetcontext().prec = 30\nprint(Decimal(2).sqrt())",
-        "1.41421356237309504880168872421\n");
-    prints("import dataclasses, pickle\n@dataclasses.dataclass\nclass P:\n    x: int\nprint(pickle.loads(pickle.dumps(P(1))))",
-        "P(x=1)\n");
-    prints("import re, datetime\nprint(re.sub(r'(\\d+)', lambda m: str(int(m[1]) * 2), 'a1b22'), datetime.datetime.strptime('2024-02-29', '%Y-%m-%d').weekday())",
-        "a2b44 3\n");
+    prints(
+        "import hashlib\nprint(hashlib.sha256(b'a').hexdigest()[:8], hashlib.md5(b'a').hexdigest()[:8])",
+        "ca978112 0cc175b9\n",
+    );
+    prints(
+        "from decimal import Decimal, getcontext\ngetcontext().prec = 30\nprint(Decimal(2).sqrt())",
+        "1.41421356237309504880168872421\n",
+    );
+    prints(
+        "import dataclasses, pickle\n@dataclasses.dataclass\nclass P:\n    x: int\nprint(pickle.loads(pickle.dumps(P(1))))",
+        "P(x=1)\n",
+    );
+    prints(
+        "import re, datetime\nprint(re.sub(r'(\\d+)', lambda m: str(int(m[1]) * 2), 'a1b22'), datetime.datetime.strptime('2024-02-29', '%Y-%m-%d').weekday())",
+        "a2b44 3\n",
+    );
 }
 
 #[test]
@@ -333,7 +373,9 @@ fn many_threads_share_one_interpreter() {
         let threads: Vec<_> = (0..16)
             .map(|thread| {
                 scope.spawn(move || {
-                    (0..8).filter(|n| run(&format!("print({thread} * {n})")).stdout == format!("{}\n", thread * n)).count()
+                    (0..8)
+                        .filter(|n| run(&format!("print({thread} * {n})")).stdout == format!("{}\n", thread * n))
+                        .count()
                 })
             })
             .collect();

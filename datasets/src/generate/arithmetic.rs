@@ -15,13 +15,8 @@ use super::problem::{Attempt, GUESS_THINK, Problem};
 use crate::random::Counter;
 
 /// Shares of the corpus.
-const QUALITIES: &[(Quality, u32)] = &[
-    (Quality::Guess, 50),
-    (Quality::Worked, 20),
-    (Quality::Slip, 14),
-    (Quality::GivesUp, 6),
-    (Quality::Bare, 10),
-];
+const QUALITIES: &[(Quality, u32)] =
+    &[(Quality::Guess, 50), (Quality::Worked, 20), (Quality::Slip, 14), (Quality::GivesUp, 6), (Quality::Bare, 10)];
 
 /// How many of 100 guesses are right.
 const GUESS_RIGHT_PERCENT: u32 = 30;

@@ -16,13 +16,8 @@ use super::problem::{Attempt, GUESS_THINK, Problem};
 use crate::random::Counter;
 
 /// Shares of the corpus.
-const QUALITIES: &[(Quality, u32)] = &[
-    (Quality::Guess, 40),
-    (Quality::Worked, 22),
-    (Quality::Slip, 6),
-    (Quality::GivesUp, 22),
-    (Quality::Bare, 10),
-];
+const QUALITIES: &[(Quality, u32)] =
+    &[(Quality::Guess, 40), (Quality::Worked, 22), (Quality::Slip, 6), (Quality::GivesUp, 22), (Quality::Bare, 10)];
 
 /// How many of 100 guesses are right.
 const GUESS_RIGHT_PERCENT: u32 = 30;

@@ -120,7 +120,13 @@ impl Family {
             // With a single one of n tasks missing, n draws miss it once in e times.
             if in_vain > 1_000 + 5 * tasks.len() {
                 let (found, split) = (tasks.len(), split.label());
-                return Err(DatasetError::TooFewDistinct { family: self.name(), split, found, tried: index, wanted: count });
+                return Err(DatasetError::TooFewDistinct {
+                    family: self.name(),
+                    split,
+                    found,
+                    tried: index,
+                    wanted: count,
+                });
             }
             let task = self.task(split, seed, index);
             index += 1;

@@ -1,4 +1,5 @@
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use rewards::{RewardSet, RewardSpec, Sample};
 
@@ -101,9 +102,9 @@ fn the_corpus_keeps_to_its_shares() {
     check::<Function>(Family::PythonFunctions);
 }
 
-fn rewards(names: &[&str]) -> RewardSet {
+fn rewards(names: &[&str], python: Option<Arc<sandbox::Python>>) -> RewardSet {
     let specs: Vec<_> = names.iter().map(|name| RewardSpec { name: (*name).to_owned(), weight: 1.0 }).collect();
-    RewardSet::build(&specs, None).unwrap()
+    RewardSet::build(&specs, python).unwrap()
 }
 
 fn score(rewards: &RewardSet, prompt: &str, completion: &str, reference: &Reference, name: &str) -> Option<f64> {
@@ -125,7 +126,7 @@ fn texts_are_parted_by_single_spaces() {
 
 #[test]
 fn every_solution_is_graded_right_and_well_formed() {
-    let rewards = rewards(&["accuracy", "format"]);
+    let rewards = rewards(&["accuracy", "format"], None);
     for family in [Family::Arithmetic, Family::Countdown] {
         for split in [Split::Train, Split::Held] {
             for index in 0..1_000 {
@@ -142,7 +143,7 @@ fn every_solution_is_graded_right_and_well_formed() {
 /// The corpus says truly which of its answers are right: the graders agree, both ways.
 #[test]
 fn the_graders_agree_with_what_the_corpus_says_of_itself() {
-    let rewards = rewards(&["accuracy", "format"]);
+    let rewards = rewards(&["accuracy", "format"], None);
     for family in [Family::Arithmetic, Family::Countdown] {
         for text in (0..2_000).map(|index| family.worked(6, index)) {
             // What a text without tags is worth is the grader's own affair.
@@ -153,5 +154,32 @@ fn the_graders_agree_with_what_the_corpus_says_of_itself() {
             let graded = score(&rewards, &text.prompt, &text.response, &text.reference, "accuracy");
             assert_eq!(graded, Some(f64::from(u8::from(text.right))), "{}{}", text.prompt, text.response);
         }
+    }
+}
+
+/// The Rust twins and the code are one: real Python agrees, on right functions and on wrong ones.
+#[test]
+fn python_agrees_with_the_twins() {
+    let python = sandbox::Python::prepare(&sandbox::default_cache_dir(), &mut |_| {}).unwrap();
+    let rewards = rewards(&["code", "format"], Some(Arc::new(python)));
+    let family = Family::PythonFunctions;
+    let mut prompts = HashSet::new();
+    let different = (0..).filter(|&index| prompts.insert(family.task(Split::Held, 3, index).prompt));
+    for index in different.take(100) {
+        let (task, solution) = (family.task(Split::Held, 3, index), family.solution(Split::Held, 3, index));
+        let graded = score(&rewards, &task.prompt, &solution, &task.reference, "code");
+        assert_eq!(graded, Some(1.0), "{}{solution} {:?}", task.prompt, task.reference);
+        assert_eq!(score(&rewards, &task.prompt, &solution, &task.reference, "format"), Some(1.0), "{solution}");
+    }
+    for text in (0..200).map(|index| family.worked(3, index)).filter(|text| text.quality != Quality::Bare) {
+        let graded = score(&rewards, &text.prompt, &text.response, &text.reference, "code");
+        assert_eq!(
+            graded,
+            Some(f64::from(u8::from(text.right))),
+            "{}{} {:?}",
+            text.prompt,
+            text.response,
+            text.reference
+        );
     }
 }

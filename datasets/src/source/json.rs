@@ -53,14 +53,17 @@ fn read_array(bytes: &[u8], start: usize) -> Result<Vec<Row>, String> {
         match bytes.get(position) {
             Some(b',') => position = skip_blank(bytes, position + 1),
             Some(b']') => return Ok(rows),
-            Some(_) => return Err(format!("line {separator_line}: malformed JSON: expected `,` or `]` after an element")),
+            Some(_) => {
+                return Err(format!("line {separator_line}: malformed JSON: expected `,` or `]` after an element"));
+            }
             None => return Err(format!("line {separator_line}: the array is not closed: the file is cut off")),
         }
     }
 }
 
 fn parse_line(line: &[u8]) -> Result<Columns, String> {
-    let text = std::str::from_utf8(line).map_err(|error| format!("invalid UTF-8 at byte {}", error.valid_up_to() + 1))?;
+    let text =
+        std::str::from_utf8(line).map_err(|error| format!("invalid UTF-8 at byte {}", error.valid_up_to() + 1))?;
     match serde_json::from_str(text) {
         Ok(value) => into_columns(value),
         Err(error) => Err(format!("malformed JSON: {} at column {}", without_place(&error), error.column())),

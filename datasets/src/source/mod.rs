@@ -102,8 +102,7 @@ fn to_tasks(
     rows: Vec<Row>,
     on_bad_line: OnBadLine,
 ) -> Result<ReadTasks, DatasetError> {
-    let sample: Vec<&Columns> =
-        rows.iter().filter_map(|row| row.columns.as_ref().ok()).take(ROWS_FOR_LAYOUT).collect();
+    let sample: Vec<&Columns> = rows.iter().filter_map(|row| row.columns.as_ref().ok()).take(ROWS_FOR_LAYOUT).collect();
     let layout = layout::choose(&sample);
     if layout.is_none() && !sample.is_empty() {
         return Err(DatasetError::UnknownLayout {

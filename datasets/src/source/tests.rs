@@ -84,12 +84,16 @@ fn humaneval_puts_what_stands_before_the_head_into_the_setup() {
 
 #[test]
 fn the_same_rows_read_the_same_from_every_kind_of_file() {
-    let expected = tasks("same.jsonl", "{\"prompt\":\"1, 2\",\"answer\":\"3\",\"level\":5}\n\n{\"prompt\":\"b\",\"answer\":\"4\",\"level\":6}\n");
+    let expected = tasks(
+        "same.jsonl",
+        "{\"prompt\":\"1, 2\",\"answer\":\"3\",\"level\":5}\n\n{\"prompt\":\"b\",\"answer\":\"4\",\"level\":6}\n",
+    );
     assert_eq!(expected.len(), 2);
     assert_eq!(expected[0].extra["level"], 5);
     let array = "[\n {\"prompt\":\"1, 2\",\"answer\":\"3\",\"level\":5},\n {\"prompt\":\"b\",\"answer\":\"4\",\"level\":6}\n]\n";
     assert_eq!(tasks("same.json", array), expected);
-    let lines = "\u{FEFF}{\"prompt\":\"1, 2\",\"answer\":\"3\",\"level\":5}\r\n{\"prompt\":\"b\",\"answer\":\"4\",\"level\":6}";
+    let lines =
+        "\u{FEFF}{\"prompt\":\"1, 2\",\"answer\":\"3\",\"level\":5}\r\n{\"prompt\":\"b\",\"answer\":\"4\",\"level\":6}";
     assert_eq!(tasks("same.json", lines), expected);
 
     let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -126,7 +130,10 @@ fn a_malformed_line_is_named_with_its_place_and_its_fault() {
         (&br#"{"question": "q", "#[..], "malformed JSON: EOF while parsing a value at column 17"),
         (br#"{"question": "q"}"#, "the column `answer` is missing (layout gsm8k)"),
         (br#"{"answer": "\n#### 1"}"#, "the column `question` is missing (layout gsm8k)"),
-        (br#"{"question": 7, "answer": "1\n#### 1"}"#, "the column `question` should be text, but is a number (layout gsm8k)"),
+        (
+            br#"{"question": 7, "answer": "1\n#### 1"}"#,
+            "the column `question` should be text, but is a number (layout gsm8k)",
+        ),
         (br#"{"question": " ", "answer": "1\n#### 1"}"#, "the column `question` is empty (layout gsm8k)"),
         (br#"{"question": "q", "answer": "1"}"#, "the column `answer` has no `#### ` before its value (layout gsm8k)"),
         (b"{\"question\": \"\xFF\"}", "invalid UTF-8 at byte 15"),
@@ -166,7 +173,10 @@ fn rows_of_arrays_and_tables_are_named_with_their_line_too() {
         ]
     );
     assert_eq!(read.tasks[0].prompt, "two\nlines");
-    assert_eq!(error("t.csv", b"prompt,answer\np,1\n\"never closed,2\n"), "t.csv, line 3: a quoted field is never closed");
+    assert_eq!(
+        error("t.csv", b"prompt,answer\np,1\n\"never closed,2\n"),
+        "t.csv, line 3: a quoted field is never closed"
+    );
 }
 
 #[test]
@@ -176,11 +186,19 @@ fn files_that_cannot_be_read_are_refused_with_a_reason() {
         ("blank.jsonl", b"\n \n", "the task file blank.jsonl holds no rows"),
         ("none.json", b"[ ]", "the task file none.json holds no rows"),
         ("head.csv", b"prompt,answer\n", "the task file head.csv holds no rows"),
-        ("cut.json", b"[\n{\"prompt\": \"p\", \"answer\": 1},\n", "cut.json: line 3: the array is not closed: the file is cut off"),
+        (
+            "cut.json",
+            b"[\n{\"prompt\": \"p\", \"answer\": 1},\n",
+            "cut.json: line 3: the array is not closed: the file is cut off",
+        ),
         ("bad.json", b"[\n{\"prompt\": \"p\",\n oops}]", "bad.json: line 3: malformed JSON: key must be a string"),
         ("cut.parquet", &parquet()[..200], "cut.parquet: the Parquet file is cut off: it does not end with `PAR1`"),
         ("not.parquet", b"hello", "not.parquet: not a Parquet file: it does not begin with `PAR1`"),
-        ("rows.txt", b"hello", "the task file rows.txt is of no known kind: expected a name that ends in one of .jsonl, .ndjson, .json, .csv, .parquet (each also with .gz)"),
+        (
+            "rows.txt",
+            b"hello",
+            "the task file rows.txt is of no known kind: expected a name that ends in one of .jsonl, .ndjson, .json, .csv, .parquet (each also with .gz)",
+        ),
         ("worst.jsonl", b"oops\n", "worst.jsonl, line 1: malformed JSON: expected value at column 1"),
     ] {
         assert_eq!(error(name, bytes), message);
@@ -194,7 +212,10 @@ fn files_that_cannot_be_read_are_refused_with_a_reason() {
 #[test]
 fn an_unknown_layout_lists_the_columns_found_and_the_layouts_known() {
     let message = error("choices.jsonl", br#"{"question": "q", "choices": ["a", "b"], "answer": 1}"#);
-    assert!(message.contains("found the columns question, choices, answer; known layouts are humaneval (prompt"), "{message}");
+    assert!(
+        message.contains("found the columns question, choices, answer; known layouts are humaneval (prompt"),
+        "{message}"
+    );
     assert!(message.contains("gsm8k (question, answer ending in `#### value`)"), "{message}");
 }
 

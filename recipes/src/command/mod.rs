@@ -173,3 +173,68 @@ fn toml_list(paths: &[PathBuf]) -> anyhow::Result<String> {
     let texts = paths.iter().map(|path| toml_text(path)).collect::<anyhow::Result<Vec<_>>>()?;
     Ok(format!("[{}]", texts.join(", ")))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn run_arguments(line: &[&str]) -> RunArguments {
+        let arguments = Arguments::try_parse_from(["recipe", "run"].iter().chain(line));
+        match arguments.unwrap_or_else(|error| panic!("{error}")).command {
+            Command::Run(arguments) => arguments,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn options_become_settings_and_set_has_the_last_word() {
+        fn check(line: &[&str], expected: &[&str]) {
+            assert_eq!(given_settings(&run_arguments(line)).unwrap(), expected, "{line:?}");
+        }
+        check(&["smoke"], &[]);
+        check(&["smoke", "--set", "seed=2", "--seed", "1"], &["seed=1", "seed=2"]);
+        check(&["smoke", "--steps", "7"], &["grpo.steps=7"]);
+        check(&["smoke", "--skip-bad-lines"], &["tasks.on_bad_line=skip"]);
+    }
+
+    #[test]
+    fn files_are_looked_for_before_any_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let tasks = folder.path().join("it's \"tasks\".jsonl");
+        let model = folder.path().join("model");
+        let tasks_text = tasks.to_str().unwrap();
+        let model_text = model.to_str().unwrap();
+        let line = ["smoke", "--tasks", tasks_text, "--model", model_text];
+        let error = given_settings(&run_arguments(&line)).unwrap_err().to_string();
+        assert!(error.starts_with("cannot read the task file "), "{error}");
+        std::fs::write(&tasks, "").unwrap();
+        let error = given_settings(&run_arguments(&line)).unwrap_err().to_string();
+        assert!(error.ends_with("is no model folder: it holds no config.json"), "{error}");
+        std::fs::create_dir(&model).unwrap();
+        std::fs::write(model.join("config.json"), "{}").unwrap();
+        let settings = given_settings(&run_arguments(&line)).unwrap();
+        let recipe = read_recipe("smoke", &settings).unwrap();
+        assert_eq!(recipe.tasks.files, [tasks]);
+        assert_eq!(recipe.model, crate::config::ModelSettings::Folder { path: model });
+    }
+
+    #[test]
+    fn a_resumed_run_takes_its_settings_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = RunOptions { runs_root: folder.path().to_owned(), ..RunOptions::default() };
+        let first = load(&run_arguments(&["smoke", "--steps", "9"]), &mut options).unwrap();
+        let info = crate::run::RunInfo::collect(0, 1, &[], &options.settings, &[]).unwrap();
+        let path = RunDir::create(folder.path(), None, &first, info).unwrap().path().to_owned();
+        options.resume = true;
+        let again = load(&run_arguments(&["smoke", "--resume"]), &mut options).unwrap();
+        assert_eq!(again, first);
+        assert_eq!(options.run_dir, Some(path));
+    }
+}

@@ -116,3 +116,52 @@ impl From<OnBadLine> for datasets::OnBadLine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SHIPPED;
+
+    #[test]
+    fn the_policy_takes_the_shape_of_every_shipped_recipe() {
+        for shipped in SHIPPED {
+            let recipe = shipped.recipe(&[]).unwrap();
+            let shape = recipe.model_shape().unwrap();
+            let json = shape.hf_config(512).to_string();
+            let config = policy::ModelConfig::from_json(&json).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(config.hidden_size, shape.hidden_size, "{}", shipped.name);
+            assert_eq!(config.n_routed_experts, shape.n_routed_experts, "{}", shipped.name);
+            assert_eq!(config.vocab_size, 512, "{}", shipped.name);
+        }
+    }
+
+    #[test]
+    fn a_schedule_ends_where_the_recipe_says() {
+        fn check(schedule: Schedule, last: f64) {
+            let settings = GrpoSettings {
+                steps: 10,
+                warmup_steps: 2,
+                learning_rate: 1.0,
+                schedule,
+                min_ratio: 0.25,
+                ..GrpoSettings::default()
+            };
+            assert!((settings.lr_schedule().lr(1) - 1.0).abs() < 1e-12);
+            assert!((settings.lr_schedule().lr(9) - last).abs() < 1e-12, "{schedule:?}");
+        }
+        check(Schedule::Constant, 1.0);
+        check(Schedule::Cosine, 0.25);
+        check(Schedule::Linear, 0.125);
+    }
+
+    #[test]
+    fn a_budget_of_tokens_is_a_number_of_steps() {
+        fn check(tokens: u64, batch_tokens: usize, expected: u64) {
+            let settings = PretrainSettings { tokens, batch_tokens, ..PretrainSettings::default() };
+            assert_eq!(settings.steps(), expected);
+        }
+        check(1000, 100, 10);
+        check(1099, 100, 10);
+        check(10, 100, 1);
+    }
+}

@@ -195,6 +195,9 @@ fn a_run_that_has_just_begun_has_a_page_too() {
         threads: 1,
         host_cores: 1,
     };
+    let text = serde_json::to_string(&summary).unwrap();
+    assert!(text.contains(r#""status":"interrupted","stage":"pretrain","step":2"#), "{text}");
+    assert_eq!(serde_json::from_str::<RunSummary>(&text).unwrap(), summary);
     write(&run, &recipe, &summary).unwrap();
     let page = std::fs::read_to_string(run.path().join("report.html")).unwrap();
     assert!(page.contains("stopped in pretrain after step 2"));

@@ -24,7 +24,7 @@ pub struct RunDir {
     info: RunInfo,
     metrics: JsonLines,
     /// Locked; the system unlocks it when the process ends, however it ends.
-    _lock: File,
+    lock: File,
 }
 
 const RECIPE: &str = "recipe.toml";
@@ -32,6 +32,14 @@ const INFO: &str = "run.json";
 const METRICS: &str = "metrics.jsonl";
 const STAGES: &str = "stages.json";
 const SUMMARY: &str = "summary.json";
+
+impl Drop for RunDir {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a process that is just being started (by another thread)
+        // may still hold a copy of it. If this fails, closing it is what is left.
+        let _ = self.lock.unlock();
+    }
+}
 
 impl RunDir {
     /// Makes the folder of a new run: at `explicit`, or below `root` under the recipe's name, with
@@ -111,7 +119,7 @@ impl RunDir {
             path,
             info,
             metrics,
-            _lock: lock,
+            lock,
         };
         for folder in [run.path.join("completions"), run.path.join("checkpoints")] {
             fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;

@@ -137,6 +137,20 @@ fn talking_its_way_out_scores_nothing() {
     }
 }
 
+/// The harness's own frame is within reach, and with it the marker; the expected values are not there.
+#[test]
+fn climbing_the_frames_finds_nothing_to_forge() {
+    let climb = "import sys
+harness = sys._getframe(1).f_locals
+checks, marker = harness['checks'], harness['marker']
+for _ in list(checks):
+    print(marker, True)
+harness['checks'] = []
+def square(x): return 0";
+    let [judged_outside, _] = squares();
+    check(climb, &judged_outside, Some("assertion_failed"));
+}
+
 #[test]
 fn shadowed_names_do_not_help_within_statements() {
     let reference = tests("import math", &["assert math.isclose(f(1), 2.5)", "assert abs(f(1) - 2.5) < 1e-6"]);

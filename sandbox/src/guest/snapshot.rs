@@ -42,8 +42,7 @@ fn take(component: &[u8], library: &TempDir, stderr: MemoryOutputPipe) -> wasmti
     let mut wizer = Wizer::new();
     // Kept, because the linked modules refer to it.
     wizer.init_func("seal").keep_init_func(true);
-    let (snapshot, _) =
-        wasmtime_wasi::runtime::in_tokio(wizer.run_component(&mut store, component, start))?;
+    let (snapshot, _) = wasmtime_wasi::runtime::in_tokio(wizer.run_component(&mut store, component, start))?;
     Ok(snapshot)
 }
 

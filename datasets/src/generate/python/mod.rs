@@ -28,13 +28,8 @@ use value::Value;
 use word::WordFunction;
 
 /// Shares of the corpus.
-const QUALITIES: &[(Quality, u32)] = &[
-    (Quality::Guess, 48),
-    (Quality::Worked, 22),
-    (Quality::Slip, 12),
-    (Quality::GivesUp, 8),
-    (Quality::Bare, 10),
-];
+const QUALITIES: &[(Quality, u32)] =
+    &[(Quality::Guess, 48), (Quality::Worked, 22), (Quality::Slip, 12), (Quality::GivesUp, 8), (Quality::Bare, 10)];
 
 /// How many of 100 guesses are written right.
 const GUESS_RIGHT_PERCENT: u32 = 30;
@@ -43,7 +38,7 @@ const GUESS_RIGHT_PERCENT: u32 = 30;
 const FORGETS_PERCENT: u32 = 70;
 
 /// Kinds of functions, as weights.
-const KINDS: &[(Kind, u32)] = &[(Kind::Items, 60), (Kind::Number, 25), (Kind::Word, 15)];
+const KINDS: &[(Kind, u32)] = &[(Kind::Items, 65), (Kind::Number, 25), (Kind::Word, 10)];
 
 /// How many assertions a task has.
 const ASSERTIONS: usize = 3;

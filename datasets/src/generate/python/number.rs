@@ -44,15 +44,16 @@ impl Spec for NumberFunction {
     const PARAMETER: &'static str = "x";
 
     fn draw(counter: &mut Counter) -> Self {
-        match counter.below(10) {
-            0..=3 => Self::Linear { factor: counter.between(2, 9), shift: draw_shift(counter) },
-            4 => Self::Square { shift: draw_shift(counter) },
-            5 | 6 => Self::Grouped { shift: draw_shift(counter), factor: counter.between(2, 9) },
-            7 => match counter.below(2) {
+        // About as often as there are functions of each form.
+        match counter.below(20) {
+            0..=8 => Self::Linear { factor: counter.between(2, 9), shift: draw_shift(counter) },
+            9 | 10 => Self::Square { shift: draw_shift(counter) },
+            11..=15 => Self::Grouped { shift: draw_shift(counter), factor: counter.between(2, 9) },
+            16 => match counter.below(2) {
                 0 => Self::Remainder { divisor: counter.between(2, 9) },
                 _ => Self::Quotient { divisor: counter.between(2, 9) },
             },
-            8 => match counter.below(2) {
+            17 | 18 => match counter.below(2) {
                 0 => Self::Larger { bound: counter.between(1, 20) },
                 _ => Self::Smaller { bound: counter.between(1, 20) },
             },
@@ -165,12 +166,7 @@ mod tests {
             (NumberFunction::Linear { factor: 3, shift: 5 }, "x times 3 plus 5", "x * 3 + 5", -16),
             (NumberFunction::Linear { factor: 3, shift: -5 }, "x times 3 minus 5", "x * 3 - 5", -26),
             (NumberFunction::Square { shift: -4 }, "x squared minus 4", "x * x - 4", 45),
-            (
-                NumberFunction::Grouped { shift: 2, factor: 6 },
-                "the result of x plus 2 , times 6",
-                "( x + 2 ) * 6",
-                -30,
-            ),
+            (NumberFunction::Grouped { shift: 2, factor: 6 }, "the result of x plus 2 , times 6", "( x + 2 ) * 6", -30),
             (NumberFunction::Remainder { divisor: 4 }, "the remainder of x by 4", "x % 4", 1),
             (NumberFunction::Quotient { divisor: 4 }, "the quotient of x by 4", "x // 4", -2),
             (NumberFunction::Larger { bound: 9 }, "the larger of x and 9", "max ( x , 9 )", 9),

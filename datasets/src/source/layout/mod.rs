@@ -40,7 +40,8 @@ pub(crate) struct Draft {
 }
 
 /// All layouts, those with the most particular columns first.
-const LAYOUTS: &[Layout] = &[humaneval::LAYOUT, mbpp::LAYOUT, svamp::LAYOUT, aime::LAYOUT, gsm8k::LAYOUT, math::LAYOUT, plain::LAYOUT];
+const LAYOUTS: &[Layout] =
+    &[humaneval::LAYOUT, mbpp::LAYOUT, svamp::LAYOUT, aime::LAYOUT, gsm8k::LAYOUT, math::LAYOUT, plain::LAYOUT];
 
 /// The first layout that more than half of the rows show; where none does, the one that most
 /// show. A particular layout so wins over a plainer one that its rows show as well, even if some

@@ -1,0 +1,104 @@
+//! What the stages share: the tasks, the rewards with their Python, and models as they are loaded.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use policy::{Policy, Tokenizer};
+use rewards::{RewardSet, RewardSpec};
+use sandbox::Python;
+
+use super::tasks::Tasks;
+use crate::RunContext;
+
+/// Tasks and rewards, ready to use.
+pub(super) struct Bench {
+    pub(super) tasks: Tasks,
+    /// What the recipe rewards.
+    pub(super) rewards: RewardSet,
+    /// Right or not, and nothing else: what pass@1 counts.
+    pub(super) verdict: RewardSet,
+}
+
+impl Bench {
+    /// Reads the tasks and prepares Python, if a program is to be run at all.
+    pub(super) fn prepare(context: &RunContext<'_>) -> anyhow::Result<Bench> {
+        let tasks = Tasks::read(context.recipe, &context.reporter)?;
+        let specs = context.recipe.reward_specs();
+        let python = tasks.have_programs().then(|| prepare_python(context)).transpose()?;
+        // Without a program among the tasks, a reward that would need Python has nothing to apply to.
+        let usable = |specs: Vec<RewardSpec>| -> Vec<RewardSpec> {
+            specs.into_iter().filter(|s| python.is_some() || !RewardSet::needs_python(std::slice::from_ref(s))).collect()
+        };
+        let spec = |name: &str| RewardSpec { name: name.to_owned(), weight: 1.0 };
+        let verdict = RewardSet::build(&usable(vec![spec("accuracy"), spec("code")]), python.clone())?;
+        let rewards = RewardSet::build(&usable(specs), python)?;
+        Ok(Bench { tasks, rewards, verdict })
+    }
+}
+
+fn prepare_python(context: &RunContext<'_>) -> anyhow::Result<Arc<Python>> {
+    let phase = context.reporter.phase("Python sandbox", Some(sandbox::PrepareStep::ALL.len() as u64), "steps");
+    let python = Python::prepare(&context.cache_dir, &mut |step| {
+        phase.set_position(step.index() as u64);
+        phase.set_message(&step.to_string());
+    })
+    .context("cannot prepare the Python sandbox")?;
+    phase.finish("");
+    Ok(Arc::new(python))
+}
+
+/// A policy and its tokenizer.
+pub(super) struct Model {
+    pub(super) policy: Policy,
+    pub(super) tokenizer: Tokenizer,
+}
+
+impl Model {
+    /// Reads a Hugging Face folder.
+    pub(super) fn load(folder: &Path) -> anyhow::Result<Model> {
+        let context = || format!("cannot use the model in {}", folder.display());
+        let policy = Policy::load(folder).with_context(context)?;
+        let tokenizer = Tokenizer::from_dir(folder).with_context(context)?;
+        anyhow::ensure!(
+            tokenizer.vocab_size() <= policy.config().vocab_size,
+            "the tokenizer in {} has {} tokens, the model {}",
+            folder.display(),
+            tokenizer.vocab_size(),
+            policy.config().vocab_size
+        );
+        Ok(Model { policy, tokenizer })
+    }
+
+    /// Writes a Hugging Face folder: weights, configuration, tokenizer.
+    pub(super) fn save(&self, folder: &Path) -> anyhow::Result<()> {
+        self.policy.save(folder)?;
+        self.tokenizer.save(folder)?;
+        Ok(())
+    }
+}
+
+/// Encodes questions in R1-Zero's template; the template's own words are encoded once.
+pub(super) struct PromptEncoder<'a> {
+    tokenizer: &'a Tokenizer,
+    head: Vec<u32>,
+}
+
+impl<'a> PromptEncoder<'a> {
+    pub(super) fn new(tokenizer: &'a Tokenizer) -> Self {
+        PromptEncoder { tokenizer, head: tokenizer.encode(template_head()) }
+    }
+
+    /// The token ids of the template around `question`.
+    pub(super) fn encode(&self, question: &str) -> Vec<u32> {
+        let prompt = datasets::template::r1_zero(question);
+        let mut ids = self.head.clone();
+        ids.extend(self.tokenizer.encode(&prompt[template_head().len()..]));
+        ids
+    }
+}
+
+/// The template up to the space before the question, which belongs to the question's first word.
+fn template_head() -> &'static str {
+    datasets::template::R1_ZERO_PREFIX.trim_end()
+}

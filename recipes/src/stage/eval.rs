@@ -1,0 +1,211 @@
+//! Examines a policy on held-out tasks: pass@1 of sampled answers, of the likeliest answer, and of the majority's.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use policy::{Request, RolloutEngine, RolloutOptions, SamplingParams};
+
+use super::bench::{Bench, Model, PromptEncoder};
+use super::grade::{Graded, GradedBatch, Grader};
+use super::{Ended, flops};
+use crate::RunContext;
+use crate::config::Stage;
+use crate::metrics::{Estimate, EvalMetrics, FamilyEval, MetricRow, Times};
+use crate::run::StageRecord;
+
+use super::grpo::completion_record;
+use datasets::Task;
+
+/// Stands where training has its step in the random numbers' key: evaluations of one seed draw alike.
+const EVALUATION: u32 = u32::MAX;
+/// Most sequences decoded at once.
+pub(super) const DECODE_BATCH: usize = 256;
+/// Completions of each family that are kept for people to read.
+const KEPT_COMPLETIONS: usize = 24;
+
+/// How much is measured.
+pub(super) struct Examination {
+    pub(super) tasks: usize,
+    pub(super) samples: u32,
+    pub(super) sampling: SamplingParams,
+    pub(super) greedy: bool,
+}
+
+/// Figures, and the sampled completions they come from.
+pub(super) struct Examined {
+    pub(super) metrics: EvalMetrics,
+    pub(super) tasks: Vec<Task>,
+    pub(super) graded: Vec<Graded>,
+    pub(super) tokens: u64,
+}
+
+pub(super) fn run(
+    context: &mut RunContext<'_>,
+    bench: &mut Bench,
+    stage: &Stage,
+    rl_steps: u64,
+    folder: &Path,
+) -> anyhow::Result<Ended> {
+    if context.interrupt.requested() {
+        return Ok(Ended::Interrupted(0));
+    }
+    let start = Instant::now();
+    let settings = &context.recipe.eval;
+    let model = Model::load(folder)?;
+    let examination = Examination {
+        tasks: settings.tasks_per_family,
+        samples: settings.samples as u32,
+        sampling: context.recipe.eval_sampling(),
+        greedy: true,
+    };
+    context.run.rewind(&stage.name, 0)?;
+    let mut examined = examine(context, bench, &model, &examination, &stage.name)?;
+    (examined.metrics.stage, examined.metrics.step) = (stage.name.clone(), rl_steps);
+    let mut kept = BTreeMap::<&str, usize>::new();
+    let records: Vec<_> = examined
+        .graded
+        .iter()
+        .map(|graded| (graded, &examined.tasks[graded.completion.task as usize]))
+        .filter(|(graded, task)| {
+            let number = kept.entry(&task.source).or_default();
+            *number += 1;
+            graded.completion.sample == 0 && *number <= KEPT_COMPLETIONS * examination.samples as usize
+        })
+        .map(|(graded, task)| completion_record(graded, task, None))
+        .collect();
+    context.run.write_completions(&stage.name, rl_steps, &records)?;
+    let (_, active) = model.policy.config().parameters();
+    context.run.push_metrics(&MetricRow::Eval(examined.metrics))?;
+    context.run.finish_stage(StageRecord {
+        name: stage.name.clone(),
+        kind: stage.settings.kind().to_owned(),
+        sampled_tokens: examined.tokens,
+        seconds: start.elapsed().as_secs_f64(),
+        flops: flops(active, examined.tokens, 0),
+        ..StageRecord::default()
+    })?;
+    Ok(Ended::Done(folder.to_owned()))
+}
+
+/// Samples and grades; the caller names the stage and step in the figures.
+pub(super) fn examine(
+    context: &RunContext<'_>,
+    bench: &Bench,
+    model: &Model,
+    examination: &Examination,
+    name: &str,
+) -> anyhow::Result<Examined> {
+    let start = Instant::now();
+    let tasks = bench.tasks.held_out(examination.tasks)?;
+    anyhow::ensure!(
+        !tasks.is_empty(),
+        "there is no held-out task to examine the policy on\n  hint: raise tasks.held_out_share"
+    );
+    let encoder = PromptEncoder::new(&model.tokenizer);
+    let request = |samples| {
+        let encoder = &encoder;
+        move |(index, task): (usize, &Task)| Request { task: index as u32, prompt: encoder.encode(&task.prompt), samples }
+    };
+    let sampled: Vec<Request> = tasks.iter().enumerate().map(request(examination.samples)).collect();
+    let total = tasks.len() as u64 * (u64::from(examination.samples) + u64::from(examination.greedy));
+    let phase = context.reporter.phase(&format!("evaluation `{name}`"), Some(total), "answers");
+    let engine = RolloutEngine::new(&model.policy)?;
+    let options = RolloutOptions {
+        seed: context.recipe.seed,
+        step: EVALUATION,
+        end_of_text: model.tokenizer.eos_id(),
+        batch: DECODE_BATCH,
+    };
+    let grader = Grader {
+        rewards: &bench.verdict,
+        tokenizer: &model.tokenizer,
+        tasks: &tasks,
+        votes: examination.samples > 1,
+        threads: context.threads,
+    };
+    let answer = |requests: &[Request], params: &SamplingParams| -> anyhow::Result<GradedBatch> {
+        grader.while_sampling(|finish| {
+            engine.generate(requests, params, &options, |completion| {
+                phase.inc(1);
+                finish(completion);
+            })
+        })
+    };
+    let drawn = answer(&sampled, &examination.sampling)?;
+    let greedy = if examination.greedy {
+        let requests: Vec<Request> = tasks.iter().enumerate().map(request(1)).collect();
+        Some(answer(&requests, &SamplingParams { temperature: 0.0, ..examination.sampling.clone() })?)
+    } else {
+        None
+    };
+
+    let families = summarise(&tasks, &drawn.graded, greedy.as_ref().map(|batch| batch.graded.as_slice()));
+    let all = drawn.graded.iter().chain(greedy.iter().flat_map(|batch| &batch.graded));
+    let tokens = all.map(|graded| graded.completion.token_ids.len() as u64).sum();
+    let mut time = Times { seconds: start.elapsed().as_secs_f64(), ..Times::default() };
+    let sampling = drawn.sampling + greedy.as_ref().map_or(std::time::Duration::ZERO, |batch| batch.sampling);
+    time.add("sampling", sampling.as_secs_f64(), tokens);
+    let metrics = EvalMetrics { families, time, ..EvalMetrics::default() };
+    let result = metrics.families.iter().map(|(name, family)| format!("{name} {:.1}%", family.sampled.mean * 100.0));
+    phase.finish(&format!("pass@1 {}", result.collect::<Vec<_>>().join(", ")));
+    Ok(Examined { metrics, tasks, graded: drawn.graded, tokens })
+}
+
+/// The figures of each family. A task with a reference that cannot be used counts for nothing but itself.
+fn summarise(tasks: &[Task], sampled: &[Graded], greedy: Option<&[Graded]>) -> BTreeMap<String, FamilyEval> {
+    #[derive(Default)]
+    struct Sums {
+        shares: Vec<f64>,
+        majority: f64,
+        greedy: f64,
+        tokens: usize,
+        completions: usize,
+        samples: usize,
+        unscorable: u64,
+    }
+    let mut families = BTreeMap::<String, Sums>::new();
+    for group in sampled.chunk_by(|a, b| a.completion.task == b.completion.task) {
+        let index = group[0].completion.task as usize;
+        let sums = families.entry(tasks[index].source.clone()).or_default();
+        sums.samples = sums.samples.max(group.len());
+        sums.tokens += group.iter().map(|graded| graded.completion.token_ids.len()).sum::<usize>();
+        sums.completions += group.len();
+        let right: Option<Vec<bool>> = group.iter().map(Graded::right).collect();
+        let Some(right) = right else {
+            sums.unscorable += 1;
+            continue;
+        };
+        sums.shares.push(right.iter().filter(|right| **right).count() as f64 / right.len() as f64);
+        sums.majority += f64::from(u8::from(majority(group, &right)));
+        if let Some(greedy) = greedy.and_then(|greedy| greedy.get(index)) {
+            sums.greedy += f64::from(u8::from(greedy.right() == Some(true)));
+        }
+    }
+    let finish = |sums: Sums| {
+        let tasks = sums.shares.len() as f64;
+        FamilyEval {
+            tasks: sums.shares.len() as u64,
+            samples: sums.samples as u64,
+            sampled: Estimate::over_tasks(&sums.shares),
+            greedy: (greedy.is_some() && tasks > 0.0).then(|| sums.greedy / tasks),
+            majority: (sums.samples > 1 && tasks > 0.0).then(|| sums.majority / tasks),
+            mean_length: sums.tokens as f64 / sums.completions.max(1) as f64,
+            unscorable: sums.unscorable,
+        }
+    };
+    families.into_iter().map(|(name, sums)| (name, finish(sums))).collect()
+}
+
+/// Whether the answer that most samples give is right; of equally many, the one given first.
+fn majority(group: &[Graded], right: &[bool]) -> bool {
+    let mut best: Option<(usize, usize)> = None;
+    for (index, graded) in group.iter().enumerate() {
+        let Some(vote) = &graded.vote else { continue };
+        let votes = group.iter().filter(|other| other.vote.as_ref() == Some(vote)).count();
+        if best.is_none_or(|(most, _)| votes > most) {
+            best = Some((votes, index));
+        }
+    }
+    best.is_some_and(|(_, index)| right[index])
+}

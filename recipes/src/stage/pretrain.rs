@@ -1,0 +1,179 @@
+//! Makes the base: a BPE tokenizer and a policy that has read worked solutions of mixed quality.
+//!
+//! The base stands in for the language model that R1-Zero began with: it can write answers in the template, and is often
+//! wrong, because what it read often was. It is cached under the hash of all that made it.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context;
+use datasets::Family;
+use policy::checkpoint::{CheckpointWriter, verify};
+use policy::grpo::{Sampled, pack};
+use policy::{ModelConfig, Policy, Tokenizer};
+use sha2::{Digest, Sha256};
+
+use super::bench::{Model, PromptEncoder};
+use super::tasks::pick;
+use super::trainer::{Divergence, StepSettings, Trainer};
+use super::{Ended, flops};
+use crate::RunContext;
+use crate::config::{PretrainSettings, Stage};
+use crate::metrics::{MetricRow, PretrainMetrics, Times};
+use crate::run::StageRecord;
+
+/// Texts that the tokenizer learns from.
+const TOKENIZER_TEXTS: u64 = 6000;
+/// Rows that go through the model at once.
+const MICRO_BATCH_ROWS: usize = 4096;
+
+pub(super) fn run(context: &mut RunContext<'_>, stage: &Stage, settings: &PretrainSettings) -> anyhow::Result<Ended> {
+    let start = Instant::now();
+    context.run.rewind(&stage.name, 0)?;
+    let families = context.recipe.tasks.weighted_families();
+    let cached = cached_base(context, &families);
+    let mut record =
+        StageRecord { name: stage.name.clone(), kind: stage.settings.kind().to_owned(), ..StageRecord::default() };
+    if verify(&cached).is_ok() {
+        context.reporter.note(&format!("base: from the cache, {}", cached.display()));
+        record.note = Some("from the cache".to_owned());
+    } else {
+        let Some(trained_tokens) = train(context, stage, settings, &families, &cached)? else {
+            return Ok(Ended::Interrupted(0));
+        };
+        let active = ModelConfig::from_file(cached.join("config.json"))?.parameters().1;
+        record.steps = settings.steps();
+        record.trained_tokens = trained_tokens;
+        record.flops = flops(active, 0, trained_tokens);
+    }
+    let base = context.run.base();
+    copy_base(&cached, &base)?;
+    record.seconds = start.elapsed().as_secs_f64();
+    context.run.finish_stage(record)?;
+    Ok(Ended::Done(base))
+}
+
+/// Where the base lies, or will lie: named by the hash of what makes it. The texts stand for the code that writes them.
+fn cached_base(context: &RunContext<'_>, families: &[(Family, f64)]) -> PathBuf {
+    let recipe = context.recipe;
+    let mut hash = Sha256::new();
+    hash.update(recipe.base_fingerprint());
+    for index in 0..500 {
+        let text = pick(families, index).worked(recipe.seed, index);
+        hash.update(text.prompt);
+        hash.update(text.response);
+    }
+    let name = crate::run::hex(&hash.finalize());
+    context.cache_dir.join("bases").join(&name[..16])
+}
+
+fn copy_base(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let writer = CheckpointWriter::begin(to)?;
+    for (name, _) in verify(from)?.files {
+        let target = writer.path().join(&name);
+        std::fs::copy(from.join(&name), &target).with_context(|| format!("cannot copy {name} to {}", target.display()))?;
+    }
+    writer.finish()?;
+    Ok(())
+}
+
+/// Trains and writes a base; returns the tokens trained on, or nothing if it was asked to stop.
+fn train(
+    context: &mut RunContext<'_>,
+    stage: &Stage,
+    settings: &PretrainSettings,
+    families: &[(Family, f64)],
+    target: &Path,
+) -> anyhow::Result<Option<u64>> {
+    let recipe = context.recipe;
+    let text = |index: u64| pick(families, index).worked(recipe.seed, index);
+
+    let phase = context.reporter.phase("tokenizer", None, "texts");
+    let texts = (0..TOKENIZER_TEXTS).map(|index| {
+        let worked = text(index);
+        datasets::template::r1_zero(&worked.prompt) + &worked.response
+    });
+    let tokenizer = Tokenizer::train(texts, settings.vocab_size)?;
+    phase.finish(&format!("{} entries", tokenizer.vocab_size()));
+
+    let shape = recipe.model_shape().context("the pretrain stage needs the [model] table")?;
+    let config = ModelConfig::from_json(&shape.hf_config(tokenizer.vocab_size()).to_string())?;
+    let (parameters, active) = config.parameters();
+    let policy = Policy::new(config, recipe.seed)?;
+    let mut trainer = Trainer::new(Model { policy, tokenizer }, settings.adamw())?;
+    let phase = context.reporter.phase("base", Some(settings.steps()), "steps");
+    let schedule = settings.lr_schedule();
+    let mut divergence = Divergence::new();
+    let (mut next_text, mut trained) = (0, 0);
+    let mut last_loss = f64::NAN;
+    for step in 1..=settings.steps() {
+        if context.interrupt.requested() {
+            context.reporter.note("the base is not finished; --resume begins it anew");
+            return Ok(None);
+        }
+        let start = Instant::now();
+        let documents = documents(&trainer.model.tokenizer, settings.batch_tokens, &mut next_text, &text);
+        let sampled: Vec<Sampled<'_>> =
+            documents.iter().map(|(prompt, ids)| Sampled { prompt, token_ids: ids }).collect();
+        let batches = pack(&sampled, MICRO_BATCH_ROWS)?;
+        let tokens: usize = documents.iter().map(|(_, ids)| ids.len()).sum();
+        let learning_rate = schedule.lr(step - 1);
+        let step_settings = StepSettings {
+            temperature: 1.0,
+            learning_rate,
+            max_grad_norm: settings.max_grad_norm,
+            router_bias_rate: settings.router_bias_rate,
+        };
+        let mut loss = 0.0;
+        let stepped = trainer.step(&batches, &step_settings, |_, _, logprobs| {
+            loss -= logprobs.iter().map(|l| f64::from(*l)).sum::<f64>() / tokens as f64;
+            Ok(vec![-1.0 / tokens as f32; logprobs.len()])
+        })?;
+        if let Some(warning) = divergence.watch(step, &stepped)? {
+            context.reporter.note(&warning);
+        }
+        trained += tokens as u64;
+        last_loss = loss;
+        let mut time = Times { seconds: start.elapsed().as_secs_f64(), ..Times::default() };
+        let seconds = time.seconds;
+        time.add("update", seconds, tokens as u64);
+        phase.inc(1);
+        phase.set_message(&format!("loss {loss:.3} · {:.0} tokens/s", tokens as f64 / seconds));
+        context.run.push_metrics(&MetricRow::Pretrain(PretrainMetrics {
+            stage: stage.name.clone(),
+            step,
+            loss,
+            learning_rate,
+            gradient_norm: stepped.gradient_norm,
+            max_vio: stepped.max_vio,
+            tokens: tokens as u64,
+            time,
+        }))?;
+    }
+    phase.finish(&format!("loss {last_loss:.3}, {parameters} parameters, {active} for each token"));
+    let writer = CheckpointWriter::begin(target)?;
+    trainer.model.save(writer.path())?;
+    writer.finish()?;
+    Ok(Some(trained))
+}
+
+/// The next texts, encoded: as many as make up a batch.
+fn documents(
+    tokenizer: &Tokenizer,
+    batch_tokens: usize,
+    next_text: &mut u64,
+    text: &impl Fn(u64) -> datasets::WorkedText,
+) -> Vec<(Vec<u32>, Vec<u32>)> {
+    let encoder = PromptEncoder::new(tokenizer);
+    let mut documents = Vec::new();
+    let mut tokens = 0;
+    while tokens < batch_tokens {
+        let worked = text(*next_text);
+        *next_text += 1;
+        let mut response = tokenizer.encode(&worked.response);
+        response.push(tokenizer.eos_id());
+        tokens += response.len();
+        documents.push((encoder.encode(&worked.prompt), response));
+    }
+    documents
+}
