@@ -31,7 +31,8 @@ fn main() {
     println!("{total} parameters, {active} activated per token, {} threads", rayon::current_num_threads());
     let rows: Vec<Vec<u32>> =
         (0..batch).map(|row| (0..=length).map(|i| ((row * 31 + i * 17) % 61 + 3) as u32).collect()).collect();
-    let sampled: Vec<Sampled<'_>> = rows.iter().map(|row| Sampled { prompt: &row[..1], token_ids: &row[1..] }).collect();
+    let sampled: Vec<Sampled<'_>> =
+        rows.iter().map(|row| Sampled { prompt: &row[..1], token_ids: &row[1..] }).collect();
     let batches = pack(&sampled, 4096).unwrap();
     let tokens = (batch * length) as f64;
 
@@ -59,6 +60,7 @@ fn main() {
     let params = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens: 64 };
     // No token has this id, so that every completion runs to the limit.
     let options = RolloutOptions { seed: 1, step: 0, end_of_text: u32::MAX, batch };
-    let seconds = median(5, || RolloutEngine::new(&policy).unwrap().generate(&requests, &params, &options, |_| ()).unwrap());
+    let seconds =
+        median(5, || RolloutEngine::new(&policy).unwrap().generate(&requests, &params, &options, |_| ()).unwrap());
     println!("decode at batch {batch}   {:>8.0} tok/s", (batch * 64) as f64 / seconds);
 }

@@ -22,5 +22,5 @@ pub mod tokenizer;
 pub use config::ModelConfig;
 pub use error::{During, PolicyError, Result};
 pub use model::{Forward, Policy, Track};
-pub use tokenizer::Tokenizer;
 pub use rollout::{Completion, FinishReason, Request, RolloutEngine, RolloutOptions, SamplingParams};
+pub use tokenizer::Tokenizer;

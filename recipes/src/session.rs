@@ -153,19 +153,17 @@ pub fn run_recipe(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<RunSu
         threads,
         resumed,
     };
-    let outcome = match options.threads {
-        // A pool of its own, so that two runs in one process do not share a setting.
-        Some(threads) => rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .context("cannot start the threads")?
-            .install(|| stage::run(&mut context)),
-        None => stage::run(&mut context),
-    }
-    .with_context(|| {
-        let path = context.run.path().display();
-        format!("the run in {path} failed; what it did is kept, and --resume goes on from there")
-    })?;
+    // The stages run inside of the pool: a parallel operation then begins where it is called, without waking a thread.
+    // The pool is the run's own, so that two runs in one process do not share a setting.
+    let outcome = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .context("cannot start the threads")?
+        .install(|| stage::run(&mut context))
+        .with_context(|| {
+            let path = context.run.path().display();
+            format!("the run in {path} failed; what it did is kept, and --resume goes on from there")
+        })?;
 
     let run = &context.run;
     let examined = |stage: &str| {

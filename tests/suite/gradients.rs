@@ -39,7 +39,10 @@ fn check(name: &str, inputs: &[&Var], fused: impl Fn() -> Result<Tensor>, plain:
         let expected_grads = objective(&expected).unwrap().backward().unwrap();
         for (index, var) in inputs.iter().enumerate() {
             let difference = largest_difference(grads.get(var).unwrap(), expected_grads.get(var).unwrap());
-            assert!(difference < 1e-9, "{name}: gradient of input {index} differs by {difference:e} from the plain one");
+            assert!(
+                difference < 1e-9,
+                "{name}: gradient of input {index} differs by {difference:e} from the plain one"
+            );
         }
     }
     let step = 1e-5;

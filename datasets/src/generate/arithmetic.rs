@@ -16,7 +16,7 @@ use crate::random::Counter;
 
 /// Shares of the corpus.
 const QUALITIES: &[(Quality, u32)] =
-    &[(Quality::Guess, 50), (Quality::Worked, 20), (Quality::Slip, 14), (Quality::GivesUp, 6), (Quality::Bare, 10)];
+    &[(Quality::Guess, 44), (Quality::Worked, 32), (Quality::Slip, 10), (Quality::GivesUp, 4), (Quality::Bare, 10)];
 
 /// How many of 100 guesses are right.
 const GUESS_RIGHT_PERCENT: u32 = 30;

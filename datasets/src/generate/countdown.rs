@@ -17,7 +17,7 @@ use crate::random::Counter;
 
 /// Shares of the corpus.
 const QUALITIES: &[(Quality, u32)] =
-    &[(Quality::Guess, 40), (Quality::Worked, 22), (Quality::Slip, 6), (Quality::GivesUp, 22), (Quality::Bare, 10)];
+    &[(Quality::Guess, 38), (Quality::Worked, 28), (Quality::Slip, 6), (Quality::GivesUp, 18), (Quality::Bare, 10)];
 
 /// How many of 100 guesses are right.
 const GUESS_RIGHT_PERCENT: u32 = 30;

@@ -63,8 +63,9 @@ mod tests {
     #[test]
     fn advantages_sum_to_zero() {
         for seed in 0..200u32 {
-            let rewards: Vec<Option<f64>> =
-                (0..9).map(|i| Some(f64::from(seed.wrapping_mul(2_654_435_761).rotate_left(i * 3) % 97) / 31.0)).collect();
+            let rewards: Vec<Option<f64>> = (0..9)
+                .map(|i| Some(f64::from(seed.wrapping_mul(2_654_435_761).rotate_left(i * 3) % 97) / 31.0))
+                .collect();
             let total: f64 = advantages(&rewards, AdvantageScale::Group).iter().sum();
             assert!(total.abs() < 1e-9, "{total}");
         }

@@ -89,12 +89,16 @@ pub fn loss(inputs: &[LossInput<'_>], settings: &GrpoLoss, completions: usize, t
     let mut out = LossOutput::default();
     for input in inputs {
         let n = input.new.len();
-        assert!(input.old.len() == n && input.reference.is_none_or(|r| r.len() == n), "one log-probability for each token");
+        assert!(
+            input.old.len() == n && input.reference.is_none_or(|r| r.len() == n),
+            "one log-probability for each token"
+        );
         let weight = match settings.aggregation {
             LossAggregation::SequenceMean => 1.0 / (n as f64 * completions as f64),
             LossAggregation::TokenMean => 1.0 / tokens as f64,
         };
-        let mut part = LossOutput { ratio_min: f64::INFINITY, ratio_max: f64::NEG_INFINITY, tokens: n, ..Default::default() };
+        let mut part =
+            LossOutput { ratio_min: f64::INFINITY, ratio_max: f64::NEG_INFINITY, tokens: n, ..Default::default() };
         for t in 0..n {
             let new = f64::from(input.new[t]);
             let ratio = (new - f64::from(input.old[t])).exp();

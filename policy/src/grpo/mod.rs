@@ -8,5 +8,5 @@ mod pack;
 
 pub use advantage::{AdvantageScale, advantages};
 pub use loss::{GrpoLoss, LossAggregation, LossInput, LossOutput, loss};
-pub use pack::{MicroBatch, Sampled, pack};
 pub(crate) use pack::common_prefix;
+pub use pack::{MicroBatch, Sampled, pack};

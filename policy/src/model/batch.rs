@@ -93,7 +93,8 @@ impl BatchBuilder {
     /// # Errors
     /// If a segment continues one that is not in its tree.
     pub fn build(self) -> Result<PackedBatch> {
-        let positions = self.segments.iter().flat_map(|s| (s.position..s.position + s.rows.len()).map(|p| p as u32)).collect();
+        let positions =
+            self.segments.iter().flat_map(|s| (s.position..s.position + s.rows.len()).map(|p| p as u32)).collect();
         let layouts = Layouts::new(self.segments)
             .map_err(|source| PolicyError::Tensor { operation: "pack a batch".into(), source })?;
         Ok(PackedBatch {

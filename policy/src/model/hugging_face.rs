@@ -60,12 +60,7 @@ pub(super) fn load(folder: &Path, config: &ModelConfig) -> Result<(Vec<(String, 
     Ok((parameters, bias))
 }
 
-fn take(
-    tensors: &mut BTreeMap<String, TensorData>,
-    folder: &Path,
-    name: &str,
-    shape: &[usize],
-) -> Result<Vec<f32>> {
+fn take(tensors: &mut BTreeMap<String, TensorData>, folder: &Path, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
     let mismatch = |message| PolicyError::TensorMismatch {
         operation: format!("load {}", folder.display()).into(),
         tensor: name.to_owned(),

@@ -172,7 +172,9 @@ impl Policy {
 
     fn check(&self, batch: &PackedBatch) -> Result<()> {
         let bad = |message| Err(PolicyError::Argument { operation: "forward pass of the policy", message });
-        if let Some(id) = batch.token_ids.iter().chain(&batch.target_ids).find(|id| **id as usize >= self.config.vocab_size) {
+        if let Some(id) =
+            batch.token_ids.iter().chain(&batch.target_ids).find(|id| **id as usize >= self.config.vocab_size)
+        {
             return bad(format!("token id {id} outside the vocabulary of {}", self.config.vocab_size));
         }
         let longest = batch.layouts.positions();

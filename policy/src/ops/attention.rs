@@ -21,6 +21,8 @@ use super::{Real, Stash, dispatch, read, slice, vectorised};
 const NAME: &str = "latent_attention";
 /// Queries whose probabilities are held at once.
 const QUERY_BLOCK: usize = 64;
+/// Rows in which one task puts the heads' results side by side.
+const ROW_BLOCK: usize = 256;
 
 /// A run of tokens in a packed batch, after which others may branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub struct Layouts {
     segments: Vec<Segment>,
     /// The segments of each tree.
     trees: Vec<Range<usize>>,
+    /// Each row's tree, its place in the tree, and its position in its sequence.
+    rows: Vec<(u32, u32, u32)>,
 }
 
 impl Layouts {
@@ -67,7 +71,16 @@ impl Layouts {
             }
             next_row = segment.rows.end;
         }
-        Ok(Layouts { segments, trees })
+        let mut layouts = Layouts { segments, trees, rows: Vec::with_capacity(next_row) };
+        for (number, tree) in layouts.trees.iter().enumerate() {
+            let first = layouts.tree_rows(tree).start;
+            for segment in &layouts.segments[tree.clone()] {
+                let place = |row: usize| (row - first, segment.position + row - segment.rows.start);
+                let located = segment.rows.clone().map(place);
+                layouts.rows.extend(located.map(|(local, position)| (number as u32, local as u32, position as u32)));
+            }
+        }
+        Ok(layouts)
     }
 
     /// The number of rows.
@@ -78,6 +91,17 @@ impl Layouts {
     /// The largest position, plus one.
     pub fn positions(&self) -> usize {
         self.segments.iter().map(|segment| segment.position + segment.rows.len()).max().unwrap_or(0)
+    }
+
+    /// A row's tree, and its place among the tree's rows.
+    fn place(&self, row: usize) -> (usize, usize) {
+        let (tree, local, _) = self.rows[row];
+        (tree as usize, local as usize)
+    }
+
+    /// A row's position in its sequence.
+    fn position(&self, row: usize) -> usize {
+        self.rows[row].2 as usize
     }
 
     fn tree_rows(&self, tree: &Range<usize>) -> Range<usize> {
@@ -252,13 +276,14 @@ impl Attention {
             })
             .unzip();
         let mut out = vec![T::zero(); self.layouts.rows() * heads * value];
-        for ((tree, head), output) in self.tasks().into_iter().zip(&outputs) {
-            let first = self.layouts.tree_rows(tree).start;
-            for (i, row) in output.chunks_exact(value).enumerate() {
-                let at = (first + i) * heads * value + head * value;
-                out[at..at + value].copy_from_slice(row);
+        out.par_chunks_mut(ROW_BLOCK * heads * value).enumerate().for_each(|(block, out)| {
+            for (i, row) in out.chunks_exact_mut(heads * value).enumerate() {
+                let (tree, local) = self.layouts.place(block * ROW_BLOCK + i);
+                for (head, part) in row.chunks_exact_mut(value).enumerate() {
+                    part.copy_from_slice(&outputs[tree * heads + head][local * value..(local + 1) * value]);
+                }
             }
-        }
+        });
         self.stash.keep(NAME, totals)?;
         Ok(out)
     }
@@ -273,35 +298,41 @@ impl Attention {
         let gradients: Vec<HeadGradients<T>> = tasks
             .par_iter()
             .zip(totals)
-            .map(|((tree, head), totals)| self.head_gradients(&self.head(q, kv, k_rope, tree, *head), tree, *head, totals, out, d_out))
+            .map(|((tree, head), totals)| {
+                self.head_gradients(&self.head(q, kv, k_rope, tree, *head), tree, *head, totals, out, d_out)
+            })
             .collect();
 
         // Undo the rotation and the scale, and put the heads side by side; the rotary key's gradient is the sum over heads.
         let (mut dq, mut dkv) = (vec![T::zero(); q.len()], vec![T::zero(); kv.len()]);
         let mut dk_rope = vec![T::zero(); k_rope.len()];
         let scale = T::from_f64(scale);
-        let mut turned = vec![T::zero(); rope];
-        for ((tree, head), gradient) in tasks.iter().zip(&gradients) {
-            let first = self.layouts.tree_rows(tree).start;
-            for segment in &self.layouts.segments[(*tree).clone()] {
-                for (offset, row) in segment.rows.clone().enumerate() {
-                    let (local, position) = (row - first, segment.position + offset);
-                    let at = row * heads * width + head * width;
-                    let target = &mut dq[at..at + width];
-                    for (d, g) in target.iter_mut().zip(&gradient.query[local * width..]) {
-                        *d = *g * scale;
+        dq.par_chunks_mut(ROW_BLOCK * heads * width)
+            .zip(dkv.par_chunks_mut(ROW_BLOCK * heads * kv_width))
+            .zip(dk_rope.par_chunks_mut(ROW_BLOCK * rope))
+            .enumerate()
+            .for_each(|(block, ((dq, dkv), dk_rope))| {
+                let rows = dq.chunks_exact_mut(heads * width).zip(dkv.chunks_exact_mut(heads * kv_width));
+                for (i, ((dq, dkv), dk_rope)) in rows.zip(dk_rope.chunks_exact_mut(rope)).enumerate() {
+                    let row = block * ROW_BLOCK + i;
+                    let ((tree, local), position) = (self.layouts.place(row), self.layouts.position(row));
+                    for head in 0..heads {
+                        let gradient = &gradients[tree * heads + head];
+                        let query = &mut dq[head * width..(head + 1) * width];
+                        for (d, g) in query.iter_mut().zip(&gradient.query[local * width..]) {
+                            *d = *g * scale;
+                        }
+                        table.turn(&mut query[nope..], position, -1.0);
+                        let key = &gradient.key[local * width..(local + 1) * width];
+                        let key_value = &mut dkv[head * kv_width..(head + 1) * kv_width];
+                        key_value[..nope].copy_from_slice(&key[..nope]);
+                        key_value[nope..].copy_from_slice(&gradient.value[local * value..(local + 1) * value]);
+                        add_scaled(dk_rope, &key[nope..], T::one());
                     }
-                    table.turn(&mut target[nope..], position, -1.0);
-                    let key = &gradient.key[local * width..(local + 1) * width];
-                    let at = row * heads * kv_width + head * kv_width;
-                    dkv[at..at + nope].copy_from_slice(&key[..nope]);
-                    dkv[at + nope..at + kv_width].copy_from_slice(&gradient.value[local * value..(local + 1) * value]);
-                    turned.copy_from_slice(&key[nope..]);
-                    table.turn(&mut turned, position, -1.0);
-                    add_scaled(&mut dk_rope[row * rope..(row + 1) * rope], &turned, T::one());
+                    // A rotation is linear, so the sum over heads is turned back once.
+                    table.turn(dk_rope, position, -1.0);
                 }
-            }
-        }
+            });
         Ok([dq, dkv, dk_rope])
     }
 
@@ -384,7 +415,15 @@ impl<T: Real> Head<'_, T> {
         let mut column = 0;
         for range in context {
             let keys = View::rows(&self.key[range.start * width..range.end * width], width);
-            matmul(&mut scores[column..], columns, (block.len(), range.len(), width), queries, keys.t(), T::one(), false);
+            matmul(
+                &mut scores[column..],
+                columns,
+                (block.len(), range.len(), width),
+                queries,
+                keys.t(),
+                T::one(),
+                false,
+            );
             column += range.len();
         }
         columns

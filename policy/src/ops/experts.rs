@@ -70,7 +70,11 @@ impl Grouping {
     fn blocks(&self) -> Vec<(usize, Range<usize>)> {
         let cut = |(expert, range): (usize, &Range<usize>)| {
             let end = range.end;
-            range.clone().step_by(ROW_BLOCK).map(move |start| (expert, start..(start + ROW_BLOCK).min(end))).collect::<Vec<_>>()
+            range
+                .clone()
+                .step_by(ROW_BLOCK)
+                .map(move |start| (expert, start..(start + ROW_BLOCK).min(end)))
+                .collect::<Vec<_>>()
         };
         self.ranges.iter().enumerate().flat_map(cut).collect()
     }
@@ -164,10 +168,29 @@ impl Experts {
             let (up, down) = weight.split_at(2 * inner * width);
             let rows = range.len();
             let x = gather(x, &grouping.token[range.clone()], width);
-            matmul(gate_up, 2 * inner, (rows, 2 * inner, width), View::rows(&x, width), View::rows(up, width).t(), T::one(), false);
+            matmul(
+                gate_up,
+                2 * inner,
+                (rows, 2 * inner, width),
+                View::rows(&x, width),
+                View::rows(up, width).t(),
+                T::one(),
+                false,
+            );
             let mut hidden = vec![T::zero(); rows * inner];
-            vectorised(#[inline(always)] || activate(&mut hidden, gate_up, inner));
-            matmul(result, width, (rows, width, inner), View::rows(&hidden, inner), View::rows(down, width), T::one(), false);
+            vectorised(
+                #[inline(always)]
+                || activate(&mut hidden, gate_up, inner),
+            );
+            matmul(
+                result,
+                width,
+                (rows, width, inner),
+                View::rows(&hidden, inner),
+                View::rows(down, width),
+                T::one(),
+                false,
+            );
         });
         let Some(gates) = gates else {
             self.stash.keep(NAME, Kept { gate_up, results: Vec::<T>::new() })?;
@@ -188,7 +211,14 @@ impl Experts {
     }
 
     /// The gradients of x, of the gates (empty without gates) and of the weights.
-    fn backward<T: Real>(&self, x: &[T], gates: Option<&[T]>, weight: &[T], dy: &[T], width: usize) -> Result<[Vec<T>; 3]> {
+    fn backward<T: Real>(
+        &self,
+        x: &[T],
+        gates: Option<&[T]>,
+        weight: &[T],
+        dy: &[T],
+        width: usize,
+    ) -> Result<[Vec<T>; 3]> {
         let grouping = &self.grouping;
         let Kept::<T> { gate_up, results } = self.stash.get(NAME)?;
         let (pairs, inner) = (grouping.token.len(), weight.len() / grouping.ranges.len() / width / 3);
@@ -233,10 +263,29 @@ impl Experts {
                 }
             }
             let mut d_hidden = vec![T::zero(); rows * inner];
-            matmul(&mut d_hidden, inner, (rows, inner, width), View::rows(d_result, width), View::rows(down, width).t(), T::one(), false);
+            matmul(
+                &mut d_hidden,
+                inner,
+                (rows, inner, width),
+                View::rows(d_result, width),
+                View::rows(down, width).t(),
+                T::one(),
+                false,
+            );
             let gate_up = &gate_up[range.start * 2 * inner..range.end * 2 * inner];
-            vectorised(#[inline(always)] || activation_gradient(hidden, d_gate_up, gate_up, &d_hidden, inner));
-            matmul(d_row, width, (rows, width, 2 * inner), View::rows(d_gate_up, 2 * inner), View::rows(up, width), T::one(), false);
+            vectorised(
+                #[inline(always)]
+                || activation_gradient(hidden, d_gate_up, gate_up, &d_hidden, inner),
+            );
+            matmul(
+                d_row,
+                width,
+                (rows, width, 2 * inner),
+                View::rows(d_gate_up, 2 * inner),
+                View::rows(up, width),
+                T::one(),
+                false,
+            );
         });
 
         // Per expert: the weights' gradients.

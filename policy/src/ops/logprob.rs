@@ -44,7 +44,12 @@ pub struct Logprobs {
 pub fn logprob(hidden: &Tensor, head: &Tensor, targets: Vec<u32>, temperature: f64) -> Result<Logprobs> {
     let ((rows, width), (vocabulary, columns)) = (hidden.dims2()?, head.dims2()?);
     if width != columns || targets.len() != rows {
-        candle_core::bail!("{NAME}: {} targets of rows {:?} under a head {:?}", targets.len(), hidden.shape(), head.shape());
+        candle_core::bail!(
+            "{NAME}: {} targets of rows {:?} under a head {:?}",
+            targets.len(),
+            hidden.shape(),
+            head.shape()
+        );
     }
     if let Some(target) = targets.iter().find(|target| **target as usize >= vocabulary) {
         candle_core::bail!("{NAME}: target {target} outside the vocabulary of {vocabulary}");
@@ -93,7 +98,15 @@ impl Logprob {
             .flat_map_iter(|(hidden, targets)| {
                 let mut logits = vec![T::zero(); targets.len() * vocabulary];
                 let shape = (targets.len(), vocabulary, width);
-                matmul(&mut logits, vocabulary, shape, View::rows(hidden, width), View::rows(head, width).t(), scale, false);
+                matmul(
+                    &mut logits,
+                    vocabulary,
+                    shape,
+                    View::rows(hidden, width),
+                    View::rows(head, width).t(),
+                    scale,
+                    false,
+                );
                 vectorised(
                     #[inline(always)]
                     || {
@@ -134,7 +147,15 @@ impl Logprob {
                 .for_each(|(block, ((d_logits, hidden), d_hidden))| {
                     let (first, rows) = (start + block * ROW_BLOCK, d_logits.len() / vocabulary);
                     let shape = (rows, vocabulary, width);
-                    matmul(d_logits, vocabulary, shape, View::rows(hidden, width), View::rows(head, width).t(), scale, false);
+                    matmul(
+                        d_logits,
+                        vocabulary,
+                        shape,
+                        View::rows(hidden, width),
+                        View::rows(head, width).t(),
+                        scale,
+                        false,
+                    );
                     vectorised(
                         #[inline(always)]
                         || {
@@ -148,7 +169,15 @@ impl Logprob {
                         },
                     );
                     let shape = (rows, width, vocabulary);
-                    matmul(d_hidden, width, shape, View::rows(d_logits, vocabulary), View::rows(head, width), T::one(), false);
+                    matmul(
+                        d_hidden,
+                        width,
+                        shape,
+                        View::rows(d_logits, vocabulary),
+                        View::rows(head, width),
+                        T::one(),
+                        false,
+                    );
                 });
             add_weight_gradient(&mut d_head, d_logits, &hidden[start * width..end * width], vocabulary, width);
         }

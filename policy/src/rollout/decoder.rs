@@ -123,7 +123,10 @@ impl Decoder {
         for (index, layer) in self.layers.iter().enumerate() {
             self.normalise(&mut normed, &x, &layer.attention_norm);
             let attended = self.attend(index, layer, &normed, spans, rows);
-            self.add(&mut x, &project(&attended, &layer.output, width, self.config.num_attention_heads * self.config.v_head_dim));
+            self.add(
+                &mut x,
+                &project(&attended, &layer.output, width, self.config.num_attention_heads * self.config.v_head_dim),
+            );
             self.normalise(&mut normed, &x, &layer.mlp_norm);
             match &layer.mlp {
                 Mlp::Dense(weight) => {
@@ -191,7 +194,15 @@ impl Decoder {
             let w_key = View::rows(&layer.expand[head * (nope + value) * latent..], latent);
             let out = &mut absorbed[head * cached_width..];
             let shape = (padded, latent, nope);
-            matmul(out, heads * cached_width, shape, View::rows(&query[head * key..], heads * key), w_key, scale as f32, false);
+            matmul(
+                out,
+                heads * cached_width,
+                shape,
+                View::rows(&query[head * key..], heads * key),
+                w_key,
+                scale as f32,
+                false,
+            );
         }
         let mut summed = vec![0.0f32; padded * heads * latent];
         let mut row = 0;
@@ -236,7 +247,15 @@ impl Decoder {
         for head in 0..heads {
             let w_value = View::rows(&layer.expand[(head * (nope + value) + nope) * latent..], latent);
             let sums = View::rows(&summed[head * latent..], heads * latent);
-            matmul(&mut attended[head * value..], heads * value, (padded, value, latent), sums, w_value.t(), 1.0, false);
+            matmul(
+                &mut attended[head * value..],
+                heads * value,
+                (padded, value, latent),
+                sums,
+                w_value.t(),
+                1.0,
+                false,
+            );
         }
         attended
     }
@@ -270,7 +289,8 @@ impl Decoder {
         );
         let mut chosen = vec![0u32; rows * top_k];
         let mut weight_of = vec![0.0f32; rows * top_k];
-        let each = affinities.chunks_exact(experts).zip(chosen.chunks_exact_mut(top_k)).zip(weight_of.chunks_exact_mut(top_k));
+        let each =
+            affinities.chunks_exact(experts).zip(chosen.chunks_exact_mut(top_k)).zip(weight_of.chunks_exact_mut(top_k));
         for ((affinities, chosen), out) in each {
             choose(affinities, bias, &self.router, chosen);
             gates(affinities, chosen, &self.router, out);

@@ -117,17 +117,21 @@ impl RolloutEngine {
         let shared = common_prefix(requests.iter().map(|request| request.prompt.as_slice()));
         let root = (shared > 0).then(|| self.prefill(None, &requests[0].prompt[..shared]).0);
         let batch = options.batch.max(1);
-        let mut waiting = requests.iter().flat_map(|request| (0..request.samples).map(move |sample| (request, sample))).peekable();
+        let mut waiting =
+            requests.iter().flat_map(|request| (0..request.samples).map(move |sample| (request, sample))).peekable();
         let mut active: Vec<Sequence> = Vec::new();
         // The group whose samples are being admitted: its prompt's cache and the logits after it.
         let mut current: Option<(u32, Arc<Prefix>, Vec<f32>)> = None;
         loop {
             let mut admitted: Vec<(&Request, u32)> = Vec::new();
-            while active.len() + admitted.len() < batch && let Some(next) = waiting.next() {
+            while active.len() + admitted.len() < batch
+                && let Some(next) = waiting.next()
+            {
                 admitted.push(next);
             }
             let known = current.as_ref().map(|(task, ..)| *task);
-            let mut fresh: Vec<&Request> = admitted.iter().map(|(request, _)| *request).filter(|r| Some(r.task) != known).collect();
+            let mut fresh: Vec<&Request> =
+                admitted.iter().map(|(request, _)| *request).filter(|r| Some(r.task) != known).collect();
             fresh.dedup_by_key(|request| request.task);
             let mut groups: Vec<(u32, Arc<Prefix>, Vec<f32>)> = fresh
                 .par_iter()
@@ -154,7 +158,8 @@ impl RolloutEngine {
             }
             current = waiting.peek().and_then(|(next, _)| groups.into_iter().find(|(task, ..)| *task == next.task));
 
-            let (finished, running): (Vec<_>, Vec<_>) = active.into_iter().partition(|sequence| sequence.finished.is_some());
+            let (finished, running): (Vec<_>, Vec<_>) =
+                active.into_iter().partition(|sequence| sequence.finished.is_some());
             active = running;
             finished.into_iter().for_each(|sequence| on_finish(sequence.complete()));
             if active.is_empty() && waiting.peek().is_none() {
@@ -183,7 +188,10 @@ impl RolloutEngine {
                 ));
             }
             if let Some(id) = request.prompt.iter().find(|id| **id as usize >= config.vocab_size) {
-                return bad(format!("task {}: token id {id} outside the vocabulary of {}", request.task, config.vocab_size));
+                return bad(format!(
+                    "task {}: token id {id} outside the vocabulary of {}",
+                    request.task, config.vocab_size
+                ));
             }
         }
         Ok(())

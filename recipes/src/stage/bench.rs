@@ -28,7 +28,10 @@ impl Bench {
         let python = tasks.have_programs().then(|| prepare_python(context)).transpose()?;
         // Without a program among the tasks, a reward that would need Python has nothing to apply to.
         let usable = |specs: Vec<RewardSpec>| -> Vec<RewardSpec> {
-            specs.into_iter().filter(|s| python.is_some() || !RewardSet::needs_python(std::slice::from_ref(s))).collect()
+            specs
+                .into_iter()
+                .filter(|s| python.is_some() || !RewardSet::needs_python(std::slice::from_ref(s)))
+                .collect()
         };
         let spec = |name: &str| RewardSpec { name: name.to_owned(), weight: 1.0 };
         let verdict = RewardSet::build(&usable(vec![spec("accuracy"), spec("code")]), python.clone())?;

@@ -105,7 +105,11 @@ pub(super) fn examine(
     let encoder = PromptEncoder::new(&model.tokenizer);
     let request = |samples| {
         let encoder = &encoder;
-        move |(index, task): (usize, &Task)| Request { task: index as u32, prompt: encoder.encode(&task.prompt), samples }
+        move |(index, task): (usize, &Task)| Request {
+            task: index as u32,
+            prompt: encoder.encode(&task.prompt),
+            samples,
+        }
     };
     let sampled: Vec<Request> = tasks.iter().enumerate().map(request(examination.samples)).collect();
     let total = tasks.len() as u64 * (u64::from(examination.samples) + u64::from(examination.greedy));

@@ -4,8 +4,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use policy::{Completion, FinishReason, Tokenizer};
 use datasets::Task;
+use policy::{Completion, FinishReason, Tokenizer};
 use rewards::{RewardSet, Sample, ScoreBreakdown, vote_key};
 
 /// A completion with its text and its scores.
@@ -98,6 +98,13 @@ impl Grader<'_> {
     }
 
     fn grade(&self, completion: Completion) -> anyhow::Result<Graded> {
+        // Where all of a group's rewards are equal nothing is trained on, so this may be the only place that sees it.
+        anyhow::ensure!(
+            completion.logprobs.iter().all(|logprob| logprob.is_finite()),
+            "the policy's log-probabilities are not finite: its weights hold NaN, infinity, or numbers near it\n  hint: a \
+             model that was given may be damaged; for one that was trained here, look at gradient_norm, kl and ratio in \
+             metrics.jsonl before this step; a lower learning_rate or max_grad_norm usually helps"
+        );
         let task = &self.tasks[completion.task as usize];
         let text = self.tokenizer.decode(&completion.token_ids);
         let sample = Sample {

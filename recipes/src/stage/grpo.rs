@@ -132,7 +132,8 @@ impl<'a> Learner<'a> {
             context.reporter.note(&format!("{} is damaged and not used: {reason}", path.display()));
         }
         if let Some(path) = found.path {
-            let learner = Learner::load(&path, settings).with_context(|| format!("cannot resume {}", path.display()))?;
+            let learner =
+                Learner::load(&path, settings).with_context(|| format!("cannot resume {}", path.display()))?;
             context.reporter.note(&format!("{}: going on after step {}", stage.name, learner.state.step));
             return Ok(learner);
         }
@@ -161,7 +162,8 @@ impl<'a> Learner<'a> {
             reference.save(&folder)?;
         }
         writer.finish()?;
-        let best: Vec<PathBuf> = self.state.best.iter().map(|(_, step)| context.run.checkpoint(&stage.name, *step)).collect();
+        let best: Vec<PathBuf> =
+            self.state.best.iter().map(|(_, step)| context.run.checkpoint(&stage.name, *step)).collect();
         prune(context.run.checkpoints(&stage.name), self.settings.keep_checkpoints, &best)?;
         Ok(())
     }
@@ -195,7 +197,10 @@ impl<'a> Learner<'a> {
         let stepped = self.update(&examples, step, &mut metrics)?;
         let updated = update.elapsed().as_secs_f64();
 
-        if settings.kl_coefficient > 0.0 && settings.reference_every > 0 && step.is_multiple_of(settings.reference_every) {
+        if settings.kl_coefficient > 0.0
+            && settings.reference_every > 0
+            && step.is_multiple_of(settings.reference_every)
+        {
             self.reference = Some(self.trainer.model.policy.duplicate()?);
         }
         self.state.sampled_tokens += metrics.sampled_tokens;
@@ -207,7 +212,13 @@ impl<'a> Learner<'a> {
 
         let records: Vec<CompletionRecord> = examples
             .iter()
-            .map(|example| completion_record(example.graded, &tasks[example.graded.completion.task as usize], Some(example.advantage)))
+            .map(|example| {
+                completion_record(
+                    example.graded,
+                    &tasks[example.graded.completion.task as usize],
+                    Some(example.advantage),
+                )
+            })
             .collect();
         context.run.write_completions(&stage.name, step, &records)?;
         metrics.time.seconds = start.elapsed().as_secs_f64();
@@ -254,7 +265,12 @@ impl<'a> Learner<'a> {
     }
 
     /// The optimizer steps of one step: `epochs` passes in `mini_batches` parts.
-    fn update(&mut self, examples: &[Example<'_>], step: u64, metrics: &mut StepMetrics) -> anyhow::Result<Vec<Stepped>> {
+    fn update(
+        &mut self,
+        examples: &[Example<'_>],
+        step: u64,
+        metrics: &mut StepMetrics,
+    ) -> anyhow::Result<Vec<Stepped>> {
         let settings = self.settings;
         let mut stepped = Vec::new();
         let mut total = LossOutput::default();
@@ -286,7 +302,8 @@ impl<'a> Learner<'a> {
                     router_bias_rate: settings.router_bias_rate,
                 };
                 let one = self.trainer.step(&batches, &step_settings, |micro, forward, new| {
-                    let reference = reference.as_ref().map(|r| reference_logprobs(r, micro, temperature)).transpose()?;
+                    let reference =
+                        reference.as_ref().map(|r| reference_logprobs(r, micro, temperature)).transpose()?;
                     let mut at = 0;
                     let mut inputs = Vec::with_capacity(micro.completions.len());
                     for index in &micro.completions {
@@ -339,7 +356,10 @@ impl<'a> Learner<'a> {
         let examination = Examination {
             tasks: self.settings.eval_tasks,
             samples: 1,
-            sampling: SamplingParams { max_tokens: context.recipe.eval_max_new_tokens(), ..context.recipe.eval_sampling() },
+            sampling: SamplingParams {
+                max_tokens: context.recipe.eval_max_new_tokens(),
+                ..context.recipe.eval_sampling()
+            },
             greedy: false,
         };
         let mut metrics = examine(context, bench, &self.trainer.model, &examination, &stage.name)?.metrics;
@@ -384,7 +404,11 @@ fn describe(tasks: &[Task], groups: &[&[Graded]]) -> StepMetrics {
                 }
             }
             if let Some(is_right) = graded.right() {
-                if is_right { right.push(length as f64) } else { wrong.push(length as f64) }
+                if is_right {
+                    right.push(length as f64)
+                } else {
+                    wrong.push(length as f64)
+                }
                 let family = &tasks[graded.completion.task as usize].source;
                 right_by_family.entry(family.clone()).or_default().push(f64::from(u8::from(is_right)));
             }

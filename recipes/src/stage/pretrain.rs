@@ -71,7 +71,8 @@ fn copy_base(from: &Path, to: &Path) -> anyhow::Result<()> {
     let writer = CheckpointWriter::begin(to)?;
     for (name, _) in verify(from)?.files {
         let target = writer.path().join(&name);
-        std::fs::copy(from.join(&name), &target).with_context(|| format!("cannot copy {name} to {}", target.display()))?;
+        std::fs::copy(from.join(&name), &target)
+            .with_context(|| format!("cannot copy {name} to {}", target.display()))?;
     }
     writer.finish()?;
     Ok(())

@@ -56,7 +56,9 @@ impl Tasks {
     pub(super) fn have_programs(&self) -> bool {
         match self {
             Tasks::Families { families, .. } => families.iter().any(|(family, _)| *family == Family::PythonFunctions),
-            Tasks::Files { train, held_out, .. } => train.iter().chain(held_out).any(|task| task.domain == Domain::Code),
+            Tasks::Files { train, held_out, .. } => {
+                train.iter().chain(held_out).any(|task| task.domain == Domain::Code)
+            }
         }
     }
 

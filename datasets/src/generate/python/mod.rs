@@ -29,7 +29,7 @@ use word::WordFunction;
 
 /// Shares of the corpus.
 const QUALITIES: &[(Quality, u32)] =
-    &[(Quality::Guess, 48), (Quality::Worked, 22), (Quality::Slip, 12), (Quality::GivesUp, 8), (Quality::Bare, 10)];
+    &[(Quality::Guess, 46), (Quality::Worked, 26), (Quality::Slip, 10), (Quality::GivesUp, 8), (Quality::Bare, 10)];
 
 /// How many of 100 guesses are written right.
 const GUESS_RIGHT_PERCENT: u32 = 30;

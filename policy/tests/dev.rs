@@ -1,4 +1,0 @@
-#[path = "../../tests/suite/gradients.rs"]
-mod gradients;
-#[path = "../../tests/suite/rollout.rs"]
-mod rollout;

@@ -1,0 +1,26 @@
+//! Tests that go through more than one crate, or through a whole run, in one binary.
+//!
+//! | module | what it shows |
+//! |---|---|
+//! | `gradients` | every operation's gradient is the finite difference and the plain composition's |
+//! | `rollout` | sampling from the compressed cache agrees with the training pass, whatever the batch |
+//! | `learning` | a step of GRPO makes what is rewarded likelier; equal rewards change nothing |
+//! | `determinism` | one seed, one result, with any number of threads |
+//! | `resume` | a run that was killed or interrupted ends as if it had not been |
+//! | `damage` | bad input ends in a message that says what and where, and costs no finished work |
+//! | `hostile` | programs that attack the grader score 0 with a cause |
+//! | `smoke` | the shipped recipes, one of them from its first stage to its report |
+//! | `real_files` | GSM8K and MBPP as they lie, where they lie there |
+//! | `support` | the small recipe that most of them run, and what a run leaves |
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod damage;
+mod determinism;
+mod gradients;
+mod hostile;
+mod learning;
+mod real_files;
+mod resume;
+mod rollout;
+mod smoke;
+mod support;

@@ -1,0 +1,131 @@
+//! A run that was stopped, however it was stopped, and resumed ends in the same files as one that was not.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use recipes::{Interrupt, RunOptions, RunStatus, run_recipe};
+
+use crate::support::{
+    INTERRUPTED, base, copy_folder, finish, folder, in_a_process, options, place, resuming, same, small, step_rows,
+    whole,
+};
+
+/// Runs in a process of its own and sends it a signal once the metrics hold `step`; how it ended.
+fn signalled_after(step: usize, signal: &str, options: &RunOptions) -> ExitStatus {
+    let path = options.run_dir.as_ref().unwrap();
+    let mut process = in_a_process(&small(&[]), options).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    loop {
+        if step_rows(path).len() >= step {
+            // It is still ours to wait for, so the number is its own, even if it has just ended.
+            let _ = Command::new("sh").args(["-c", "kill -$0 $1", signal, &process.id().to_string()]).status().unwrap();
+            return process.wait().unwrap();
+        }
+        if let Some(status) = process.try_wait().unwrap() {
+            return status;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether it was killed before it came to its end.
+fn killed_after(step: usize, options: &RunOptions) -> bool {
+    let status = signalled_after(step, "KILL", options);
+    assert!(status.signal() == Some(9) || status.success(), "{status}");
+    status.signal() == Some(9)
+}
+
+#[test]
+fn killed_thrice_and_resumed_it_is_the_same_run() {
+    base();
+    // Before the first checkpoint; beside the reference's replacement; with the best checkpoint and the newest. On a
+    // machine that is very busy, a run may come to its end before it is killed.
+    let mut names = (0..5).map(|attempt| place(&format!("killed-{attempt}")));
+    let path = names.find(|path| killed_after(1, &options(path))).expect("one of five runs is killed in time");
+    let _ = killed_after(3, &resuming(&path)) && killed_after(5, &resuming(&path));
+    let summary = finish(&small(&[]), &resuming(&path));
+    assert_eq!(summary.evaluations.len(), 2);
+    same(&path, whole());
+}
+
+/// Runs in this process and asks it to stop once the metrics hold `step`.
+fn interrupted_after(step: usize, options: &RunOptions) -> RunStatus {
+    let path = options.run_dir.clone().unwrap();
+    let interrupt = options.interrupt.clone();
+    let watcher = std::thread::spawn(move || {
+        while step_rows(&path).len() < step {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        interrupt.request();
+    });
+    let status = run_recipe(&small(&[]), options).unwrap().status;
+    watcher.join().unwrap();
+    status
+}
+
+#[test]
+fn interrupted_and_resumed_it_is_the_same_run() {
+    base();
+    let (path, step) = (0..5)
+        .find_map(|attempt| {
+            let path = place(&format!("interrupted-{attempt}"));
+            match interrupted_after(2, &options(&path)) {
+                RunStatus::Interrupted { stage, step } if stage == "grpo" => Some((path, step)),
+                _ => None,
+            }
+        })
+        .expect("one of five runs is asked in time");
+    // It stopped after the step it was in, with a checkpoint of it, due or not.
+    assert_eq!(step_rows(&path).len() as u64, step);
+    assert!(path.join(format!("checkpoints/step-{step:06}")).is_dir());
+    assert!(!has_partial(&path.join("checkpoints")));
+    finish(&small(&[]), &resuming(&path));
+    same(&path, whole());
+}
+
+#[test]
+fn stopped_by_ctrl_c_and_resumed_it_is_the_same_run() {
+    base();
+    let mut names = (0..5).map(|attempt| place(&format!("ctrl-c-{attempt}")));
+    let stopped = |path: &PathBuf| {
+        let status = signalled_after(1, "INT", &options(path));
+        assert!(status.code() == Some(INTERRUPTED) || status.success(), "{status}");
+        !status.success() && step_rows(path).len() < 6
+    };
+    let path = names.find(stopped).expect("one of five runs is stopped in time");
+    finish(&small(&[]), &resuming(&path));
+    same(&path, whole());
+}
+
+fn has_partial(folder: &Path) -> bool {
+    folder.read_dir().unwrap().any(|entry| entry.unwrap().file_name().to_string_lossy().contains("partial"))
+}
+
+#[test]
+fn interrupted_while_the_base_is_made() {
+    let recipe = small(&["pretrain.tokens=10_000", "grpo.steps=1", "eval.tasks_per_family=1"]);
+    let cache = folder("cache-of-an-interrupted-base");
+    let path = place("base-interrupted");
+    let interrupt = Interrupt::new();
+    interrupt.request();
+    let stopped = RunOptions { cache_dir: cache.clone(), interrupt, ..options(&path) };
+    let status = run_recipe(&recipe, &stopped).unwrap().status;
+    assert_eq!(status, RunStatus::Interrupted { stage: "pretrain".to_owned(), step: 0 });
+    assert!(!cache.join("bases").exists() || cache.join("bases").read_dir().unwrap().next().is_none());
+    finish(&recipe, &RunOptions { cache_dir: cache, ..resuming(&path) });
+
+    let other = place("base-not-interrupted");
+    let fresh = folder("cache-of-a-base");
+    finish(&recipe, &RunOptions { cache_dir: fresh, ..options(&other) });
+    same(&path, &other);
+}
+
+#[test]
+fn resuming_a_finished_run_changes_nothing() {
+    let path = place("finished");
+    copy_folder(whole(), &path);
+    let summary = finish(&small(&[]), &resuming(&path));
+    assert_eq!(summary.evaluations.len(), 2);
+    same(&path, whole());
+}
