@@ -10,7 +10,7 @@
 use crate::random::{Counter, mix};
 
 /// Distinguishes this use of the seed from the others.
-const PURPOSE: u64 = 0x6F72_6465_72;
+const PURPOSE: u64 = 0x006F_7264_6572;
 
 /// A shuffle of `0..len` for each epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -187,7 +187,7 @@ mod tests {
         fs::write(leftover.join("weights"), "half").unwrap();
         let found = latest_valid(root).unwrap();
         assert_eq!((found.path, found.rejected.len()), (Some(step_dir(root, 1)), 0));
-        assert_eq!(remove_partial(root).unwrap(), [leftover.clone()]);
+        assert_eq!(remove_partial(root).unwrap(), std::slice::from_ref(&leftover));
         assert!(!leftover.exists());
         assert_eq!(steps(root), [1]);
         assert!(remove_partial(root).unwrap().is_empty());

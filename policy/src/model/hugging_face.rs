@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::{DType, Var};
+use candle_core::DType;
 
 use super::Policy;
-use super::parameters::{Spec, from_values, layer_prefix, specs};
+use super::parameters::{Parameters, Spec, from_values, layer_prefix, specs};
 use crate::checkpoint::{TensorData, TensorView, load_tensors, save_tensors};
 use crate::config::ModelConfig;
 use crate::{PolicyError, Result};
@@ -33,7 +33,7 @@ fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
 }
 
 /// The parameters and the routers' biases of a model folder.
-pub(super) fn load(folder: &Path, config: &ModelConfig) -> Result<(Vec<(String, Var)>, Vec<Vec<f32>>)> {
+pub(super) fn load(folder: &Path, config: &ModelConfig) -> Result<(Parameters, Vec<Vec<f32>>)> {
     let mut tensors = load_tensors(folder)?;
     let parameters = from_values(
         config,

@@ -11,6 +11,9 @@ use crate::error::During;
 use crate::random::Normal;
 use crate::{PolicyError, Result};
 
+/// Parameters with their names, in the order of [`specs`].
+pub(crate) type Parameters = Vec<(String, Var)>;
+
 /// What a parameter starts from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Start {
@@ -79,7 +82,7 @@ pub(crate) fn specs(config: &ModelConfig) -> Vec<Spec> {
 }
 
 /// Fresh parameters. Each depends on the seed and its name alone, not on the others.
-pub(crate) fn initialise(config: &ModelConfig, seed: u64) -> Result<Vec<(String, Var)>> {
+pub(crate) fn initialise(config: &ModelConfig, seed: u64) -> Result<Parameters> {
     specs(config)
         .into_iter()
         .map(|spec| {
@@ -112,7 +115,7 @@ pub(crate) fn from_values(
     config: &ModelConfig,
     mut take: impl FnMut(&Spec) -> Result<Vec<f32>>,
     dtype: DType,
-) -> Result<Vec<(String, Var)>> {
+) -> Result<Parameters> {
     specs(config)
         .into_iter()
         .map(|spec| {

@@ -200,9 +200,10 @@ impl Experts {
         out.par_chunks_mut(TOKEN_BLOCK * width).enumerate().for_each(|(block, out)| {
             for (i, out) in out.chunks_exact_mut(width).enumerate() {
                 let first = (block * TOKEN_BLOCK + i) * grouping.top_k;
-                for pair in first..first + grouping.top_k {
-                    let row = grouping.place[pair] as usize * width;
-                    add_scaled(out, &results[row..row + width], gates[pair]);
+                let pairs = first..first + grouping.top_k;
+                for (place, gate) in grouping.place[pairs.clone()].iter().zip(&gates[pairs]) {
+                    let row = *place as usize * width;
+                    add_scaled(out, &results[row..row + width], *gate);
                 }
             }
         });

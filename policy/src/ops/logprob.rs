@@ -75,7 +75,7 @@ pub(crate) fn log_sum_exp<T: Real>(logits: &[T]) -> T {
     let (blocks, rest) = logits.as_chunks::<16>();
     for block in blocks {
         for i in 0..16 {
-            lanes[i] = lanes[i] + (block[i] - largest).exp();
+            lanes[i] += (block[i] - largest).exp();
         }
     }
     let mut total = T::zero();

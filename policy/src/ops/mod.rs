@@ -43,7 +43,8 @@ impl Real for f32 {
     #[inline(always)]
     fn exp(self) -> Self {
         const LOG2_E: f32 = std::f32::consts::LOG2_E;
-        const LN2_HIGH: f32 = 0.693_359_375;
+        // The high part of ln 2, exact in nine bits, so that its product with n is exact.
+        const LN2_HIGH: f32 = 355.0 / 512.0;
         const LN2_LOW: f32 = -2.121_944_4e-4;
         // Adding and taking away 1.5 * 2^23 rounds to the nearest integer.
         const ROUND: f32 = 12_582_912.0;

@@ -12,7 +12,7 @@ fn fold<T: Real>(lanes: [T; LANES]) -> T {
     while width > 1 {
         width /= 2;
         for i in 0..width {
-            lanes[i] = lanes[i] + lanes[i + width];
+            lanes[i] += lanes[i + width];
         }
     }
     lanes[0]
@@ -26,7 +26,7 @@ pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     let (b_blocks, b_rest) = b.as_chunks::<LANES>();
     for (x, y) in a_blocks.iter().zip(b_blocks) {
         for i in 0..LANES {
-            lanes[i] = lanes[i] + x[i] * y[i];
+            lanes[i] += x[i] * y[i];
         }
     }
     let mut total = fold(lanes);

@@ -26,6 +26,8 @@ use crate::run::StageRecord;
 const TOKENIZER_TEXTS: u64 = 6000;
 /// Rows that go through the model at once.
 const MICRO_BATCH_ROWS: usize = 4096;
+/// The file beside a base that holds the metrics of its training.
+const ROWS: &str = "pretrain.jsonl";
 
 pub(super) fn run(context: &mut RunContext<'_>, stage: &Stage, settings: &PretrainSettings) -> anyhow::Result<Ended> {
     let start = Instant::now();
@@ -37,6 +39,9 @@ pub(super) fn run(context: &mut RunContext<'_>, stage: &Stage, settings: &Pretra
     if verify(&cached).is_ok() {
         context.reporter.note(&format!("base: from the cache, {}", cached.display()));
         record.note = Some("from the cache".to_owned());
+        for row in read_rows(&cached)? {
+            context.run.push_metrics(&MetricRow::Pretrain(PretrainMetrics { stage: stage.name.clone(), ..row }))?;
+        }
     } else {
         let Some(trained_tokens) = train(context, stage, settings, &families, &cached)? else {
             return Ok(Ended::Interrupted(0));
@@ -107,6 +112,7 @@ fn train(
     let mut divergence = Divergence::new();
     let (mut next_text, mut trained) = (0, 0);
     let mut last_loss = f64::NAN;
+    let mut rows = Vec::new();
     for step in 1..=settings.steps() {
         if context.interrupt.requested() {
             context.reporter.note("the base is not finished; --resume begins it anew");
@@ -140,7 +146,7 @@ fn train(
         time.add("update", seconds, tokens as u64);
         phase.inc(1);
         phase.set_message(&format!("loss {loss:.3} · {:.0} tokens/s", tokens as f64 / seconds));
-        context.run.push_metrics(&MetricRow::Pretrain(PretrainMetrics {
+        let row = PretrainMetrics {
             stage: stage.name.clone(),
             step,
             loss,
@@ -149,13 +155,26 @@ fn train(
             max_vio: stepped.max_vio,
             tokens: tokens as u64,
             time,
-        }))?;
+        };
+        rows.push(serde_json::to_string(&row)?);
+        context.run.push_metrics(&MetricRow::Pretrain(row))?;
     }
     phase.finish(&format!("loss {last_loss:.3}, {parameters} parameters, {active} for each token"));
     let writer = CheckpointWriter::begin(target)?;
     trainer.model.save(writer.path())?;
+    let path = writer.path().join(ROWS);
+    std::fs::write(&path, rows.join("\n")).with_context(|| format!("cannot write {}", path.display()))?;
     writer.finish()?;
     Ok(Some(trained))
+}
+
+/// The metrics of the training that made a cached base: a run that takes the base shows them as its own.
+fn read_rows(base: &Path) -> anyhow::Result<Vec<PretrainMetrics>> {
+    let path = base.join(ROWS);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    text.lines()
+        .map(|line| serde_json::from_str(line).with_context(|| format!("{} is damaged", path.display())))
+        .collect()
 }
 
 /// The next texts, encoded: as many as make up a batch.

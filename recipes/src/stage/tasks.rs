@@ -30,9 +30,9 @@ impl Tasks {
             let read = datasets::source::read(path, settings.on_bad_line.into())?;
             if let Some(first) = read.bad.first() {
                 reporter.note(&format!(
-                    "{}: {} lines left out, the first at line {}: {}",
+                    "{}: {} left out, the first at line {}: {}",
                     path.display(),
-                    read.bad.len(),
+                    if read.bad.len() == 1 { "1 line".to_owned() } else { format!("{} lines", read.bad.len()) },
                     first.line,
                     first.what
                 ));

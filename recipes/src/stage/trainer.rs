@@ -117,12 +117,13 @@ impl Divergence {
         }
         self.in_a_row += 1;
         let what = format!(
-            "step {step}: the gradient is not finite (norm {}): the step was not applied, the policy is as it was before",
+            "step {step}: the gradient is not finite (norm {}): this optimizer step was not applied, the weights are as \
+             they were before it",
             stepped.gradient_norm
         );
         anyhow::ensure!(
             self.in_a_row < PATIENCE,
-            "{what}; {PATIENCE} steps in a row, so the run stops\n  hint: look at gradient_norm, kl and ratio in \
+            "{what}; {PATIENCE} optimizer steps in a row, so the run stops\n  hint: look at gradient_norm, kl and ratio in \
              metrics.jsonl before this step; a lower learning_rate or max_grad_norm usually helps"
         );
         Ok(Some(what))

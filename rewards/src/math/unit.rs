@@ -125,7 +125,7 @@ pub(crate) fn parse(text: &str) -> Option<Option<Unit>> {
             return Some(Some(Unit::Known { dimension, factor }));
         }
     }
-    is_wordy(&text).then(|| Some(Unit::Other(singular)))
+    is_wordy(&text).then_some(Some(Unit::Other(singular)))
 }
 
 /// Words of at least three letters, or a power or quotient of known units: `cm^2`, `km/h`, `square inches`.
