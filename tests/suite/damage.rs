@@ -99,7 +99,7 @@ fn a_malformed_line_of_a_task_file_is_skipped_and_counted() {
     let file = tasks_with_a_bad_line("bad-line-skip");
     let path = place("bad-line-skipped");
     let words = said(&on_tasks(&file, &["tasks.on_bad_line=skip"]), &options(&path), 0);
-    contains(&words, &[&format!("{}: 1 lines left out, the first at line 3: ", file.display())]);
+    contains(&words, &[&format!("{}: 1 line left out, the first at line 3: ", file.display())]);
     assert_eq!(step_rows(&path).len(), 1);
 }
 
@@ -245,8 +245,8 @@ fn a_loss_that_is_no_number_changes_nothing_and_stops_the_run() {
 
     let words = said(&small(&[]), &resuming(&path), 1);
     // Two mini-batches of step 5 and the first of step 6.
-    contains(&words, &["step 5: the gradient is not finite", "the step was not applied", "step 6: "]);
-    contains(&words, &["3 steps in a row, so the run stops", "metrics.jsonl", "what it did is kept"]);
+    contains(&words, &["step 5: the gradient is not finite", "this optimizer step was not applied", "step 6: "]);
+    contains(&words, &["3 optimizer steps in a row, so the run stops", "metrics.jsonl", "what it did is kept"]);
     let rows = step_rows(&path);
     assert!(rows[4]["step"] == 5 && rows[4]["loss"].is_null() && rows[4]["logprob_difference_max"].is_number());
     assert!(!path.join("checkpoints/step-000006").exists());

@@ -36,7 +36,9 @@ pub fn pack(completions: &[Sampled<'_>], rows: usize) -> Result<Vec<MicroBatch>>
     let mut open: Option<(&[u32], _)> = None;
     for (index, completion) in completions.iter().enumerate() {
         let same_prompt = open.is_some_and(|(prompt, _)| prompt == completion.prompt);
-        let needed = completion.token_ids.len() + if same_prompt { 0 } else { completion.prompt.len() - shared };
+        // A completion's last token takes no row.
+        let own = completion.token_ids.len().saturating_sub(1);
+        let needed = own + if same_prompt { 0 } else { completion.prompt.len() - shared };
         if builder.rows() > 0 && builder.rows() + needed > rows {
             let batch = std::mem::take(&mut builder).build()?;
             batches.push(MicroBatch { batch, completions: std::mem::take(&mut members) });
@@ -79,7 +81,7 @@ mod tests {
         let completions = [([1u32, 2, 3], [7u32, 8]), ([1, 2, 4], [7, 9]), ([1, 2, 5], [7, 9])];
         let completions: Vec<Sampled<'_>> =
             completions.iter().map(|(prompt, token_ids)| Sampled { prompt, token_ids }).collect();
-        let batches = pack(&completions, 8).unwrap();
+        let batches = pack(&completions, 7).unwrap();
         let ids: Vec<_> = batches.iter().map(|b| b.batch.token_ids.clone()).collect();
         assert_eq!(ids, [vec![1, 2, 3, 7, 4, 7], vec![1, 2, 5, 7]]);
         assert_eq!(batches[0].batch.positions, [0, 1, 2, 3, 2, 3]);
@@ -91,7 +93,7 @@ mod tests {
         let completions: Vec<Sampled<'_>> = [(p, &[5u32, 6][..]), (p, &[7]), (p, &[8, 9, 10]), (q, &[11, 12])]
             .map(|(prompt, token_ids)| Sampled { prompt, token_ids })
             .to_vec();
-        let batches = pack(&completions, 7).unwrap();
+        let batches = pack(&completions, 5).unwrap();
         let ids: Vec<_> = batches.iter().map(|b| b.batch.token_ids.clone()).collect();
         assert_eq!(ids, [vec![1, 2, 3, 5], vec![1, 2, 3, 8, 9], vec![4, 11]]);
         assert_eq!(batches.iter().map(|b| b.completions.clone()).collect::<Vec<_>>(), [vec![0, 1], vec![2], vec![3]]);

@@ -156,7 +156,8 @@ fn train(
             tokens: tokens as u64,
             time,
         };
-        rows.push(serde_json::to_string(&row)?);
+        // Without the times, so that the same settings make the same base to the byte.
+        rows.push(serde_json::to_string(&PretrainMetrics { time: Times::default(), ..row.clone() })?);
         context.run.push_metrics(&MetricRow::Pretrain(row))?;
     }
     phase.finish(&format!("loss {last_loss:.3}, {parameters} parameters, {active} for each token"));
