@@ -72,7 +72,7 @@ impl Task {
     pub fn new(source: &str, prompt: String, reference: Reference, split: Split, extra: Map<String, Value>) -> Self {
         let domain = match reference {
             Reference::Tests { .. } => Domain::Code,
-            Reference::Math { .. } | Reference::Countdown { .. } => Domain::Math,
+            Reference::Math { .. } | Reference::Integer { .. } | Reference::Countdown { .. } => Domain::Math,
         };
         Self { id: content_id(&prompt, &reference), source: source.to_owned(), domain, prompt, reference, split, extra }
     }
@@ -91,6 +91,10 @@ fn content_id(prompt: &str, reference: &Reference) -> String {
         Reference::Math { answer } => {
             part("math");
             part(answer);
+        }
+        Reference::Integer { value } => {
+            part("integer");
+            part(&value.to_string());
         }
         Reference::Countdown { numbers, target } => {
             part("countdown");

@@ -14,6 +14,12 @@ pub enum Reference {
         /// The answer as the task's author wrote it.
         answer: String,
     },
+    /// A whole number, written out. Where the question is an expression, one that equals it is not an answer: to repeat
+    /// the question would be right.
+    Integer {
+        /// The number.
+        value: i64,
+    },
     /// An expression that uses each number exactly once and equals the target.
     Countdown {
         /// The numbers to use.
@@ -32,11 +38,12 @@ pub enum Reference {
 }
 
 impl Reference {
-    /// The kind as it is written in a file: `math`, `countdown` or `tests`.
+    /// The kind as it is written in a file: `math`, `integer`, `countdown` or `tests`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Math { .. } => "math",
+            Self::Integer { .. } => "integer",
             Self::Countdown { .. } => "countdown",
             Self::Tests { .. } => "tests",
         }

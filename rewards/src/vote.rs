@@ -5,6 +5,7 @@ use crate::{Reference, Sample, extract, math};
 /// The key under which equal answers vote together; `None` where the completion gives no answer.
 ///
 /// - `math`: the exact value, so that 0.5 and 1/2 are one vote;
+/// - `integer`: the number where one is written out, else the text;
 /// - `countdown`: the value of the expression where it uses the right numbers, else its text;
 /// - `tests`: the program's text, without blank lines and white space at the ends of lines.
 ///
@@ -13,6 +14,7 @@ use crate::{Reference, Sample, extract, math};
 pub fn vote_key(sample: &Sample<'_>) -> Option<String> {
     match sample.reference {
         Reference::Math { .. } => math::math_key(sample.completion),
+        Reference::Integer { .. } => math::integer_key(sample.completion),
         Reference::Countdown { numbers, .. } => math::countdown_key(sample.completion, numbers),
         Reference::Tests { .. } => extract::program(sample.completion).map(|program| {
             let lines = program.lines().map(str::trim_end).filter(|line| !line.is_empty());

@@ -1,10 +1,10 @@
 //! Arithmetic: the value of a chain such as `7 + 5 * 3 - 4`.
 //!
 //! - Draws from: three or four numbers joined by `+`, `-` and `*` under the usual precedence. The
-//!   numbers are 1 to 20, factors 2 to 9, and no product has more than two factors.
-//! - Range: every product, partial sum and result lies in -99..=99, and below 0 in few chains.
-//! - Size: over 90,000 contents (below), each in several orders.
-//! - Verifier: `Reference::Math`, exact equality with the integer.
+//!   numbers are 1 to 12, factors 2 to 9, and no product has more than two factors.
+//! - Range: every product, partial sum and result lies in -60..=60, and below 0 in few chains.
+//! - Size: tens of thousands of contents (below), each in several orders.
+//! - Verifier: `Reference::Integer`: the number written out; the question repeated, or half worked out, is no answer.
 //!
 //! Two chains with the same signed products in another order are one content.
 
@@ -16,7 +16,7 @@ use crate::random::Counter;
 
 /// Shares of the corpus.
 const QUALITIES: &[(Quality, u32)] =
-    &[(Quality::Guess, 44), (Quality::Worked, 32), (Quality::Slip, 10), (Quality::GivesUp, 4), (Quality::Bare, 10)];
+    &[(Quality::Guess, 44), (Quality::Worked, 36), (Quality::Slip, 6), (Quality::GivesUp, 4), (Quality::Bare, 10)];
 
 /// How many of 100 guesses are right.
 const GUESS_RIGHT_PERCENT: u32 = 30;
@@ -31,7 +31,10 @@ const OPERATORS: &[(Operator, u32)] = &[(Operator::Plus, 40), (Operator::Minus, 
 const NEGATIVE_PERCENT: u32 = 8;
 
 /// The largest absolute value on the way and at the end.
-const LARGEST: i64 = 99;
+const LARGEST: i64 = 60;
+
+/// The largest number that is no factor.
+const LARGEST_OPERAND: i64 = 12;
 
 /// How a wrong guess comes about, as weights.
 const WRONG_GUESSES: &[(WrongGuess, u32)] =
@@ -178,8 +181,8 @@ impl Problem for Chain {
                 operators.get(at) == Some(&Operator::Times)
                     || at.checked_sub(1).and_then(|before| operators.get(before)) == Some(&Operator::Times)
             };
-            let operands =
-                (0..length).map(|at| if is_factor(at) { counter.between(2, 9) } else { counter.between(1, 20) });
+            let operands = (0..length)
+                .map(|at| if is_factor(at) { counter.between(2, 9) } else { counter.between(1, LARGEST_OPERAND) });
             let chain = Self { operands: operands.collect(), operators };
             if chain.steps(None).iter().all(|step| (lowest..=LARGEST).contains(&step.value)) {
                 return chain;
@@ -205,7 +208,7 @@ impl Problem for Chain {
     }
 
     fn reference(&self) -> Reference {
-        Reference::Math { answer: self.value().to_string() }
+        Reference::Integer { value: self.value() }
     }
 
     fn attempt(&self, quality: Quality, counter: &mut Counter) -> Attempt {
@@ -286,7 +289,7 @@ mod tests {
         for _ in 0..5_000 {
             let chain = Chain::draw(&mut counter);
             assert!(matches!(chain.operands.len(), 3 | 4));
-            assert!(chain.operands.iter().all(|operand| (1..=20).contains(operand)));
+            assert!(chain.operands.iter().all(|operand| (1..=LARGEST_OPERAND).contains(operand)));
             let steps = chain.steps(None);
             assert!(steps.iter().all(|step| step.value.abs() <= LARGEST), "{}", chain.expression());
             negative += usize::from(steps.iter().any(|step| step.value < 0));

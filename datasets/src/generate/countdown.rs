@@ -17,7 +17,7 @@ use crate::random::Counter;
 
 /// Shares of the corpus.
 const QUALITIES: &[(Quality, u32)] =
-    &[(Quality::Guess, 38), (Quality::Worked, 28), (Quality::Slip, 6), (Quality::GivesUp, 18), (Quality::Bare, 10)];
+    &[(Quality::Guess, 38), (Quality::Worked, 32), (Quality::Slip, 2), (Quality::GivesUp, 18), (Quality::Bare, 10)];
 
 /// How many of 100 guesses are right.
 const GUESS_RIGHT_PERCENT: u32 = 30;

@@ -31,12 +31,13 @@ impl Reward for Accuracy {
     }
 
     fn applies(&self, reference: &Reference) -> bool {
-        matches!(reference, Reference::Math { .. } | Reference::Countdown { .. })
+        matches!(reference, Reference::Math { .. } | Reference::Integer { .. } | Reference::Countdown { .. })
     }
 
     fn score(&self, sample: &Sample<'_>) -> Result<Score, RewardError> {
         match sample.reference {
             Reference::Math { answer } => Ok(math(sample.completion, answer)),
+            Reference::Integer { value } => Ok(integer(sample.completion, *value)),
             Reference::Countdown { numbers, target } => Ok(countdown(sample.completion, numbers, *target)),
             other => Err(RewardError::NotApplicable { reward: self.name().to_owned(), kind: other.kind() }),
         }
@@ -58,6 +59,27 @@ fn math(completion: &str, reference: &str) -> Score {
         Ok(()) => Score::full(),
         Err(cause) => Score::zero(cause),
     }
+}
+
+fn integer(completion: &str, value: i64) -> Score {
+    let Some(found) = extract::answer(completion) else { return Score::zero("no_answer") };
+    match written_integer(found.text) {
+        Some(answer) if answer == value => Score::full(),
+        Some(_) => Score::zero("wrong_value"),
+        None => Score::zero("not_a_written_number"),
+    }
+}
+
+/// A whole number and nothing else: digits with an optional sign, thousands separators and a full stop.
+fn written_integer(text: &str) -> Option<i64> {
+    let text = text.trim().trim_end_matches('.').replace(',', "");
+    text.replace('\u{2212}', "-").parse().ok()
+}
+
+/// The key of an answer that is to be a written number: the number, else the text.
+pub(crate) fn integer_key(completion: &str) -> Option<String> {
+    let found = extract::answer(completion)?;
+    Some(written_integer(found.text).map_or_else(|| found.text.trim().to_owned(), |number| number.to_string()))
 }
 
 fn countdown(completion: &str, numbers: &[i64], target: i64) -> Score {
@@ -138,6 +160,22 @@ mod tests {
     fn check(completion: &str, reference: &str, expected: Option<f64>, cause: Option<&str>) {
         let score = math(completion, reference);
         assert_eq!((score.value, score.cause.as_deref()), (expected, cause), "{completion:?} for {reference:?}");
+    }
+
+    #[test]
+    fn an_integer_is_written_out() {
+        #[track_caller]
+        fn check(answer: &str, value: Option<f64>, cause: Option<&str>) {
+            let score = integer(&format!("<think> </think> <answer> {answer} </answer>"), 48);
+            assert_eq!((score.value, score.cause.as_deref()), (value, cause), "{answer:?}");
+        }
+        check("48", Some(1.0), None);
+        check("+48.", Some(1.0), None);
+        check("-48", Some(0.0), Some("wrong_value"));
+        // The question repeated, as a policy found out that it may if expressions are worked out for it.
+        check("( 20 + 10 ) + 18", Some(0.0), Some("not_a_written_number"));
+        check("96 / 2", Some(0.0), Some("not_a_written_number"));
+        check("", Some(0.0), Some("no_answer"));
     }
 
     #[test]
