@@ -94,10 +94,10 @@ fn plain_swiglu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let inner = weight.dim(0)? / 3;
     let gate = x.matmul(&weight.narrow(0, 0, inner)?.t()?)?;
     let up = x.matmul(&weight.narrow(0, inner, inner)?.t()?)?;
-    (candle_nn_silu(&gate)? * up)?.matmul(&weight.narrow(0, 2 * inner, inner)?)
+    (silu(&gate)? * up)?.matmul(&weight.narrow(0, 2 * inner, inner)?)
 }
 
-fn candle_nn_silu(x: &Tensor) -> Result<Tensor> {
+fn silu(x: &Tensor) -> Result<Tensor> {
     x / (x.neg()?.exp()? + 1.0)?
 }
 

@@ -72,7 +72,7 @@ impl Decoder {
         let config = policy.config().clone();
         let mut values = policy.values()?.into_iter();
         let mut biases = policy.router_bias().iter();
-        let mut next = || values.next().unwrap_or_default();
+        let mut next = || values.next().expect("a policy holds every parameter of its specs, in their order");
         let embedding = next();
         let layers = (0..config.num_hidden_layers)
             .map(|layer| Layer {
@@ -86,7 +86,7 @@ impl Decoder {
                 mlp: if config.is_moe_layer(layer) {
                     Mlp::Moe {
                         router: next(),
-                        bias: biases.next().cloned().unwrap_or_default(),
+                        bias: biases.next().cloned().expect("a policy holds a bias for each of its MoE layers"),
                         experts: next(),
                         shared: (config.n_shared_experts > 0).then(&mut next),
                     }
