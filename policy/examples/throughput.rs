@@ -32,7 +32,7 @@ fn main() {
     let rows: Vec<Vec<u32>> =
         (0..batch).map(|row| (0..=length).map(|i| ((row * 31 + i * 17) % 61 + 3) as u32).collect()).collect();
     let sampled: Vec<Sampled<'_>> =
-        rows.iter().map(|row| Sampled { prompt: &row[..1], token_ids: &row[1..] }).collect();
+        rows.iter().map(|row| Sampled { prompt: &row[..1], token_ids: &row[1..], choices: None }).collect();
     let batches = pack(&sampled, 4096).unwrap();
     let tokens = (batch * length) as f64;
 

@@ -221,6 +221,9 @@ impl ModelConfig {
 
     fn validate_router(&self) -> Result<()> {
         let (experts, groups) = (self.n_routed_experts, self.n_group);
+        ensure(experts <= usize::from(u16::MAX), "n_routed_experts", || {
+            format!("expected at most {}, found {experts}", u16::MAX)
+        })?;
         ensure(experts.is_multiple_of(groups), "n_group", || {
             format!("{groups} groups do not divide the {experts} routed experts")
         })?;

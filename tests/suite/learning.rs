@@ -42,10 +42,8 @@ fn gradients(policy: &Policy, completions: &[Completion], rewards: &[f64]) -> Gr
             advantages(&rewards, AdvantageScale::Group)
         })
         .collect();
-    let sampled: Vec<Sampled<'_>> = completions
-        .iter()
-        .map(|c| Sampled { prompt: &requests[c.task as usize].prompt, token_ids: &c.token_ids })
-        .collect();
+    let sampled: Vec<Sampled<'_>> =
+        completions.iter().map(|c| Sampled::of(&requests[c.task as usize].prompt, c)).collect();
     let settings =
         GrpoLoss { clip_low: 0.2, clip_high: 0.2, kl_coefficient: 0.0, aggregation: LossAggregation::SequenceMean };
     let tokens = completions.iter().map(|c| c.token_ids.len()).sum();
@@ -134,7 +132,7 @@ fn the_routers_bias_evens_out_the_load() {
     let requests = requests();
     let sampled: Vec<Sampled<'_>> = completions
         .iter()
-        .map(|c| Sampled { prompt: &requests[c.task as usize].prompt, token_ids: &c.token_ids })
+        .map(|c| Sampled { choices: None, ..Sampled::of(&requests[c.task as usize].prompt, c) })
         .collect();
     let batch = pack(&sampled, usize::MAX).unwrap().remove(0).batch;
     let load = |policy: &Policy| -> Vec<Balance> {

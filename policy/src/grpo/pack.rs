@@ -2,6 +2,8 @@
 
 use crate::Result;
 use crate::model::batch::{BatchBuilder, PackedBatch};
+use crate::ops::router::ExpertChoices;
+use crate::rollout::Completion;
 
 /// A completion to be trained on.
 #[derive(Debug, Clone, Copy)]
@@ -10,6 +12,16 @@ pub struct Sampled<'a> {
     pub prompt: &'a [u32],
     /// The completion's token ids.
     pub token_ids: &'a [u32],
+    /// Where the prompt's and the completion's tokens went when it was sampled; without it the routers choose anew.
+    pub choices: Option<(&'a ExpertChoices, &'a ExpertChoices)>,
+}
+
+impl<'a> Sampled<'a> {
+    /// A completion as it was sampled: each token will go to the experts that it went to then.
+    pub fn of(prompt: &'a [u32], completion: &'a Completion) -> Self {
+        let choices = Some((&*completion.prompt_choices, &completion.choices));
+        Sampled { prompt, token_ids: &completion.token_ids, choices }
+    }
 }
 
 /// A packed batch and which completions it holds.
@@ -47,14 +59,25 @@ pub fn pack(completions: &[Sampled<'_>], rows: usize) -> Result<Vec<MicroBatch>>
         let segment = match open {
             Some((prompt, segment)) if prompt == completion.prompt => segment,
             _ => {
+                let (prompt, tokens) = (completion.prompt, completion.prompt.len());
                 if root.is_none() && shared > 0 {
-                    root = Some(builder.context(&completion.prompt[..shared], None)?);
+                    root = Some(builder.context(&prompt[..shared], None)?);
+                    if let Some((choices, _)) = completion.choices {
+                        builder.repeat(&choices.part(0..shared, tokens));
+                    }
                 }
-                builder.context(&completion.prompt[shared..], root)?
+                let segment = builder.context(&prompt[shared..], root)?;
+                if let Some((choices, _)) = completion.choices {
+                    builder.repeat(&choices.part(shared..tokens, tokens));
+                }
+                segment
             }
         };
         open = Some((completion.prompt, segment));
         builder.completion(segment, completion.token_ids)?;
+        if let Some((_, choices)) = completion.choices {
+            builder.repeat(choices);
+        }
         members.push(index);
     }
     if !members.is_empty() {
@@ -80,7 +103,7 @@ mod tests {
     fn what_all_prompts_share_stands_once_in_a_batch() {
         let completions = [([1u32, 2, 3], [7u32, 8]), ([1, 2, 4], [7, 9]), ([1, 2, 5], [7, 9])];
         let completions: Vec<Sampled<'_>> =
-            completions.iter().map(|(prompt, token_ids)| Sampled { prompt, token_ids }).collect();
+            completions.iter().map(|(prompt, token_ids)| Sampled { prompt, token_ids, choices: None }).collect();
         let batches = pack(&completions, 7).unwrap();
         let ids: Vec<_> = batches.iter().map(|b| b.batch.token_ids.clone()).collect();
         assert_eq!(ids, [vec![1, 2, 3, 7, 4, 7], vec![1, 2, 5, 7]]);
@@ -91,7 +114,7 @@ mod tests {
     fn a_prompt_is_packed_once_for_its_group_and_again_in_the_next_batch() {
         let (p, q): (&[u32], &[u32]) = (&[1, 2, 3], &[4]);
         let completions: Vec<Sampled<'_>> = [(p, &[5u32, 6][..]), (p, &[7]), (p, &[8, 9, 10]), (q, &[11, 12])]
-            .map(|(prompt, token_ids)| Sampled { prompt, token_ids })
+            .map(|(prompt, token_ids)| Sampled { prompt, token_ids, choices: None })
             .to_vec();
         let batches = pack(&completions, 5).unwrap();
         let ids: Vec<_> = batches.iter().map(|b| b.batch.token_ids.clone()).collect();

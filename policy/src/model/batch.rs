@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::ops::attention::{Layouts, Segment};
+use crate::ops::router::ExpertChoices;
 use crate::{PolicyError, Result};
 
 /// Token ids laid out row by row, with how they hang together and what is to be predicted from them.
@@ -18,6 +19,16 @@ pub struct PackedBatch {
     pub target_rows: Vec<u32>,
     /// For each prediction, the token that comes next.
     pub target_ids: Vec<u32>,
+    /// Where every row goes, if that is not for this policy's routers to say but is to be repeated from sampling.
+    pub choices: Option<ExpertChoices>,
+}
+
+impl PackedBatch {
+    /// The same rows, for a policy that chooses its experts itself.
+    #[must_use]
+    pub fn without_choices(&self) -> Self {
+        PackedBatch { choices: None, ..self.clone() }
+    }
 }
 
 /// Builds a [`PackedBatch`]: shared prefixes once, completions as their children.
@@ -27,6 +38,7 @@ pub struct BatchBuilder {
     segments: Vec<Segment>,
     target_rows: Vec<u32>,
     target_ids: Vec<u32>,
+    choices: ExpertChoices,
 }
 
 /// A segment of the batch under construction, to be continued by others.
@@ -88,11 +100,24 @@ impl BatchBuilder {
         Ok(())
     }
 
+    /// Notes the experts of the rows that were added last. Either every row of a batch is given its experts, or none is.
+    pub fn repeat(&mut self, choices: &ExpertChoices) {
+        self.choices.extend(choices);
+    }
+
     /// The finished batch.
     ///
     /// # Errors
-    /// If a segment continues one that is not in its tree.
+    /// If a segment continues one that is not in its tree, or only some rows were given their experts.
     pub fn build(self) -> Result<PackedBatch> {
+        let (rows, noted) = (self.token_ids.len(), self.choices.layers());
+        if noted.iter().any(|layer| layer.is_empty() || layer.len() % rows != 0 || layer.len() != noted[0].len()) {
+            return Err(PolicyError::Argument {
+                operation: "pack a batch",
+                message: format!("{rows} rows, and experts for {:?}", noted.iter().map(Vec::len).collect::<Vec<_>>()),
+            });
+        }
+        let choices = (!noted.is_empty()).then_some(self.choices);
         let positions =
             self.segments.iter().flat_map(|s| (s.position..s.position + s.rows.len()).map(|p| p as u32)).collect();
         let layouts = Layouts::new(self.segments)
@@ -103,6 +128,7 @@ impl BatchBuilder {
             layouts: Arc::new(layouts),
             target_rows: self.target_rows,
             target_ids: self.target_ids,
+            choices,
         })
     }
 }

@@ -177,6 +177,14 @@ impl Policy {
         {
             return bad(format!("token id {id} outside the vocabulary of {}", self.config.vocab_size));
         }
+        if let Some(choices) = batch.choices.as_ref().map(|choices| choices.layers()) {
+            let (layers, entries) = (self.router_bias.len(), batch.token_ids.len() * self.config.num_experts_per_tok);
+            let experts = self.config.n_routed_experts;
+            let fits = |layer: &Vec<u16>| layer.len() == entries && layer.iter().all(|e| usize::from(*e) < experts);
+            if choices.len() != layers || !choices.iter().all(fits) {
+                return bad(format!("expert choices that do not fit {layers} MoE layers of {experts} experts"));
+            }
+        }
         let longest = batch.layouts.positions();
         if longest > self.config.max_position_embeddings {
             return bad(format!("{longest} positions; the model has {}", self.config.max_position_embeddings));
@@ -207,7 +215,10 @@ impl Policy {
             let normed = rms_norm(&x, &weights.next(), eps)?;
             if config.is_moe_layer(layer) {
                 let logits = linear(&normed, &weights.next())?; // [n, experts]
-                let chosen = route(&logits, &self.router_bias[routing.len()], &router)?;
+                let chosen = match &batch.choices {
+                    Some(choices) => Routing::repeat(&choices.layers()[routing.len()], &router),
+                    None => route(&logits, &self.router_bias[routing.len()], &router)?,
+                };
                 let gates = router_gates(&logits, &chosen, &router)?;
                 x = (x + experts(&normed, &gates, &weights.next(), &chosen)?)?;
                 if config.n_shared_experts > 0 {

@@ -5,6 +5,8 @@
 //! `norm_topk_prob`, times `routed_scaling_factor`. DeepSeek-V3 technical report, section 2.1.2. The bias moves after each
 //! step by a fixed rate against the load ([`Balance`]); it has no gradient, and neither has the choice.
 
+use std::ops::Range;
+
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
 use num_traits::Zero;
 
@@ -87,6 +89,57 @@ pub struct Routing {
     pub top_k: usize,
     /// Tokens that went to each expert.
     pub load: Vec<u32>,
+}
+
+impl Routing {
+    /// The routing that [`ExpertChoices`] noted for a batch's rows in one layer.
+    pub(crate) fn repeat(chosen: &[u16], config: &RouterConfig) -> Self {
+        let mut load = vec![0; config.experts];
+        chosen.iter().for_each(|expert| load[usize::from(*expert)] += 1);
+        Routing { chosen: chosen.iter().map(|expert| u32::from(*expert)).collect(), top_k: config.top_k, load }
+    }
+}
+
+/// The experts that a run of tokens went to in each MoE layer: noted while sampling, repeated while training.
+///
+/// Sampling and training round differently, and where two experts' scores are nearly equal that would send a token
+/// elsewhere: a jump in its log-probability far above rounding. So the choice is kept, and only the gates are computed
+/// anew. (The field's remedy for two engines that disagree, "routing replay": Ma et al., 2025, arXiv 2510.11370.)
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExpertChoices {
+    /// For each MoE layer `[tokens, top_k]`.
+    layers: Vec<Vec<u16>>,
+}
+
+impl ExpertChoices {
+    pub(crate) fn new(layers: usize) -> Self {
+        ExpertChoices { layers: vec![Vec::new(); layers] }
+    }
+
+    /// Notes the experts of one more token, or of several, in a layer.
+    pub(crate) fn push(&mut self, layer: usize, chosen: &[u32]) {
+        self.layers[layer].extend(chosen.iter().map(|expert| *expert as u16));
+    }
+
+    /// Continues this run of tokens with another.
+    pub(crate) fn extend(&mut self, other: &ExpertChoices) {
+        self.layers.resize(self.layers.len().max(other.layers.len()), Vec::new());
+        self.layers.iter_mut().zip(&other.layers).for_each(|(all, more)| all.extend_from_slice(more));
+    }
+
+    /// Some of the run's tokens, of `tokens` in all.
+    pub(crate) fn part(&self, range: Range<usize>, tokens: usize) -> Self {
+        let cut = |layer: &Vec<u16>| {
+            let top_k = layer.len() / tokens.max(1);
+            layer[range.start * top_k..range.end * top_k].to_vec()
+        };
+        ExpertChoices { layers: self.layers.iter().map(cut).collect() }
+    }
+
+    /// For each MoE layer `[tokens, top_k]`.
+    pub fn layers(&self) -> &[Vec<u16>] {
+        &self.layers
+    }
 }
 
 /// Chooses experts for all tokens from the router's logits `[tokens, experts]`.

@@ -6,17 +6,22 @@
 
 use std::sync::Arc;
 
+use crate::ops::router::ExpertChoices;
+
 /// The cached rows of a run of tokens.
 #[derive(Debug, Clone)]
 pub(crate) struct CacheRows {
     /// For each layer `[tokens, latent + rope]`, the rotary key already turned to its position.
     layers: Vec<Vec<f32>>,
     width: usize,
+    /// Where the tokens went, for the training pass to repeat.
+    pub(crate) choices: ExpertChoices,
 }
 
 impl CacheRows {
-    pub(crate) fn new(layers: usize, width: usize, capacity: usize) -> Self {
-        CacheRows { layers: vec![Vec::with_capacity(capacity * width); layers], width }
+    pub(crate) fn new(layers: usize, moe_layers: usize, width: usize, capacity: usize) -> Self {
+        let layers = vec![Vec::with_capacity(capacity * width); layers];
+        CacheRows { layers, width, choices: ExpertChoices::new(moe_layers) }
     }
 
     /// Appends one token's row to a layer.
@@ -59,5 +64,12 @@ impl Prefix {
             parent.chain(layer, out);
         }
         out.push(self.rows.rows(layer, self.tokens));
+    }
+
+    /// The experts of all tokens from the root to this run's last.
+    pub(crate) fn choices(&self) -> ExpertChoices {
+        let mut choices = self.parent.as_ref().map_or_else(ExpertChoices::default, |parent| parent.choices());
+        choices.extend(&self.rows.choices);
+        choices
     }
 }

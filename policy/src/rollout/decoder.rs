@@ -55,6 +55,7 @@ pub(crate) struct Decoder {
     router: RouterConfig,
     embedding: Vec<f32>,
     layers: Vec<Layer>,
+    moe_layers: usize,
     norm: Vec<f32>,
     head: Option<Vec<f32>>,
 }
@@ -98,7 +99,8 @@ impl Decoder {
         let norm = next();
         let head = (!config.tie_word_embeddings).then(next);
         let (attention, router) = (policy.attention().clone(), policy.router());
-        Ok(Decoder { config, attention, router, embedding, layers, norm, head })
+        let moe_layers = policy.router_bias().len();
+        Ok(Decoder { config, attention, router, embedding, layers, moe_layers, norm, head })
     }
 
     pub(crate) fn config(&self) -> &ModelConfig {
@@ -106,7 +108,8 @@ impl Decoder {
     }
 
     pub(crate) fn empty_cache(&self, capacity: usize) -> CacheRows {
-        CacheRows::new(self.config.num_hidden_layers, self.config.cache_width(), capacity)
+        let layers = self.config.num_hidden_layers;
+        CacheRows::new(layers, self.moe_layers, self.config.cache_width(), capacity)
     }
 
     /// Computes the spans' tokens, appends their cache rows, and returns each span's last hidden row, `[spans, hidden]`.
@@ -120,6 +123,7 @@ impl Decoder {
             row.copy_from_slice(&self.embedding[*id as usize * width..(*id as usize + 1) * width]);
         }
         let mut normed = vec![0.0; padded * width];
+        let mut moe_layer = 0;
         for (index, layer) in self.layers.iter().enumerate() {
             self.normalise(&mut normed, &x, &layer.attention_norm);
             let attended = self.attend(index, layer, &normed, spans, rows);
@@ -135,8 +139,15 @@ impl Decoder {
                 }
                 Mlp::Moe { router, bias, experts, shared } => {
                     // Routed first, then shared: the order in which the training pass adds them.
-                    let y = self.mixture(&normed, rows, router, bias, experts);
+                    let (y, chosen) = self.mixture(&normed, rows, router, bias, experts);
                     self.add(&mut x, &y);
+                    let mut chosen = chosen.as_slice();
+                    for span in spans.iter_mut() {
+                        let (own, rest) = chosen.split_at(span.token_ids.len() * self.router.top_k);
+                        span.own.choices.push(moe_layer, own);
+                        chosen = rest;
+                    }
+                    moe_layer += 1;
                     if let Some(weight) = shared {
                         let y = self.feed_forward(&normed, weight);
                         self.add(&mut x, &y);
@@ -276,8 +287,8 @@ impl Decoder {
         y
     }
 
-    /// The routed experts' sum; rows from `rows` on are padding and stay zero.
-    fn mixture(&self, x: &[f32], rows: usize, router: &[f32], bias: &[f32], weights: &[f32]) -> Vec<f32> {
+    /// The routed experts' sum, where rows from `rows` on are padding and stay zero, and the experts chosen `[rows, top_k]`.
+    fn mixture(&self, x: &[f32], rows: usize, router: &[f32], bias: &[f32], weights: &[f32]) -> (Vec<f32>, Vec<u32>) {
         let (width, experts, top_k) = (self.config.hidden_size, self.router.experts, self.router.top_k);
         let mut affinities = vec![0.0f32; rows * experts];
         vectorised(
@@ -321,7 +332,7 @@ impl Decoder {
                 );
             }
         }
-        out
+        (out, chosen)
     }
 }
 

@@ -22,6 +22,7 @@ use sampler::sample;
 
 use crate::grpo::common_prefix;
 use crate::model::Policy;
+use crate::ops::router::ExpertChoices;
 use crate::random::{RandomKey, uniform};
 use crate::{PolicyError, Result};
 
@@ -60,6 +61,10 @@ pub struct Completion {
     pub token_ids: Vec<u32>,
     /// Each token's log-probability when it was drawn, at the sampling temperature.
     pub logprobs: Vec<f32>,
+    /// The experts that the prompt's tokens went to, shared by the group.
+    pub prompt_choices: Arc<ExpertChoices>,
+    /// The experts that the completion's tokens went to; its last token was never fed, so it has none.
+    pub choices: ExpertChoices,
     /// Why it ended.
     pub finish_reason: FinishReason,
 }
@@ -82,10 +87,19 @@ pub struct RolloutEngine {
     decoder: Decoder,
 }
 
+/// A prompt that has been computed: its cache, where its tokens went, and the logits after it.
+struct Group {
+    task: u32,
+    prefix: Arc<Prefix>,
+    choices: Arc<ExpertChoices>,
+    logits: Vec<f32>,
+}
+
 struct Sequence {
     task: u32,
     sample: u32,
     prefix: Arc<Prefix>,
+    prompt_choices: Arc<ExpertChoices>,
     own: CacheRows,
     token_ids: Vec<u32>,
     logprobs: Vec<f32>,
@@ -120,8 +134,8 @@ impl RolloutEngine {
         let mut waiting =
             requests.iter().flat_map(|request| (0..request.samples).map(move |sample| (request, sample))).peekable();
         let mut active: Vec<Sequence> = Vec::new();
-        // The group whose samples are being admitted: its prompt's cache and the logits after it.
-        let mut current: Option<(u32, Arc<Prefix>, Vec<f32>)> = None;
+        // The group of which some samples are still waiting.
+        let mut current: Option<Group> = None;
         loop {
             let mut admitted: Vec<(&Request, u32)> = Vec::new();
             while active.len() + admitted.len() < batch
@@ -129,34 +143,36 @@ impl RolloutEngine {
             {
                 admitted.push(next);
             }
-            let known = current.as_ref().map(|(task, ..)| *task);
+            let known = current.as_ref().map(|group| group.task);
             let mut fresh: Vec<&Request> =
                 admitted.iter().map(|(request, _)| *request).filter(|r| Some(r.task) != known).collect();
             fresh.dedup_by_key(|request| request.task);
-            let mut groups: Vec<(u32, Arc<Prefix>, Vec<f32>)> = fresh
+            let mut groups: Vec<Group> = fresh
                 .par_iter()
                 .map(|request| {
                     let (prefix, hidden) = self.prefill(root.clone(), &request.prompt[shared..]);
-                    (request.task, prefix, self.decoder.logits(&hidden))
+                    let (choices, logits) = (Arc::new(prefix.choices()), self.decoder.logits(&hidden));
+                    Group { task: request.task, prefix, choices, logits }
                 })
                 .collect();
             groups.extend(current.take());
             for (request, sample_index) in &admitted {
-                if let Some((_, prefix, logits)) = groups.iter().find(|(task, ..)| *task == request.task) {
+                if let Some(group) = groups.iter().find(|group| group.task == request.task) {
                     let mut sequence = Sequence {
                         task: request.task,
                         sample: *sample_index,
-                        prefix: Arc::clone(prefix),
+                        prefix: Arc::clone(&group.prefix),
+                        prompt_choices: Arc::clone(&group.choices),
                         own: self.decoder.empty_cache(params.max_tokens.min(64)),
                         token_ids: Vec::new(),
                         logprobs: Vec::new(),
                         finished: None,
                     };
-                    sequence.draw(&mut logits.clone(), params, options);
+                    sequence.draw(&mut group.logits.clone(), params, options);
                     active.push(sequence);
                 }
             }
-            current = waiting.peek().and_then(|(next, _)| groups.into_iter().find(|(task, ..)| *task == next.task));
+            current = waiting.peek().and_then(|(next, _)| groups.into_iter().find(|group| group.task == next.task));
 
             let (finished, running): (Vec<_>, Vec<_>) =
                 active.into_iter().partition(|sequence| sequence.finished.is_some());
@@ -249,6 +265,8 @@ impl Sequence {
             sample: self.sample,
             token_ids: self.token_ids,
             logprobs: self.logprobs,
+            prompt_choices: self.prompt_choices,
+            choices: self.own.choices,
             finish_reason: self.finished.unwrap_or(FinishReason::Length),
         }
     }

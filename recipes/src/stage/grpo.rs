@@ -287,10 +287,8 @@ impl<'a> Learner<'a> {
                 let first = pass == 0 && index == 0;
                 let completions = part.len();
                 let tokens: usize = part.iter().map(|example| example.graded.completion.token_ids.len()).sum();
-                let sampled: Vec<Sampled<'_>> = useful
-                    .iter()
-                    .map(|example| Sampled { prompt: example.prompt, token_ids: &example.graded.completion.token_ids })
-                    .collect();
+                let sampled: Vec<Sampled<'_>> =
+                    useful.iter().map(|example| Sampled::of(example.prompt, &example.graded.completion)).collect();
                 let batches = pack(&sampled, settings.micro_batch_tokens)?;
                 let reference = &self.reference;
                 let loss_settings = settings.loss_settings();
@@ -375,7 +373,7 @@ impl<'a> Learner<'a> {
 }
 
 fn reference_logprobs(reference: &Policy, micro: &MicroBatch, temperature: f64) -> anyhow::Result<Vec<f32>> {
-    let logprobs = reference.forward(&micro.batch, temperature, Track::Nothing)?.logprobs;
+    let logprobs = reference.forward(&micro.batch.without_choices(), temperature, Track::Nothing)?.logprobs;
     logprobs.to_vec1().context("read the reference's log-probabilities")
 }
 

@@ -121,7 +121,7 @@ fn train(
         let start = Instant::now();
         let documents = documents(&trainer.model.tokenizer, settings.batch_tokens, &mut next_text, &text);
         let sampled: Vec<Sampled<'_>> =
-            documents.iter().map(|(prompt, ids)| Sampled { prompt, token_ids: ids }).collect();
+            documents.iter().map(|(prompt, ids)| Sampled { prompt, token_ids: ids, choices: None }).collect();
         let batches = pack(&sampled, MICRO_BATCH_ROWS)?;
         let tokens: usize = documents.iter().map(|(_, ids)| ids.len()).sum();
         let learning_rate = schedule.lr(step - 1);
