@@ -152,13 +152,40 @@ fn shortened(name: &str, width: usize) -> String {
 }
 
 fn costs(text: &mut String, summary: &RunSummary) {
+    // Stopped in its first stage, a run has nothing to tell yet.
     if !summary.stages.is_empty() {
+        stage_rows(text, summary);
+        let seconds: f64 = summary.stages.iter().map(|stage| stage.seconds).sum();
+        let flops: f64 = summary.stages.iter().map(|stage| stage.flops).sum();
         let _ = writeln!(
             text,
-            "{:12}{GAP}{:>7}{GAP}{:>9}{GAP}{:>9}{GAP}{:>12}{GAP}{:>10}",
-            "stage", "steps", "sampled", "trained", "time", "FLOPs"
+            "\n{}, seed {}: {} in all, about {} FLOPs, {} threads on {} cores",
+            summary.recipe,
+            summary.seed,
+            duration_text(seconds),
+            flops_text(flops),
+            summary.threads,
+            summary.host_cores,
         );
     }
+    if summary.parameters > 0 {
+        let (all, active) = (count_text(summary.parameters), count_text(summary.active_parameters));
+        let _ = writeln!(text, "{all} parameters, {active} used for each token");
+    }
+    let report = summary.run_dir.join("report.html");
+    let state = match &summary.status {
+        RunStatus::Finished => "report".to_owned(),
+        RunStatus::Interrupted { stage, step } => format!("report up to step {step} of {stage}"),
+    };
+    let _ = writeln!(text, "{state}: {}", report.display());
+}
+
+fn stage_rows(text: &mut String, summary: &RunSummary) {
+    let _ = writeln!(
+        text,
+        "{:12}{GAP}{:>7}{GAP}{:>9}{GAP}{:>9}{GAP}{:>12}{GAP}{:>10}",
+        "stage", "steps", "sampled", "trained", "time", "FLOPs"
+    );
     for stage in &summary.stages {
         let note = stage.note.as_ref().map_or_else(String::new, |note| format!("{GAP}{note}"));
         let _ = writeln!(
@@ -172,27 +199,6 @@ fn costs(text: &mut String, summary: &RunSummary) {
             flops_text(stage.flops),
         );
     }
-    let seconds: f64 = summary.stages.iter().map(|stage| stage.seconds).sum();
-    let flops: f64 = summary.stages.iter().map(|stage| stage.flops).sum();
-    let _ = writeln!(
-        text,
-        "\n{}, seed {}: {} in all, about {} FLOPs, {} threads on {} cores\n\
-         {} parameters, {} used for each token",
-        summary.recipe,
-        summary.seed,
-        duration_text(seconds),
-        flops_text(flops),
-        summary.threads,
-        summary.host_cores,
-        count_text(summary.parameters),
-        count_text(summary.active_parameters),
-    );
-    let report = summary.run_dir.join("report.html");
-    let state = match &summary.status {
-        RunStatus::Finished => "report".to_owned(),
-        RunStatus::Interrupted { stage, step } => format!("report up to step {step} of {stage}"),
-    };
-    let _ = writeln!(text, "{state}: {}", report.display());
 }
 
 /// A count as people say it: `512`, `12.3K`, `4.0M`, `1.2G`.

@@ -1,8 +1,8 @@
 //! Arithmetic: the value of a chain such as `7 + 5 * 3 - 4`.
 //!
 //! - Draws from: three or four numbers joined by `+`, `-` and `*` under the usual precedence. The
-//!   numbers are 1 to 12, factors 2 to 9, and no product has more than two factors.
-//! - Range: every product, partial sum and result lies in -60..=60, and below 0 in few chains.
+//!   numbers are 1 to 9, factors 2 to 9, and no product has more than two factors.
+//! - Range: every product, partial sum and result lies in -40..=40, and below 0 in few chains.
 //! - Size: tens of thousands of contents (below), each in several orders.
 //! - Verifier: `Reference::Integer`: the number written out; the question repeated, or half worked out, is no answer.
 //!
@@ -31,10 +31,10 @@ const OPERATORS: &[(Operator, u32)] = &[(Operator::Plus, 40), (Operator::Minus, 
 const NEGATIVE_PERCENT: u32 = 8;
 
 /// The largest absolute value on the way and at the end.
-const LARGEST: i64 = 60;
+const LARGEST: i64 = 40;
 
 /// The largest number that is no factor.
-const LARGEST_OPERAND: i64 = 12;
+const LARGEST_OPERAND: i64 = 9;
 
 /// How a wrong guess comes about, as weights.
 const WRONG_GUESSES: &[(WrongGuess, u32)] =

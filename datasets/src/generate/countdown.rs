@@ -1,13 +1,14 @@
 //! Countdown: make a target from numbers, each used exactly once, as in TinyZero.
 //!
-//! - Draws from: three numbers (sometimes two) of 1 to 15, joined in some order and grouping by
+//! - Draws from: three numbers (sometimes two) of 1 to 12, joined in some order and grouping by
 //!   `+`, `-` and `*`, so that the target can be reached by construction.
-//! - Range: targets 1 to 60; on the way to them and in every try nothing leaves 1..=99.
-//! - Size: about 5,900 pairs of numbers and target, the order of the numbers not counted.
+//! - Range: targets 1 to 40; on the way to them and in every try nothing leaves 1..=60.
+//! - Size: about 3,000 pairs of numbers and target, the order of the numbers not counted.
 //! - Verifier: `Reference::Countdown`, which evaluates the expression and checks its numbers.
 //!
-//! The worked texts are searches: each try is computed step by step next to the target, `no` and
-//! on to the next, or `yes` and answered. More tries find more, so here thinking longer pays.
+//! The worked texts are searches: each try is computed step by step, its value set beside the target
+//! (`= 24 ? 21 no`), and then on to the next, or `yes` and answered. More tries find more, so here thinking longer pays,
+//! if the policy checks what it found: with the target beside it a small policy learns to.
 
 use rewards::Reference;
 
@@ -17,7 +18,7 @@ use crate::random::Counter;
 
 /// Shares of the corpus.
 const QUALITIES: &[(Quality, u32)] =
-    &[(Quality::Guess, 38), (Quality::Worked, 32), (Quality::Slip, 2), (Quality::GivesUp, 18), (Quality::Bare, 10)];
+    &[(Quality::Guess, 38), (Quality::Worked, 33), (Quality::Slip, 1), (Quality::GivesUp, 18), (Quality::Bare, 10)];
 
 /// How many of 100 guesses are right.
 const GUESS_RIGHT_PERCENT: u32 = 30;
@@ -35,10 +36,10 @@ const TRIES_BEFORE_GIVING_UP: &[(usize, u32)] = &[(1, 35), (2, 30), (3, 20), (4,
 /// How many numbers, as weights.
 const LENGTHS: &[(usize, u32)] = &[(2, 10), (3, 90)];
 
-const LARGEST_NUMBER: i64 = 15;
-const LARGEST_TARGET: i64 = 60;
+const LARGEST_NUMBER: i64 = 12;
+const LARGEST_TARGET: i64 = 40;
 /// The largest value inside a try.
-const LARGEST: i64 = 99;
+const LARGEST: i64 = 60;
 
 /// Numbers and a target that can be made from them.
 #[derive(Debug, Clone)]
@@ -56,7 +57,7 @@ struct Try {
 }
 
 /// `+`, `*`, and `-` with the larger first, as (sign, left, right, value). The operands keep their
-/// order otherwise, so that a sum is not tried twice. Values outside 1..=99 are left out.
+/// order otherwise, so that a sum is not tried twice. Values outside 1..=60 are left out.
 fn combine(left: i64, right: i64) -> impl Iterator<Item = (char, bool, i64)> {
     let swapped = right > left;
     [('+', false, left + right), ('*', false, left * right), ('-', swapped, (left - right).abs())]
@@ -97,6 +98,16 @@ fn all_tries(numbers: &[i64]) -> Vec<Try> {
 }
 
 impl Puzzle {
+    /// A try held against the target. A `verdict` that the value does not bear out is a slip.
+    fn checked(&self, steps: &str, verdict: &str) -> String {
+        format!("{steps} ? {} {verdict}", self.target)
+    }
+
+    /// Tries that all failed.
+    fn failures(&self, tries: &[Try]) -> Vec<String> {
+        tries.iter().map(|found| self.checked(&found.steps, "no")).collect()
+    }
+
     /// Wrong tries, then right ones, each in random order.
     fn shuffled_tries(&self, counter: &mut Counter) -> (Vec<Try>, Vec<Try>) {
         let mut tries = all_tries(&self.numbers);
@@ -105,17 +116,12 @@ impl Puzzle {
     }
 }
 
-/// `no` after each try.
-fn search(tries: &[Try]) -> Vec<String> {
-    tries.iter().map(|found| format!("{} no", found.steps)).collect()
-}
-
 impl Problem for Puzzle {
     const QUALITIES: &'static [(Quality, u32)] = QUALITIES;
 
     fn draw(counter: &mut Counter) -> Self {
         let length = counter.weighted(LENGTHS);
-        // Ends: whatever the numbers, their sum is a try, and it is at most 45.
+        // Ends: whatever the numbers, their sum is a try, and it is at most 36.
         loop {
             let numbers: Vec<i64> = (0..length).map(|_| counter.between(1, LARGEST_NUMBER)).collect();
             let tries = all_tries(&numbers);
@@ -153,22 +159,21 @@ impl Problem for Puzzle {
                 Attempt { think: GUESS_THINK.to_owned(), answer: answer.expression.clone(), right: is_right }
             }
             Quality::Worked => {
-                let mut search = search(wrong_tries(counter.weighted(TRIES_BEFORE_SUCCESS)));
-                search.push(format!("{} yes", right[0].steps));
+                let mut search = self.failures(wrong_tries(counter.weighted(TRIES_BEFORE_SUCCESS)));
+                search.push(self.checked(&right[0].steps, "yes"));
                 Attempt { think: search.join(" , "), answer: right[0].expression.clone(), right: true }
             }
             Quality::Slip => {
-                // The last try's value is misread as the target.
+                // The last try is taken for right.
                 let (last, before) = wrong.split_last().unwrap_or((&right[0], &[]));
-                let mut search = search(&before[..counter.weighted(TRIES_BEFORE_SLIP).min(before.len())]);
-                let steps = last.steps.rsplit_once(' ').map_or("", |(steps, _)| steps);
-                search.push(format!("{steps} {} yes", self.target));
+                let mut search = self.failures(&before[..counter.weighted(TRIES_BEFORE_SLIP).min(before.len())]);
+                search.push(self.checked(&last.steps, "yes"));
                 Attempt { think: search.join(" , "), answer: last.expression.clone(), right: false }
             }
             Quality::GivesUp => {
                 let tried = wrong_tries(counter.weighted(TRIES_BEFORE_GIVING_UP));
                 let answer = tried.last().map_or_else(String::new, |last| last.expression.clone());
-                Attempt { think: search(tried).join(" , "), answer, right: false }
+                Attempt { think: self.failures(tried).join(" , "), answer, right: false }
             }
         }
     }
@@ -218,12 +223,12 @@ mod tests {
         let mut counter = Counter::new(&[4]);
         for _ in 0..50 {
             let worked = puzzle.attempt(Quality::Worked, &mut counter);
-            assert!(worked.think.ends_with("= 24 yes") && worked.right, "{}", worked.think);
+            assert!(worked.think.ends_with("= 24 ? 24 yes") && worked.right, "{}", worked.think);
             assert_eq!(worked.answer, "( 3 * 5 ) + 9");
             let given_up = puzzle.attempt(Quality::GivesUp, &mut counter);
-            assert!(given_up.think.ends_with("no") && !given_up.right, "{}", given_up.think);
+            assert!(given_up.think.ends_with("? 24 no") && !given_up.right, "{}", given_up.think);
             let slip = puzzle.attempt(Quality::Slip, &mut counter);
-            assert!(slip.think.ends_with("= 24 yes") && !slip.right, "{}", slip.think);
+            assert!(slip.think.ends_with("? 24 yes") && !slip.right, "{}", slip.think);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::random::{Counter, hash_text};
 use crate::task::Split;
 
 /// One in so many contents is held out.
-const HELD_ONE_IN: u64 = 8;
+const HELD_ONE_IN: u64 = 4;
 
 /// The side on which a content lies.
 pub(crate) fn of(content: &str) -> Split {
@@ -18,7 +18,7 @@ pub(crate) fn of(content: &str) -> Split {
 
 /// The first problem drawn that lies in the split.
 pub(crate) fn draw<P: Problem>(split: Split, counter: &mut Counter) -> P {
-    // Ends: each draw is held out with a probability of about 1/8, independently of the others.
+    // Ends: each draw is held out with a probability of about 1/4, independently of the others.
     loop {
         let problem = P::draw(counter);
         if of(&problem.content()) == split {
