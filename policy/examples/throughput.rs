@@ -58,8 +58,8 @@ fn main() {
     let requests: Vec<Request> =
         (0..batch).map(|task| Request { task: task as u32, prompt: rows[task][..16].to_vec(), samples: 1 }).collect();
     let params = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens: 64 };
-    // No token has this id, so that every completion runs to the limit.
-    let options = RolloutOptions { seed: 1, step: 0, end_of_text: u32::MAX, batch };
+    // No token ends a completion, so that every one runs to the limit.
+    let options = RolloutOptions { seed: 1, step: 0, end_of_text: Vec::new(), batch };
     let seconds =
         median(5, || RolloutEngine::new(&policy).unwrap().generate(&requests, &params, &options, |_| ()).unwrap());
     println!("decode at batch {batch}   {:>8.0} tok/s", (batch * 64) as f64 / seconds);

@@ -5,10 +5,12 @@
 //! the earlier checkpoints as they were. What the files are is the caller's business: a policy's
 //! are those of a Hugging Face model folder, and tools that read such a folder ignore the manifest.
 
+mod archive;
 mod folder;
 mod series;
 mod tensors;
 
+pub use archive::TensorArchive;
 pub use folder::{CheckpointWriter, FileRecord, MANIFEST, Manifest, verify};
 pub use series::{LatestValid, latest_valid, prune, remove_partial, step_dir, step_of};
 pub use tensors::{TensorData, TensorView, load_tensors, save_tensors};

@@ -23,7 +23,7 @@ fn requests() -> Vec<Request> {
 
 fn completions(policy: &Policy, step: u32) -> Vec<Completion> {
     let params = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens: 8 };
-    let options = RolloutOptions { seed: 1, step, end_of_text: 1, batch: 64 };
+    let options = RolloutOptions { seed: 1, step, end_of_text: vec![1], batch: 64 };
     let mut completions = Vec::new();
     RolloutEngine::new(policy).unwrap().generate(&requests(), &params, &options, |c| completions.push(c)).unwrap();
     completions.sort_by_key(|completion| (completion.task, completion.sample));

@@ -22,7 +22,7 @@ fn params() -> SamplingParams {
 }
 
 fn generate(policy: &Policy, requests: &[Request], batch: usize) -> Vec<Completion> {
-    let options = RolloutOptions { seed: 5, step: 3, end_of_text: 1, batch };
+    let options = RolloutOptions { seed: 5, step: 3, end_of_text: vec![1], batch };
     let mut out = Vec::new();
     RolloutEngine::new(policy).unwrap().generate(requests, &params(), &options, |c| out.push(c)).unwrap();
     out.sort_by_key(|c| (c.task, c.sample));
@@ -100,7 +100,7 @@ fn a_completion_does_not_depend_on_batch_or_threads_or_order() {
 #[test]
 fn greedy_takes_the_likeliest_and_limits_hold() {
     let policy = tiny_policy(64);
-    let options = RolloutOptions { seed: 5, step: 0, end_of_text: 1, batch: 8 };
+    let options = RolloutOptions { seed: 5, step: 0, end_of_text: vec![1], batch: 8 };
     let greedy = SamplingParams { temperature: 0.0, top_p: 1.0, top_k: 0, max_tokens: 6 };
     let mut out = Vec::new();
     let engine = RolloutEngine::new(&policy).unwrap();

@@ -1,19 +1,18 @@
-//! Tensors in safetensors files: f32 out; f32, bf16 and f16 in.
+//! Tensors in safetensors files, all of them at once.
 //!
-//! Files are read with the `safetensors` crate, which checks the header against the file's length.
-//! They are written here, because the crate keeps the metadata in a hash map (one tensor list would
-//! give different bytes from run to run) and wants each tensor's bytes as one more copy.
+//! Reading is [`TensorArchive`]'s. Files are written here rather than by the `safetensors` crate, because that keeps the
+//! metadata in a hash map (one tensor list would give different bytes from run to run) and wants each tensor's bytes as
+//! one more copy.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
-use safetensors::SafeTensors;
 use serde_json::{Map, Value, json};
 
-use crate::error::{During, PolicyError, Result};
+use super::archive::TensorArchive;
+use crate::error::{PolicyError, Result};
 
 /// A tensor to be written: name, shape, and values in row-major order.
 pub type TensorView<'a> = (String, Vec<usize>, &'a [f32]);
@@ -90,96 +89,20 @@ fn header(path: &Path, tensors: &[TensorView<'_>], metadata: &BTreeMap<String, S
     Ok(header)
 }
 
-/// Reads all tensors of a safetensors file, of an index of several (`*.index.json`), or of a model
-/// folder (`model.safetensors.index.json` if there, else `model.safetensors`), as f32.
+/// Reads all tensors of a safetensors file, of an index of several, or of a model folder, as f32; see [`TensorArchive`].
 ///
 /// # Errors
-/// A missing, truncated or malformed file, a tensor that the index promises and the file lacks, or a
-/// type other than f32, bf16, f16; the message names the file and the tensor.
+/// A missing, truncated or malformed file, a tensor that the index promises and the file lacks, or a type that is not
+/// read; the message names the file and the tensor.
 pub fn load_tensors(path: impl AsRef<Path>) -> Result<BTreeMap<String, TensorData>> {
-    let path = path.as_ref();
-    if path.is_dir() {
-        let index = path.join("model.safetensors.index.json");
-        let single = path.join("model.safetensors");
-        return if index.exists() { load_sharded(&index) } else { load_file(&single) };
-    }
-    if path.extension().is_some_and(|extension| extension == "json") {
-        return load_sharded(path);
-    }
-    load_file(path)
-}
-
-fn load_sharded(index: &Path) -> Result<BTreeMap<String, TensorData>> {
-    let text = std::fs::read(index).map_err(PolicyError::io("read", index))?;
-    let value: Value =
-        serde_json::from_slice(&text).map_err(|source| PolicyError::Json { path: index.to_path_buf(), source })?;
-    let malformed = |message: &str| damaged(index, message.to_owned());
-    let map = value
-        .get("weight_map")
-        .and_then(Value::as_object)
-        .ok_or_else(|| malformed("expected an object `weight_map` from tensors to files"))?;
-    let mut files: BTreeMap<PathBuf, BTreeSet<&str>> = BTreeMap::new();
-    for (tensor, file) in map {
-        // A name only: an index must not reach outside its folder.
-        let file = file
-            .as_str()
-            .filter(|file| Path::new(file).file_name().is_some_and(|name| name == *file))
-            .ok_or_else(|| malformed(&format!("`weight_map.{tensor}` is not a file's name")))?;
-        files.entry(index.with_file_name(file)).or_default().insert(tensor);
-    }
-    let mut all = BTreeMap::new();
-    for (file, promised) in files {
-        let mut tensors = load_file(&file)?;
-        for name in promised {
-            let tensor = tensors
-                .remove(name)
-                .ok_or_else(|| damaged(&file, format!("lacks the tensor `{name}` of its index")))?;
-            all.insert(name.to_owned(), tensor);
-        }
-    }
-    Ok(all)
-}
-
-fn load_file(path: &Path) -> Result<BTreeMap<String, TensorData>> {
-    let bytes = std::fs::read(path).map_err(PolicyError::io("read", path))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(path, error.to_string()))?;
-    let mut tensors = BTreeMap::new();
-    for (name, view) in file.iter() {
-        let values = match view.dtype() {
-            safetensors::Dtype::F32 => view
-                .data()
-                .chunks_exact(4)
-                .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-                .collect(),
-            safetensors::Dtype::BF16 => widen(path, name, &view, DType::BF16)?,
-            safetensors::Dtype::F16 => widen(path, name, &view, DType::F16)?,
-            other => {
-                return Err(PolicyError::TensorMismatch {
-                    operation: format!("read {}", path.display()).into(),
-                    tensor: name.to_owned(),
-                    message: format!("expected F32, BF16 or F16, found {other:?}"),
-                });
-            }
-        };
-        tensors.insert(name.to_owned(), TensorData { shape: view.shape().to_vec(), values });
-    }
-    Ok(tensors)
-}
-
-fn widen(path: &Path, name: &str, view: &safetensors::tensor::TensorView<'_>, dtype: DType) -> Result<Vec<f32>> {
-    let count = view.shape().iter().product::<usize>();
-    Tensor::from_raw_buffer(view.data(), dtype, &[count], &Device::Cpu)
-        .and_then(|tensor| tensor.to_dtype(DType::F32))
-        .and_then(|tensor| tensor.to_vec1())
-        .during(format!("read `{name}` of {}", path.display()))
-}
-
-fn damaged(path: &Path, message: String) -> PolicyError {
-    PolicyError::Checkpoint { path: path.to_path_buf(), message }
+    let archive = TensorArchive::open(path)?;
+    archive.names().map(|name| Ok((name.to_owned(), archive.read(name)?))).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use candle_core::{DType, Device, Tensor};
+
     use super::*;
 
     fn views<'a>(values: &'a [f32], names: &[&str]) -> Vec<TensorView<'a>> {

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{ARCHITECTURE, MODEL_TYPE, ModelConfig};
+use super::{Architecture, AttentionKind, GroupedAttention, LatentAttention, Mixture, ModelConfig, rope};
 use crate::error::{PolicyError, Result};
 
 pub(super) fn config_error(key: &str, message: String) -> PolicyError {
@@ -18,115 +18,127 @@ pub(super) fn parse(text: &str) -> Result<ModelConfig> {
     let Value::Object(map) = value else {
         return Err(config_error("(whole file)", format!("expected an object, found {value}")));
     };
-    check_architecture(&map)?;
+    let architecture = architecture(&map)?;
     refuse_what_is_not_computed(&map)?;
     let keys = Keys(&map);
-    let num_attention_heads = keys.size("num_attention_heads")?;
-    if let Some(found) = keys.optional("num_key_value_heads", "an integer", as_size)?
-        && found != num_attention_heads
-    {
-        return Err(config_error(
-            "num_key_value_heads",
-            format!("latent attention has one per head: expected {num_attention_heads}, found {found}"),
-        ));
-    }
+    let latent = architecture == Architecture::DeepseekV3;
     Ok(ModelConfig {
+        architecture,
         vocab_size: keys.size("vocab_size")?,
         hidden_size: keys.size("hidden_size")?,
         intermediate_size: keys.size("intermediate_size")?,
-        moe_intermediate_size: keys.size("moe_intermediate_size")?,
         num_hidden_layers: keys.size("num_hidden_layers")?,
-        num_attention_heads,
-        n_shared_experts: keys.size("n_shared_experts")?,
-        n_routed_experts: keys.size("n_routed_experts")?,
-        num_experts_per_tok: keys.size("num_experts_per_tok")?,
-        n_group: keys.size("n_group")?,
-        topk_group: keys.size("topk_group")?,
-        norm_topk_prob: keys.flag("norm_topk_prob", true)?,
-        routed_scaling_factor: keys.number("routed_scaling_factor", None)?,
-        first_k_dense_replace: keys.size("first_k_dense_replace")?,
-        kv_lora_rank: keys.size("kv_lora_rank")?,
-        q_lora_rank: keys.query_rank()?,
-        qk_rope_head_dim: keys.size("qk_rope_head_dim")?,
-        qk_nope_head_dim: keys.size("qk_nope_head_dim")?,
-        v_head_dim: keys.size("v_head_dim")?,
+        num_attention_heads: keys.size("num_attention_heads")?,
+        attention: if latent { keys.latent_attention()? } else { keys.grouped_attention(architecture)? },
+        mixture: if latent { Some(keys.mixture()?) } else { None },
         rms_norm_eps: keys.number("rms_norm_eps", Some(1e-6))?,
-        rope_theta: keys.rope_theta()?,
-        rope_interleave: keys.flag("rope_interleave", true)?,
+        rope: rope::parse(&keys, latent && keys.flag("rope_interleave", true)?)?,
         max_position_embeddings: keys.size("max_position_embeddings")?,
         tie_word_embeddings: keys.flag("tie_word_embeddings", false)?,
-        bos_token_id: keys.token("bos_token_id")?,
-        eos_token_id: keys.token("eos_token_id")?,
-        pad_token_id: keys.token("pad_token_id")?,
-        hidden_act: keys.text(&["hidden_act"], "silu")?,
+        bos_token_id: keys.tokens("bos_token_id")?.first().copied(),
+        eos_token_ids: keys.tokens("eos_token_id")?,
+        pad_token_id: keys.tokens("pad_token_id")?.first().copied(),
         initializer_range: keys.number("initializer_range", Some(0.02))?,
-        // Renamed `dtype` in transformers 5.
-        torch_dtype: keys.text(&["dtype", "torch_dtype"], "float32")?,
+        weight_block_size: keys.weight_block_size()?,
     })
 }
 
 pub(super) fn write(config: &ModelConfig) -> String {
-    let value = json!({
-        "architectures": [ARCHITECTURE],
-        "model_type": MODEL_TYPE,
+    let eos = match config.eos_token_ids.as_slice() {
+        [] => Value::Null,
+        [one] => json!(one),
+        several => json!(several),
+    };
+    let mut value = json!({
+        "architectures": [config.architecture.name()],
+        "model_type": config.architecture.model_type(),
         "vocab_size": config.vocab_size,
         "hidden_size": config.hidden_size,
         "intermediate_size": config.intermediate_size,
-        "moe_intermediate_size": config.moe_intermediate_size,
         "num_hidden_layers": config.num_hidden_layers,
         "num_attention_heads": config.num_attention_heads,
-        // transformers would take the 671B model's 128 otherwise.
-        "num_key_value_heads": config.num_attention_heads,
-        "n_shared_experts": config.n_shared_experts,
-        "n_routed_experts": config.n_routed_experts,
-        "num_experts_per_tok": config.num_experts_per_tok,
-        "n_group": config.n_group,
-        "topk_group": config.topk_group,
-        // These two are read by vLLM and SGLang, not by transformers.
-        "topk_method": "noaux_tc",
-        "scoring_func": "sigmoid",
-        "norm_topk_prob": config.norm_topk_prob,
-        "routed_scaling_factor": config.routed_scaling_factor,
-        "first_k_dense_replace": config.first_k_dense_replace,
-        "moe_layer_freq": 1,
-        "kv_lora_rank": config.kv_lora_rank,
-        "q_lora_rank": config.q_lora_rank,
-        "qk_rope_head_dim": config.qk_rope_head_dim,
-        "qk_nope_head_dim": config.qk_nope_head_dim,
-        "v_head_dim": config.v_head_dim,
         "rms_norm_eps": config.rms_norm_eps,
-        "rope_theta": config.rope_theta,
-        "rope_scaling": null,
-        "rope_interleave": config.rope_interleave,
+        "rope_theta": config.rope.theta,
+        "rope_scaling": rope::write(&config.rope.scaling),
         "max_position_embeddings": config.max_position_embeddings,
         "tie_word_embeddings": config.tie_word_embeddings,
-        "attention_bias": false,
         "attention_dropout": 0.0,
         "bos_token_id": config.bos_token_id,
-        "eos_token_id": config.eos_token_id,
+        "eos_token_id": eos,
         "pad_token_id": config.pad_token_id,
-        "hidden_act": config.hidden_act,
+        "hidden_act": "silu",
         "initializer_range": config.initializer_range,
-        "torch_dtype": config.torch_dtype,
+        // What is written, whatever was read.
+        "torch_dtype": "float32",
         "use_cache": true,
     });
+    let particular = match &config.attention {
+        AttentionKind::Latent(latent) => json!({
+            // transformers would take the 671B model's 128 otherwise.
+            "num_key_value_heads": config.num_attention_heads,
+            "kv_lora_rank": latent.kv_lora_rank,
+            "q_lora_rank": latent.q_lora_rank,
+            "qk_rope_head_dim": latent.qk_rope_head_dim,
+            "qk_nope_head_dim": latent.qk_nope_head_dim,
+            "v_head_dim": latent.v_head_dim,
+            "attention_bias": latent.attention_bias,
+            "rope_interleave": config.rope.interleave,
+            // The module for multi-token prediction is not kept.
+            "num_nextn_predict_layers": 0,
+        }),
+        AttentionKind::Grouped(grouped) => json!({
+            "num_key_value_heads": grouped.num_key_value_heads,
+            "head_dim": grouped.head_dim,
+            "attention_bias": grouped.output_bias,
+            "mlp_bias": false,
+            "use_sliding_window": false,
+        }),
+    };
+    let mixture = config.mixture.as_ref().map_or(Value::Null, |mixture| {
+        json!({
+            "moe_intermediate_size": mixture.moe_intermediate_size,
+            "n_shared_experts": mixture.n_shared_experts,
+            "n_routed_experts": mixture.n_routed_experts,
+            "num_experts_per_tok": mixture.num_experts_per_tok,
+            "n_group": mixture.n_group,
+            "topk_group": mixture.topk_group,
+            // These two are read by vLLM and SGLang, not by transformers.
+            "topk_method": "noaux_tc",
+            "scoring_func": "sigmoid",
+            "norm_topk_prob": mixture.norm_topk_prob,
+            "routed_scaling_factor": mixture.routed_scaling_factor,
+            "first_k_dense_replace": mixture.first_k_dense_replace,
+            "moe_layer_freq": 1,
+        })
+    });
+    if let Value::Object(all) = &mut value {
+        for part in [particular, mixture] {
+            if let Value::Object(part) = part {
+                all.extend(part);
+            }
+        }
+    }
     let mut text = format!("{value:#}");
     text.push('\n');
     text
 }
 
-fn check_architecture(map: &Map<String, Value>) -> Result<()> {
+fn architecture(map: &Map<String, Value>) -> Result<Architecture> {
     let named: Vec<&str> = map
         .get("architectures")
         .and_then(Value::as_array)
         .map(|names| names.iter().filter_map(Value::as_str).collect())
         .unwrap_or_default();
     let model_type = map.get("model_type").and_then(Value::as_str);
-    // A base saved without a head lists `DeepseekV3Model`; its weights lack `lm_head`, so refuse it.
-    let architecture_fits = named.is_empty() || named.contains(&ARCHITECTURE);
-    let type_fits = model_type.is_none_or(|found| found == MODEL_TYPE);
-    if architecture_fits && type_fits && !(named.is_empty() && model_type.is_none()) {
-        return Ok(());
+    // A base saved without a head lists `DeepseekV3Model`; its weights lack `lm_head`, so it fits none.
+    let fits = |candidate: &Architecture| {
+        (named.is_empty() || named.contains(&candidate.name()))
+            && model_type.is_none_or(|found| found == candidate.model_type())
+    };
+    if !(named.is_empty() && model_type.is_none())
+        && let Some(architecture) = Architecture::ALL.into_iter().find(fits)
+    {
+        return Ok(architecture);
     }
     let found = match (named.as_slice(), model_type) {
         ([], None) => "unnamed (neither `architectures` nor `model_type`)".to_owned(),
@@ -134,46 +146,42 @@ fn check_architecture(map: &Map<String, Value>) -> Result<()> {
         (names, None) => format!("`{}`", names.join("`, `")),
         (names, Some(kind)) => format!("`{}` (model_type `{kind}`)", names.join("`, `")),
     };
-    Err(PolicyError::UnsupportedArchitecture {
-        path: None,
-        found,
-        supported: "`DeepseekV3ForCausalLM` (model_type `deepseek_v3`)",
-    })
+    Err(PolicyError::UnsupportedArchitecture { path: None, found, supported: Architecture::SUPPORTED })
 }
 
 /// Keys that change what the model computes, with the one value each that this crate computes.
 fn refuse_what_is_not_computed(map: &Map<String, Value>) -> Result<()> {
     let only = [
-        ("attention_bias", json!(false)),
+        ("hidden_act", json!("silu")),
+        ("mlp_bias", json!(false)),
+        ("use_sliding_window", json!(false)),
         ("scoring_func", json!("sigmoid")),
         ("topk_method", json!("noaux_tc")),
         ("moe_layer_freq", json!(1)),
-        ("quantization_config", Value::Null),
     ];
     for (key, expected) in only {
         if let Some(found) = map.get(key).filter(|found| !found.is_null() && **found != expected) {
             return Err(config_error(key, format!("{found} is not implemented; only {expected} is")));
         }
     }
-    for key in ["rope_scaling", "rope_parameters"] {
-        let Some(rope) = map.get(key).filter(|rope| !rope.is_null()) else { continue };
-        let kind = rope.get("rope_type").or_else(|| rope.get("type")).and_then(Value::as_str);
-        if kind.is_some_and(|kind| kind != "default") || !rope.is_object() {
-            return Err(config_error(
-                key,
-                format!("stretched positions are not implemented; expected null or type \"default\", found {rope}"),
-            ));
-        }
+    let kinds = map.get("layer_types").and_then(Value::as_array).into_iter().flatten();
+    if let Some(other) = kinds.into_iter().find(|kind| **kind != json!("full_attention")) {
+        return Err(config_error("layer_types", format!("{other} is not implemented; only \"full_attention\" is")));
     }
     Ok(())
 }
 
 /// Reads typed values by key.
-struct Keys<'a>(&'a Map<String, Value>);
+pub(super) struct Keys<'a>(pub(super) &'a Map<String, Value>);
 
 impl Keys<'_> {
     /// The value, `None` where the key is missing or null, an error where it is of another type.
-    fn optional<T>(&self, key: &str, expected: &str, read: impl FnOnce(&Value) -> Option<T>) -> Result<Option<T>> {
+    pub(super) fn optional<T>(
+        &self,
+        key: &str,
+        expected: &str,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Result<Option<T>> {
         match self.0.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => {
@@ -182,22 +190,22 @@ impl Keys<'_> {
         }
     }
 
-    fn size(&self, key: &str) -> Result<usize> {
+    pub(super) fn size(&self, key: &str) -> Result<usize> {
         self.optional(key, "an integer of 0 or more", as_size)?
             .ok_or_else(|| config_error(key, "missing; expected an integer of 0 or more".to_owned()))
     }
 
-    fn number(&self, key: &str, default: Option<f64>) -> Result<f64> {
+    pub(super) fn number(&self, key: &str, default: Option<f64>) -> Result<f64> {
         self.optional(key, "a number", Value::as_f64)?
             .or(default)
             .ok_or_else(|| config_error(key, "missing; expected a number".to_owned()))
     }
 
-    fn flag(&self, key: &str, default: bool) -> Result<bool> {
+    pub(super) fn flag(&self, key: &str, default: bool) -> Result<bool> {
         Ok(self.optional(key, "true or false", Value::as_bool)?.unwrap_or(default))
     }
 
-    fn text(&self, keys: &[&str], default: &str) -> Result<String> {
+    pub(super) fn text(&self, keys: &[&str], default: &str) -> Result<String> {
         for key in keys {
             if let Some(text) = self.optional(key, "a string", |v| v.as_str().map(str::to_owned))? {
                 return Ok(text);
@@ -206,33 +214,97 @@ impl Keys<'_> {
         Ok(default.to_owned())
     }
 
-    /// A token's id; the first, where the file lists several.
-    fn token(&self, key: &str) -> Result<Option<u32>> {
-        self.optional(key, "a token id", |value| {
-            let first = value.as_array().map_or(Some(value), |several| several.first())?;
-            first.as_u64().and_then(|id| u32::try_from(id).ok())
+    /// One token's id or a list of them.
+    fn tokens(&self, key: &str) -> Result<Vec<u32>> {
+        let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+        let read = |value: &Value| match value {
+            Value::Array(several) => several.iter().map(id).collect(),
+            one => Some(vec![id(one)?]),
+        };
+        Ok(self.optional(key, "a token id or a list of them", read)?.unwrap_or_default())
+    }
+
+    fn latent_attention(&self) -> Result<AttentionKind> {
+        let heads = self.size("num_attention_heads")?;
+        if let Some(found) = self.optional("num_key_value_heads", "an integer", as_size)?
+            && found != heads
+        {
+            return Err(config_error(
+                "num_key_value_heads",
+                format!("latent attention has one per head: expected {heads}, found {found}"),
+            ));
+        }
+        // Null and missing differ here: transformers reads a missing rank as 1536.
+        if !self.0.contains_key("q_lora_rank") {
+            return Err(config_error("q_lora_rank", "missing; expected an integer or null".to_owned()));
+        }
+        Ok(AttentionKind::Latent(LatentAttention {
+            kv_lora_rank: self.size("kv_lora_rank")?,
+            q_lora_rank: self.optional("q_lora_rank", "an integer or null", as_size)?,
+            qk_rope_head_dim: self.size("qk_rope_head_dim")?,
+            qk_nope_head_dim: self.size("qk_nope_head_dim")?,
+            v_head_dim: self.size("v_head_dim")?,
+            attention_bias: self.flag("attention_bias", false)?,
+        }))
+    }
+
+    fn grouped_attention(&self, architecture: Architecture) -> Result<AttentionKind> {
+        let (hidden, heads) = (self.size("hidden_size")?, self.size("num_attention_heads")?);
+        let head_dim = match self.optional("head_dim", "an integer", as_size)? {
+            Some(width) => width,
+            None if heads > 0 && hidden.is_multiple_of(heads) => hidden / heads,
+            None => {
+                let message = format!("{heads} heads do not divide the width of {hidden}, and `head_dim` is missing");
+                return Err(config_error("num_attention_heads", message));
+            }
+        };
+        let qwen2 = architecture == Architecture::Qwen2;
+        // Qwen2's are fixed in transformers' code; its configuration has no key for them.
+        let bias = !qwen2 && self.flag("attention_bias", false)?;
+        Ok(AttentionKind::Grouped(GroupedAttention {
+            num_key_value_heads: self.optional("num_key_value_heads", "an integer", as_size)?.unwrap_or(heads),
+            head_dim,
+            input_bias: qwen2 || bias,
+            output_bias: bias,
+            query_key_norm: architecture == Architecture::Qwen3,
+        }))
+    }
+
+    fn mixture(&self) -> Result<Mixture> {
+        Ok(Mixture {
+            moe_intermediate_size: self.size("moe_intermediate_size")?,
+            n_shared_experts: self.size("n_shared_experts")?,
+            n_routed_experts: self.size("n_routed_experts")?,
+            num_experts_per_tok: self.size("num_experts_per_tok")?,
+            n_group: self.size("n_group")?,
+            topk_group: self.size("topk_group")?,
+            norm_topk_prob: self.flag("norm_topk_prob", true)?,
+            routed_scaling_factor: self.number("routed_scaling_factor", None)?,
+            first_k_dense_replace: self.size("first_k_dense_replace")?,
         })
     }
 
-    /// Null and missing differ here: transformers reads a missing rank as 1536.
-    fn query_rank(&self) -> Result<Option<usize>> {
-        if !self.0.contains_key("q_lora_rank") {
-            return Err(config_error("q_lora_rank", "missing; expected null".to_owned()));
+    /// `quantization_config`, of which only DeepSeek's blocks of eight-bit floats are read.
+    fn weight_block_size(&self) -> Result<Option<[usize; 2]>> {
+        let Some(found) = self.0.get("quantization_config").filter(|found| !found.is_null()) else { return Ok(None) };
+        let text = |key: &str| found.get(key).and_then(Value::as_str);
+        let block = found.get("weight_block_size").and_then(Value::as_array).and_then(|block| {
+            let sizes: Vec<usize> = block.iter().filter_map(as_size).filter(|size| *size > 0).collect();
+            <[usize; 2]>::try_from(sizes).ok()
+        });
+        match (text("quant_method"), text("fmt").unwrap_or("e4m3"), block) {
+            (Some("fp8"), "e4m3", Some(block)) => Ok(Some(block)),
+            _ => Err(config_error(
+                "quantization_config",
+                format!(
+                    "{found} is not implemented; only quant_method \"fp8\" with fmt \"e4m3\" and a weight_block_size \
+                     of two sizes is"
+                ),
+            )),
         }
-        self.optional("q_lora_rank", "an integer or null", as_size)
-    }
-
-    /// At the top, or inside `rope_parameters` as transformers 5 writes it.
-    fn rope_theta(&self) -> Result<f64> {
-        if let Some(theta) = self.optional("rope_theta", "a number", Value::as_f64)? {
-            return Ok(theta);
-        }
-        let inside = |rope: &Value| rope.get("rope_theta").map_or(Some(10_000.0), Value::as_f64);
-        let inner = self.optional("rope_parameters", "an object with `rope_theta`", inside)?;
-        Ok(inner.unwrap_or(10_000.0))
     }
 }
 
-fn as_size(value: &Value) -> Option<usize> {
+pub(super) fn as_size(value: &Value) -> Option<usize> {
     value.as_u64().and_then(|size| usize::try_from(size).ok())
 }

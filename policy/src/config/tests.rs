@@ -10,61 +10,116 @@ fn with(change: impl FnOnce(&mut serde_json::Map<String, Value>)) -> String {
     value.to_string()
 }
 
+/// A configuration as its publisher wrote it, cut down to what a test changes.
+const LLAMA: &str = r#"{
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "attention_bias": false, "mlp_bias": false,
+    "bos_token_id": 128000, "eos_token_id": [128001, 128008, 128009], "head_dim": 128, "hidden_act": "silu",
+    "hidden_size": 4096, "initializer_range": 0.02, "intermediate_size": 14336, "max_position_embeddings": 131072,
+    "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 8, "pretraining_tp": 1,
+    "rms_norm_eps": 1e-05, "rope_scaling": {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192, "rope_type": "llama3"}, "rope_theta": 500000.0,
+    "tie_word_embeddings": false, "torch_dtype": "bfloat16", "vocab_size": 128256
+}"#;
+
 #[test]
 fn written_and_read_again_is_the_same() {
-    let config = ModelConfig { rope_theta: 12_345.5, n_group: 2, ..ModelConfig::tiny(777) };
-    assert_eq!(ModelConfig::from_json(&config.to_json()).unwrap(), config);
+    fn check(config: &ModelConfig) {
+        assert_eq!(&ModelConfig::from_json(&config.to_json()).unwrap(), config);
+    }
+    let mut config = ModelConfig::tiny(777);
+    config.rope.theta = 12_345.5;
+    config.eos_token_ids = vec![3, 1];
+    if let Some(mixture) = &mut config.mixture {
+        mixture.n_group = 2;
+    }
+    check(&config);
+    config.rope.scaling = RopeScaling::Yarn(Yarn {
+        factor: 40.0,
+        original_max_position_embeddings: 64,
+        beta_fast: 32.0,
+        beta_slow: 1.0,
+        mscale: Some(1.0),
+        mscale_all_dim: None,
+        attention_factor: None,
+        truncate: false,
+    });
+    check(&config);
+    let llama = ModelConfig::from_json(LLAMA).unwrap();
+    check(&llama);
+    check(&ModelConfig { rope: Rope { scaling: RopeScaling::Linear { factor: 2.0 }, ..llama.rope.clone() }, ..llama });
 }
 
 #[test]
-fn the_published_model_counts_as_published() {
-    // DeepSeek-V3's config.json. The report says 671B parameters, 37B activated per token
-    // (the embedding's rows that a token does not look up are in our second figure: +0.9B).
-    let config = ModelConfig {
-        vocab_size: 129_280,
-        hidden_size: 7168,
-        intermediate_size: 18_432,
-        moe_intermediate_size: 2048,
-        num_hidden_layers: 61,
-        num_attention_heads: 128,
-        n_routed_experts: 256,
-        num_experts_per_tok: 8,
-        n_group: 8,
-        topk_group: 4,
-        first_k_dense_replace: 3,
-        kv_lora_rank: 512,
-        q_lora_rank: Some(1536),
-        qk_rope_head_dim: 64,
-        qk_nope_head_dim: 128,
-        v_head_dim: 128,
-        ..ModelConfig::tiny(129_280)
-    };
-    let (total, active) = config.parameters();
-    assert_eq!(total / 1_000_000_000, 671);
-    assert_eq!(active / 1_000_000_000, 37);
+fn published_models_count_as_published() {
+    fn check(json: &str, total: usize, active: usize) {
+        let config = ModelConfig::from_json(json).unwrap();
+        assert_eq!(config.parameters(), (total, active), "{}", config.architecture.name());
+    }
+    // The report says 671B and 37B; the second figure here includes the embedding's rows that a token does not look up.
+    check(include_str!("deepseek_v3.json"), 671_026_404_352, 37_552_282_624);
+    // Meta's count of Llama 3.1 8B.
+    check(LLAMA, 8_030_261_248, 8_030_261_248);
+    // Qwen2.5-0.5B: 0.49B, of which 0.36B are not embeddings.
+    check(
+        r#"{"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "bos_token_id": 151643, "eos_token_id": 151643,
+            "hidden_act": "silu", "hidden_size": 896, "intermediate_size": 4864, "max_position_embeddings": 32768,
+            "max_window_layers": 24, "num_attention_heads": 14, "num_hidden_layers": 24, "num_key_value_heads": 2,
+            "rms_norm_eps": 1e-06, "rope_theta": 1000000.0, "sliding_window": 32768, "tie_word_embeddings": true,
+            "use_sliding_window": false, "vocab_size": 151936}"#,
+        494_032_768,
+        494_032_768,
+    );
+}
+
+#[test]
+fn the_published_model_caches_what_its_report_says() {
+    let config = ModelConfig::from_json(include_str!("deepseek_v3.json")).unwrap();
+    assert_eq!(config.cache_width(), 512 + 64);
+    assert_eq!(config.attention.plain_cache_width(128), 2 * 128 * 128);
+    assert_eq!(config.weight_block_size, Some([128, 128]));
+    assert_eq!(config.rope.amplitude(), 1.0);
+    // (0.1 ln 40 + 1)^2
+    assert!((config.rope.score_factor() - 1.368_888_f64.powi(2)).abs() < 1e-6);
 }
 
 #[test]
 fn a_small_model_counted_by_hand() {
-    let config = ModelConfig {
-        hidden_size: 4,
-        intermediate_size: 5,
-        moe_intermediate_size: 3,
-        num_hidden_layers: 2,
-        num_attention_heads: 2,
-        n_routed_experts: 4,
-        num_experts_per_tok: 1,
+    let mut config =
+        ModelConfig { hidden_size: 4, intermediate_size: 5, num_hidden_layers: 2, num_attention_heads: 2, ..ModelConfig::tiny(10) };
+    config.attention = AttentionKind::Latent(LatentAttention {
         kv_lora_rank: 3,
+        q_lora_rank: None,
         qk_rope_head_dim: 2,
         qk_nope_head_dim: 1,
         v_head_dim: 2,
-        ..ModelConfig::tiny(10)
-    };
+        attention_bias: false,
+    });
+    if let Some(mixture) = &mut config.mixture {
+        (mixture.moe_intermediate_size, mixture.n_routed_experts, mixture.num_experts_per_tok) = (3, 4, 1);
+    }
     // Attention: q 2*3*4, kv_a (3+2)*4, its norm 3, kv_b 2*(1+2)*3, o 4*4, two norms 8.
     let block = 24 + 20 + 3 + 18 + 16 + 8;
     // Two tables, the final norm, a dense feed-forward, the router and the shared expert.
     let common = 80 + 4 + 2 * block + 60 + 16 + 36;
     assert_eq!(config.parameters(), (common + 4 * 36, common + 36));
+}
+
+#[test]
+fn the_parameters_counted_are_those_that_are_made() {
+    fn check(json: &str) {
+        let config = ModelConfig::from_json(json).unwrap();
+        let specs = crate::model::parameters::specs(&config);
+        let made: usize = specs.iter().map(|spec| spec.shape.iter().product::<usize>()).sum();
+        assert_eq!(config.parameters().0, made, "{json}");
+    }
+    check(LLAMA);
+    check(include_str!("deepseek_v3.json"));
+    check(&with(|map| {
+        map.insert("q_lora_rank".into(), json!(12));
+        map.insert("attention_bias".into(), json!(true));
+    }));
+    let qwen3 = LLAMA.replace("LlamaForCausalLM", "Qwen3ForCausalLM").replace(r#""llama""#, r#""qwen3""#);
+    check(&qwen3.replace(r#""attention_bias": false"#, r#""attention_bias": true"#));
 }
 
 #[test]
@@ -86,9 +141,8 @@ fn keys_of_newer_transformers_are_read() {
         map.insert("eos_token_id".into(), json!([7, 8]));
     });
     let config = ModelConfig::from_json(&text).unwrap();
-    assert_eq!(config.rope_theta, 5e5);
-    assert_eq!(config.torch_dtype, "bfloat16");
-    assert_eq!(config.eos_token_id, Some(7));
+    assert_eq!(config.rope.theta, 5e5);
+    assert_eq!(config.eos_token_ids, [7, 8]);
 }
 
 #[test]
@@ -105,21 +159,55 @@ fn bad_values_are_refused_by_name() {
     check("hidden_size", json!(-3), "found -3");
     check("hidden_size", json!(0), "found 0");
     check("hidden_size", Value::Null, "missing");
-    check("q_lora_rank", json!(1536), "1536");
+    check("q_lora_rank", json!(0), "found 0");
     check("qk_rope_head_dim", json!(15), "even");
     check("n_group", json!(3), "do not divide");
     check("n_group", json!(8), "fewer than two");
     check("topk_group", json!(2), "2 of 1");
     check("num_experts_per_tok", json!(9), "reaches 8");
+    check("first_k_dense_replace", json!(5), "5 dense layers of 4");
     check("rms_norm_eps", json!(0.0), "positive");
     check("hidden_act", json!("gelu"), "silu");
-    check("torch_dtype", json!("float8"), "float8");
     check("eos_token_id", json!(1000), "outside the vocabulary of 1000");
+    check("eos_token_id", json!([1, "two"]), "a list of them");
     check("num_key_value_heads", json!(1), "expected 4, found 1");
-    check("attention_bias", json!(true), "not implemented");
     check("scoring_func", json!("softmax"), "sigmoid");
-    check("quantization_config", json!({"quant_method": "fp8"}), "fp8");
-    check("rope_scaling", json!({"type": "yarn", "factor": 40}), "yarn");
+    check("quantization_config", json!({"quant_method": "awq"}), "awq");
+    check("quantization_config", json!({"quant_method": "fp8", "weight_block_size": [128]}), "two sizes");
+}
+
+#[test]
+fn bad_values_of_other_models_are_refused_by_name() {
+    fn check(key: &str, value: Value, named: &str, expected: &str) {
+        let mut map: Value = serde_json::from_str(LLAMA).unwrap();
+        map[key] = value;
+        let message = ModelConfig::from_json(&map.to_string()).unwrap_err().to_string();
+        assert!(message.contains(&format!("`{named}`")), "{message}");
+        assert!(message.contains(expected), "{message}");
+    }
+    check("num_key_value_heads", json!(5), "num_key_value_heads", "5 heads of keys and values do not divide the 32");
+    check("head_dim", json!(7), "head_dim", "even");
+    check("mlp_bias", json!(true), "mlp_bias", "not implemented");
+    check("use_sliding_window", json!(true), "use_sliding_window", "not implemented");
+    check("layer_types", json!(["sliding_attention"]), "layer_types", "full_attention");
+    check("partial_rotary_factor", json!(0.5), "partial_rotary_factor", "found 0.5");
+    let kinds = "expected \"default\", \"linear\", \"llama3\" or \"yarn\"";
+    check("rope_scaling", json!({"type": "longrope"}), "rope_scaling.type", kinds);
+    check("rope_scaling", json!({"rope_type": "dynamic", "factor": 2.0}), "rope_scaling.rope_type", kinds);
+    check("rope_scaling", json!("yarn"), "rope_scaling", "expected an object or null, found \"yarn\"");
+    check("rope_scaling", json!({"rope_type": "linear"}), "rope_scaling.factor", "missing");
+    check("rope_scaling", json!({"rope_type": "llama3", "factor": 8}), "rope_scaling.low_freq_factor", "missing");
+    let yarn = json!({"rope_type": "yarn", "factor": -4, "original_max_position_embeddings": 4096});
+    check("rope_scaling", yarn, "rope_scaling.factor", "found -4");
+}
+
+#[test]
+fn heads_that_do_not_divide_the_width_are_refused() {
+    let mut map: Value = serde_json::from_str(LLAMA).unwrap();
+    map.as_object_mut().unwrap().remove("head_dim");
+    map["num_attention_heads"] = json!(40);
+    let message = ModelConfig::from_json(&map.to_string()).unwrap_err().to_string();
+    assert!(message.contains("`num_attention_heads`: 40 heads do not divide the width of 4096"), "{message}");
 }
 
 #[test]
@@ -141,10 +229,12 @@ fn another_architecture_is_named() {
         assert!(message.contains("supported: `DeepseekV3ForCausalLM`"), "{message}");
     }
     check(
-        r#"{"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}"#,
-        "`Qwen2ForCausalLM` (model_type `qwen2`)",
+        r#"{"architectures": ["MixtralForCausalLM"], "model_type": "mixtral"}"#,
+        "`MixtralForCausalLM` (model_type `mixtral`)",
     );
-    check(r#"{"model_type": "llama"}"#, "of type `llama`");
+    check(r#"{"architectures": ["Qwen2Model"], "model_type": "qwen2"}"#, "`Qwen2Model`");
+    check(r#"{"architectures": ["Qwen2ForCausalLM"], "model_type": "llama"}"#, "model_type `llama`");
+    check(r#"{"model_type": "gpt2"}"#, "of type `gpt2`");
     check("{}", "unnamed");
 }
 

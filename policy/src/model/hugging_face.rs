@@ -1,20 +1,22 @@
 //! Between this crate's parameters and the tensors of a Hugging Face checkpoint.
 //!
 //! A checkpoint has one matrix for each projection of each expert (`gate_proj` and `up_proj` `[inner, hidden]`,
-//! `down_proj` `[hidden, inner]`); here all experts of a layer are one tensor `[experts, 3 * inner, hidden]`.
+//! `down_proj` `[hidden, inner]`); here all experts of a layer are one tensor `[experts, 3 * inner, hidden]`. Weights of
+//! eight-bit floats are widened as they are read: each block of `weight_block_size` times its `weight_scale_inv`
+//! (DeepSeek-V3, section 3.3.2). Every name and shape is checked before the first number is read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use candle_core::DType;
-
 use super::Policy;
+use super::feed_forward::is_fused;
 use super::parameters::{Parameters, Spec, from_values, layer_prefix, specs};
-use crate::checkpoint::{TensorData, TensorView, load_tensors, save_tensors};
+use crate::checkpoint::{TensorArchive, TensorView, save_tensors};
 use crate::config::ModelConfig;
 use crate::{PolicyError, Result};
 
 const BIAS: &str = "mlp.gate.e_score_correction_bias";
+const SCALE: &str = "_scale_inv";
 
 /// The checkpoint's names of one fused tensor's experts: prefixes to which `gate_proj.weight` and its like are added.
 fn expert_prefixes(spec: &Spec) -> Vec<String> {
@@ -24,8 +26,22 @@ fn expert_prefixes(spec: &Spec) -> Vec<String> {
     }
 }
 
-fn is_fused(spec: &Spec) -> bool {
-    spec.shape.len() == 3
+/// The checkpoint's tensors that make up a parameter, with their shapes, in the order in which they are put together.
+fn stored(spec: &Spec) -> Vec<(String, Vec<usize>)> {
+    if !is_fused(spec) {
+        return vec![(spec.name.clone(), spec.shape.clone())];
+    }
+    let (inner, hidden) = (spec.shape[1] / 3, spec.shape[2]);
+    let of_expert = |prefix: String| {
+        [("gate_proj", inner, hidden), ("up_proj", inner, hidden), ("down_proj", hidden, inner)]
+            .map(|(name, rows, columns)| (format!("{prefix}{name}.weight"), vec![rows, columns]))
+    };
+    expert_prefixes(spec).into_iter().flat_map(of_expert).collect()
+}
+
+/// The tensors of the routers' biases, with their shapes.
+fn stored_biases(config: &ModelConfig) -> impl Iterator<Item = (String, Vec<usize>)> {
+    config.moe_layers().map(|(layer, mixture)| (layer_prefix(layer) + BIAS, vec![mixture.n_routed_experts]))
 }
 
 fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
@@ -34,43 +50,112 @@ fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
 
 /// The parameters and the routers' biases of a model folder.
 pub(super) fn load(folder: &Path, config: &ModelConfig) -> Result<(Parameters, Vec<Vec<f32>>)> {
-    let mut tensors = load_tensors(folder)?;
-    let parameters = from_values(
-        config,
-        |spec| {
-            if !is_fused(spec) {
-                return take(&mut tensors, folder, &spec.name, &spec.shape);
+    let source = Source { archive: TensorArchive::open(folder)?, folder, config };
+    source.check()?;
+    let parameters = from_values(config, |spec| {
+        let mut values = Vec::with_capacity(spec.shape.iter().product());
+        for (name, shape) in stored(spec) {
+            let part = source.read(&name)?;
+            if is_fused(spec) && name.ends_with("down_proj.weight") {
+                values.extend(transpose(&part, shape[0], shape[1]));
+            } else {
+                values.extend(part);
             }
-            let (inner, hidden) = (spec.shape[1] / 3, spec.shape[2]);
-            let mut fused = Vec::with_capacity(spec.shape.iter().product());
-            for prefix in expert_prefixes(spec) {
-                fused.extend(take(&mut tensors, folder, &format!("{prefix}gate_proj.weight"), &[inner, hidden])?);
-                fused.extend(take(&mut tensors, folder, &format!("{prefix}up_proj.weight"), &[inner, hidden])?);
-                let down = take(&mut tensors, folder, &format!("{prefix}down_proj.weight"), &[hidden, inner])?;
-                fused.extend(transpose(&down, hidden, inner));
-            }
-            Ok(fused)
-        },
-        DType::F32,
-    )?;
-    let moe_layers = (0..config.num_hidden_layers).filter(|layer| config.is_moe_layer(*layer));
-    let bias = moe_layers
-        .map(|layer| take(&mut tensors, folder, &(layer_prefix(layer) + BIAS), &[config.n_routed_experts]))
-        .collect::<Result<_>>()?;
+        }
+        Ok(values)
+    })?;
+    let bias = stored_biases(config).map(|(name, _)| source.read(&name)).collect::<Result<_>>()?;
     Ok((parameters, bias))
 }
 
-fn take(tensors: &mut BTreeMap<String, TensorData>, folder: &Path, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-    let mismatch = |message| PolicyError::TensorMismatch {
-        operation: format!("load {}", folder.display()).into(),
-        tensor: name.to_owned(),
-        message,
-    };
-    let tensor = tensors.remove(name).ok_or_else(|| mismatch("missing from the checkpoint".into()))?;
-    if tensor.shape != shape {
-        return Err(mismatch(format!("of shape {:?}, where config.json asks for {shape:?}", tensor.shape)));
+struct Source<'a> {
+    archive: TensorArchive,
+    folder: &'a Path,
+    config: &'a ModelConfig,
+}
+
+impl Source<'_> {
+    fn mismatch(&self, tensor: &str, message: String) -> PolicyError {
+        let place = self.archive.file_of(tensor).unwrap_or(self.folder).display();
+        PolicyError::TensorMismatch { operation: format!("load {place}").into(), tensor: tensor.to_owned(), message }
     }
-    Ok(tensor.values)
+
+    /// Checks that the checkpoint holds what the configuration asks for, and nothing that would be left out of it.
+    fn check(&self) -> Result<()> {
+        let parameters = specs(self.config);
+        let expected: BTreeMap<String, Vec<usize>> =
+            parameters.iter().flat_map(stored).chain(stored_biases(self.config)).collect();
+        let mut known: BTreeSet<String> = expected.keys().cloned().collect();
+        for (name, shape) in &expected {
+            let Some(found) = self.archive.shape(name) else {
+                let stranger = self.archive.names().find(|name| !expected.contains_key(*name) && !self.is_left_out(name));
+                let stranger = stranger.map_or_else(String::new, |name| {
+                    format!("; `{name}` is there, which a {} of this config.json does not have", self.config.architecture.name())
+                });
+                return Err(self.mismatch(name, format!("missing from the checkpoint{stranger}")));
+            };
+            if found != shape {
+                return Err(self.mismatch(name, format!("of shape {found:?}, where config.json asks for {shape:?}")));
+            }
+            self.archive.check(name)?;
+            if self.archive.is_eight_bit(name) {
+                known.insert(self.check_scales(name, shape)?);
+            }
+        }
+        match self.archive.names().find(|name| !known.contains(*name) && !self.is_left_out(name)) {
+            Some(name) => Err(self.mismatch(
+                name,
+                format!("a {} of this config.json has no such tensor", self.config.architecture.name()),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// The name of the scales of an eight-bit weight, whose shape must fit it.
+    fn check_scales(&self, name: &str, shape: &[usize]) -> Result<String> {
+        let Some(block) = self.config.weight_block_size else {
+            return Err(self.mismatch(name, "of eight-bit floats, but config.json has no quantization_config".into()));
+        };
+        let scales = format!("{name}{SCALE}");
+        let [rows, columns] = *shape else {
+            return Err(self.mismatch(name, format!("of eight-bit floats, with {} dimensions instead of 2", shape.len())));
+        };
+        let expected = [rows.div_ceil(block[0]), columns.div_ceil(block[1])];
+        match self.archive.shape(&scales) {
+            None => Err(self.mismatch(&scales, format!("missing from the checkpoint, though `{name}` is of eight-bit floats"))),
+            Some(found) if found != expected => {
+                Err(self.mismatch(&scales, format!("of shape {found:?}, where blocks of {block:?} make {expected:?}")))
+            }
+            Some(_) => {
+                self.archive.check(&scales)?;
+                Ok(scales)
+            }
+        }
+    }
+
+    /// Tensors that checkpoints have and the model does not need: the modules for multi-token prediction (layers after the
+    /// last), tables that older versions of transformers saved, and a tied head.
+    fn is_left_out(&self, name: &str) -> bool {
+        let layer = name.strip_prefix("model.layers.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+        layer.is_some_and(|layer| layer >= self.config.num_hidden_layers)
+            || name.ends_with("rotary_emb.inv_freq")
+            || (self.config.tie_word_embeddings && name == "lm_head.weight")
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<f32>> {
+        let mut tensor = self.archive.read(name)?;
+        if let (true, Some([rows, columns])) = (self.archive.is_eight_bit(name), self.config.weight_block_size) {
+            let scales = self.archive.read(&format!("{name}{SCALE}"))?;
+            let (width, across) = (tensor.shape[1], scales.shape[1]);
+            for (row, values) in tensor.values.chunks_exact_mut(width).enumerate() {
+                let scales = &scales.values[row / rows * across..];
+                for (values, scale) in values.chunks_mut(columns).zip(scales) {
+                    values.iter_mut().for_each(|value| *value *= scale);
+                }
+            }
+        }
+        Ok(tensor.values)
+    }
 }
 
 /// Writes `model.safetensors` with the checkpoint's names.
@@ -82,18 +167,18 @@ pub(super) fn save(folder: &Path, policy: &Policy) -> Result<()> {
             named.push((spec.name, spec.shape, values));
             continue;
         }
-        let (inner, hidden) = (spec.shape[1] / 3, spec.shape[2]);
-        for (prefix, expert) in expert_prefixes(&spec).into_iter().zip(values.chunks_exact(3 * inner * hidden)) {
-            let (gate, rest) = expert.split_at(inner * hidden);
-            let (up, down) = rest.split_at(inner * hidden);
-            named.push((format!("{prefix}gate_proj.weight"), vec![inner, hidden], gate.to_vec()));
-            named.push((format!("{prefix}up_proj.weight"), vec![inner, hidden], up.to_vec()));
-            named.push((format!("{prefix}down_proj.weight"), vec![hidden, inner], transpose(down, inner, hidden)));
+        let mut rest = values.as_slice();
+        for (name, shape) in stored(&spec) {
+            let (part, after) = rest.split_at(shape.iter().product());
+            rest = after;
+            // Down is kept transposed.
+            let down = name.ends_with("down_proj.weight");
+            let part = if down { transpose(part, shape[1], shape[0]) } else { part.to_vec() };
+            named.push((name, shape, part));
         }
     }
-    let moe_layers = (0..config.num_hidden_layers).filter(|layer| config.is_moe_layer(*layer));
-    for (layer, bias) in moe_layers.zip(policy.router_bias()) {
-        named.push((layer_prefix(layer) + BIAS, vec![bias.len()], bias.clone()));
+    for ((name, shape), bias) in stored_biases(config).zip(policy.router_bias()) {
+        named.push((name, shape, bias.clone()));
     }
     let tensors: Vec<TensorView<'_>> =
         named.iter().map(|(name, shape, values)| (name.clone(), shape.clone(), values.as_slice())).collect();

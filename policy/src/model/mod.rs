@@ -1,32 +1,36 @@
-//! The policy: DeepSeek-V3's architecture, from token ids to log-probabilities.
+//! The policy, from token ids to log-probabilities.
 //!
-//! DeepSeek-V3 technical report, section 2.1: pre-norm blocks of multi-head latent attention and a SwiGLU feed-forward
-//! layer, dense in the first layers and a mixture of experts after them. Balance is kept by the router's bias alone; the
-//! tiny sequence-wise balance loss and the multi-token prediction module are left out.
+//! All architectures are pre-norm blocks of attention and a feed-forward. They differ in the kind of attention
+//! ([`latent`] in DeepSeek-V3, [`grouped`] in Llama and Qwen) and of feed-forward ([`feed_forward`]: dense, or a mixture of
+//! experts); a kind's parameters and forward pass stand in one file. Multi-token prediction is left out.
 //!
 //! Shapes in comments: n rows of the packed batch, d hidden width, h heads.
 
 pub mod batch;
+mod feed_forward;
+mod grouped;
 pub mod hugging_face;
+pub(crate) mod latent;
 pub(crate) mod parameters;
+mod projection;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{DType, Tensor, Var};
 
-use crate::config::ModelConfig;
+use crate::config::{AttentionKind, GroupedAttention, LatentAttention, ModelConfig};
 use crate::error::During;
-use crate::ops::attention::{AttentionConfig, latent_attention};
-use crate::ops::experts::{experts, swiglu};
-use crate::ops::linear::linear;
+use crate::ops::attention::{AttentionConfig, Layouts};
+use crate::ops::grouped_attention::GroupedConfig;
 use crate::ops::logprob::logprob;
 use crate::ops::rms_norm::rms_norm;
-use crate::ops::rope::RopeTable;
-use crate::ops::router::{Balance, RouterConfig, Routing, route, router_gates};
+use crate::ops::router::{Balance, RouterConfig, Routing};
 use crate::{PolicyError, Result};
 
 use batch::PackedBatch;
+use feed_forward::Choice;
+use parameters::Weights;
 
 /// A policy: its configuration and its weights.
 pub struct Policy {
@@ -35,7 +39,14 @@ pub struct Policy {
     parameters: Vec<(String, Var)>,
     /// For each MoE layer, in order, the bias by which its router chooses.
     router_bias: Vec<Vec<f32>>,
-    attention: AttentionConfig,
+    attention: Attention,
+}
+
+/// A kind of attention: its sizes, and the fused operation's.
+#[derive(Debug, Clone)]
+pub(crate) enum Attention {
+    Latent(LatentAttention, AttentionConfig),
+    Grouped(GroupedAttention, GroupedConfig),
 }
 
 /// A forward pass over a packed batch.
@@ -65,8 +76,7 @@ impl Policy {
     pub fn new(config: ModelConfig, seed: u64) -> Result<Self> {
         config.validate()?;
         let parameters = parameters::initialise(&config, seed)?;
-        let moe_layers = (0..config.num_hidden_layers).filter(|layer| config.is_moe_layer(*layer)).count();
-        let router_bias = vec![vec![0.0; config.n_routed_experts]; moe_layers];
+        let router_bias = config.moe_layers().map(|(_, mixture)| vec![0.0; mixture.n_routed_experts]).collect();
         Ok(Self::assemble(config, parameters, router_bias))
     }
 
@@ -91,20 +101,9 @@ impl Policy {
     }
 
     fn assemble(config: ModelConfig, parameters: Vec<(String, Var)>, router_bias: Vec<Vec<f32>>) -> Self {
-        let key = config.qk_head_dim();
-        let table = RopeTable::new(
-            config.max_position_embeddings,
-            config.qk_rope_head_dim,
-            config.rope_theta,
-            config.rope_interleave,
-        );
-        let attention = AttentionConfig {
-            heads: config.num_attention_heads,
-            nope: config.qk_nope_head_dim,
-            rope: config.qk_rope_head_dim,
-            value: config.v_head_dim,
-            scale: 1.0 / (key as f64).sqrt(),
-            table: Arc::new(table),
+        let attention = match &config.attention {
+            AttentionKind::Latent(kind) => Attention::Latent(kind.clone(), latent::operation(&config, kind)),
+            AttentionKind::Grouped(kind) => Attention::Grouped(kind.clone(), grouped::operation(&config, kind)),
         };
         Policy { config, parameters, router_bias, attention }
     }
@@ -145,20 +144,13 @@ impl Policy {
     }
 
     /// The attention's sizes and rotary angles.
-    pub(crate) fn attention(&self) -> &AttentionConfig {
+    pub(crate) fn attention(&self) -> &Attention {
         &self.attention
     }
 
-    /// How this policy's routers choose and weigh.
-    pub(crate) fn router(&self) -> RouterConfig {
-        RouterConfig {
-            experts: self.config.n_routed_experts,
-            top_k: self.config.num_experts_per_tok,
-            groups: self.config.n_group,
-            top_groups: self.config.topk_group,
-            normalise: self.config.norm_topk_prob,
-            scale: self.config.routed_scaling_factor,
-        }
+    /// How this policy's routers choose and weigh, if it has any.
+    pub(crate) fn router(&self) -> Option<RouterConfig> {
+        self.config.mixture.as_ref().map(feed_forward::router)
     }
 
     /// Log-probabilities of a batch's targets at a sampling temperature.
@@ -178,8 +170,9 @@ impl Policy {
             return bad(format!("token id {id} outside the vocabulary of {}", self.config.vocab_size));
         }
         if let Some(choices) = batch.choices.as_ref().map(|choices| choices.layers()) {
-            let (layers, entries) = (self.router_bias.len(), batch.token_ids.len() * self.config.num_experts_per_tok);
-            let experts = self.config.n_routed_experts;
+            let mixture = self.config.mixture.as_ref();
+            let (experts, top_k) = mixture.map_or((0, 0), |mixture| (mixture.n_routed_experts, mixture.num_experts_per_tok));
+            let (layers, entries) = (self.router_bias.len(), batch.token_ids.len() * top_k);
             let fits = |layer: &Vec<u16>| layer.len() == entries && layer.iter().all(|e| usize::from(*e) < experts);
             if choices.len() != layers || !choices.iter().all(fits) {
                 return bad(format!("expert choices that do not fit {layers} MoE layers of {experts} experts"));
@@ -193,9 +186,8 @@ impl Policy {
     }
 
     fn try_forward(&self, batch: &PackedBatch, temperature: f64, track: Track) -> candle_core::Result<Forward> {
-        let mut weights = Weights { parameters: self.parameters.iter(), track };
-        let config = &self.config;
-        let (eps, router) = (config.rms_norm_eps, self.router());
+        let mut weights = Weights::new(&self.parameters, track);
+        let (config, eps) = (&self.config, self.config.rms_norm_eps);
         let device = self.parameters[0].1.device();
         let ids = Tensor::new(batch.token_ids.as_slice(), device)?;
         let embedding = weights.next();
@@ -203,30 +195,18 @@ impl Policy {
         let mut routing = Vec::new();
         for layer in 0..config.num_hidden_layers {
             let normed = rms_norm(&x, &weights.next(), eps)?;
-            let query = linear(&normed, &weights.next())?; // [n, h * (nope + rope)]
-            let compressed = linear(&normed, &weights.next())?; // [n, latent + rope]
-            let latent = compressed.narrow(1, 0, config.kv_lora_rank)?.contiguous()?;
-            let key_rope = compressed.narrow(1, config.kv_lora_rank, config.qk_rope_head_dim)?.contiguous()?;
-            let latent = rms_norm(&latent, &weights.next(), eps)?;
-            let key_value = linear(&latent, &weights.next())?; // [n, h * (nope + value)]
-            let attended = latent_attention(&query, &key_value, &key_rope, &batch.layouts, &self.attention)?;
-            x = (x + linear(&attended, &weights.next())?)?;
-
+            x = (x + self.attention.forward(&normed, &mut weights, &batch.layouts, eps)?)?;
             let normed = rms_norm(&x, &weights.next(), eps)?;
-            if config.is_moe_layer(layer) {
-                let logits = linear(&normed, &weights.next())?; // [n, experts]
-                let chosen = match &batch.choices {
-                    Some(choices) => Routing::repeat(&choices.layers()[routing.len()], &router),
-                    None => route(&logits, &self.router_bias[routing.len()], &router)?,
+            if let Some(mixture) = config.mixture_of(layer) {
+                let choice = match &batch.choices {
+                    Some(choices) => Choice::Repeat(&choices.layers()[routing.len()]),
+                    None => Choice::Anew(&self.router_bias[routing.len()]),
                 };
-                let gates = router_gates(&logits, &chosen, &router)?;
-                x = (x + experts(&normed, &gates, &weights.next(), &chosen)?)?;
-                if config.n_shared_experts > 0 {
-                    x = (x + swiglu(&normed, &weights.next())?)?;
-                }
+                let (mixed, chosen) = feed_forward::mixed(&x, &normed, &mut weights, mixture, choice)?;
+                x = mixed;
                 routing.push(chosen);
             } else {
-                x = (x + swiglu(&normed, &weights.next())?)?;
+                x = feed_forward::dense(&x, &normed, &mut weights)?;
             }
         }
         let rows = Tensor::new(batch.target_rows.as_slice(), device)?;
@@ -249,18 +229,18 @@ impl Policy {
     }
 }
 
-/// Hands out the parameters in the order of [`parameters::specs`].
-struct Weights<'a> {
-    parameters: std::slice::Iter<'a, (String, Var)>,
-    track: Track,
-}
-
-impl Weights<'_> {
-    fn next(&mut self) -> Tensor {
-        let (_, var) = self.parameters.next().expect("the forward pass reads parameters in the order of their specs");
-        match self.track {
-            Track::Gradients => var.as_tensor().clone(),
-            Track::Nothing => var.as_detached_tensor(),
+impl Attention {
+    /// What attention adds to the residual stream; `normed` `[n, d]`.
+    fn forward(
+        &self,
+        normed: &Tensor,
+        weights: &mut Weights<'_>,
+        layouts: &Arc<Layouts>,
+        eps: f64,
+    ) -> candle_core::Result<Tensor> {
+        match self {
+            Attention::Latent(sizes, operation) => latent::forward(normed, weights, sizes, operation, layouts),
+            Attention::Grouped(sizes, operation) => grouped::forward(normed, weights, sizes, operation, layouts, eps),
         }
     }
 }

@@ -1,15 +1,16 @@
-//! The parameters of a DeepSeek-V3 style policy: their names, shapes and first values.
+//! The parameters of a policy: their names, shapes and first values.
 //!
 //! Names are those of Hugging Face checkpoints, but for the feed-forward layers: all of a layer's experts lie in one
 //! tensor `[experts, 3 * inner, hidden]` (gate, up, down transposed), which is what the fused operation reads.
 //! [`super::hugging_face`] takes them apart and puts them together.
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 
-use crate::config::ModelConfig;
+use super::{feed_forward, grouped, latent};
+use crate::config::{AttentionKind, ModelConfig};
 use crate::error::During;
 use crate::random::Normal;
-use crate::{PolicyError, Result};
+use crate::{PolicyError, Result, Track};
 
 /// Parameters with their names, in the order of [`specs`].
 pub(crate) type Parameters = Vec<(String, Var)>;
@@ -21,6 +22,8 @@ pub(crate) enum Start {
     Normal(f64),
     /// Ones: the scales of norms.
     Ones,
+    /// Zeros: biases.
+    Zeros,
 }
 
 /// A parameter's name, shape and start.
@@ -31,6 +34,43 @@ pub(crate) struct Spec {
     pub(crate) start: Start,
 }
 
+/// The parameters of a model under construction, in the order in which the forward pass meets them.
+pub(super) struct Specs<'a> {
+    pub(super) config: &'a ModelConfig,
+    prefix: String,
+    list: Vec<Spec>,
+}
+
+impl Specs<'_> {
+    fn push(&mut self, name: &str, shape: &[usize], start: Start) {
+        self.list.push(Spec { name: format!("{}{name}", self.prefix), shape: shape.to_vec(), start });
+    }
+
+    /// The scale of a norm.
+    pub(super) fn norm(&mut self, name: &str, width: usize) {
+        self.push(name, &[width], Start::Ones);
+    }
+
+    /// A bias, in a model that has it.
+    pub(super) fn bias(&mut self, name: &str, width: usize, present: bool) {
+        if present {
+            self.push(name, &[width], Start::Zeros);
+        }
+    }
+
+    /// A matrix, or several of one shape.
+    pub(super) fn matrix(&mut self, name: &str, shape: &[usize]) {
+        self.push(name, shape, Start::Normal(self.config.initializer_range));
+    }
+
+    /// A projection back into the residual stream. It starts smaller, by the number of times that such projections add to
+    /// it (GPT-2).
+    pub(super) fn residual(&mut self, name: &str, shape: &[usize]) {
+        let times = 2.0 * self.config.num_hidden_layers as f64;
+        self.push(name, shape, Start::Normal(self.config.initializer_range / times.sqrt()));
+    }
+}
+
 /// Prefix of a layer's parameters.
 pub(crate) fn layer_prefix(layer: usize) -> String {
     format!("model.layers.{layer}.")
@@ -38,67 +78,67 @@ pub(crate) fn layer_prefix(layer: usize) -> String {
 
 /// Every parameter, in the order in which the forward pass meets them.
 pub(crate) fn specs(config: &ModelConfig) -> Vec<Spec> {
-    let (width, std) = (config.hidden_size, config.initializer_range);
-    // Projections back into the residual stream start smaller, by the number of times that they add to it (GPT-2).
-    let residual = std / (2.0 * config.num_hidden_layers as f64).sqrt();
-    let spec = |name: String, shape: &[usize], start| Spec { name, shape: shape.to_vec(), start };
-    let heads = config.num_attention_heads;
-    let mut specs = vec![spec("model.embed_tokens.weight".into(), &[config.vocab_size, width], Start::Normal(std))];
+    let width = config.hidden_size;
+    let mut specs = Specs { config, prefix: String::new(), list: Vec::new() };
+    specs.matrix("model.embed_tokens.weight", &[config.vocab_size, width]);
     for layer in 0..config.num_hidden_layers {
-        let name = |suffix: &str| layer_prefix(layer) + suffix;
-        let key = config.qk_nope_head_dim + config.qk_rope_head_dim;
-        let latent = config.kv_lora_rank;
-        let expanded = heads * (config.qk_nope_head_dim + config.v_head_dim);
-        specs.extend([
-            spec(name("input_layernorm.weight"), &[width], Start::Ones),
-            spec(name("self_attn.q_proj.weight"), &[heads * key, width], Start::Normal(std)),
-            spec(
-                name("self_attn.kv_a_proj_with_mqa.weight"),
-                &[latent + config.qk_rope_head_dim, width],
-                Start::Normal(std),
-            ),
-            spec(name("self_attn.kv_a_layernorm.weight"), &[latent], Start::Ones),
-            spec(name("self_attn.kv_b_proj.weight"), &[expanded, latent], Start::Normal(std)),
-            spec(name("self_attn.o_proj.weight"), &[width, heads * config.v_head_dim], Start::Normal(residual)),
-            spec(name("post_attention_layernorm.weight"), &[width], Start::Ones),
-        ]);
-        if config.is_moe_layer(layer) {
-            let (experts, inner) = (config.n_routed_experts, config.moe_intermediate_size);
-            specs.push(spec(name("mlp.gate.weight"), &[experts, width], Start::Normal(std)));
-            specs.push(spec(name("mlp.experts"), &[experts, 3 * inner, width], Start::Normal(std)));
-            if config.n_shared_experts > 0 {
-                let inner = inner * config.n_shared_experts;
-                specs.push(spec(name("mlp.shared_experts"), &[1, 3 * inner, width], Start::Normal(std)));
-            }
-        } else {
-            specs.push(spec(name("mlp"), &[1, 3 * config.intermediate_size, width], Start::Normal(std)));
+        specs.prefix = layer_prefix(layer);
+        specs.norm("input_layernorm.weight", width);
+        match &config.attention {
+            AttentionKind::Latent(attention) => latent::specs(&mut specs, attention),
+            AttentionKind::Grouped(attention) => grouped::specs(&mut specs, attention),
+        }
+        specs.norm("post_attention_layernorm.weight", width);
+        feed_forward::specs(&mut specs, config.mixture_of(layer));
+    }
+    specs.prefix = String::new();
+    specs.norm("model.norm.weight", width);
+    if !config.tie_word_embeddings {
+        specs.matrix("lm_head.weight", &[config.vocab_size, width]);
+    }
+    specs.list
+}
+
+/// Hands out the parameters in the order of [`specs`].
+pub(super) struct Weights<'a> {
+    parameters: std::slice::Iter<'a, (String, Var)>,
+    track: Track,
+}
+
+impl<'a> Weights<'a> {
+    pub(super) fn new(parameters: &'a [(String, Var)], track: Track) -> Self {
+        Weights { parameters: parameters.iter(), track }
+    }
+
+    pub(super) fn next(&mut self) -> Tensor {
+        let (_, var) = self.parameters.next().expect("the forward pass reads parameters in the order of their specs");
+        match self.track {
+            Track::Gradients => var.as_tensor().clone(),
+            Track::Nothing => var.as_detached_tensor(),
         }
     }
-    specs.push(spec("model.norm.weight".into(), &[width], Start::Ones));
-    if !config.tie_word_embeddings {
-        specs.push(spec("lm_head.weight".into(), &[config.vocab_size, width], Start::Normal(std)));
+
+    /// The next parameter, in a model that has it.
+    pub(super) fn next_if(&mut self, present: bool) -> Option<Tensor> {
+        present.then(|| self.next())
     }
-    specs
 }
 
 /// Fresh parameters. Each depends on the seed and its name alone, not on the others.
 pub(crate) fn initialise(config: &ModelConfig, seed: u64) -> Result<Parameters> {
-    specs(config)
-        .into_iter()
-        .map(|spec| {
-            let count = spec.shape.iter().product();
-            let mut values: Vec<f32> = match spec.start {
-                Start::Ones => vec![1.0; count],
-                Start::Normal(std) => Normal::new(seed, &spec.name).take(count, std as f32),
-            };
-            if spec.name.contains(".mlp") && spec.shape.len() == 3 {
-                shrink_down(&mut values, &spec.shape, config);
-            }
-            let tensor = Tensor::from_vec(values, spec.shape, &Device::Cpu);
-            let var = tensor.and_then(|t| Var::from_tensor(&t)).during(format!("initialise `{}`", spec.name))?;
-            Ok((spec.name, var))
-        })
-        .collect()
+    let first_value = |spec: &Spec| {
+        let count = spec.shape.iter().product();
+        let mut values: Vec<f32> = match spec.start {
+            Start::Ones => vec![1.0; count],
+            Start::Zeros => vec![0.0; count],
+            Start::Normal(std) => Normal::new(seed, &spec.name).take(count, std as f32),
+        };
+        if feed_forward::is_fused(spec) {
+            shrink_down(&mut values, &spec.shape, config);
+        }
+        Ok(values)
+    };
+    from_values(config, first_value)
 }
 
 /// The last third of an expert's rows projects back into the residual stream.
@@ -114,7 +154,6 @@ fn shrink_down(values: &mut [f32], shape: &[usize], config: &ModelConfig) {
 pub(crate) fn from_values(
     config: &ModelConfig,
     mut take: impl FnMut(&Spec) -> Result<Vec<f32>>,
-    dtype: DType,
 ) -> Result<Parameters> {
     specs(config)
         .into_iter()
@@ -122,13 +161,13 @@ pub(crate) fn from_values(
             let values = take(&spec)?;
             if values.len() != spec.shape.iter().product::<usize>() {
                 return Err(PolicyError::TensorMismatch {
-                    operation: "load a policy".into(),
+                    operation: "make a policy".into(),
                     tensor: spec.name,
                     message: format!("{} numbers where the configuration asks for {:?}", values.len(), spec.shape),
                 });
             }
-            let tensor = Tensor::from_vec(values, spec.shape, &Device::Cpu).and_then(|t| t.to_dtype(dtype));
-            let var = tensor.and_then(|t| Var::from_tensor(&t)).during(format!("load `{}`", spec.name))?;
+            let tensor = Tensor::from_vec(values, spec.shape, &Device::Cpu);
+            let var = tensor.and_then(|t| Var::from_tensor(&t)).during(format!("make `{}`", spec.name))?;
             Ok((spec.name, var))
         })
         .collect()

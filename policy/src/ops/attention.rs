@@ -83,6 +83,16 @@ impl Layouts {
         Ok(layouts)
     }
 
+    /// The ranges of segments that are trees.
+    pub(super) fn trees(&self) -> &[Range<usize>] {
+        &self.trees
+    }
+
+    /// A tree's segments.
+    pub(super) fn tree_segments(&self, tree: &Range<usize>) -> &[Segment] {
+        &self.segments[tree.clone()]
+    }
+
     /// The number of rows.
     pub fn rows(&self) -> usize {
         self.segments.last().map_or(0, |segment| segment.rows.end)
@@ -94,17 +104,17 @@ impl Layouts {
     }
 
     /// A row's tree, and its place among the tree's rows.
-    fn place(&self, row: usize) -> (usize, usize) {
+    pub(super) fn place(&self, row: usize) -> (usize, usize) {
         let (tree, local, _) = self.rows[row];
         (tree as usize, local as usize)
     }
 
     /// A row's position in its sequence.
-    fn position(&self, row: usize) -> usize {
+    pub(super) fn position(&self, row: usize) -> usize {
         self.rows[row].2 as usize
     }
 
-    fn tree_rows(&self, tree: &Range<usize>) -> Range<usize> {
+    pub(super) fn tree_rows(&self, tree: &Range<usize>) -> Range<usize> {
         self.segments[tree.start].rows.start..self.segments[tree.end - 1].rows.end
     }
 
@@ -192,19 +202,33 @@ pub fn latent_attention(
 }
 
 /// One head's queries (scaled) and keys of a tree, rotated, and where its values lie.
-struct Head<'a, T> {
-    query: Vec<T>,
-    key: Vec<T>,
+pub(super) struct Head<'a, T> {
+    pub(super) query: Vec<T>,
+    pub(super) key: Vec<T>,
     /// Begins at the tree's first row and this head's first value.
-    values: &'a [T],
-    value_stride: usize,
+    pub(super) values: &'a [T],
+    pub(super) value_stride: usize,
+    /// Width of a query or key.
+    pub(super) width: usize,
+    /// Width of a value.
+    pub(super) value: usize,
 }
 
 /// One head's gradients for a tree, with respect to the scaled and rotated rows.
-struct HeadGradients<T> {
-    query: Vec<T>,
-    key: Vec<T>,
-    value: Vec<T>,
+pub(super) struct HeadGradients<T> {
+    pub(super) query: Vec<T>,
+    pub(super) key: Vec<T>,
+    pub(super) value: Vec<T>,
+}
+
+/// One head's results and their gradients for a tree, inside rows of all heads.
+#[derive(Clone, Copy)]
+pub(super) struct Outputs<'a, T> {
+    /// Begins at the tree's first row and this head's first output.
+    pub(super) out: &'a [T],
+    /// As `out`.
+    pub(super) d_out: &'a [T],
+    pub(super) stride: usize,
 }
 
 impl Attention {
@@ -229,7 +253,7 @@ impl Attention {
             }
         }
         let values = &kv[rows.start * value_stride + head * kv_width + nope..];
-        Head { query, key, values, value_stride }
+        Head { query, key, values, value_stride, width, value }
     }
 
     /// (tree, head) pairs, each a task of its own.
@@ -238,54 +262,13 @@ impl Attention {
     }
 
     fn forward<T: Real>(&self, q: &[T], kv: &[T], k_rope: &[T]) -> Result<Vec<T>> {
-        let (width, value, heads) = (self.config.key(), self.config.value, self.config.heads);
         let (outputs, totals): (Vec<Vec<T>>, Vec<Vec<T>>) = self
             .tasks()
             .into_par_iter()
-            .map(|(tree, head)| {
-                let data = self.head(q, kv, k_rope, tree, head);
-                let rows = self.layouts.tree_rows(tree).len();
-                let mut output = vec![T::zero(); rows * value];
-                let mut totals = vec![T::zero(); rows];
-                let mut scores = Vec::new();
-                self.layouts.blocks(tree, |block, context| {
-                    let columns = data.scores(&mut scores, &block, context, width);
-                    let visible = columns - block.len() + 1;
-                    vectorised(
-                        #[inline(always)]
-                        || {
-                            for (i, row) in scores.chunks_exact_mut(columns).enumerate() {
-                                let (seen, hidden) = row.split_at_mut(visible + i);
-                                let total = log_sum_exp(seen);
-                                seen.iter_mut().for_each(|s| *s = (*s - total).exp());
-                                hidden.fill(T::zero());
-                                totals[block.start + i] = total;
-                            }
-                        },
-                    );
-                    let mut column = 0;
-                    for range in context {
-                        let shape = (block.len(), value, range.len());
-                        let values = View::rows(&data.values[range.start * data.value_stride..], data.value_stride);
-                        let out = &mut output[block.start * value..block.end * value];
-                        matmul(out, value, shape, View::rows(&scores[column..], columns), values, T::one(), column > 0);
-                        column += range.len();
-                    }
-                });
-                (output, totals)
-            })
+            .map(|(tree, head)| self.head(q, kv, k_rope, tree, head).attend(&self.layouts, tree))
             .unzip();
-        let mut out = vec![T::zero(); self.layouts.rows() * heads * value];
-        out.par_chunks_mut(ROW_BLOCK * heads * value).enumerate().for_each(|(block, out)| {
-            for (i, row) in out.chunks_exact_mut(heads * value).enumerate() {
-                let (tree, local) = self.layouts.place(block * ROW_BLOCK + i);
-                for (head, part) in row.chunks_exact_mut(value).enumerate() {
-                    part.copy_from_slice(&outputs[tree * heads + head][local * value..(local + 1) * value]);
-                }
-            }
-        });
         self.stash.keep(NAME, totals)?;
-        Ok(out)
+        Ok(side_by_side(&outputs, &self.layouts, self.config.heads, self.config.value))
     }
 
     /// The gradients of query, key_value and key_rope.
@@ -299,7 +282,9 @@ impl Attention {
             .par_iter()
             .zip(totals)
             .map(|((tree, head), totals)| {
-                self.head_gradients(&self.head(q, kv, k_rope, tree, *head), tree, *head, totals, out, d_out)
+                let at = self.layouts.tree_rows(tree).start * heads * value + *head * value;
+                let outputs = Outputs { out: &out[at..], d_out: &d_out[at..], stride: heads * value };
+                self.head(q, kv, k_rope, tree, *head).gradients(&self.layouts, tree, totals, outputs)
             })
             .collect();
 
@@ -335,36 +320,82 @@ impl Attention {
             });
         Ok([dq, dkv, dk_rope])
     }
+}
+
+/// The heads' results `[rows of the tree, value]`, one for each (tree, head), as rows `[rows, heads * value]` of the batch.
+pub(super) fn side_by_side<T: Real>(outputs: &[Vec<T>], layouts: &Layouts, heads: usize, value: usize) -> Vec<T> {
+    let mut out = vec![T::zero(); layouts.rows() * heads * value];
+    out.par_chunks_mut(ROW_BLOCK * heads * value).enumerate().for_each(|(block, out)| {
+        for (i, row) in out.chunks_exact_mut(heads * value).enumerate() {
+            let (tree, local) = layouts.place(block * ROW_BLOCK + i);
+            for (head, part) in row.chunks_exact_mut(value).enumerate() {
+                part.copy_from_slice(&outputs[tree * heads + head][local * value..(local + 1) * value]);
+            }
+        }
+    });
+    out
+}
+
+impl<T: Real> Head<'_, T> {
+    /// The results `[rows, value]` of a tree, and the log-sum-exp of each row.
+    pub(super) fn attend(&self, layouts: &Layouts, tree: &Range<usize>) -> (Vec<T>, Vec<T>) {
+        let value = self.value;
+        let rows = layouts.tree_rows(tree).len();
+        let mut output = vec![T::zero(); rows * value];
+        let mut totals = vec![T::zero(); rows];
+        let mut scores = Vec::new();
+        layouts.blocks(tree, |block, context| {
+            let columns = self.scores(&mut scores, &block, context);
+            let visible = columns - block.len() + 1;
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (i, row) in scores.chunks_exact_mut(columns).enumerate() {
+                        let (seen, hidden) = row.split_at_mut(visible + i);
+                        let total = log_sum_exp(seen);
+                        seen.iter_mut().for_each(|s| *s = (*s - total).exp());
+                        hidden.fill(T::zero());
+                        totals[block.start + i] = total;
+                    }
+                },
+            );
+            let mut column = 0;
+            for range in context {
+                let shape = (block.len(), value, range.len());
+                let values = View::rows(&self.values[range.start * self.value_stride..], self.value_stride);
+                let out = &mut output[block.start * value..block.end * value];
+                matmul(out, value, shape, View::rows(&scores[column..], columns), values, T::one(), column > 0);
+                column += range.len();
+            }
+        });
+        (output, totals)
+    }
 
     /// With P the probabilities and D_i = dO_i . O_i: `dV = P^T dO`, `dS = P (dO V^T - D)`, `dQ = dS K`, `dK = dS^T Q`.
-    fn head_gradients<T: Real>(
+    pub(super) fn gradients(
         &self,
-        data: &Head<'_, T>,
+        layouts: &Layouts,
         tree: &Range<usize>,
-        head: usize,
         totals: &[T],
-        out: &[T],
-        d_out: &[T],
+        Outputs { out, d_out, stride }: Outputs<'_, T>,
     ) -> HeadGradients<T> {
-        let (width, value) = (self.config.key(), self.config.value);
-        let rows = self.layouts.tree_rows(tree);
-        let stride = self.config.heads * value;
-        let (out, d_out) = (&out[rows.start * stride + head * value..], &d_out[rows.start * stride + head * value..]);
+        let (width, value) = (self.width, self.value);
+        let rows = layouts.tree_rows(tree);
         let mut gradients = HeadGradients {
             query: vec![T::zero(); rows.len() * width],
             key: vec![T::zero(); rows.len() * width],
             value: vec![T::zero(); rows.len() * value],
         };
         let (mut scores, mut d_scores) = (Vec::new(), Vec::new());
-        self.layouts.blocks(tree, |block, context| {
-            let columns = data.scores(&mut scores, &block, context, width);
+        layouts.blocks(tree, |block, context| {
+            let columns = self.scores(&mut scores, &block, context);
             let visible = columns - block.len() + 1;
             d_scores.resize(block.len() * columns, T::zero());
             let d_block = View::rows(&d_out[block.start * stride..], stride);
             let mut column = 0;
             for range in context {
                 let shape = (block.len(), range.len(), value);
-                let values = View::rows(&data.values[range.start * data.value_stride..], data.value_stride);
+                let values = View::rows(&self.values[range.start * self.value_stride..], self.value_stride);
                 matmul(&mut d_scores[column..], columns, shape, d_block, values.t(), T::one(), false);
                 column += range.len();
             }
@@ -391,8 +422,8 @@ impl Attention {
                 let (n, m) = (range.len(), block.len());
                 let probabilities = View::rows(&scores[column..], columns);
                 let d_s = View::rows(&d_scores[column..], columns);
-                let keys = View::rows(&data.key[range.start * width..], width);
-                let queries = View::rows(&data.query[block.start * width..], width);
+                let keys = View::rows(&self.key[range.start * width..], width);
+                let queries = View::rows(&self.query[block.start * width..], width);
                 let d_value = &mut gradients.value[range.start * value..range.end * value];
                 matmul(d_value, value, (n, value, m), probabilities.t(), d_block, T::one(), true);
                 let d_query = &mut gradients.query[block.start * width..block.end * width];
@@ -404,11 +435,10 @@ impl Attention {
         });
         gradients
     }
-}
 
-impl<T: Real> Head<'_, T> {
     /// Fills `scores` with the block's scores against its context and returns the number of columns.
-    fn scores(&self, scores: &mut Vec<T>, block: &Range<usize>, context: &[Range<usize>], width: usize) -> usize {
+    fn scores(&self, scores: &mut Vec<T>, block: &Range<usize>, context: &[Range<usize>]) -> usize {
+        let width = self.width;
         let columns: usize = context.iter().map(ExactSizeIterator::len).sum();
         scores.resize(block.len() * columns, T::zero());
         let queries = View::rows(&self.query[block.start * width..], width);

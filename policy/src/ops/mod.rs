@@ -9,7 +9,9 @@
 //! - partial sums are added in block order, never in the order in which threads finish.
 
 pub mod attention;
+pub mod bias;
 pub mod experts;
+pub mod grouped_attention;
 pub mod linear;
 pub mod logprob;
 pub(crate) mod matmul;

@@ -18,17 +18,23 @@ pub struct RopeTable {
 impl RopeTable {
     /// A table for `positions` positions of a rope part `width` numbers wide (even), with base `theta`.
     pub fn new(positions: usize, width: usize, theta: f64, interleaved: bool) -> Self {
-        let pairs = width / 2;
+        let frequencies: Vec<f64> =
+            (0..width / 2).map(|pair| theta.powf(-2.0 * pair as f64 / width as f64)).collect();
+        Self::scaled(positions, &frequencies, 1.0, interleaved)
+    }
+
+    /// A table of any frequencies (radians from one position to the next, one for each pair); rows are multiplied with
+    /// `amplitude` as they are turned.
+    pub fn scaled(positions: usize, frequencies: &[f64], amplitude: f64, interleaved: bool) -> Self {
         let angles = (0..positions)
             .flat_map(|position| {
-                (0..pairs).map(move |pair| {
-                    let frequency = theta.powf(-2.0 * pair as f64 / width as f64);
+                frequencies.iter().map(move |frequency| {
                     let (sin, cos) = (position as f64 * frequency).sin_cos();
-                    (cos, sin)
+                    (cos * amplitude, sin * amplitude)
                 })
             })
             .collect();
-        RopeTable { angles, pairs, interleaved }
+        RopeTable { angles, pairs: frequencies.len(), interleaved }
     }
 
     /// The number of positions that the table covers.
@@ -36,7 +42,8 @@ impl RopeTable {
         self.angles.len() / self.pairs.max(1)
     }
 
-    /// Turns `row` (one head's rope part) to `position`, in place; `direction` -1 turns back, as gradients need.
+    /// Turns `row` (one head's rope part) to `position`, in place; `direction` -1 turns back, as gradients need (the
+    /// transpose: an amplitude is multiplied with once more, not divided by).
     #[inline(always)]
     pub(crate) fn turn<T: Real>(&self, row: &mut [T], position: usize, direction: f64) {
         let angles = &self.angles[position * self.pairs..(position + 1) * self.pairs];

@@ -8,10 +8,13 @@
 use std::sync::Arc;
 
 use super::cache::{CacheRows, Prefix};
+use super::grouped::GroupedLayer;
 use crate::Result;
-use crate::config::ModelConfig;
-use crate::model::Policy;
+use crate::config::{LatentAttention, ModelConfig};
+use crate::model::latent::LATENT_EPS;
+use crate::model::{Attention, Policy};
 use crate::ops::attention::AttentionConfig;
+use crate::ops::bias::add_to_rows;
 use crate::ops::experts::activate;
 use crate::ops::linear::narrow_rows;
 use crate::ops::matmul::{View, matmul};
@@ -34,30 +37,120 @@ pub(crate) struct Span<'a> {
 
 struct Layer {
     attention_norm: Vec<f32>,
-    query: Vec<f32>,
-    compress: Vec<f32>,
-    latent_norm: Vec<f32>,
-    expand: Vec<f32>,
-    output: Vec<f32>,
+    attention: LayerAttention,
     mlp_norm: Vec<f32>,
     mlp: Mlp,
 }
 
+enum LayerAttention {
+    Latent(LatentLayer),
+    Grouped(GroupedLayer),
+}
+
+struct LatentLayer {
+    query: LatentQuery,
+    compress: Projection,
+    latent_norm: Vec<f32>,
+    expand: Vec<f32>,
+    output: Projection,
+}
+
+enum LatentQuery {
+    Full(Projection),
+    Compressed { down: Projection, norm: Vec<f32>, up: Projection },
+}
+
 enum Mlp {
     Dense(Vec<f32>),
-    Moe { router: Vec<f32>, bias: Vec<f32>, experts: Vec<f32>, shared: Option<Vec<f32>> },
+    Moe(Moe),
+}
+
+struct Moe {
+    config: RouterConfig,
+    router: Vec<f32>,
+    bias: Vec<f32>,
+    experts: Vec<f32>,
+    shared: Option<Vec<f32>>,
+}
+
+/// A weight `[outputs, inputs]`, with a bias or without.
+pub(super) struct Projection {
+    weight: Vec<f32>,
+    bias: Option<Vec<f32>>,
+    inputs: usize,
+}
+
+impl Projection {
+    /// `x W^T + b` of rows `[rows, inputs]`.
+    pub(super) fn apply(&self, x: &[f32]) -> Vec<f32> {
+        let mut y = project(x, &self.weight, self.weight.len() / self.inputs, self.inputs);
+        if let Some(bias) = &self.bias {
+            vectorised(
+                #[inline(always)]
+                || add_to_rows(&mut y, bias),
+            );
+        }
+        y
+    }
+}
+
+/// Hands out a policy's parameters in the order of its specs.
+pub(super) struct Values {
+    parameters: std::vec::IntoIter<Vec<f32>>,
+}
+
+impl Values {
+    pub(super) fn next(&mut self) -> Vec<f32> {
+        self.parameters.next().expect("a policy holds every parameter of its specs, in their order")
+    }
+
+    pub(super) fn next_if(&mut self, present: bool) -> Option<Vec<f32>> {
+        present.then(|| self.next())
+    }
+
+    pub(super) fn projection(&mut self, inputs: usize, biased: bool) -> Projection {
+        Projection { weight: self.next(), bias: self.next_if(biased), inputs }
+    }
+}
+
+impl LatentLayer {
+    fn new(values: &mut Values, sizes: &LatentAttention, heads: usize, width: usize) -> Self {
+        let biased = sizes.attention_bias;
+        let query = match sizes.q_lora_rank {
+            None => LatentQuery::Full(values.projection(width, false)),
+            Some(rank) => LatentQuery::Compressed {
+                down: values.projection(width, biased),
+                norm: values.next(),
+                up: values.projection(rank, false),
+            },
+        };
+        LatentLayer {
+            query,
+            compress: values.projection(width, biased),
+            latent_norm: values.next(),
+            expand: values.next(),
+            output: values.projection(heads * sizes.v_head_dim, biased),
+        }
+    }
 }
 
 /// A copy of a policy's weights, laid out for decoding.
 pub(crate) struct Decoder {
     config: ModelConfig,
-    attention: AttentionConfig,
-    router: RouterConfig,
+    attention: Attention,
     embedding: Vec<f32>,
     layers: Vec<Layer>,
     moe_layers: usize,
     norm: Vec<f32>,
     head: Option<Vec<f32>>,
+}
+
+/// Normalises rows, in the widest vectors there are.
+pub(super) fn normalise(out: &mut [f32], x: &[f32], weight: &[f32], eps: f64) {
+    vectorised(
+        #[inline(always)]
+        || normalise_rows(out, x, weight, eps),
+    );
 }
 
 /// `[rows, n] = x [rows, k] w[n, k]^T`.
@@ -70,37 +163,39 @@ fn project(x: &[f32], w: &[f32], n: usize, k: usize) -> Vec<f32> {
 
 impl Decoder {
     pub(crate) fn new(policy: &Policy) -> Result<Self> {
-        let config = policy.config().clone();
-        let mut values = policy.values()?.into_iter();
+        let (config, attention) = (policy.config().clone(), policy.attention().clone());
+        let (width, heads) = (config.hidden_size, config.num_attention_heads);
+        let mut values = Values { parameters: policy.values()?.into_iter() };
         let mut biases = policy.router_bias().iter();
-        let mut next = || values.next().expect("a policy holds every parameter of its specs, in their order");
-        let embedding = next();
+        let embedding = values.next();
         let layers = (0..config.num_hidden_layers)
             .map(|layer| Layer {
-                attention_norm: next(),
-                query: next(),
-                compress: next(),
-                latent_norm: next(),
-                expand: next(),
-                output: next(),
-                mlp_norm: next(),
-                mlp: if config.is_moe_layer(layer) {
-                    Mlp::Moe {
-                        router: next(),
-                        bias: biases.next().cloned().expect("a policy holds a bias for each of its MoE layers"),
-                        experts: next(),
-                        shared: (config.n_shared_experts > 0).then(&mut next),
+                attention_norm: values.next(),
+                attention: match &attention {
+                    Attention::Latent(sizes, _) => {
+                        LayerAttention::Latent(LatentLayer::new(&mut values, sizes, heads, width))
                     }
-                } else {
-                    Mlp::Dense(next())
+                    Attention::Grouped(sizes, _) => {
+                        LayerAttention::Grouped(GroupedLayer::new(&mut values, sizes, heads, width))
+                    }
+                },
+                mlp_norm: values.next(),
+                mlp: match (config.mixture_of(layer), policy.router()) {
+                    (Some(mixture), Some(router)) => Mlp::Moe(Moe {
+                        config: router,
+                        router: values.next(),
+                        bias: biases.next().cloned().expect("a policy holds a bias for each of its MoE layers"),
+                        experts: values.next(),
+                        shared: values.next_if(mixture.n_shared_experts > 0),
+                    }),
+                    _ => Mlp::Dense(values.next()),
                 },
             })
             .collect();
-        let norm = next();
-        let head = (!config.tie_word_embeddings).then(next);
-        let (attention, router) = (policy.attention().clone(), policy.router());
+        let norm = values.next();
+        let head = values.next_if(!config.tie_word_embeddings);
         let moe_layers = policy.router_bias().len();
-        Ok(Decoder { config, attention, router, embedding, layers, moe_layers, norm, head })
+        Ok(Decoder { config, attention, embedding, layers, moe_layers, norm, head })
     }
 
     pub(crate) fn config(&self) -> &ModelConfig {
@@ -126,29 +221,35 @@ impl Decoder {
         let mut moe_layer = 0;
         for (index, layer) in self.layers.iter().enumerate() {
             self.normalise(&mut normed, &x, &layer.attention_norm);
-            let attended = self.attend(index, layer, &normed, spans, rows);
-            self.add(
-                &mut x,
-                &project(&attended, &layer.output, width, self.config.num_attention_heads * self.config.v_head_dim),
-            );
+            let y = match (&layer.attention, &self.attention) {
+                (LayerAttention::Latent(layer), Attention::Latent(_, operation)) => {
+                    let attended = self.attend(index, layer, operation, &normed, spans, rows);
+                    layer.output.apply(&attended)
+                }
+                (LayerAttention::Grouped(layer), Attention::Grouped(_, operation)) => {
+                    layer.attend(index, operation, self.config.rms_norm_eps, &normed, spans)
+                }
+                _ => unreachable!("all layers of a model have its kind of attention"),
+            };
+            self.add(&mut x, &y);
             self.normalise(&mut normed, &x, &layer.mlp_norm);
             match &layer.mlp {
                 Mlp::Dense(weight) => {
                     let y = self.feed_forward(&normed, weight);
                     self.add(&mut x, &y);
                 }
-                Mlp::Moe { router, bias, experts, shared } => {
+                Mlp::Moe(moe) => {
                     // Routed first, then shared: the order in which the training pass adds them.
-                    let (y, chosen) = self.mixture(&normed, rows, router, bias, experts);
+                    let (y, chosen) = self.mixture(&normed, rows, moe);
                     self.add(&mut x, &y);
                     let mut chosen = chosen.as_slice();
                     for span in spans.iter_mut() {
-                        let (own, rest) = chosen.split_at(span.token_ids.len() * self.router.top_k);
+                        let (own, rest) = chosen.split_at(span.token_ids.len() * moe.config.top_k);
                         span.own.choices.push(moe_layer, own);
                         chosen = rest;
                     }
                     moe_layer += 1;
-                    if let Some(weight) = shared {
+                    if let Some(weight) = &moe.shared {
                         let y = self.feed_forward(&normed, weight);
                         self.add(&mut x, &y);
                     }
@@ -176,10 +277,7 @@ impl Decoder {
     }
 
     fn normalise(&self, out: &mut [f32], x: &[f32], weight: &[f32]) {
-        vectorised(
-            #[inline(always)]
-            || normalise_rows(out, x, weight, self.config.rms_norm_eps),
-        );
+        normalise(out, x, weight, self.config.rms_norm_eps);
     }
 
     #[expect(clippy::unused_self, reason = "reads as a step of the forward pass")]
@@ -191,13 +289,29 @@ impl Decoder {
     }
 
     /// Attention of `rows` rows; returns `[padded rows, heads * value]`.
-    fn attend(&self, index: usize, layer: &Layer, normed: &[f32], spans: &mut [Span<'_>], rows: usize) -> Vec<f32> {
-        let AttentionConfig { heads, nope, rope, value, scale, ref table } = self.attention;
-        let (width, latent) = (self.config.hidden_size, self.config.kv_lora_rank);
+    fn attend(
+        &self,
+        index: usize,
+        layer: &LatentLayer,
+        operation: &AttentionConfig,
+        normed: &[f32],
+        spans: &mut [Span<'_>],
+        rows: usize,
+    ) -> Vec<f32> {
+        let AttentionConfig { heads, nope, rope, value, scale, ref table } = *operation;
+        let (width, latent) = (self.config.hidden_size, layer.latent_norm.len());
         let (key, cached_width) = (nope + rope, latent + rope);
         let padded = normed.len() / width;
-        let query = project(normed, &layer.query, heads * key, width);
-        let mut compressed = project(normed, &layer.compress, cached_width, width);
+        let query = match &layer.query {
+            LatentQuery::Full(projection) => projection.apply(normed),
+            LatentQuery::Compressed { down, norm, up } => {
+                let compressed = down.apply(normed);
+                let mut normed = vec![0.0; compressed.len()];
+                normalise(&mut normed, &compressed, norm, LATENT_EPS);
+                up.apply(&normed)
+            }
+        };
+        let mut compressed = layer.compress.apply(normed);
 
         // Queries in the latent space, each head's rotary part beside it: [padded, heads, latent + rope].
         let mut absorbed = vec![0.0f32; padded * heads * cached_width];
@@ -224,7 +338,7 @@ impl Decoder {
             let start = span.prefix.map_or(0, |prefix| prefix.end()) + span.cached;
             for offset in 0..span.token_ids.len() {
                 let cached = &mut compressed[(first + offset) * cached_width..(first + offset + 1) * cached_width];
-                self.normalise(&mut normed_latent, &cached[..latent], &layer.latent_norm);
+                normalise(&mut normed_latent, &cached[..latent], &layer.latent_norm, LATENT_EPS);
                 cached[..latent].copy_from_slice(&normed_latent);
                 table.turn(&mut cached[latent..], start + offset, 1.0);
                 span.own.push(index, cached);
@@ -288,8 +402,9 @@ impl Decoder {
     }
 
     /// The routed experts' sum, where rows from `rows` on are padding and stay zero, and the experts chosen `[rows, top_k]`.
-    fn mixture(&self, x: &[f32], rows: usize, router: &[f32], bias: &[f32], weights: &[f32]) -> (Vec<f32>, Vec<u32>) {
-        let (width, experts, top_k) = (self.config.hidden_size, self.router.experts, self.router.top_k);
+    fn mixture(&self, x: &[f32], rows: usize, moe: &Moe) -> (Vec<f32>, Vec<u32>) {
+        let Moe { config, router, bias, experts: weights, .. } = moe;
+        let (width, experts, top_k) = (self.config.hidden_size, config.experts, config.top_k);
         let mut affinities = vec![0.0f32; rows * experts];
         vectorised(
             #[inline(always)]
@@ -303,8 +418,8 @@ impl Decoder {
         let each =
             affinities.chunks_exact(experts).zip(chosen.chunks_exact_mut(top_k)).zip(weight_of.chunks_exact_mut(top_k));
         for ((affinities, chosen), out) in each {
-            choose(affinities, bias, &self.router, chosen);
-            gates(affinities, chosen, &self.router, out);
+            choose(affinities, bias, config, chosen);
+            gates(affinities, chosen, config, out);
         }
         let mut results = vec![0.0; rows * top_k * width];
         let size = weights.len() / experts;

@@ -7,6 +7,7 @@
 
 mod cache;
 mod decoder;
+mod grouped;
 mod sampler;
 
 use std::sync::Arc;
@@ -76,8 +77,8 @@ pub struct RolloutOptions {
     pub seed: u64,
     /// The step, or another number that sets this call apart.
     pub step: u32,
-    /// The token that ends a completion.
-    pub end_of_text: u32,
+    /// The tokens that end a completion.
+    pub end_of_text: Vec<u32>,
     /// Most sequences decoded at once.
     pub batch: usize,
 }
@@ -252,7 +253,7 @@ impl Sequence {
         let (token, logprob) = sample(logits, params, uniform(key));
         self.token_ids.push(token);
         self.logprobs.push(logprob);
-        if token == options.end_of_text {
+        if options.end_of_text.contains(&token) {
             self.finished = Some(FinishReason::Stop);
         } else if self.token_ids.len() >= params.max_tokens {
             self.finished = Some(FinishReason::Length);

@@ -118,7 +118,7 @@ pub(super) fn examine(
     let options = RolloutOptions {
         seed: context.recipe.seed,
         step: EVALUATION,
-        end_of_text: model.tokenizer.eos_id(),
+        end_of_text: model.tokenizer.end_ids().to_vec(),
         batch: DECODE_BATCH,
     };
     let grader = Grader {

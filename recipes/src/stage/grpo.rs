@@ -245,7 +245,7 @@ impl<'a> Learner<'a> {
         let options = RolloutOptions {
             seed: context.recipe.seed,
             step: step as u32,
-            end_of_text: model.tokenizer.eos_id(),
+            end_of_text: model.tokenizer.end_ids().to_vec(),
             batch: DECODE_BATCH,
         };
         let grader = Grader {

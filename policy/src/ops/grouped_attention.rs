@@ -1,0 +1,237 @@
+//! Attention in which several heads of queries share a head of keys and values, over packed trees of sequences.
+//!
+//! Ainslie et al., "GQA: Training Generalized Multi-Query Transformer Models", 2023. Query head h reads key head
+//! `h / (heads / key_heads)`. The arithmetic of one head, forward and backward, is that of [`super::attention`]; here the
+//! whole of a query and key is rotary, and the gradients of a shared key and value are summed over its queries in order.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::attention::{Head, HeadGradients, Layouts, Outputs, side_by_side};
+use super::rope::RopeTable;
+use super::sum::add_scaled;
+use super::{Real, Stash, dispatch, read, slice};
+
+const NAME: &str = "grouped_attention";
+/// Rows in which one task puts the heads' gradients side by side.
+const ROW_BLOCK: usize = 256;
+
+/// Sizes of grouped attention.
+#[derive(Debug, Clone)]
+pub struct GroupedConfig {
+    /// Heads of queries.
+    pub heads: usize,
+    /// Heads of keys and values; they divide the heads of queries.
+    pub key_heads: usize,
+    /// Width of a head's query, key and value.
+    pub width: usize,
+    /// What the scores are multiplied with before the softmax.
+    pub scale: f64,
+    /// The rotary angles.
+    pub table: Arc<RopeTable>,
+}
+
+impl GroupedConfig {
+    /// Heads of queries to a head of keys.
+    pub(crate) fn group(&self) -> usize {
+        self.heads / self.key_heads
+    }
+}
+
+struct Attention {
+    config: GroupedConfig,
+    layouts: Arc<Layouts>,
+    /// For each (tree, head): the log-sum-exp of each row.
+    stash: Stash,
+}
+
+/// Attention for a packed batch of `tokens` rows.
+///
+/// `query` `[tokens, heads * width]`, `key` and `value` `[tokens, key_heads * width]`, before the rotation; result
+/// `[tokens, heads * width]`.
+///
+/// # Errors
+/// If the shapes do not fit, a position lies outside the rope table, or the number type is neither f32 nor f64.
+pub fn grouped_attention(
+    query: &Tensor,
+    key: &Tensor,
+    value: &Tensor,
+    layouts: &Arc<Layouts>,
+    config: &GroupedConfig,
+) -> Result<Tensor> {
+    let (rows, shared) = (layouts.rows(), config.key_heads * config.width);
+    for (tensor, width) in [(query, config.heads * config.width), (key, shared), (value, shared)] {
+        if tensor.dims2()? != (rows, width) {
+            candle_core::bail!("{NAME}: [{rows}, {width}] expected, got {:?}", tensor.shape());
+        }
+    }
+    if !config.heads.is_multiple_of(config.key_heads) {
+        candle_core::bail!("{NAME}: {} heads in groups of {}", config.heads, config.key_heads);
+    }
+    if layouts.positions() > config.table.positions() {
+        candle_core::bail!("{NAME}: {} positions, the model has {}", layouts.positions(), config.table.positions());
+    }
+    let op = Attention { config: config.clone(), layouts: Arc::clone(layouts), stash: Stash::default() };
+    query.contiguous()?.apply_op3(&key.contiguous()?, &value.contiguous()?, op)
+}
+
+/// One group's gradients for a tree: those of its queries, head by head, and the sums for its key and value.
+struct GroupGradients<T> {
+    queries: Vec<Vec<T>>,
+    key: Vec<T>,
+    value: Vec<T>,
+}
+
+impl Attention {
+    /// (tree, key head) pairs, each a task of its own.
+    fn tasks(&self) -> Vec<(&Range<usize>, usize)> {
+        let heads = 0..self.config.key_heads;
+        self.layouts.trees().iter().flat_map(|tree| heads.clone().map(move |head| (tree, head))).collect()
+    }
+
+    /// One head's rows of a tree out of rows of `heads`, turned to their positions and scaled.
+    fn turned<T: Real>(&self, x: &[T], heads: usize, head: usize, tree: &Range<usize>, scale: f64) -> Vec<T> {
+        let width = self.config.width;
+        let scale = T::from_f64(scale);
+        let mut out = Vec::with_capacity(self.layouts.tree_rows(tree).len() * width);
+        for segment in self.layouts.tree_segments(tree) {
+            for (offset, row) in segment.rows.clone().enumerate() {
+                let (start, from) = (out.len(), (row * heads + head) * width);
+                out.extend(x[from..from + width].iter().map(|x| *x * scale));
+                self.config.table.turn(&mut out[start..], segment.position + offset, 1.0);
+            }
+        }
+        out
+    }
+
+    /// A group's key and value of a tree, with a place for a query.
+    fn head<'a, T: Real>(&self, k: &[T], v: &'a [T], tree: &Range<usize>, key_head: usize) -> Head<'a, T> {
+        let GroupedConfig { key_heads, width, .. } = self.config;
+        let key = self.turned(k, key_heads, key_head, tree, 1.0);
+        let values = &v[(self.layouts.tree_rows(tree).start * key_heads + key_head) * width..];
+        Head { query: Vec::new(), key, values, value_stride: key_heads * width, width, value: width }
+    }
+
+    fn forward<T: Real>(&self, [q, k, v]: [&[T]; 3]) -> Result<Vec<T>> {
+        let (heads, group) = (self.config.heads, self.config.group());
+        let (outputs, totals): (Vec<Vec<T>>, Vec<Vec<T>>) = self
+            .tasks()
+            .into_par_iter()
+            .flat_map_iter(|(tree, key_head)| {
+                let mut data = self.head(k, v, tree, key_head);
+                (key_head * group..(key_head + 1) * group)
+                    .map(|head| {
+                        data.query = self.turned(q, heads, head, tree, self.config.scale);
+                        data.attend(&self.layouts, tree)
+                    })
+                    .collect::<Vec<_>>()
+            })
+            .unzip();
+        self.stash.keep(NAME, totals)?;
+        Ok(side_by_side(&outputs, &self.layouts, heads, self.config.width))
+    }
+
+    /// The gradients of query, key and value.
+    fn backward<T: Real>(&self, [q, k, v]: [&[T]; 3], out: &[T], d_out: &[T]) -> Result<[Vec<T>; 3]> {
+        let GroupedConfig { heads, key_heads, width, scale, ref table } = self.config;
+        let group = self.config.group();
+        let totals: &Vec<Vec<T>> = self.stash.get(NAME)?;
+        let gradients: Vec<GroupGradients<T>> = self
+            .tasks()
+            .into_par_iter()
+            .zip(totals.par_chunks(group))
+            .map(|((tree, key_head), totals)| {
+                let mut data = self.head(k, v, tree, key_head);
+                let rows = data.key.len();
+                let mut sums =
+                    GroupGradients { queries: Vec::new(), key: vec![T::zero(); rows], value: vec![T::zero(); rows] };
+                for (head, totals) in (key_head * group..).zip(totals) {
+                    data.query = self.turned(q, heads, head, tree, scale);
+                    let at = (self.layouts.tree_rows(tree).start * heads + head) * width;
+                    let outputs = Outputs { out: &out[at..], d_out: &d_out[at..], stride: heads * width };
+                    let HeadGradients { query, key, value } = data.gradients(&self.layouts, tree, totals, outputs);
+                    sums.queries.push(query);
+                    add_scaled(&mut sums.key, &key, T::one());
+                    add_scaled(&mut sums.value, &value, T::one());
+                }
+                sums
+            })
+            .collect();
+
+        // Undo the rotation and the scale, and put the heads side by side.
+        let [mut dq, mut dk, mut dv] = [q, k, v].map(|x| vec![T::zero(); x.len()]);
+        let scale = T::from_f64(scale);
+        dq.par_chunks_mut(ROW_BLOCK * heads * width)
+            .zip(dk.par_chunks_mut(ROW_BLOCK * key_heads * width))
+            .zip(dv.par_chunks_mut(ROW_BLOCK * key_heads * width))
+            .enumerate()
+            .for_each(|(block, ((dq, dk), dv))| {
+                let rows = dq.chunks_exact_mut(heads * width).zip(dk.chunks_exact_mut(key_heads * width));
+                for (i, ((dq, dk), dv)) in rows.zip(dv.chunks_exact_mut(key_heads * width)).enumerate() {
+                    let row = block * ROW_BLOCK + i;
+                    let ((tree, local), position) = (self.layouts.place(row), self.layouts.position(row));
+                    let own = local * width..(local + 1) * width;
+                    for (key_head, gradient) in
+                        gradients[tree * key_heads..(tree + 1) * key_heads].iter().enumerate()
+                    {
+                        let at = key_head * width..(key_head + 1) * width;
+                        dk[at.clone()].copy_from_slice(&gradient.key[own.clone()]);
+                        table.turn(&mut dk[at.clone()], position, -1.0);
+                        dv[at].copy_from_slice(&gradient.value[own.clone()]);
+                        for (head, query) in (key_head * group..).zip(&gradient.queries) {
+                            let dq = &mut dq[head * width..(head + 1) * width];
+                            dq.iter_mut().zip(&query[own.clone()]).for_each(|(d, g)| *d = *g * scale);
+                            table.turn(dq, position, -1.0);
+                        }
+                    }
+                }
+            });
+        Ok([dq, dk, dv])
+    }
+}
+
+impl CustomOp3 for Attention {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        lq: &Layout,
+        k: &CpuStorage,
+        lk: &Layout,
+        v: &CpuStorage,
+        lv: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        use candle_core::backend::BackendStorage;
+        dispatch!(NAME, q, T => {
+            let out = self.forward::<T>([slice(NAME, q, lq)?, slice(NAME, k, lk)?, slice(NAME, v, lv)?])?;
+            Ok((<T as candle_core::WithDType>::to_cpu_storage_owned(out), lq.shape().clone()))
+        })
+    }
+
+    fn bwd(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        out: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let (q_read, k_read, v_read, out_read, d_read) = (read(q), read(k), read(v), read(out), read(&grad));
+        dispatch!(NAME, q, T => {
+            let arguments = [q_read.slice::<T>(NAME)?, k_read.slice(NAME)?, v_read.slice(NAME)?];
+            let [dq, dk, dv] = self.backward(arguments, out_read.slice(NAME)?, d_read.slice(NAME)?)?;
+            Ok((
+                Some(Tensor::from_vec(dq, q.shape(), q.device())?),
+                Some(Tensor::from_vec(dk, k.shape(), q.device())?),
+                Some(Tensor::from_vec(dv, v.shape(), q.device())?),
+            ))
+        })
+    }
+}

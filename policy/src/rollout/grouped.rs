@@ -1,0 +1,110 @@
+//! Decoding with grouped queries: the cache holds, for each token and layer, the turned keys and then the values of the
+//! key heads, `[2, key heads, width]`.
+
+use super::decoder::{Projection, Span, Values, normalise};
+use crate::config::GroupedAttention;
+use crate::ops::grouped_attention::GroupedConfig;
+use crate::ops::logprob::log_sum_exp;
+use crate::ops::sum::{add_scaled, dot};
+use crate::ops::{Real, vectorised};
+
+/// A layer's weights.
+pub(super) struct GroupedLayer {
+    query: Projection,
+    key: Projection,
+    value: Projection,
+    /// Scales of the norms on each head's query and key.
+    norms: Option<[Vec<f32>; 2]>,
+    output: Projection,
+}
+
+impl GroupedLayer {
+    pub(super) fn new(values: &mut Values, sizes: &GroupedAttention, heads: usize, width: usize) -> Self {
+        GroupedLayer {
+            query: values.projection(width, sizes.input_bias),
+            key: values.projection(width, sizes.input_bias),
+            value: values.projection(width, sizes.input_bias),
+            norms: sizes.query_key_norm.then(|| [values.next(), values.next()]),
+            output: values.projection(heads * sizes.head_dim, sizes.output_bias),
+        }
+    }
+
+    /// What attention adds to the residual stream, for the spans' rows and the padding after them; the rows' keys and
+    /// values are appended to the spans' caches.
+    pub(super) fn attend(
+        &self,
+        index: usize,
+        operation: &GroupedConfig,
+        eps: f64,
+        normed: &[f32],
+        spans: &mut [Span<'_>],
+    ) -> Vec<f32> {
+        let GroupedConfig { heads, key_heads, width, scale, ref table } = *operation;
+        let (mut query, mut key, value) =
+            (self.query.apply(normed), self.key.apply(normed), self.value.apply(normed));
+        if let Some([query_norm, key_norm]) = &self.norms {
+            for (rows, norm) in [(&mut query, query_norm), (&mut key, key_norm)] {
+                let raw = rows.clone();
+                normalise(rows, &raw, norm, eps);
+            }
+        }
+        let (queries, shared) = (heads * width, key_heads * width);
+        let mut attended = vec![0.0; query.len()];
+        let mut scores = Vec::new();
+        let mut cached = vec![0.0; 2 * shared];
+        let mut row = 0;
+        for span in spans.iter_mut() {
+            let start = span.prefix.map_or(0, |prefix| prefix.end()) + span.cached;
+            for offset in 0..span.token_ids.len() {
+                let at = (row + offset) * shared..(row + offset + 1) * shared;
+                cached[..shared].copy_from_slice(&key[at.clone()]);
+                cached[..shared].chunks_exact_mut(width).for_each(|key| table.turn(key, start + offset, 1.0));
+                cached[shared..].copy_from_slice(&value[at]);
+                span.own.push(index, &cached);
+            }
+            let mut chain = Vec::new();
+            if let Some(prefix) = span.prefix {
+                prefix.chain(index, &mut chain);
+            }
+            let before = chain.len();
+            for offset in 0..span.token_ids.len() {
+                let own = row * queries..(row + 1) * queries;
+                let query = &mut query[own.clone()];
+                for head in query.chunks_exact_mut(width) {
+                    head.iter_mut().for_each(|q| *q *= scale as f32);
+                    table.turn(head, start + offset, 1.0);
+                }
+                chain.truncate(before);
+                chain.push(span.own.rows(index, span.cached + offset + 1));
+                let out = &mut attended[own];
+                vectorised(
+                    #[inline(always)]
+                    || attend_row(query, &chain, out, &mut scores, operation),
+                );
+                row += 1;
+            }
+        }
+        self.output.apply(&attended)
+    }
+}
+
+/// One token's attention over cached rows: `query` and `out` `[heads, width]`.
+#[inline(always)]
+fn attend_row(query: &[f32], chain: &[&[f32]], out: &mut [f32], scores: &mut Vec<f32>, operation: &GroupedConfig) {
+    let (width, shared) = (operation.width, operation.key_heads * operation.width);
+    let tokens: usize = chain.iter().map(|rows| rows.len() / (2 * shared)).sum();
+    scores.resize(tokens, 0.0);
+    let rows = || chain.iter().flat_map(|rows| rows.chunks_exact(2 * shared));
+    let heads = query.chunks_exact(width).zip(out.chunks_exact_mut(width));
+    for (head, (query, out)) in heads.enumerate() {
+        let at = head / operation.group() * width;
+        for (score, row) in scores.iter_mut().zip(rows()) {
+            *score = dot(query, &row[at..at + width]);
+        }
+        let total = log_sum_exp(scores);
+        scores.iter_mut().for_each(|s| *s = Real::exp(*s - total));
+        for (p, row) in scores.iter().zip(rows()) {
+            add_scaled(out, &row[shared + at..shared + at + width], *p);
+        }
+    }
+}
