@@ -1,20 +1,26 @@
-//! Text to token ids and back: byte-level BPE in Hugging Face's `tokenizer.json`.
+//! Text to token ids and back, by Hugging Face's `tokenizer.json`; training one; chat templates.
 //!
 //! Invariants, for a tokenizer trained here:
 //! - `decode(encode(text)) == text` for every text, because every byte is a token of its own and
 //!   nothing is normalised;
-//! - `encode` never yields a special token (begin, end, pad), whatever the text spells: a prompt
-//!   cannot end a completion. Special tokens are put into a sequence by id only;
 //! - the same training texts give the same file, byte for byte, with any number of threads.
+//!
+//! For every tokenizer: `encode` never yields a special token (begin, end, pad), whatever the text spells: a prompt
+//! cannot end a completion. Special tokens are put into a sequence by id, or by a chat template.
 //!
 //! Words are split before BPE as in GPT-4's and DeepSeek's tokenizers, with digits in groups of up to
 //! three. R1's tags (`<think>` ...) are tokens of their own, with and without a space before them:
 //! added, but not special, so they are text like any other and stay in what is decoded.
 
+mod chat;
 mod files;
 mod training;
 
+use std::sync::OnceLock;
+
 use rayon::prelude::*;
+
+pub use chat::{ChatOptions, Message};
 
 use crate::error::{PolicyError, Result};
 
@@ -32,31 +38,59 @@ pub const SPECIAL_TOKENS: [&str; 3] = ["<|bos|>", "<|eos|>", "<|pad|>"];
 pub const TAGS: [&str; 8] =
     ["<think>", "</think>", "<answer>", "</answer>", " <think>", " </think>", " <answer>", " </answer>"];
 
-/// A byte-level BPE tokenizer.
+/// A tokenizer with what its model's folder says of it.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
+    /// Takes no special token out of a text.
     inner: tokenizers::Tokenizer,
+    /// The same, but takes them; made when a conversation is first encoded.
+    special: OnceLock<Box<tokenizers::Tokenizer>>,
     /// `tokenizer_config.json`, kept so that what it holds besides (a chat template) is saved again.
     config: serde_json::Map<String, serde_json::Value>,
-    /// Each id's bytes; `None` for a special token or an id that is no token.
-    bytes: Vec<Option<Box<[u8]>>>,
-    /// The token of each single byte.
-    byte_tokens: Box<[u32; 256]>,
+    /// `generation_config.json`, kept in the same way.
+    generation: serde_json::Map<String, serde_json::Value>,
+    /// The bytes of a byte-level tokenizer's tokens; other tokenizers decode by their own pipeline.
+    bytes: Option<Bytes>,
+    /// One more than the largest id.
+    size: usize,
+    /// What the tokenizer itself puts before a text.
+    begin: Vec<u32>,
     bos: Option<u32>,
-    eos: u32,
+    /// The tokens that end a completion; the first is the one to end a text with.
+    ends: Vec<u32>,
     pad: Option<u32>,
+}
+
+/// How a byte-level tokenizer spells bytes.
+#[derive(Clone, Debug, PartialEq)]
+struct Bytes {
+    /// Each id's bytes; `None` for a special token or an id that is no token.
+    tokens: Vec<Option<Box<[u8]>>>,
+    /// The token of each single byte.
+    single: Box<[u32; 256]>,
 }
 
 impl Tokenizer {
     /// The ids of a text, without any special token.
     #[must_use]
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        match self.inner.encode_fast(text, false) {
-            Ok(encoding) => encoding.get_ids().to_vec(),
-            // Not seen to happen with a vocabulary that has every byte, which `assemble` asks for;
-            // if it does, a longer but right encoding is better than a panic.
-            Err(_) => text.bytes().map(|byte| self.byte_tokens[usize::from(byte)]).collect(),
+        match (self.inner.encode_fast(text, false), &self.bytes) {
+            (Ok(encoding), _) => encoding.get_ids().to_vec(),
+            // Not seen to happen with a vocabulary that has every byte; if it does, a longer but right encoding is better
+            // than a panic.
+            (Err(_), Some(bytes)) => text.bytes().map(|byte| bytes.single[usize::from(byte)]).collect(),
+            // A vocabulary that knows neither a character nor a token for the unknown: what it knows.
+            (Err(_), None) => {
+                let known = |part: &str| self.inner.encode_fast(part, false).ok().map(|e| e.get_ids().to_vec());
+                text.chars().filter_map(|c| known(c.encode_utf8(&mut [0; 4]))).flatten().collect()
+            }
         }
+    }
+
+    /// What the tokenizer itself puts before every text: a begin-of-text token, or nothing.
+    #[must_use]
+    pub fn begin_ids(&self) -> &[u32] {
+        &self.begin
     }
 
     /// As [`encode`](Self::encode), for many texts on all threads, in their order.
@@ -69,26 +103,31 @@ impl Tokenizer {
     /// are not UTF-8 (a character cut in two) become U+FFFD.
     #[must_use]
     pub fn decode(&self, ids: &[u32]) -> String {
-        let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.token_bytes(id)).copied().collect();
-        String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
-    }
-
-    /// The bytes that a token stands for; none for a special token or an id that is no token.
-    #[must_use]
-    pub fn token_bytes(&self, id: u32) -> &[u8] {
-        self.bytes.get(id as usize).and_then(Option::as_deref).unwrap_or_default()
+        let Some(bytes) = &self.bytes else {
+            let ids: Vec<u32> = ids.iter().copied().filter(|id| (*id as usize) < self.size).collect();
+            return self.inner.decode(&ids, true).unwrap_or_default();
+        };
+        let spelled = ids.iter().filter_map(|id| bytes.tokens.get(*id as usize)?.as_deref());
+        let text: Vec<u8> = spelled.flatten().copied().collect();
+        String::from_utf8(text).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
     }
 
     /// One more than the largest id: the rows that a model's embedding needs.
     #[must_use]
     pub fn vocab_size(&self) -> usize {
-        self.bytes.len()
+        self.size
     }
 
-    /// The token that ends a completion.
+    /// The token to end a text with.
     #[must_use]
     pub fn eos_id(&self) -> u32 {
-        self.eos
+        self.ends[0]
+    }
+
+    /// The tokens that end a completion: [`eos_id`](Self::eos_id) and what the model may end with besides.
+    #[must_use]
+    pub fn end_ids(&self) -> &[u32] {
+        &self.ends
     }
 
     /// The token that begins a text, if there is one.
@@ -100,13 +139,22 @@ impl Tokenizer {
     /// The token that fills a batch: the end token where there is none of its own.
     #[must_use]
     pub fn pad_id(&self) -> u32 {
-        self.pad.unwrap_or(self.eos)
+        self.pad.unwrap_or(self.ends[0])
     }
 
     /// The id of a token by its spelling, special or not.
     #[must_use]
     pub fn id_of(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
+    }
+
+    /// The same tokenizer, but one that takes special tokens out of a text.
+    fn with_special(&self) -> &tokenizers::Tokenizer {
+        self.special.get_or_init(|| {
+            let mut special = Box::new(self.inner.clone());
+            special.set_encode_special_tokens(false);
+            special
+        })
     }
 
     /// The content of `tokenizer.json`.

@@ -10,8 +10,7 @@ use policy::checkpoint::{TensorArchive, TensorData, load_tensors};
 use policy::model::batch::{BatchBuilder, PackedBatch};
 use policy::{Policy, Request, RolloutEngine, RolloutOptions, SamplingParams, Track};
 
-const CASES: [&str; 7] =
-    ["deepseek", "deepseek_full_query", "deepseek_fp8", "llama", "llama_linear", "qwen2", "qwen3"];
+const CASES: [&str; 7] = ["deepseek", "deepseek_full_query", "deepseek_fp8", "llama", "llama_linear", "qwen2", "qwen3"];
 const TOLERANCE: f32 = 1e-4;
 const PROMPT: usize = 5;
 
@@ -164,8 +163,7 @@ fn every_token_goes_to_the_same_experts() {
             let (top_k, length) = (routing.top_k, golden.sequences[0].len());
             // The batch holds the prompt once, then each sequence's further tokens but the last.
             let rows = (0..length - 1).chain(length + PROMPT..2 * length - 1);
-            let expected: Vec<u32> =
-                rows.flat_map(|row| expected[row * top_k..(row + 1) * top_k].to_vec()).collect();
+            let expected: Vec<u32> = rows.flat_map(|row| expected[row * top_k..(row + 1) * top_k].to_vec()).collect();
             assert_eq!(routing.chosen, expected, "{case}, layer {layer}");
         }
     });
@@ -217,7 +215,10 @@ fn a_folder_written_again_is_the_same_model() {
             };
             assert_eq!(bits(a), bits(b), "{case}: {name}");
         }
-        assert_eq!(load_tensors(again.path()).unwrap().len(), TensorArchive::open(again.path()).unwrap().names().count());
+        assert_eq!(
+            load_tensors(again.path()).unwrap().len(),
+            TensorArchive::open(again.path()).unwrap().names().count()
+        );
     });
 }
 
@@ -231,7 +232,12 @@ fn one_thread_or_several_the_gradients_are_the_same_to_the_bit() {
                 let store = forward.logprobs.sum_all().unwrap().backward().unwrap();
                 let flat = |tensor: &Tensor| -> Vec<f32> { tensor.flatten_all().unwrap().to_vec1().unwrap() };
                 let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<u32>>();
-                golden.policy.parameters().iter().map(|(_, var)| bits(flat(store.get(var).unwrap()))).collect::<Vec<_>>()
+                golden
+                    .policy
+                    .parameters()
+                    .iter()
+                    .map(|(_, var)| bits(flat(store.get(var).unwrap())))
+                    .collect::<Vec<_>>()
             })
         };
         assert!(gradients(1) == gradients(3), "{case}");

@@ -94,7 +94,10 @@ impl TensorArchive {
         file.read_exact_at(&mut prefix, 0).map_err(PolicyError::io("read", path))?;
         let header = u64::from_le_bytes(prefix);
         if header > MAX_HEADER || header > length - 8 {
-            return Err(damaged(path, format!("truncated or no safetensors file: a header of {header} bytes in {length}")));
+            return Err(damaged(
+                path,
+                format!("truncated or no safetensors file: a header of {header} bytes in {length}"),
+            ));
         }
         let mut text = vec![0; usize::try_from(header).unwrap_or_default()];
         file.read_exact_at(&mut text, 8).map_err(PolicyError::io("read", path))?;

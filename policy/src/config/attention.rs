@@ -95,10 +95,9 @@ impl AttentionKind {
                     ("v_head_dim", latent.v_head_dim),
                 ],
             ),
-            AttentionKind::Grouped(grouped) => (
-                "head_dim",
-                vec![("num_key_value_heads", grouped.num_key_value_heads), ("head_dim", grouped.head_dim)],
-            ),
+            AttentionKind::Grouped(grouped) => {
+                ("head_dim", vec![("num_key_value_heads", grouped.num_key_value_heads), ("head_dim", grouped.head_dim)])
+            }
         };
         for (key, size) in sizes {
             ensure(size > 0, key, || "expected a positive number, found 0".to_owned())?;

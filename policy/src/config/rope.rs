@@ -132,7 +132,10 @@ impl Rope {
                 let original = yarn.original_max_position_embeddings;
                 let key = "rope_scaling.original_max_position_embeddings";
                 ensure(original > 0 && original <= config.max_position_embeddings, key, || {
-                    format!("expected 1 to max_position_embeddings ({}), found {original}", config.max_position_embeddings)
+                    format!(
+                        "expected 1 to max_position_embeddings ({}), found {original}",
+                        config.max_position_embeddings
+                    )
                 })
             }
         }

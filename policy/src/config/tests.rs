@@ -84,8 +84,13 @@ fn the_published_model_caches_what_its_report_says() {
 
 #[test]
 fn a_small_model_counted_by_hand() {
-    let mut config =
-        ModelConfig { hidden_size: 4, intermediate_size: 5, num_hidden_layers: 2, num_attention_heads: 2, ..ModelConfig::tiny(10) };
+    let mut config = ModelConfig {
+        hidden_size: 4,
+        intermediate_size: 5,
+        num_hidden_layers: 2,
+        num_attention_heads: 2,
+        ..ModelConfig::tiny(10)
+    };
     config.attention = AttentionKind::Latent(LatentAttention {
         kv_lora_rank: 3,
         q_lora_rank: None,

@@ -32,8 +32,7 @@ pub(super) fn specs(specs: &mut Specs<'_>, grouped: &GroupedAttention) {
 pub(super) fn operation(config: &ModelConfig, grouped: &GroupedAttention) -> GroupedConfig {
     let rope = &config.rope;
     let frequencies = rope.frequencies(grouped.head_dim);
-    let table =
-        RopeTable::scaled(config.max_position_embeddings, &frequencies, rope.amplitude(), rope.interleave);
+    let table = RopeTable::scaled(config.max_position_embeddings, &frequencies, rope.amplitude(), rope.interleave);
     GroupedConfig {
         heads: config.num_attention_heads,
         key_heads: grouped.num_key_value_heads,

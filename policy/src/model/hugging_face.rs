@@ -88,9 +88,13 @@ impl Source<'_> {
         let mut known: BTreeSet<String> = expected.keys().cloned().collect();
         for (name, shape) in &expected {
             let Some(found) = self.archive.shape(name) else {
-                let stranger = self.archive.names().find(|name| !expected.contains_key(*name) && !self.is_left_out(name));
+                let stranger =
+                    self.archive.names().find(|name| !expected.contains_key(*name) && !self.is_left_out(name));
                 let stranger = stranger.map_or_else(String::new, |name| {
-                    format!("; `{name}` is there, which a {} of this config.json does not have", self.config.architecture.name())
+                    format!(
+                        "; `{name}` is there, which a {} of this config.json does not have",
+                        self.config.architecture.name()
+                    )
                 });
                 return Err(self.mismatch(name, format!("missing from the checkpoint{stranger}")));
             };
@@ -118,11 +122,16 @@ impl Source<'_> {
         };
         let scales = format!("{name}{SCALE}");
         let [rows, columns] = *shape else {
-            return Err(self.mismatch(name, format!("of eight-bit floats, with {} dimensions instead of 2", shape.len())));
+            return Err(
+                self.mismatch(name, format!("of eight-bit floats, with {} dimensions instead of 2", shape.len()))
+            );
         };
         let expected = [rows.div_ceil(block[0]), columns.div_ceil(block[1])];
         match self.archive.shape(&scales) {
-            None => Err(self.mismatch(&scales, format!("missing from the checkpoint, though `{name}` is of eight-bit floats"))),
+            None => {
+                Err(self
+                    .mismatch(&scales, format!("missing from the checkpoint, though `{name}` is of eight-bit floats")))
+            }
             Some(found) if found != expected => {
                 Err(self.mismatch(&scales, format!("of shape {found:?}, where blocks of {block:?} make {expected:?}")))
             }

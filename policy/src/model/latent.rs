@@ -44,8 +44,7 @@ pub(super) fn specs(specs: &mut Specs<'_>, latent: &LatentAttention) {
 pub(super) fn operation(config: &ModelConfig, latent: &LatentAttention) -> AttentionConfig {
     let rope = &config.rope;
     let frequencies = rope.frequencies(latent.qk_rope_head_dim);
-    let table =
-        RopeTable::scaled(config.max_position_embeddings, &frequencies, rope.amplitude(), rope.interleave);
+    let table = RopeTable::scaled(config.max_position_embeddings, &frequencies, rope.amplitude(), rope.interleave);
     AttentionConfig {
         heads: config.num_attention_heads,
         nope: latent.qk_nope_head_dim,

@@ -171,7 +171,8 @@ impl Policy {
         }
         if let Some(choices) = batch.choices.as_ref().map(|choices| choices.layers()) {
             let mixture = self.config.mixture.as_ref();
-            let (experts, top_k) = mixture.map_or((0, 0), |mixture| (mixture.n_routed_experts, mixture.num_experts_per_tok));
+            let (experts, top_k) =
+                mixture.map_or((0, 0), |mixture| (mixture.n_routed_experts, mixture.num_experts_per_tok));
             let (layers, entries) = (self.router_bias.len(), batch.token_ids.len() * top_k);
             let fits = |layer: &Vec<u16>| layer.len() == entries && layer.iter().all(|e| usize::from(*e) < experts);
             if choices.len() != layers || !choices.iter().all(fits) {

@@ -151,10 +151,7 @@ fn shrink_down(values: &mut [f32], shape: &[usize], config: &ModelConfig) {
 }
 
 /// Variables from named values, checked against what the configuration asks for.
-pub(crate) fn from_values(
-    config: &ModelConfig,
-    mut take: impl FnMut(&Spec) -> Result<Vec<f32>>,
-) -> Result<Parameters> {
+pub(crate) fn from_values(config: &ModelConfig, mut take: impl FnMut(&Spec) -> Result<Vec<f32>>) -> Result<Parameters> {
     specs(config)
         .into_iter()
         .map(|spec| {

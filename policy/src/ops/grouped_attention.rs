@@ -174,9 +174,7 @@ impl Attention {
                     let row = block * ROW_BLOCK + i;
                     let ((tree, local), position) = (self.layouts.place(row), self.layouts.position(row));
                     let own = local * width..(local + 1) * width;
-                    for (key_head, gradient) in
-                        gradients[tree * key_heads..(tree + 1) * key_heads].iter().enumerate()
-                    {
+                    for (key_head, gradient) in gradients[tree * key_heads..(tree + 1) * key_heads].iter().enumerate() {
                         let at = key_head * width..(key_head + 1) * width;
                         dk[at.clone()].copy_from_slice(&gradient.key[own.clone()]);
                         table.turn(&mut dk[at.clone()], position, -1.0);

@@ -18,8 +18,7 @@ pub struct RopeTable {
 impl RopeTable {
     /// A table for `positions` positions of a rope part `width` numbers wide (even), with base `theta`.
     pub fn new(positions: usize, width: usize, theta: f64, interleaved: bool) -> Self {
-        let frequencies: Vec<f64> =
-            (0..width / 2).map(|pair| theta.powf(-2.0 * pair as f64 / width as f64)).collect();
+        let frequencies: Vec<f64> = (0..width / 2).map(|pair| theta.powf(-2.0 * pair as f64 / width as f64)).collect();
         Self::scaled(positions, &frequencies, 1.0, interleaved)
     }
 

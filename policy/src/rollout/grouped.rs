@@ -40,8 +40,7 @@ impl GroupedLayer {
         spans: &mut [Span<'_>],
     ) -> Vec<f32> {
         let GroupedConfig { heads, key_heads, width, scale, ref table } = *operation;
-        let (mut query, mut key, value) =
-            (self.query.apply(normed), self.key.apply(normed), self.value.apply(normed));
+        let (mut query, mut key, value) = (self.query.apply(normed), self.key.apply(normed), self.value.apply(normed));
         if let Some([query_norm, key_norm]) = &self.norms {
             for (rows, norm) in [(&mut query, query_norm), (&mut key, key_norm)] {
                 let raw = rows.clone();

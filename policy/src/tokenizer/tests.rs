@@ -160,14 +160,15 @@ fn saved_and_read_again_it_is_the_same() {
     assert_eq!(read.to_json().unwrap(), TRAINED.to_json().unwrap());
     assert_eq!(read.config, TRAINED.config);
     assert_eq!(read.bytes, TRAINED.bytes);
-    assert_eq!((read.bos, read.eos, read.pad), (Some(0), 1, Some(2)));
+    assert_eq!((read.bos_id(), read.end_ids(), read.pad_id()), (Some(0), &[1][..], 2));
+    assert!(read.begin_ids().is_empty());
     let text = "go <|eos|> <think> 12 + 7";
     assert_eq!(read.encode(text), TRAINED.encode(text));
 }
 
 #[test]
 fn the_end_token_is_found_where_it_is_said() {
-    fn check(files: &[(&str, &str)], expected: Result<u32, &str>) {
+    fn check(files: &[(&str, &str)], expected: Result<&[u32], &str>) {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("tokenizer.json"), TRAINED.to_json().unwrap()).unwrap();
@@ -176,10 +177,16 @@ fn the_end_token_is_found_where_it_is_said() {
         }
         match (Tokenizer::from_dir(folder.path()), expected) {
             (Ok(read), Ok(expected)) => {
-                assert_eq!(read.eos_id(), expected);
+                assert_eq!(read.end_ids(), expected);
+                assert_eq!(read.eos_id(), expected[0]);
                 // Special from now on, even if the file did not say so.
-                let spelled = read.inner.id_to_token(expected).unwrap();
-                assert!(!read.encode(&format!("a {spelled}")).contains(&expected));
+                for id in expected {
+                    let spelled = read.inner.id_to_token(*id).unwrap();
+                    assert!(!read.encode(&format!("a {spelled}")).contains(id));
+                }
+                // And still so after the tokenizer has been written again.
+                read.save(folder.path()).unwrap();
+                assert_eq!(Tokenizer::from_dir(folder.path()).unwrap().end_ids(), expected);
             }
             (Err(error), Err(expected)) => {
                 let message = error.to_string();
@@ -188,43 +195,194 @@ fn the_end_token_is_found_where_it_is_said() {
             (found, expected) => panic!("{found:?} {expected:?}"),
         }
     }
-    check(&[("tokenizer_config.json", r#"{"eos_token": "<|pad|>"}"#)], Ok(2));
-    check(&[("tokenizer_config.json", r#"{"eos_token": {"content": "</answer>"}}"#)], Ok(6));
-    check(&[("config.json", r#"{"eos_token_id": 1}"#)], Ok(1));
+    check(&[("tokenizer_config.json", r#"{"eos_token": "<|pad|>"}"#)], Ok(&[2]));
+    check(&[("tokenizer_config.json", r#"{"eos_token": {"content": "</answer>"}}"#)], Ok(&[6]));
+    check(&[("config.json", r#"{"eos_token_id": 1}"#)], Ok(&[1]));
     check(
         &[
             ("tokenizer_config.json", r#"{"eos_token": null}"#),
+            ("generation_config.json", r#"{"eos_token_id": [2, 1], "temperature": 0.6}"#),
+            ("config.json", r#"{"eos_token_id": 0}"#),
+        ],
+        Ok(&[2, 1]),
+    );
+    // The first is the one that texts end with, whatever else may end a completion.
+    check(
+        &[
+            ("tokenizer_config.json", r#"{"eos_token": "<|eos|>"}"#),
             ("generation_config.json", r#"{"eos_token_id": [2, 1]}"#),
         ],
-        Ok(2),
+        Ok(&[1, 2]),
     );
-    check(&[], Err("tokenizer_config.json"));
+    check(&[], Err("no end token: expected `eos_token` here"));
     check(&[("tokenizer_config.json", "{")], Err("tokenizer_config.json"));
     check(&[("config.json", r#"{"eos_token_id": 123456}"#)], Err("special id 123456"));
 }
 
+/// Writes a folder with a tokenizer of another kind than those trained here.
+fn other(tokenizer: &serde_json::Value) -> (tempfile::TempDir, Result<Tokenizer>) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    std::fs::write(folder.path().join("tokenizer_config.json"), r#"{"eos_token": "</s>"}"#).unwrap();
+    let read = Tokenizer::from_dir(folder.path());
+    (folder, read)
+}
+
+/// As SentencePiece's: spaces are letters, unknown characters fall back to bytes, `<s>` goes before every text.
+fn sentence_piece() -> serde_json::Value {
+    let mut vocab = serde_json::Map::new();
+    for token in ["<unk>", "<s>", "</s>"].map(str::to_owned).into_iter().chain((0..256).map(|b| format!("<0x{b:02X}>")))
+    {
+        let id = vocab.len();
+        vocab.insert(token, id.into());
+    }
+    for token in ["\u{2581}", "a", "b", "c", "ab", "\u{2581}ab"] {
+        let id = vocab.len();
+        vocab.insert(token.to_owned(), id.into());
+    }
+    let special = |id: u32, content: &str| {
+        serde_json::json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true})
+    };
+    serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null,
+        "added_tokens": [special(0, "<unk>"), special(1, "<s>"), special(2, "</s>")],
+        "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": "\u{2581}"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"}]},
+        "pre_tokenizer": null,
+        "post_processor": {"type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}},
+        "decoder": {"type": "Sequence", "decoders": [
+            {"type": "Replace", "pattern": {"String": "\u{2581}"}, "content": " "},
+            {"type": "ByteFallback"}, {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+        "model": {"type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "vocab": vocab,
+            "merges": [["a", "b"], ["\u{2581}", "ab"]]}
+    })
+}
+
 #[test]
-fn other_tokenizers_are_refused() {
-    fn check(change: impl FnOnce(&mut serde_json::Value), expected: &str) {
-        let folder = tempfile::tempdir().unwrap();
-        TRAINED.save(folder.path()).unwrap();
-        let mut file: serde_json::Value = serde_json::from_str(&TRAINED.to_json().unwrap()).unwrap();
-        change(&mut file);
-        std::fs::write(folder.path().join("tokenizer.json"), file.to_string()).unwrap();
-        let message = Tokenizer::from_dir(folder.path()).unwrap_err().to_string();
+fn other_pipelines_encode_and_decode() {
+    let (_folder, read) = other(&sentence_piece());
+    let read = read.unwrap();
+    assert_eq!(read.encode("ab c"), [264, 259, 262]);
+    assert_eq!(read.begin_ids(), [1]);
+    for text in ["ab c", "abc  ba", "é漢 ab", "</s>"] {
+        let ids = read.encode(text);
+        assert_eq!(read.decode(&ids), text, "{ids:?}");
+        assert!(!ids.contains(&2), "{text:?}");
+    }
+    assert_eq!(read.decode(&[1, 264, 2, 9999]), "ab");
+}
+
+#[test]
+fn other_models_encode_what_they_know() {
+    let mut file = sentence_piece();
+    file["model"] =
+        serde_json::json!({"type": "WordLevel", "vocab": {"<s>": 1, "</s>": 2, "a": 0}, "unk_token": "<unk>"});
+    file["added_tokens"].as_array_mut().unwrap().remove(0);
+    file["normalizer"] = serde_json::Value::Null;
+    file["decoder"] = serde_json::Value::Null;
+    file["pre_tokenizer"] = serde_json::json!({"type": "WhitespaceSplit"});
+    let (_folder, read) = other(&file);
+    assert_eq!(read.unwrap().encode("a z a"), [0, 0]);
+}
+
+#[test]
+fn unusable_tokenizers_are_refused_by_file() {
+    fn check(file: &serde_json::Value, expected: &str) {
+        let message = other(file).1.unwrap_err().to_string();
         assert!(message.contains("tokenizer.json") && message.contains(expected), "{message}");
     }
-    let untrained = |file: &mut serde_json::Value| {
-        file["model"]["merges"] = serde_json::json!([]);
-        file["model"]["vocab"].as_object_mut().unwrap().remove("Ġ");
-    };
-    check(untrained, "not byte-level");
-    check(
-        |file| {
-            file["model"] = serde_json::json!({"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"});
-        },
-        "expected a model of type BPE",
-    );
+    let mut no_model = sentence_piece();
+    no_model.as_object_mut().unwrap().remove("model");
+    check(&no_model, "Model missing");
+    let mut unknown = sentence_piece();
+    unknown["model"]["type"] = "Telepathy".into();
+    check(&unknown, "read a tokenizer");
     let missing = Tokenizer::from_dir("no/such/folder").unwrap_err().to_string();
     assert!(missing.contains("no/such/folder"), "{missing}");
+}
+
+/// A tokenizer with this chat template.
+fn with_template(template: &str) -> Tokenizer {
+    let mut tokenizer = TRAINED.clone();
+    tokenizer.config.insert("chat_template".into(), template.into());
+    tokenizer
+}
+
+#[test]
+fn chat_templates_render_as_in_transformers() {
+    // Made by tests/goldens/chat.py.
+    let cases: Vec<serde_json::Value> = serde_json::from_str(include_str!("../../tests/goldens/chat.json")).unwrap();
+    for case in cases {
+        let mut tokenizer = with_template(case["template"].as_str().unwrap());
+        tokenizer.config.insert("bos_token".into(), "<s>".into());
+        tokenizer.config.insert("eos_token".into(), serde_json::json!({"content": "</s>"}));
+        let mut variables = case["variables"].as_object().unwrap().clone();
+        variables.entry("tools").or_insert(serde_json::Value::Null);
+        let options = ChatOptions {
+            add_generation_prompt: case["add_generation_prompt"].as_bool().unwrap(),
+            now: None,
+            variables: variables.into_iter().collect(),
+        };
+        let rendered = tokenizer.render_chat(case["messages"].as_array().unwrap(), &options);
+        match (rendered, case["expected"].as_str()) {
+            (Ok(found), Some(expected)) => assert_eq!(found, expected, "{}", case["name"]),
+            (Err(error), None) => {
+                let message = error.to_string();
+                assert!(message.contains(case["error"].as_str().unwrap()), "{message}");
+            }
+            (found, expected) => panic!("{}: {found:?}, expected {expected:?}", case["name"]),
+        }
+    }
+}
+
+#[test]
+fn a_template_knows_the_date_that_it_is_given_and_no_other() {
+    let tokenizer = with_template("{{ strftime_now('%d %b %Y') }}");
+    let options = |now| ChatOptions { now, ..ChatOptions::default() };
+    let render = |now| tokenizer.render_chat::<Message>(&[], &options(now));
+    assert_eq!(render(Some(1_721_952_000)).unwrap(), "26 Jul 2024");
+    assert!(render(None).unwrap_err().to_string().contains("the template asks for the date"));
+    assert!(with_template("{{ strftime_now('%Q') }}").render_chat::<Message>(&[], &options(Some(0))).is_err());
+}
+
+#[test]
+fn special_tokens_of_a_conversation_are_tokens() {
+    let tokenizer = with_template("{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}");
+    let message = Message { role: "user".into(), content: "12".into() };
+    let ids = tokenizer.encode_chat(&[message], &ChatOptions::default()).unwrap();
+    assert_eq!((ids.first(), ids.last()), (Some(&0), Some(&1)));
+    assert_eq!(tokenizer.decode(&ids), "12");
+}
+
+#[test]
+fn bad_templates_are_refused_and_hostile_ones_end() {
+    fn check(template: &str, expected: &str) {
+        let message = Message { role: "user".into(), content: String::new() };
+        let error = with_template(template).render_chat(&[message], &ChatOptions::default()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    check("a\n{% if %}", "chat_template:2");
+    check("{{ messages[0].content.nonsense() }}", "nonsense");
+    check("{% for a in range(9999) %}{% for b in range(9999) %}{{ b }}{% endfor %}{% endfor %}", "fuel");
+    let none = TRAINED.render_chat::<Message>(&[], &ChatOptions::default()).unwrap_err().to_string();
+    assert!(none.contains("has none"), "{none}");
+}
+
+#[test]
+fn a_template_in_a_file_of_its_own_is_read_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    TRAINED.save(folder.path()).unwrap();
+    std::fs::write(folder.path().join("chat_template.jinja"), "hello {{ messages | length }}").unwrap();
+    let read = Tokenizer::from_dir(folder.path()).unwrap();
+    let again = tempfile::tempdir().unwrap();
+    read.save(again.path()).unwrap();
+    let read = Tokenizer::from_dir(again.path()).unwrap();
+    assert_eq!(read.render_chat::<Message>(&[], &ChatOptions::default()).unwrap(), "hello 0");
 }

@@ -55,7 +55,7 @@ impl Tokenizer {
         let mut model = BPE::default();
         trainer.train(&mut model).map_err(refuse)?;
         inner.with_model(model);
-        Tokenizer::assemble(inner, config(), Some(BOS_ID), EOS_ID, Some(PAD_ID))
+        Tokenizer::assemble(inner, config(), Map::new(), Some(BOS_ID), vec![EOS_ID], Some(PAD_ID))
     }
 }
 

@@ -130,7 +130,12 @@ mod tests {
             let json = shape.hf_config(512).to_string();
             let config = policy::ModelConfig::from_json(&json).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(config.hidden_size, shape.hidden_size, "{}", shipped.name);
-            assert_eq!(config.mixture.map(|mixture| mixture.n_routed_experts), Some(shape.n_routed_experts), "{}", shipped.name);
+            assert_eq!(
+                config.mixture.map(|mixture| mixture.n_routed_experts),
+                Some(shape.n_routed_experts),
+                "{}",
+                shipped.name
+            );
             assert_eq!(config.vocab_size, 512, "{}", shipped.name);
         }
     }

@@ -1,0 +1,169 @@
+//! Chat templates: from messages to the text that a model was trained on, as transformers' `apply_chat_template`.
+//!
+//! A template is Jinja, rendered with what transformers offers there: blocks trimmed, `break` and `continue`, the methods
+//! of Python's strings, lists and dicts, `tojson`, `raise_exception`, and `strftime_now`, which answers with the date that
+//! the caller gives: nothing here reads a clock. Rendering is bounded, so that a hostile template ends.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde, Value};
+use minijinja::{Environment, Error, ErrorKind};
+use serde::{Deserialize, Serialize};
+
+use super::{Tokenizer, tokenizer_error};
+use crate::error::{PolicyError, Result};
+
+/// Steps that rendering may take; long conversations need some hundred for each message.
+const FUEL: u64 = 50_000_000;
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Who speaks: `system`, `user`, `assistant`.
+    pub role: String,
+    /// What is said.
+    pub content: String,
+}
+
+/// What a template is rendered with besides the messages.
+#[derive(Clone, Debug, Default)]
+pub struct ChatOptions {
+    /// Whether the text ends where the assistant is to begin.
+    pub add_generation_prompt: bool,
+    /// Seconds since 1970 in universal time, for templates that state the date.
+    pub now: Option<i64>,
+    /// Further variables that a template knows, such as `tools` or `enable_thinking`.
+    pub variables: BTreeMap<String, serde_json::Value>,
+}
+
+impl Tokenizer {
+    /// The chat template, if the model has one.
+    #[must_use]
+    pub fn chat_template(&self) -> Option<&str> {
+        match self.config.get("chat_template")? {
+            serde_json::Value::String(template) => Some(template),
+            // Several by name, of which transformers takes this one unless told otherwise.
+            serde_json::Value::Array(named) => named
+                .iter()
+                .find(|entry| entry.get("name").and_then(serde_json::Value::as_str) == Some("default"))?
+                .get("template")?
+                .as_str(),
+            _ => None,
+        }
+    }
+
+    /// The text of a conversation. `messages` is a list of [`Message`]s, or of what else a template reads in their place.
+    ///
+    /// # Errors
+    /// There is no template, it is malformed, or it refuses the messages; the message has its line.
+    pub fn render_chat<M: Serialize>(&self, messages: &[M], options: &ChatOptions) -> Result<String> {
+        let Some(template) = self.chat_template() else {
+            return Err(refuse("this tokenizer has none"));
+        };
+        let mut environment = environment(options.now).map_err(|error| refuse(&explain(&error)))?;
+        environment.add_template("chat_template", template).map_err(|error| refuse(&explain(&error)))?;
+        let mut variables: BTreeMap<String, Value> =
+            options.variables.iter().map(|(name, value)| (name.clone(), Value::from(Serde(value)))).collect();
+        variables.insert("messages".into(), Value::from(Serde(messages)));
+        variables.insert("add_generation_prompt".into(), options.add_generation_prompt.into());
+        for role in ["bos", "eos", "pad", "unk"] {
+            let key = format!("{role}_token");
+            if let Some(spelled) = self.config.get(&key).and_then(super::files::spelling) {
+                variables.entry(key).or_insert_with(|| spelled.into());
+            }
+        }
+        let template = environment.get_template("chat_template").map_err(|error| refuse(&explain(&error)))?;
+        template.render(variables).map_err(|error| refuse(&explain(&error)))
+    }
+
+    /// The ids of a conversation; here, unlike in [`encode`](Self::encode), what spells a special token becomes one.
+    ///
+    /// # Errors
+    /// As [`render_chat`](Self::render_chat).
+    pub fn encode_chat<M: Serialize>(&self, messages: &[M], options: &ChatOptions) -> Result<Vec<u32>> {
+        let text = self.render_chat(messages, options)?;
+        let encoding = self.with_special().encode_fast(text, false);
+        Ok(encoding.map_err(|error| refuse(&error.to_string()))?.get_ids().to_vec())
+    }
+}
+
+fn refuse(message: &str) -> PolicyError {
+    tokenizer_error("render a chat template", "tokenizer_config.json", message)
+}
+
+/// The error with its line and what caused it.
+fn explain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+fn environment(now: Option<i64>) -> Result<Environment<'static>, Error> {
+    let mut environment = Environment::new();
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    environment.set_fuel(Some(FUEL));
+    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.add_filter("tojson", to_json);
+    environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
+        Err(Error::new(ErrorKind::InvalidOperation, message))
+    });
+    environment.add_function("strftime_now", move |format: &str| strftime(now, format));
+    Ok(environment)
+}
+
+fn strftime(now: Option<i64>, format: &str) -> Result<String, Error> {
+    let refuse = |message: &str| Error::new(ErrorKind::InvalidOperation, message.to_owned());
+    let now: DateTime<Utc> = now
+        .and_then(|seconds| DateTime::from_timestamp(seconds, 0))
+        .ok_or_else(|| refuse("the template asks for the date, and none was given"))?;
+    let mut text = String::new();
+    match std::fmt::Write::write_fmt(&mut text, format_args!("{}", now.format(format))) {
+        Ok(()) => Ok(text),
+        Err(_) => Err(refuse(&format!("unknown date format {format:?}"))),
+    }
+}
+
+/// Python's `json.dumps(value, ensure_ascii=False)`: a space after commas and colons, nothing escaped for HTML.
+fn to_json(value: Value, options: Kwargs) -> Result<String, Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    // transformers' own default, which templates sometimes spell out.
+    if options.get::<Option<bool>>("ensure_ascii")? == Some(true) {
+        return Err(Error::new(ErrorKind::InvalidOperation, "tojson: only ensure_ascii=False is implemented"));
+    }
+    options.assert_all_used()?;
+    let mut bytes = Vec::new();
+    let done = match indent {
+        Some(width) => {
+            let indent = " ".repeat(width.min(16));
+            let format = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
+            value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, format))
+        }
+        None => value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, Spaced)),
+    };
+    done.map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
+    String::from_utf8(bytes).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))
+}
+
+/// JSON on one line, with Python's spaces.
+struct Spaced;
+
+impl serde_json::ser::Formatter for Spaced {
+    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, out: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { out.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, out: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { out.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, out: &mut W) -> std::io::Result<()> {
+        out.write_all(b": ")
+    }
+}
