@@ -2,6 +2,8 @@
 //!
 //! Tolerances are relative to the largest number of a tensor: 1e-4 for log-probabilities and gradients in f32.
 
+#![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

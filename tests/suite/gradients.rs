@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use candle_core::{D, DType, Device, Result, Tensor, Var};
 use policy::ops::attention::{AttentionConfig, Layouts, Segment, latent_attention};
+use policy::ops::bias::add_bias;
 use policy::ops::experts::{experts, swiglu};
+use policy::ops::grouped_attention::{GroupedConfig, grouped_attention};
 use policy::ops::linear::linear;
 use policy::ops::logprob::logprob;
 use policy::ops::rms_norm::rms_norm;
@@ -77,6 +79,12 @@ fn linear_layers() {
         let (x, w) = (random("x", &[300, 12]), random("w", &[outputs, 12]));
         check("linear", &[&x, &w], || linear(&x, &w), Some(&|| x.matmul(&w.t()?)));
     }
+}
+
+#[test]
+fn biases() {
+    let (x, b) = (random("x", &[300, 7]), random("b", &[7]));
+    check("add_bias", &[&x, &b], || add_bias(&x, &b), Some(&|| x.broadcast_add(&b)));
 }
 
 #[test]
@@ -193,6 +201,41 @@ fn visible() -> Vec<Vec<usize>> {
     out
 }
 
+/// Rows `[90, width]` turned to their positions: pairs by `position * 100^(-2i/width)`.
+fn rotated(x: &Tensor, interleaved: bool) -> Result<Tensor> {
+    let half = x.dim(1)? / 2;
+    let position = |row: usize| match row {
+        12..14 => row - 7,
+        14.. => row - 14,
+        _ => row,
+    };
+    let angle = |row: usize, pair: usize| position(row) as f64 * 100f64.powf(-(pair as f64) / half as f64);
+    let table = |f: fn(f64) -> f64| {
+        let values: Vec<f64> = (0..90).flat_map(|row| (0..half).map(move |pair| f(angle(row, pair)))).collect();
+        Tensor::from_vec(values, (90, half), &Device::Cpu)
+    };
+    let (cos, sin) = (table(f64::cos)?, table(f64::sin)?);
+    let pick = |offset: usize| -> Result<Tensor> {
+        let at = |pair: usize| if interleaved { 2 * pair + offset } else { pair + offset * half };
+        let index: Vec<u32> = (0..half).map(|pair| at(pair) as u32).collect();
+        x.contiguous()?.index_select(&Tensor::new(index, &Device::Cpu)?, 1)
+    };
+    let (a, b) = (pick(0)?, pick(1)?);
+    Tensor::cat(&[((&a * &cos)? - (&b * &sin)?)?, ((&b * &cos)? + (&a * &sin)?)?], 1)
+}
+
+/// One head of attention over the rows that each row may attend to.
+fn plain_attention(query: &Tensor, key: &Tensor, value: &Tensor, scale: f64) -> Result<Tensor> {
+    let mut mask = vec![f64::NEG_INFINITY; 90 * 90];
+    for (row, seen) in visible().into_iter().enumerate() {
+        seen.into_iter().for_each(|column| mask[row * 90 + column] = 0.0);
+    }
+    let mask = Tensor::from_vec(mask, (90, 90), &Device::Cpu)?;
+    let scores = ((query.matmul(&key.t()?)? * scale)? + &mask)?;
+    let p = scores.broadcast_sub(&scores.max_keepdim(1)?.detach())?.exp()?;
+    p.broadcast_div(&p.sum_keepdim(1)?)?.matmul(&value.contiguous()?)
+}
+
 #[test]
 fn latent_attention_over_trees() {
     let (heads, nope, rope, value) = (2, 6, 4, 5);
@@ -204,48 +247,43 @@ fn latent_attention_over_trees() {
         let kv = random("kv", &[90, heads * (nope + value)]);
         let k = random("k", &[90, rope]);
         let layouts = layouts();
-        let position = |row: usize| match row {
-            12..14 => row - 7,
-            14.. => row - 14,
-            _ => row,
-        };
-        let rotate = |x: &Tensor| -> Result<Tensor> {
-            // [rows, .., rope]: pairs turned by position * 100^(-2i/rope).
-            let half = rope / 2;
-            let angle = |row: usize, pair: usize| position(row) as f64 * 100f64.powf(-2.0 * pair as f64 / rope as f64);
-            let table = |f: fn(f64) -> f64| {
-                let values: Vec<f64> = (0..90).flat_map(|row| (0..half).map(move |pair| f(angle(row, pair)))).collect();
-                Tensor::from_vec(values, (90, half), &Device::Cpu)
-            };
-            let (cos, sin) = (table(f64::cos)?, table(f64::sin)?);
-            let pick = |offset: usize| -> Result<Tensor> {
-                let at = |pair: usize| if interleaved { 2 * pair + offset } else { pair + offset * half };
-                let index: Vec<u32> = (0..half).map(|pair| at(pair) as u32).collect();
-                x.contiguous()?.index_select(&Tensor::new(index, &Device::Cpu)?, 1)
-            };
-            let (a, b) = (pick(0)?, pick(1)?);
-            Tensor::cat(&[((&a * &cos)? - (&b * &sin)?)?, ((&b * &cos)? + (&a * &sin)?)?], 1)
-        };
-        let mut mask = vec![f64::NEG_INFINITY; 90 * 90];
-        for (row, seen) in visible().into_iter().enumerate() {
-            seen.into_iter().for_each(|column| mask[row * 90 + column] = 0.0);
-        }
-        let mask = Tensor::from_vec(mask, (90, 90), &Device::Cpu).unwrap();
         let plain = || {
             let mut outputs = Vec::new();
             for head in 0..heads {
                 let query = q.narrow(1, head * (nope + rope), nope + rope)?;
-                let query = Tensor::cat(&[query.narrow(1, 0, nope)?, rotate(&query.narrow(1, nope, rope)?)?], 1)?;
+                let turned = rotated(&query.narrow(1, nope, rope)?, interleaved)?;
+                let query = Tensor::cat(&[query.narrow(1, 0, nope)?, turned], 1)?;
                 let both = kv.narrow(1, head * (nope + value), nope + value)?;
-                let key = Tensor::cat(&[both.narrow(1, 0, nope)?, rotate(&k)?], 1)?;
-                let scores = ((query.matmul(&key.t()?)? * scale)? + &mask)?;
-                let p = scores.broadcast_sub(&scores.max_keepdim(1)?.detach())?.exp()?;
-                let p = p.broadcast_div(&p.sum_keepdim(1)?)?;
-                outputs.push(p.matmul(&both.narrow(1, nope, value)?.contiguous()?)?);
+                let key = Tensor::cat(&[both.narrow(1, 0, nope)?, rotated(&k, interleaved)?], 1)?;
+                outputs.push(plain_attention(&query, &key, &both.narrow(1, nope, value)?, scale)?);
             }
             Tensor::cat(&outputs, 1)
         };
         check("latent_attention", &[&q, &kv, &k], || latent_attention(&q, &kv, &k, &layouts, &config), Some(&plain));
+    }
+}
+
+#[test]
+fn grouped_attention_over_trees() {
+    let (width, scale) = (6, 0.3);
+    // Shared by all, by two each, by none.
+    for (heads, key_heads) in [(3, 1), (4, 2), (2, 2)] {
+        let table = Arc::new(RopeTable::new(128, width, 100.0, false));
+        let config = GroupedConfig { heads, key_heads, width, scale, table };
+        let q = random("q", &[90, heads * width]);
+        let (k, v) = (random("k", &[90, key_heads * width]), random("v", &[90, key_heads * width]));
+        let layouts = layouts();
+        let plain = || {
+            let mut outputs = Vec::new();
+            for head in 0..heads {
+                let query = rotated(&q.narrow(1, head * width, width)?, false)?;
+                let shared = head / (heads / key_heads) * width;
+                let key = rotated(&k.narrow(1, shared, width)?, false)?;
+                outputs.push(plain_attention(&query, &key, &v.narrow(1, shared, width)?, scale)?);
+            }
+            Tensor::cat(&outputs, 1)
+        };
+        check("grouped_attention", &[&q, &k, &v], || grouped_attention(&q, &k, &v, &layouts, &config), Some(&plain));
     }
 }
 

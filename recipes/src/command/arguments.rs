@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::model::ModelCommand;
+
 /// Reinforcement learning for language models, on one machine.
 #[derive(Debug, Parser)]
 #[command(
@@ -39,6 +41,9 @@ on to exactly the run that would have been, also after a crash.",
   recipe run mine.toml --run-dir /data/run-7              your recipe, a folder of your choice"
     )]
     Run(RunArguments),
+    /// Count a model's parameters, or score texts with it
+    #[command(subcommand)]
+    Model(ModelCommand),
     /// List the recipes that come with this program
     List,
     /// Print a recipe: a good start for one of your own

@@ -4,6 +4,7 @@
 //! (wrong arguments, a wrong recipe), 130 if a run was stopped by Ctrl-C and can be resumed.
 
 mod arguments;
+mod model;
 mod show;
 
 use std::fmt::Write as _;
@@ -32,6 +33,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.command {
         Command::Run(arguments) => run(&arguments),
+        Command::Model(command) => model::answer(&command).and_then(|text| print(&text)),
         Command::List => print(&show::list()),
         Command::Show { recipe, settings } => show::show(&recipe, &settings).and_then(|text| print(&text)),
         Command::Keys => print(&show::keys()),

@@ -89,7 +89,9 @@ pub(super) struct PromptEncoder<'a> {
 
 impl<'a> PromptEncoder<'a> {
     pub(super) fn new(tokenizer: &'a Tokenizer) -> Self {
-        PromptEncoder { tokenizer, head: tokenizer.encode(template_head()) }
+        // What the model's own tokenizer begins every text with, if anything, then the template.
+        let head = [tokenizer.begin_ids(), &tokenizer.encode(template_head())].concat();
+        PromptEncoder { tokenizer, head }
     }
 
     /// The token ids of the template around `question`.

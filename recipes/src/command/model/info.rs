@@ -1,0 +1,140 @@
+//! `recipe model info`: parameters, cache and memory, from the sizes alone: no weight is read.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::Context;
+use policy::ModelConfig;
+use policy::config::AttentionKind;
+
+use super::super::read_recipe;
+use crate::config::ModelSettings;
+
+/// What memory is stated for, unless it is said.
+const TOKENS: u64 = 2048;
+/// Bytes of a cached number.
+const BYTES: usize = size_of::<f32>();
+
+pub(super) fn info(model: &str, sequences: u64, tokens: Option<u64>) -> anyhow::Result<String> {
+    let config = find(model)?;
+    let limit = config.max_position_embeddings as u64;
+    let tokens = tokens.unwrap_or(TOKENS.min(limit));
+    anyhow::ensure!(tokens <= limit, "--tokens {tokens}: {model} has {limit} positions");
+    Ok(describe(model, &config, sequences, tokens))
+}
+
+/// A folder, a `config.json`, or a recipe.
+fn find(model: &str) -> anyhow::Result<ModelConfig> {
+    let path = Path::new(model);
+    if path.is_dir() {
+        return Ok(ModelConfig::from_file(path.join("config.json"))?);
+    }
+    if path.extension().is_some_and(|extension| extension == "json") {
+        return Ok(ModelConfig::from_file(path)?);
+    }
+    let recipe = read_recipe(model, &[]).with_context(|| format!("{model} is neither a folder nor a recipe"))?;
+    match &recipe.model {
+        ModelSettings::Folder { path } => Ok(ModelConfig::from_file(path.join("config.json"))?),
+        ModelSettings::Shape(shape) => {
+            let vocabulary = recipe.pretrain().map(|settings| settings.vocab_size);
+            let vocabulary =
+                vocabulary.with_context(|| format!("{model} makes no base, so its vocabulary is not known"))?;
+            Ok(ModelConfig::from_json(&shape.hf_config(vocabulary).to_string())?)
+        }
+    }
+}
+
+fn describe(model: &str, config: &ModelConfig, sequences: u64, tokens: u64) -> String {
+    let (total, active) = config.parameters();
+    let (cached, plain) = (config.cache_width(), config.attention.plain_cache_width(config.num_attention_heads));
+    let memory = config.memory(sequences, tokens);
+    let attention = match &config.attention {
+        AttentionKind::Latent(latent) => format!("latent, rank {}", latent.kv_lora_rank),
+        AttentionKind::Grouped(grouped) => format!("{} key heads", grouped.num_key_value_heads),
+    };
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "{name:26} {value}");
+    };
+    line("model", format!("{model} ({})", config.architecture.name()));
+    line(
+        "layers",
+        format!(
+            "{} of width {}, {} heads ({attention}), vocabulary {}",
+            config.num_hidden_layers, config.hidden_size, config.num_attention_heads, config.vocab_size
+        ),
+    );
+    line("parameters", count(total));
+    line("activated per token", format!("{} ({:.1}%)", count(active), 100.0 * active as f64 / total as f64));
+    line(
+        "cache per token and layer",
+        format!(
+            "{} bytes; plain multi-head attention {} ({:.1}%)",
+            cached * BYTES,
+            plain * BYTES,
+            100.0 * cached as f64 / plain as f64
+        ),
+    );
+    line("weights in f32", bytes(memory.weights));
+    line("memory to sample", format!("{} ({sequences} sequences of {tokens} tokens)", bytes(memory.sample)));
+    line("memory to train", format!("{} and the activations of a micro-batch", bytes(memory.train)));
+    text
+}
+
+/// A count with its unit, and in full.
+fn count(number: usize) -> String {
+    let (divisor, unit) = match number {
+        1_000_000_000.. => (1e9, "B"),
+        1_000_000.. => (1e6, "M"),
+        _ => (1e3, "K"),
+    };
+    format!("{:.1}{unit} ({number})", number as f64 / divisor)
+}
+
+fn bytes(number: u64) -> String {
+    let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let (unit, shift) = units.into_iter().find(|(_, shift)| number >> shift > 0).unwrap_or(("bytes", 0));
+    format!("{:.1} {unit}", number as f64 / 2f64.powi(shift))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recipe_names_the_model_that_it_makes() {
+        let text = info("r1-zero", 64, None).unwrap();
+        for expected in ["DeepseekV3ForCausalLM", "latent", "activated per token", "64 sequences of"] {
+            assert!(text.contains(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_is_enough() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config.json"), ModelConfig::tiny(64).to_json()).unwrap();
+        let text = info(folder.path().to_str().unwrap(), 2, Some(100)).unwrap();
+        // (32 + 16) and 4 * (32 + 32) numbers of four bytes.
+        assert!(text.contains("192 bytes; plain multi-head attention 1024 (18.8%)"), "{text}");
+        assert!(text.contains("2 sequences of 100 tokens"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_model_is_named() {
+        fn check(model: &str, tokens: Option<u64>, expected: &str) {
+            let message = format!("{:#}", info(model, 1, tokens).unwrap_err());
+            assert!(message.contains(expected), "{message}");
+        }
+        check("no-such-model", None, "no-such-model is neither a folder nor a recipe");
+        check("no/such/config.json", None, "no/such/config.json");
+        check("r1-zero", Some(1 << 40), "positions");
+    }
+
+    #[test]
+    fn numbers_read_easily() {
+        assert_eq!(count(671_026_404_352), "671.0B (671026404352)");
+        assert_eq!(count(1_500), "1.5K (1500)");
+        assert_eq!(bytes(3 << 29), "1.5 GiB");
+        assert_eq!(bytes(12), "12.0 bytes");
+    }
+}

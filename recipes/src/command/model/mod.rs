@@ -1,0 +1,56 @@
+//! `recipe model`: what a model is, and how it judges texts.
+
+mod info;
+mod score;
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+/// What can be asked of a model.
+#[derive(Debug, Subcommand)]
+pub(super) enum ModelCommand {
+    /// Count a model's parameters, and say what memory it needs
+    #[command(after_help = "Examples:
+  recipe model info DIR             a Hugging Face folder (its config.json is enough)
+  recipe model info r1-zero         the model that a recipe makes
+  recipe model info DIR --sequences 64 --tokens 4096")]
+    Info {
+        /// A Hugging Face folder, a config.json, or a recipe's name or file
+        #[arg(value_name = "DIR|NAME")]
+        model: String,
+        /// Sequences sampled at a time
+        #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..))]
+        sequences: u64,
+        /// Tokens of each
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        tokens: Option<u64>,
+    },
+    /// Log-probabilities and perplexity of texts
+    #[command(
+        long_about = "Log-probabilities and perplexity of texts.
+
+Reads JSON Lines whose objects have `text` (a string) or `token_ids` (a list), and writes one object for each \
+row: its line, its token_ids, the logprob of each token in nats (null for the first, which nothing precedes), \
+and the perplexity over the others. A text is preceded by what the tokenizer itself begins texts with; \
+token_ids are taken as they are.",
+        after_help = "Example:
+  recipe model score DIR texts.jsonl > scores.jsonl"
+    )]
+    Score {
+        /// A Hugging Face folder
+        #[arg(value_name = "DIR")]
+        model: PathBuf,
+        /// The texts
+        #[arg(value_name = "FILE.jsonl")]
+        file: PathBuf,
+    },
+}
+
+/// What the command prints.
+pub(super) fn answer(command: &ModelCommand) -> anyhow::Result<String> {
+    match command {
+        ModelCommand::Info { model, sequences, tokens } => info::info(model, *sequences, *tokens),
+        ModelCommand::Score { model, file } => score::score(model, file),
+    }
+}

@@ -1,0 +1,225 @@
+//! `recipe model score`: log-probabilities of texts under a model, as JSON Lines.
+//!
+//! All rows are read and checked before the first is scored, so that a bad one is known at once, with its line.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::Context;
+use policy::model::batch::BatchBuilder;
+use policy::{Policy, Tokenizer, Track};
+use serde::Serialize;
+use serde_json::Value;
+
+/// Tokens that go through the model at a time, where rows are shorter.
+const BATCH: usize = 2048;
+/// Bad rows named in one message.
+const NAMED: usize = 10;
+
+/// A row to be scored.
+#[derive(Debug, PartialEq)]
+struct Row {
+    line: usize,
+    token_ids: Vec<u32>,
+}
+
+/// What is written for a row.
+#[derive(Serialize)]
+struct Scored<'a> {
+    line: usize,
+    token_ids: &'a [u32],
+    /// In nats; none for the first token.
+    logprobs: Vec<Option<f32>>,
+    /// Over all tokens but the first.
+    perplexity: Option<f64>,
+}
+
+pub(super) fn score(model: &Path, file: &Path) -> anyhow::Result<String> {
+    let context = || format!("cannot use the model in {}", model.display());
+    let tokenizer = Tokenizer::from_dir(model);
+    let policy = Policy::load(model).with_context(context)?;
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    // A model without a tokenizer can still score token ids.
+    let encode = |text: &str| match &tokenizer {
+        Ok(tokenizer) => Ok([tokenizer.begin_ids(), &tokenizer.encode(text)].concat()),
+        Err(error) => Err(format!("`text` needs a tokenizer: {error}")),
+    };
+    let config = policy.config();
+    let (rows, bad) = read_rows(&text, config.vocab_size, config.max_position_embeddings, encode);
+    if !bad.is_empty() {
+        let mut message =
+            format!("{}: {} of {} rows cannot be scored", file.display(), bad.len(), bad.len() + rows.len());
+        for (line, why) in bad.iter().take(NAMED) {
+            let _ = write!(message, "\n  line {line}: {why}");
+        }
+        if bad.len() > NAMED {
+            let _ = write!(message, "\n  and {} more", bad.len() - NAMED);
+        }
+        anyhow::bail!(message);
+    }
+    let mut out = String::new();
+    for batch in batches(&rows) {
+        write_scores(&policy, batch, &mut out).with_context(|| format!("cannot score {}", file.display()))?;
+    }
+    Ok(out)
+}
+
+/// The rows of a file, and those that cannot be used, each with its line and the reason. Empty lines are passed over.
+fn read_rows(
+    text: &str,
+    vocabulary: usize,
+    positions: usize,
+    encode: impl Fn(&str) -> Result<Vec<u32>, String>,
+) -> (Vec<Row>, Vec<(usize, String)>) {
+    let (mut rows, mut bad) = (Vec::new(), Vec::new());
+    for (index, text) in text.lines().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
+        let line = index + 1;
+        match read_row(text, vocabulary, positions, &encode) {
+            Ok(token_ids) => rows.push(Row { line, token_ids }),
+            Err(why) => bad.push((line, why)),
+        }
+    }
+    (rows, bad)
+}
+
+fn read_row(
+    text: &str,
+    vocabulary: usize,
+    positions: usize,
+    encode: impl Fn(&str) -> Result<Vec<u32>, String>,
+) -> Result<Vec<u32>, String> {
+    let row: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
+    let ids = match (row.get("text"), row.get("token_ids")) {
+        (Some(Value::String(text)), None) => encode(text)?,
+        (None, Some(Value::Array(ids))) => ids
+            .iter()
+            .map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or(id))
+            .collect::<Result<_, _>>()
+            .map_err(|id| format!("`token_ids` holds {id}, expected integers of 0 or more"))?,
+        (Some(_), Some(_)) => return Err("both `text` and `token_ids`, expected one of them".to_owned()),
+        (None, None) => return Err("neither `text` nor `token_ids`".to_owned()),
+        (Some(other), None) => return Err(format!("`text` is {other}, expected a string")),
+        (None, Some(other)) => return Err(format!("`token_ids` is {other}, expected a list")),
+    };
+    if ids.is_empty() {
+        return Err("no tokens".to_owned());
+    }
+    if ids.len() > positions {
+        return Err(format!("{} tokens; the model has {positions} positions", ids.len()));
+    }
+    match ids.iter().find(|id| **id as usize >= vocabulary) {
+        Some(id) => Err(format!("token {id} lies outside the vocabulary of {vocabulary}")),
+        None => Ok(ids),
+    }
+}
+
+/// Neighbouring rows, so many that they fill a batch.
+fn batches(rows: &[Row]) -> Vec<&[Row]> {
+    let mut batches = Vec::new();
+    let (mut start, mut tokens) = (0, 0);
+    for (index, row) in rows.iter().enumerate() {
+        if index > start && tokens + row.token_ids.len() > BATCH {
+            batches.push(&rows[start..index]);
+            (start, tokens) = (index, 0);
+        }
+        tokens += row.token_ids.len();
+    }
+    if start < rows.len() {
+        batches.push(&rows[start..]);
+    }
+    batches
+}
+
+fn write_scores(policy: &Policy, rows: &[Row], out: &mut String) -> anyhow::Result<()> {
+    let mut builder = BatchBuilder::default();
+    for row in rows {
+        let first = builder.context(&row.token_ids[..1], None)?;
+        if row.token_ids.len() > 1 {
+            builder.completion(first, &row.token_ids[1..])?;
+        }
+    }
+    let mut logprobs = Vec::new();
+    if builder.targets() > 0 {
+        logprobs = policy.forward(&builder.build()?, 1.0, Track::Nothing)?.logprobs.to_vec1::<f32>()?;
+    }
+    let mut rest = logprobs.as_slice();
+    for Row { line, token_ids } in rows {
+        let (own, after) = rest.split_at(token_ids.len() - 1);
+        rest = after;
+        let total: f64 = own.iter().map(|logprob| f64::from(*logprob)).sum();
+        let perplexity = (!own.is_empty()).then(|| (-total / own.len() as f64).exp());
+        let logprobs = std::iter::once(None).chain(own.iter().copied().map(Some)).collect();
+        out.push_str(&serde_json::to_string(&Scored { line: *line, token_ids, logprobs, perplexity })?);
+        out.push('\n');
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> (Vec<Row>, Vec<(usize, String)>) {
+        read_rows(text, 100, 4, |text| Ok(text.bytes().map(|byte| u32::from(byte - b'a')).collect()))
+    }
+
+    #[test]
+    fn rows_have_text_or_token_ids() {
+        let (rows, bad) = read("{\"text\": \"abc\"}\n\n{\"token_ids\": [5, 6], \"other\": 1}\n");
+        assert_eq!(bad, []);
+        assert_eq!(rows, [Row { line: 1, token_ids: vec![0, 1, 2] }, Row { line: 3, token_ids: vec![5, 6] }]);
+    }
+
+    #[test]
+    fn bad_rows_are_named_with_their_line() {
+        fn check(text: &str, expected: &str) {
+            let (rows, bad) = read(&format!("{{\"text\": \"a\"}}\n{text}\n"));
+            assert_eq!(rows.len(), 1);
+            let [(2, why)] = bad.as_slice() else { panic!("{text}: {bad:?}") };
+            assert!(why.contains(expected), "{why}");
+        }
+        check("{\"text\":", "not JSON");
+        check("[1]", "neither `text` nor `token_ids`");
+        check("{\"text\": 3}", "`text` is 3, expected a string");
+        check("{\"token_ids\": \"3\"}", "expected a list");
+        check("{\"token_ids\": [3, -1]}", "`token_ids` holds -1");
+        check("{\"token_ids\": [3, 100]}", "token 100 lies outside the vocabulary of 100");
+        check("{\"token_ids\": []}", "no tokens");
+        check("{\"text\": \"\"}", "no tokens");
+        check("{\"text\": \"abcde\"}", "5 tokens; the model has 4 positions");
+        check("{\"text\": \"a\", \"token_ids\": [1]}", "expected one of them");
+    }
+
+    #[test]
+    fn batches_hold_every_row_once() {
+        let rows: Vec<Row> = [1500, 500, 100, 4000, 3].map(|n| Row { line: 0, token_ids: vec![0; n] }).into();
+        let sizes: Vec<usize> = batches(&rows).into_iter().map(<[Row]>::len).collect();
+        assert_eq!(sizes, [2, 1, 1, 1]);
+        assert!(batches(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_file_is_scored_in_order_and_the_first_token_has_no_score() {
+        let folder = tempfile::tempdir().unwrap();
+        Policy::new(policy::ModelConfig::tiny(64), 1).unwrap().save(folder.path()).unwrap();
+        let file = folder.path().join("rows.jsonl");
+        std::fs::write(&file, "{\"token_ids\": [3, 4, 5]}\n{\"token_ids\": [9]}\n{\"token_ids\": [3, 4]}\n").unwrap();
+        let out = score(folder.path(), &file).unwrap();
+        let rows: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(rows.len(), 3);
+        assert_eq!((&rows[0]["line"], &rows[2]["line"]), (&Value::from(1), &Value::from(3)));
+        let logprob = |row: usize, at: usize| rows[row]["logprobs"][at].as_f64().unwrap();
+        assert!(rows[0]["logprobs"][0].is_null() && rows[1]["perplexity"].is_null());
+        assert!((logprob(0, 1) - logprob(2, 1)).abs() < 1e-6, "the same prefix");
+        let expected = (-(logprob(0, 1) + logprob(0, 2)) / 2.0).exp();
+        assert!((rows[0]["perplexity"].as_f64().unwrap() - expected).abs() < 1e-6 * expected);
+
+        // A text needs a tokenizer, and there is none here.
+        std::fs::write(&file, "{\"text\": \"a\"}\n").unwrap();
+        let message = format!("{:#}", score(folder.path(), &file).unwrap_err());
+        assert!(
+            message.contains("line 1: `text` needs a tokenizer") && message.contains("tokenizer.json"),
+            "{message}"
+        );
+    }
+}
