@@ -15,6 +15,7 @@ pub mod grouped_attention;
 pub mod linear;
 pub mod logprob;
 pub(crate) mod matmul;
+pub(crate) mod packed;
 pub mod rms_norm;
 pub mod rope;
 pub mod router;

@@ -2,11 +2,11 @@
 
 use super::Real;
 
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// The lanes of a running sum, added up as a tree.
 #[inline(always)]
-fn fold<T: Real>(lanes: [T; LANES]) -> T {
+pub(crate) fn fold<T: Real>(lanes: [T; LANES]) -> T {
     let mut width = LANES;
     let mut lanes = lanes;
     while width > 1 {

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::attend::{Place, Scratch, attend};
 use super::cache::{CacheRows, Prefix};
 use super::grouped::GroupedLayer;
 use crate::Result;
@@ -17,14 +18,11 @@ use crate::ops::attention::AttentionConfig;
 use crate::ops::bias::add_to_rows;
 use crate::ops::experts::activate;
 use crate::ops::linear::narrow_rows;
-use crate::ops::matmul::{View, matmul};
+use crate::ops::packed::PackedWeight;
 use crate::ops::rms_norm::normalise_rows;
 use crate::ops::router::{RouterConfig, choose, gates};
-use crate::ops::sum::{add_scaled, dot};
-use crate::ops::{Real, sigmoid, vectorised};
-
-/// Fewer rows than this are computed as this many: the matrix product takes other paths, which round otherwise, for less.
-const LEAST_ROWS: usize = 16;
+use crate::ops::sum::add_scaled;
+use crate::ops::{sigmoid, vectorised};
 
 /// Tokens to be computed for one sequence, and where their cached rows go.
 pub(crate) struct Span<'a> {
@@ -51,7 +49,10 @@ struct LatentLayer {
     query: LatentQuery,
     compress: Projection,
     latent_norm: Vec<f32>,
-    expand: Vec<f32>,
+    /// For each head, from the part of its query without position into the latent space: `W_k^T`.
+    absorb: Vec<PackedWeight>,
+    /// For each head, from a sum of latents to its value: `W_v`.
+    expand: Vec<PackedWeight>,
     output: Projection,
 }
 
@@ -61,7 +62,7 @@ enum LatentQuery {
 }
 
 enum Mlp {
-    Dense(Vec<f32>),
+    Dense(FeedForward),
     Moe(Moe),
 }
 
@@ -69,21 +70,50 @@ struct Moe {
     config: RouterConfig,
     router: Vec<f32>,
     bias: Vec<f32>,
-    experts: Vec<f32>,
-    shared: Option<Vec<f32>>,
+    experts: Vec<FeedForward>,
+    shared: Option<FeedForward>,
+}
+
+/// A SwiGLU layer.
+struct FeedForward {
+    gate_up: PackedWeight,
+    down: PackedWeight,
+    inner: usize,
+}
+
+impl FeedForward {
+    /// From gate and up `[2 inner, width]`, then down `[inner, width]`.
+    fn new(weight: &[f32], width: usize) -> Self {
+        let inner = weight.len() / width / 3;
+        let (gate_up, down) = weight.split_at(2 * inner * width);
+        FeedForward {
+            gate_up: PackedWeight::from_rows(gate_up, width),
+            down: PackedWeight::new(width, inner, |j, l| down[l * width + j]),
+            inner,
+        }
+    }
+
+    fn apply(&self, x: &[f32]) -> Vec<f32> {
+        let gate_up = self.gate_up.apply(x);
+        let mut hidden = vec![0.0; gate_up.len() / 2];
+        vectorised(
+            #[inline(always)]
+            || activate(&mut hidden, &gate_up, self.inner),
+        );
+        self.down.apply(&hidden)
+    }
 }
 
 /// A weight `[outputs, inputs]`, with a bias or without.
 pub(super) struct Projection {
-    weight: Vec<f32>,
+    weight: PackedWeight,
     bias: Option<Vec<f32>>,
-    inputs: usize,
 }
 
 impl Projection {
     /// `x W^T + b` of rows `[rows, inputs]`.
     pub(super) fn apply(&self, x: &[f32]) -> Vec<f32> {
-        let mut y = project(x, &self.weight, self.weight.len() / self.inputs, self.inputs);
+        let mut y = self.weight.apply(x);
         if let Some(bias) = &self.bias {
             vectorised(
                 #[inline(always)]
@@ -109,7 +139,7 @@ impl Values {
     }
 
     pub(super) fn projection(&mut self, inputs: usize, biased: bool) -> Projection {
-        Projection { weight: self.next(), bias: self.next_if(biased), inputs }
+        Projection { weight: PackedWeight::from_rows(&self.next(), inputs), bias: self.next_if(biased) }
     }
 }
 
@@ -124,11 +154,17 @@ impl LatentLayer {
                 up: values.projection(rank, false),
             },
         };
+        let compress = values.projection(width, biased);
+        let (latent_norm, key_value) = (values.next(), values.next());
+        let (nope, value, latent) = (sizes.qk_nope_head_dim, sizes.v_head_dim, latent_norm.len());
+        let rows = |head: usize| &key_value[head * (nope + value) * latent..][..(nope + value) * latent];
+        let absorb = |head| PackedWeight::new(latent, nope, |j, l| rows(head)[l * latent + j]);
         LatentLayer {
             query,
-            compress: values.projection(width, biased),
-            latent_norm: values.next(),
-            expand: values.next(),
+            compress,
+            absorb: (0..heads).map(absorb).collect(),
+            expand: (0..heads).map(|head| PackedWeight::from_rows(&rows(head)[nope * latent..], latent)).collect(),
+            latent_norm,
             output: values.projection(heads * sizes.v_head_dim, biased),
         }
     }
@@ -142,7 +178,7 @@ pub(crate) struct Decoder {
     layers: Vec<Layer>,
     moe_layers: usize,
     norm: Vec<f32>,
-    head: Option<Vec<f32>>,
+    head: PackedWeight,
 }
 
 /// Normalises rows, in the widest vectors there are.
@@ -151,14 +187,6 @@ pub(super) fn normalise(out: &mut [f32], x: &[f32], weight: &[f32], eps: f64) {
         #[inline(always)]
         || normalise_rows(out, x, weight, eps),
     );
-}
-
-/// `[rows, n] = x [rows, k] w[n, k]^T`.
-fn project(x: &[f32], w: &[f32], n: usize, k: usize) -> Vec<f32> {
-    let rows = x.len() / k;
-    let mut out = vec![0.0; rows * n];
-    matmul(&mut out, n, (rows, n, k), View::rows(x, k), View::rows(w, k).t(), 1.0, false);
-    out
 }
 
 impl Decoder {
@@ -185,15 +213,22 @@ impl Decoder {
                         config: router,
                         router: values.next(),
                         bias: biases.next().cloned().expect("a policy holds a bias for each of its MoE layers"),
-                        experts: values.next(),
-                        shared: values.next_if(mixture.n_shared_experts > 0),
+                        experts: {
+                            let weights = values.next();
+                            let each = weights.chunks_exact(weights.len() / mixture.n_routed_experts);
+                            each.map(|weight| FeedForward::new(weight, width)).collect()
+                        },
+                        shared: values
+                            .next_if(mixture.n_shared_experts > 0)
+                            .map(|weight| FeedForward::new(&weight, width)),
                     }),
-                    _ => Mlp::Dense(values.next()),
+                    _ => Mlp::Dense(FeedForward::new(&values.next(), width)),
                 },
             })
             .collect();
         let norm = values.next();
         let head = values.next_if(!config.tie_word_embeddings);
+        let head = PackedWeight::from_rows(head.as_ref().unwrap_or(&embedding), width);
         let moe_layers = policy.router_bias().len();
         Ok(Decoder { config, attention, embedding, layers, moe_layers, norm, head })
     }
@@ -211,19 +246,18 @@ impl Decoder {
     pub(crate) fn forward(&self, spans: &mut [Span<'_>]) -> Vec<f32> {
         let width = self.config.hidden_size;
         let rows: usize = spans.iter().map(|span| span.token_ids.len()).sum();
-        let padded = rows.max(LEAST_ROWS);
-        let mut x = vec![0.0; padded * width];
+        let mut x = vec![0.0; rows * width];
         let ids = spans.iter().flat_map(|span| span.token_ids);
         for (row, id) in x.chunks_exact_mut(width).zip(ids) {
             row.copy_from_slice(&self.embedding[*id as usize * width..(*id as usize + 1) * width]);
         }
-        let mut normed = vec![0.0; padded * width];
+        let mut normed = vec![0.0; rows * width];
         let mut moe_layer = 0;
         for (index, layer) in self.layers.iter().enumerate() {
             self.normalise(&mut normed, &x, &layer.attention_norm);
             let y = match (&layer.attention, &self.attention) {
                 (LayerAttention::Latent(layer), Attention::Latent(_, operation)) => {
-                    let attended = self.attend(index, layer, operation, &normed, spans, rows);
+                    let attended = self.attend(index, layer, operation, &normed, spans);
                     layer.output.apply(&attended)
                 }
                 (LayerAttention::Grouped(layer), Attention::Grouped(_, operation)) => {
@@ -234,13 +268,10 @@ impl Decoder {
             self.add(&mut x, &y);
             self.normalise(&mut normed, &x, &layer.mlp_norm);
             match &layer.mlp {
-                Mlp::Dense(weight) => {
-                    let y = self.feed_forward(&normed, weight);
-                    self.add(&mut x, &y);
-                }
+                Mlp::Dense(feed_forward) => self.add(&mut x, &feed_forward.apply(&normed)),
                 Mlp::Moe(moe) => {
                     // Routed first, then shared: the order in which the training pass adds them.
-                    let (y, chosen) = self.mixture(&normed, rows, moe);
+                    let (y, chosen) = self.mixture(&normed, moe);
                     self.add(&mut x, &y);
                     let mut chosen = chosen.as_slice();
                     for span in spans.iter_mut() {
@@ -249,9 +280,8 @@ impl Decoder {
                         chosen = rest;
                     }
                     moe_layer += 1;
-                    if let Some(weight) = &moe.shared {
-                        let y = self.feed_forward(&normed, weight);
-                        self.add(&mut x, &y);
+                    if let Some(shared) = &moe.shared {
+                        self.add(&mut x, &shared.apply(&normed));
                     }
                 }
             }
@@ -267,13 +297,9 @@ impl Decoder {
 
     /// Logits `[rows, vocabulary]` of hidden rows `[rows, hidden]`.
     pub(crate) fn logits(&self, hidden: &[f32]) -> Vec<f32> {
-        let (width, vocabulary) = (self.config.hidden_size, self.config.vocab_size);
-        let rows = hidden.len() / width;
-        let mut normed = vec![0.0; rows.max(LEAST_ROWS) * width];
-        self.normalise(&mut normed[..rows * width], hidden, &self.norm);
-        let mut logits = project(&normed, self.head.as_ref().unwrap_or(&self.embedding), vocabulary, width);
-        logits.truncate(rows * vocabulary);
-        logits
+        let mut normed = vec![0.0; hidden.len()];
+        self.normalise(&mut normed, hidden, &self.norm);
+        self.head.apply(&normed)
     }
 
     fn normalise(&self, out: &mut [f32], x: &[f32], weight: &[f32]) {
@@ -288,7 +314,7 @@ impl Decoder {
         );
     }
 
-    /// Attention of `rows` rows; returns `[padded rows, heads * value]`.
+    /// Attention of the spans' rows, appended to their caches; returns `[rows, heads * value]`.
     fn attend(
         &self,
         index: usize,
@@ -296,13 +322,11 @@ impl Decoder {
         operation: &AttentionConfig,
         normed: &[f32],
         spans: &mut [Span<'_>],
-        rows: usize,
     ) -> Vec<f32> {
         let AttentionConfig { heads, nope, rope, value, scale, ref table } = *operation;
-        let (width, latent) = (self.config.hidden_size, layer.latent_norm.len());
+        let (rows, latent) = (normed.len() / self.config.hidden_size, layer.latent_norm.len());
         let (key, cached_width) = (nope + rope, latent + rope);
-        let padded = normed.len() / width;
-        let query = match &layer.query {
+        let mut query = match &layer.query {
             LatentQuery::Full(projection) => projection.apply(normed),
             LatentQuery::Compressed { down, norm, up } => {
                 let compressed = down.apply(normed);
@@ -313,25 +337,17 @@ impl Decoder {
         };
         let mut compressed = layer.compress.apply(normed);
 
-        // Queries in the latent space, each head's rotary part beside it: [padded, heads, latent + rope].
-        let mut absorbed = vec![0.0f32; padded * heads * cached_width];
-        for head in 0..heads {
-            let w_key = View::rows(&layer.expand[head * (nope + value) * latent..], latent);
+        // Queries in the latent space, each head's rotary part beside it: [rows, heads, latent + rope].
+        query.iter_mut().for_each(|q| *q *= scale as f32);
+        let mut absorbed = vec![0.0f32; rows * heads * cached_width];
+        for (head, weight) in layer.absorb.iter().enumerate() {
             let out = &mut absorbed[head * cached_width..];
-            let shape = (padded, latent, nope);
-            matmul(
-                out,
-                heads * cached_width,
-                shape,
-                View::rows(&query[head * key..], heads * key),
-                w_key,
-                scale as f32,
-                false,
-            );
+            weight.multiply(out, heads * cached_width, &query[head * key..], heads * key, rows);
         }
-        let mut summed = vec![0.0f32; padded * heads * latent];
+        let mut summed = vec![0.0f32; rows * heads * latent];
         let mut row = 0;
-        let mut scores = Vec::new();
+        let place = Place { key: 0, key_width: cached_width, value: 0, value_width: latent };
+        let mut scratch = Scratch::default();
         let mut normed_latent = vec![0.0f32; latent];
         for span in spans.iter_mut() {
             let first = row;
@@ -352,64 +368,35 @@ impl Decoder {
                 let queries = &mut absorbed[row * heads * cached_width..(row + 1) * heads * cached_width];
                 for (head, q) in queries.chunks_exact_mut(cached_width).enumerate() {
                     let from = (row * heads + head) * key + nope;
-                    for (q, raw) in q[latent..].iter_mut().zip(&query[from..from + rope]) {
-                        *q = *raw * scale as f32;
-                    }
+                    q[latent..].copy_from_slice(&query[from..from + rope]);
                     table.turn(&mut q[latent..], start + offset, 1.0);
                 }
                 chain.truncate(shared_chain);
                 chain.push(span.own.rows(index, span.cached + offset + 1));
                 let out = &mut summed[row * heads * latent..(row + 1) * heads * latent];
-                vectorised(
-                    #[inline(always)]
-                    || attend_row(queries, &chain, out, &mut scores, cached_width, latent),
-                );
+                attend(queries, place, &chain, out, &mut scratch);
                 row += 1;
             }
         }
         debug_assert_eq!(row, rows);
-        let mut attended = vec![0.0; padded * heads * value];
-        for head in 0..heads {
-            let w_value = View::rows(&layer.expand[(head * (nope + value) + nope) * latent..], latent);
-            let sums = View::rows(&summed[head * latent..], heads * latent);
-            matmul(
-                &mut attended[head * value..],
-                heads * value,
-                (padded, value, latent),
-                sums,
-                w_value.t(),
-                1.0,
-                false,
-            );
+        let mut attended = vec![0.0; rows * heads * value];
+        for (head, weight) in layer.expand.iter().enumerate() {
+            let (out, sums) = (&mut attended[head * value..], &summed[head * latent..]);
+            weight.multiply(out, heads * value, sums, heads * latent, rows);
         }
         attended
     }
 
-    fn feed_forward(&self, x: &[f32], weight: &[f32]) -> Vec<f32> {
-        let width = self.config.hidden_size;
-        let inner = weight.len() / width / 3;
-        let (up, down) = weight.split_at(2 * inner * width);
-        let rows = x.len() / width;
-        let gate_up = project(x, up, 2 * inner, width);
-        let mut hidden = vec![0.0; rows * inner];
-        vectorised(
-            #[inline(always)]
-            || activate(&mut hidden, &gate_up, inner),
-        );
-        let mut y = vec![0.0; rows * width];
-        matmul(&mut y, width, (rows, width, inner), View::rows(&hidden, inner), View::rows(down, width), 1.0, false);
-        y
-    }
-
-    /// The routed experts' sum, where rows from `rows` on are padding and stay zero, and the experts chosen `[rows, top_k]`.
-    fn mixture(&self, x: &[f32], rows: usize, moe: &Moe) -> (Vec<f32>, Vec<u32>) {
-        let Moe { config, router, bias, experts: weights, .. } = moe;
+    /// The routed experts' sum, and the experts chosen `[rows, top_k]`.
+    fn mixture(&self, x: &[f32], moe: &Moe) -> (Vec<f32>, Vec<u32>) {
+        let Moe { config, router, bias, .. } = moe;
         let (width, experts, top_k) = (self.config.hidden_size, config.experts, config.top_k);
+        let rows = x.len() / width;
         let mut affinities = vec![0.0f32; rows * experts];
         vectorised(
             #[inline(always)]
             || {
-                narrow_rows(&mut affinities, &x[..rows * width], router, experts, width);
+                narrow_rows(&mut affinities, x, router, experts, width);
                 affinities.iter_mut().for_each(|z| *z = sigmoid(*z));
             },
         );
@@ -422,23 +409,19 @@ impl Decoder {
             gates(affinities, chosen, config, out);
         }
         let mut results = vec![0.0; rows * top_k * width];
-        let size = weights.len() / experts;
-        for expert in 0..experts {
-            let pairs: Vec<usize> = (0..chosen.len()).filter(|pair| chosen[*pair] as usize == expert).collect();
-            if pairs.is_empty() {
-                continue;
+        for (index, expert) in moe.experts.iter().enumerate() {
+            let pairs: Vec<usize> = (0..chosen.len()).filter(|pair| chosen[*pair] as usize == index).collect();
+            let mut gathered = Vec::with_capacity(pairs.len() * width);
+            for pair in &pairs {
+                gathered.extend_from_slice(&x[pair / top_k * width..(pair / top_k + 1) * width]);
             }
-            let mut gathered = vec![0.0; pairs.len().max(LEAST_ROWS) * width];
-            for (row, pair) in gathered.chunks_exact_mut(width).zip(&pairs) {
-                row.copy_from_slice(&x[pair / top_k * width..(pair / top_k + 1) * width]);
-            }
-            let y = self.feed_forward(&gathered, &weights[expert * size..(expert + 1) * size]);
+            let y = expert.apply(&gathered);
             for (row, pair) in y.chunks_exact(width).zip(&pairs) {
                 results[pair * width..(pair + 1) * width].copy_from_slice(row);
             }
         }
         let mut out = vec![0.0; x.len()];
-        for (row, out) in out.chunks_exact_mut(width).take(rows).enumerate() {
+        for (row, out) in out.chunks_exact_mut(width).enumerate() {
             for pair in row * top_k..(row + 1) * top_k {
                 let result = &results[pair * width..(pair + 1) * width];
                 vectorised(
@@ -448,26 +431,5 @@ impl Decoder {
             }
         }
         (out, chosen)
-    }
-}
-
-/// One token's attention over cached rows: `queries` `[heads, latent + rope]`, `out` `[heads, latent]`.
-#[inline(always)]
-fn attend_row(queries: &[f32], chain: &[&[f32]], out: &mut [f32], scores: &mut Vec<f32>, cached: usize, latent: usize) {
-    let heads = queries.len() / cached;
-    let tokens: usize = chain.iter().map(|rows| rows.len() / cached).sum();
-    scores.resize(heads * tokens, 0.0);
-    let rows = || chain.iter().flat_map(|rows| rows.chunks_exact(cached));
-    for (head, query) in queries.chunks_exact(cached).enumerate() {
-        let scores = &mut scores[head * tokens..(head + 1) * tokens];
-        for (score, row) in scores.iter_mut().zip(rows()) {
-            *score = dot(query, row);
-        }
-        let total = crate::ops::logprob::log_sum_exp(scores);
-        scores.iter_mut().for_each(|s| *s = Real::exp(*s - total));
-        let out = &mut out[head * latent..(head + 1) * latent];
-        for (p, row) in scores.iter().zip(rows()) {
-            add_scaled(out, &row[..latent], *p);
-        }
     }
 }

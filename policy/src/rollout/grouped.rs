@@ -1,12 +1,10 @@
 //! Decoding with grouped queries: the cache holds, for each token and layer, the turned keys and then the values of the
 //! key heads, `[2, key heads, width]`.
 
+use super::attend::{Place, Scratch, attend};
 use super::decoder::{Projection, Span, Values, normalise};
 use crate::config::GroupedAttention;
 use crate::ops::grouped_attention::GroupedConfig;
-use crate::ops::logprob::log_sum_exp;
-use crate::ops::sum::{add_scaled, dot};
-use crate::ops::{Real, vectorised};
 
 /// A layer's weights.
 pub(super) struct GroupedLayer {
@@ -29,7 +27,7 @@ impl GroupedLayer {
         }
     }
 
-    /// What attention adds to the residual stream, for the spans' rows and the padding after them; the rows' keys and
+    /// What attention adds to the residual stream, for the spans' rows; the rows' keys and
     /// values are appended to the spans' caches.
     pub(super) fn attend(
         &self,
@@ -48,8 +46,9 @@ impl GroupedLayer {
             }
         }
         let (queries, shared) = (heads * width, key_heads * width);
+        let group = operation.group() * width;
         let mut attended = vec![0.0; query.len()];
-        let mut scores = Vec::new();
+        let mut scratch = Scratch::default();
         let mut cached = vec![0.0; 2 * shared];
         let mut row = 0;
         for span in spans.iter_mut() {
@@ -75,35 +74,20 @@ impl GroupedLayer {
                 }
                 chain.truncate(before);
                 chain.push(span.own.rows(index, span.cached + offset + 1));
-                let out = &mut attended[own];
-                vectorised(
-                    #[inline(always)]
-                    || attend_row(query, &chain, out, &mut scores, operation),
-                );
+                let each = query.chunks_exact(group).zip(attended[own].chunks_exact_mut(group));
+                for (key_head, (query, out)) in each.enumerate() {
+                    let (key, value) = (key_head * width, shared + key_head * width);
+                    attend(
+                        query,
+                        Place { key, key_width: width, value, value_width: width },
+                        &chain,
+                        out,
+                        &mut scratch,
+                    );
+                }
                 row += 1;
             }
         }
         self.output.apply(&attended)
-    }
-}
-
-/// One token's attention over cached rows: `query` and `out` `[heads, width]`.
-#[inline(always)]
-fn attend_row(query: &[f32], chain: &[&[f32]], out: &mut [f32], scores: &mut Vec<f32>, operation: &GroupedConfig) {
-    let (width, shared) = (operation.width, operation.key_heads * operation.width);
-    let tokens: usize = chain.iter().map(|rows| rows.len() / (2 * shared)).sum();
-    scores.resize(tokens, 0.0);
-    let rows = || chain.iter().flat_map(|rows| rows.chunks_exact(2 * shared));
-    let heads = query.chunks_exact(width).zip(out.chunks_exact_mut(width));
-    for (head, (query, out)) in heads.enumerate() {
-        let at = head / operation.group() * width;
-        for (score, row) in scores.iter_mut().zip(rows()) {
-            *score = dot(query, &row[at..at + width]);
-        }
-        let total = log_sum_exp(scores);
-        scores.iter_mut().for_each(|s| *s = Real::exp(*s - total));
-        for (p, row) in scores.iter().zip(rows()) {
-            add_scaled(out, &row[shared + at..shared + at + width], *p);
-        }
     }
 }

@@ -5,6 +5,7 @@
 //! task, sample, position), and a row's arithmetic does not depend on its neighbours, so a completion is the same whatever
 //! the batch size, the order of requests and the number of threads.
 
+mod attend;
 mod cache;
 mod decoder;
 mod grouped;
@@ -182,7 +183,7 @@ impl RolloutEngine {
             if active.is_empty() && waiting.peek().is_none() {
                 return Ok(());
             }
-            let rows = active.len().div_ceil(2 * rayon::current_num_threads()).clamp(16, ROWS_PER_CALL);
+            let rows = active.len().div_ceil(rayon::current_num_threads()).clamp(8, ROWS_PER_CALL);
             active.par_chunks_mut(rows).for_each(|sequences| self.decode(sequences, params, options));
         }
     }
