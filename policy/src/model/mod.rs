@@ -18,6 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{DType, Tensor, Var};
+use candle_nn::{Embedding, Module};
 
 use crate::config::{AttentionKind, GroupedAttention, LatentAttention, ModelConfig};
 use crate::error::During;
@@ -192,7 +193,7 @@ impl Policy {
         let device = self.parameters[0].1.device();
         let ids = Tensor::new(batch.token_ids.as_slice(), device)?;
         let embedding = weights.next();
-        let mut x = embedding.index_select(&ids, 0)?; // [n, d]
+        let mut x = Embedding::new(embedding.clone(), config.hidden_size).forward(&ids)?; // [n, d]
         let mut routing = Vec::new();
         for layer in 0..config.num_hidden_layers {
             let normed = rms_norm(&x, &weights.next(), eps)?;
