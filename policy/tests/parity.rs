@@ -200,6 +200,28 @@ fn decoding_step_by_step_is_the_full_forward_pass() {
 }
 
 #[test]
+fn what_is_sampled_depends_neither_on_the_batch_nor_on_threads() {
+    each(|case, golden| {
+        let sample = |batch: usize, threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let engine = RolloutEngine::new(&golden.policy).unwrap();
+                let params = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens: 12 };
+                let options = RolloutOptions { seed: 3, step: 1, end_of_text: vec![1], batch };
+                let request = |task: u32| Request { task, prompt: golden.sequences[task as usize].clone(), samples: 9 };
+                let mut out = Vec::new();
+                engine.generate(&[request(0), request(1)], &params, &options, |c| out.push(c)).unwrap();
+                out.sort_by_key(|c| (c.task, c.sample));
+                let bits = |c: &policy::Completion| c.logprobs.iter().map(|l| l.to_bits()).collect::<Vec<_>>();
+                out.iter().map(|c| (c.token_ids.clone(), bits(c))).collect::<Vec<_>>()
+            })
+        };
+        let expected = sample(1, 1);
+        assert!(sample(18, 1) == expected && sample(5, 3) == expected, "{case}");
+    });
+}
+
+#[test]
 fn a_folder_written_again_is_the_same_model() {
     each(|case, golden| {
         let again = tempfile::tempdir().unwrap();

@@ -1,6 +1,7 @@
 //! GRPO through the policy's own interface: what is rewarded becomes likelier, and what is not told apart stays.
 
 use candle_core::Tensor;
+use policy::config::{Architecture, AttentionKind, GroupedAttention};
 use policy::grpo::{AdvantageScale, GrpoLoss, LossAggregation, LossInput, Sampled, advantages, loss, pack};
 use policy::ops::router::Balance;
 use policy::optim::{AdamW, AdamWConfig, Gradients};
@@ -13,6 +14,22 @@ fn tiny_policy() -> Policy {
     (config.hidden_size, config.num_hidden_layers) = (64, 2);
     config.initializer_range = 0.08;
     config.max_position_embeddings = 64;
+    Policy::new(config, 3).unwrap()
+}
+
+/// The same, with the attention and the dense layers of Qwen3, and biases besides.
+fn tiny_dense_policy() -> Policy {
+    let mut config = tiny_policy().config().clone();
+    (config.architecture, config.mixture) = (Architecture::Qwen3, None);
+    config.attention = AttentionKind::Grouped(GroupedAttention {
+        num_key_value_heads: 2,
+        head_dim: 16,
+        input_bias: true,
+        output_bias: true,
+        query_key_norm: true,
+    });
+    config.intermediate_size = 128;
+    config.tie_word_embeddings = true;
     Policy::new(config, 3).unwrap()
 }
 
@@ -81,27 +98,34 @@ fn mean(values: &[f64]) -> f64 {
 #[test]
 fn what_is_rewarded_becomes_likelier() {
     const REWARDED: u32 = 17;
-    let policy = tiny_policy();
-    let mut optimizer = AdamW::new(policy.parameters(), AdamWConfig::default()).unwrap();
-    let mut means = Vec::new();
-    for step in 0..20 {
-        let completions = completions(&policy, step);
-        let rewards: Vec<f64> =
-            completions.iter().map(|c| f64::from(u8::from(c.token_ids.contains(&REWARDED)))).collect();
-        means.push(mean(&rewards));
-        let gradients = gradients(&policy, &completions, &rewards);
-        assert!(optimizer.step(&gradients, 4e-3, Some(1.0)).unwrap().applied);
+    for policy in [tiny_policy(), tiny_dense_policy()] {
+        let mut optimizer = AdamW::new(policy.parameters(), AdamWConfig::default()).unwrap();
+        let mut means = Vec::new();
+        for step in 0..20 {
+            let completions = completions(&policy, step);
+            let rewards: Vec<f64> =
+                completions.iter().map(|c| f64::from(u8::from(c.token_ids.contains(&REWARDED)))).collect();
+            means.push(mean(&rewards));
+            let gradients = gradients(&policy, &completions, &rewards);
+            assert!(optimizer.step(&gradients, 4e-3, Some(1.0)).unwrap().applied);
+        }
+        let name = policy.config().architecture.name();
+        let (early, late) = (mean(&means[..3]), mean(&means[17..]));
+        assert!(early < 0.5, "{name}: it was likely from the start: {means:?}");
+        assert!(late > early + 0.4, "{name}: {means:?}");
     }
-    let (early, late) = (mean(&means[..3]), mean(&means[17..]));
-    assert!(early < 0.5, "it was likely from the start: {means:?}");
-    assert!(late > early + 0.4, "{means:?}");
 }
 
 #[test]
 fn equal_rewards_give_no_gradient_at_all() {
-    let policy = tiny_policy();
-    let completions = completions(&policy, 0);
-    let none = gradients(&policy, &completions, &vec![0.7; completions.len()]);
+    for policy in [tiny_policy(), tiny_dense_policy()] {
+        equal_rewards_leave(&policy);
+    }
+}
+
+fn equal_rewards_leave(policy: &Policy) {
+    let completions = completions(policy, 0);
+    let none = gradients(policy, &completions, &vec![0.7; completions.len()]);
     assert_eq!(none.norm(), 0.0);
     let mut reached = 0;
     for (name, gradient) in none.iter() {
@@ -111,18 +135,18 @@ fn equal_rewards_give_no_gradient_at_all() {
     }
     // Every parameter was part of the pass; nothing of it came through.
     assert_eq!(reached, policy.parameters().len());
-    let before = weights(&policy);
+    let before = weights(policy);
     let mut optimizer = AdamW::new(policy.parameters(), AdamWConfig::default()).unwrap();
     assert!(optimizer.step(&none, 1e-2, None).unwrap().applied);
-    assert!(weights(&policy) == before);
+    assert!(weights(policy) == before);
 
     // One completion that did better is enough.
     let mut rewards = vec![0.7; completions.len()];
     rewards[5] = 0.8;
-    let some = gradients(&policy, &completions, &rewards);
+    let some = gradients(policy, &completions, &rewards);
     assert!(some.norm() > 0.0);
     optimizer.step(&some, 1e-2, None).unwrap();
-    assert!(weights(&policy) != before);
+    assert!(weights(policy) != before);
 }
 
 #[test]

@@ -86,20 +86,23 @@ impl Source<'_> {
         let expected: BTreeMap<String, Vec<usize>> =
             parameters.iter().flat_map(stored).chain(stored_biases(self.config)).collect();
         let mut known: BTreeSet<String> = expected.keys().cloned().collect();
+        // What is there and does not fit says more than what is missing, so it comes first.
         for (name, shape) in &expected {
-            let Some(found) = self.archive.shape(name) else {
-                let stranger =
-                    self.archive.names().find(|name| !expected.contains_key(*name) && !self.is_left_out(name));
-                let stranger = stranger.map_or_else(String::new, |name| {
-                    format!(
-                        "; `{name}` is there, which a {} of this config.json does not have",
-                        self.config.architecture.name()
-                    )
-                });
-                return Err(self.mismatch(name, format!("missing from the checkpoint{stranger}")));
-            };
-            if found != shape {
+            if let Some(found) = self.archive.shape(name)
+                && found != shape
+            {
                 return Err(self.mismatch(name, format!("of shape {found:?}, where config.json asks for {shape:?}")));
+            }
+        }
+        let strange = |name: &&str| !expected.contains_key(*name) && !self.is_left_out(name);
+        for (name, shape) in &expected {
+            if self.archive.shape(name).is_none() {
+                let kind = self.config.architecture.name();
+                let hint = self.archive.names().find(strange).map_or_else(String::new, |name| {
+                    format!("; `{name}` is there, which a {kind} of this config.json does not have")
+                });
+                let message = format!("missing from the checkpoint, where config.json asks for {shape:?}{hint}");
+                return Err(self.mismatch(name, message));
             }
             self.archive.check(name)?;
             if self.archive.is_eight_bit(name) {
