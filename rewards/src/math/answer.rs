@@ -11,6 +11,8 @@ use super::text;
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     form: String,
+    /// The form of the sentence that the answer was taken from, if it was.
+    around: Option<String>,
     choice: Option<(char, String)>,
     pub(crate) readings: Vec<Node>,
 }
@@ -27,10 +29,16 @@ pub(crate) fn parse(text: &str) -> Result<Answer, NoParse> {
     }
     // Emphasis says nothing: **42**.
     let bare = text.strip_prefix("**").and_then(|text| text.strip_suffix("**")).unwrap_or(text);
-    Ok(Answer { form, choice: text::choice(text), readings: parser::parse(bare)? })
+    Ok(Answer { form, around: None, choice: text::choice(text), readings: parser::parse(bare)? })
 }
 
 impl Answer {
+    /// The same answer, taken from a sentence that may itself be what was asked for.
+    pub(crate) fn within(mut self, sentence: &Self) -> Self {
+        self.around = Some(sentence.form.clone());
+        self
+    }
+
     /// Whether it is words, or holds any.
     pub(crate) fn has_words(&self) -> bool {
         self.readings.iter().all(|reading| reading.any(&mut |node| matches!(node, Node::Text(_))))
@@ -47,7 +55,7 @@ impl Answer {
 
     /// Whether the candidate says what this reference says; if not, in what they differ.
     pub(crate) fn compare(&self, candidate: &Self) -> Result<(), &'static str> {
-        if self.form == candidate.form {
+        if self.form == candidate.form || candidate.around.as_ref() == Some(&self.form) {
             return Ok(());
         }
         if let Some(same) = choices(self, candidate) {

@@ -14,7 +14,7 @@ use super::equation;
 use super::exact::rational;
 use super::matrix;
 use super::meaning::{Measured, is_name, meaning, named_value};
-use super::node::{Joint, Literal, Node, Relation};
+use super::node::{Joint, Literal, NamedSet, Node, Relation};
 use super::numeric::Ball;
 use super::region::{is_region, matches, region, solutions};
 
@@ -84,6 +84,12 @@ impl Comparison {
         self.budget.spend(40)?;
         if let (Node::Text(left), Node::Text(right)) = (reference, candidate) {
             return Ok(left == right);
+        }
+        // "No solution" is the empty set in words.
+        if let (Node::Text(words), Node::Named(NamedSet::Empty)) | (Node::Named(NamedSet::Empty), Node::Text(words)) =
+            (reference, candidate)
+        {
+            return Ok(matches!(words.as_str(), "no solution" | "no solutions" | "empty set" | "the empty set" | "none"));
         }
         // A set of one is its element.
         if let Some(inner) = sole(reference) {

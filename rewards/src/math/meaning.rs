@@ -1,7 +1,7 @@
 //! What an answer amounts to, once names, chains and approximations are seen through: `x = 4` says 4, `1/3 \approx 0.33`
 //! says 1/3, `x \in [0, 1]` says the interval.
 
-use super::node::{Function, Joint, Node, Relation};
+use super::node::{Function, Joint, NamedSet, Node, Relation};
 use super::unit::{self, Behind, Unit};
 
 /// The answer without what only leads to it.
@@ -60,7 +60,19 @@ fn list(joint: Joint, items: Vec<Node>) -> Node {
             other => flat.push(other),
         }
     }
-    Node::List(joint, flat)
+    // 2k\pi, k \in Z: what k ranges over is no answer of its own.
+    let is_range = |node: &Node| match node {
+        Node::Relation(terms, relations) => {
+            relations.as_slice() == [Relation::In]
+                && matches!(terms.as_slice(), [Node::Symbol(_), Node::Named(set)] if *set != NamedSet::Empty)
+        }
+        Node::Named(_) => true,
+        _ => false,
+    };
+    if !flat.iter().all(is_range) {
+        flat.retain(|item| !is_range(item));
+    }
+    if flat.len() == 1 { flat.swap_remove(0) } else { Node::List(joint, flat) }
 }
 
 /// The name and the value of `x = 4`, `f(x) = e`, `AB = 5`, `4 = x`.
@@ -91,6 +103,18 @@ pub(crate) fn is_name(node: &Node) -> bool {
         // (x, y) = (1, 2)
         Node::Tuple(_, _, items) => items.iter().all(|item| matches!(item, Node::Symbol(_))),
         Node::Power(base, exponent) => matches!(**base, Node::Apply(..)) && matches!(**exponent, Node::Symbol(_)),
+        // \frac{dy}{dx}
+        Node::Product(items) if matches!(items.first(), Some(Node::Symbol(d)) if d == "d") => {
+            items.iter().all(|item| matches!(item, Node::Symbol(_) | Node::Inverse(_)))
+                && matches!(items.last(), Some(Node::Inverse(inner)) if inner.symbols().iter().any(|name| name == "d"))
+        }
+        // \frac{dy}{dx} as \frac makes it: a product of the top, which is one, and the bottom.
+        Node::Product(items)
+            if matches!(items.as_slice(), [Node::Product(top), Node::Inverse(_)]
+                if matches!(top.first(), Some(Node::Symbol(d)) if d == "d")) =>
+        {
+            items.iter().all(|item| item.symbols().len() <= 2)
+        }
         // AB, W(n), \frac{NO}{BO}: capitals, or a capital with its argument.
         Node::Product(items) => {
             let capital = |name: &str| name.starts_with(|letter: char| letter.is_uppercase());

@@ -164,6 +164,7 @@ pub(crate) fn resolve(
     }
     if let Some(greek) = greek(run)
         && run.len() > 2
+        && !matches!(run, "square" | "Box" | "star" | "bullet" | "partial" | "nabla" | "aleph" | "hbar" | "ell")
     {
         return whole(Name::Greek(greek));
     }

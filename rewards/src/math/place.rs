@@ -29,7 +29,14 @@ pub(crate) fn candidate(completion: &str) -> Option<Result<Answer, NoParse>> {
                 && let Some(value) = extract::value_of_sentence(found.text)
                 && let Ok(value) = answer::parse(value)
             {
-                return Some(Ok(value));
+                return Some(Ok(match &whole {
+                    Ok(whole) => value.within(whole),
+                    Err(_) => value,
+                }));
+            }
+            // An anchor within a formula, "\\text{the answer is }5", cuts it.
+            if whole.is_err() && found.place == Place::Anchor {
+                return unmarked(completion);
             }
             Some(whole)
         }
@@ -48,7 +55,11 @@ fn unmarked(completion: &str) -> Option<Result<Answer, NoParse>> {
         return Some(Ok(whole.clone()));
     }
     if let Some(value) = extract::last_value(completion) {
-        return Some(answer::parse(value));
+        let value = answer::parse(value);
+        return Some(match (value, &whole) {
+            (Ok(value), Some(Ok(whole))) => Ok(value.within(whole)),
+            (value, _) => value,
+        });
     }
     whole
 }

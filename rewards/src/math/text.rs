@@ -10,8 +10,30 @@ pub(crate) fn count_plain_dollars(text: &str) -> usize {
 /// lose white space and layout alone, because there letter case says something.
 pub(crate) fn normal_form(text: &str) -> String {
     let bare = without_layout(text);
-    let formula = bare.chars().any(|next| "\\^_{}=+*/<>()[]|0123456789".contains(next));
-    if formula && !is_wordy(&bare) { formula_form(&bare) } else { words_form(&bare) }
+    if is_formula(&bare) && !is_wordy(&bare) { formula_form(&bare) } else { words_form(&bare) }
+}
+
+/// Anything but words and the punctuation of sentences. A hyphen within a word and an exclamation mark behind one are
+/// punctuation; a minus before a letter and a factorial are not.
+fn is_formula(text: &str) -> bool {
+    let (mut before, mut length) = (' ', 0);
+    let mut characters = text.chars().peekable();
+    while let Some(next) = characters.next() {
+        let within = |behind: Option<&char>| length > 0 && behind.is_some_and(|next| next.is_alphabetic());
+        let fine = match next {
+            '.' | ',' | ';' | ':' | '?' | '"' => true,
+            '-' => within(characters.peek()) && before != ' ',
+            '!' => length > 1,
+            '\'' => length > 1 || within(characters.peek()),
+            _ => next.is_alphabetic() || next.is_whitespace(),
+        };
+        if !fine {
+            return true;
+        }
+        length = if next.is_alphabetic() { length + 1 } else { 0 };
+        before = next;
+    }
+    false
 }
 
 /// Mostly words, with a formula or a number within: "two lines at (0, 1)".
@@ -89,7 +111,7 @@ fn without_layout(text: &str) -> String {
             other => bare.push(other),
         }
     }
-    let end = bare.trim_end_matches([' ', '.', ',', ';', '!']).len();
+    let end = bare.trim_end_matches([' ', '.', ',', ';']).len();
     bare.truncate(end);
     bare
 }
@@ -101,12 +123,19 @@ fn words_form(text: &str) -> String {
         return letter.to_string();
     }
     let mut words = String::with_capacity(text.len());
-    for next in text.chars() {
+    let mut characters = text.chars().peekable();
+    let mut before = ' ';
+    while let Some(next) = characters.next() {
+        let digit_behind = characters.peek().is_some_and(char::is_ascii_digit);
         if next.is_alphanumeric() {
             words.extend(next.to_lowercase());
+        } else if "+*/^=<>%|_".contains(next) || matches!(next, '-' | '.') && digit_behind && !before.is_alphabetic() {
+            // Within words a sign and a decimal point still say something.
+            words.push(next);
         } else if next != '\'' && !words.ends_with(' ') && !words.is_empty() {
             words.push(' ');
         }
+        before = next;
     }
     words.truncate(words.trim_end().len());
     if words.is_empty() { text.trim().to_owned() } else { words }
@@ -167,6 +196,13 @@ mod tests {
         check_same(r"\dfrac12 x^{2}", r"\frac12x^2");
         check_same("(x - 2)(x + 2)", "(x-2)(x+2)");
         check_same(r"$\text{Evelyn}$", "**Evelyn**");
+    }
+
+    #[test]
+    fn signs_are_not_punctuation() {
+        for (left, right) in [("-x", "x"), ("n!", "n"), ("f'", "f"), ("-5 red dogs", "5 red dogs"), ("x", "X")] {
+            assert_ne!(normal_form(left), normal_form(right));
+        }
     }
 
     #[test]

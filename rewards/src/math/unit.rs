@@ -89,7 +89,7 @@ const NOT_UNITS: &[&str] = &[
     "power", "factorial", "half", "halve", "third", "fourth", "fifth", "tenth", "hundred", "thousand", "million",
     "billion", "trillion", "dozen", "percent", "sqrt", "sin", "cos", "tan", "log", "ln", "pi", "one", "two", "three",
     "four", "five", "six", "seven", "eight", "nine", "ten", "remainder", "is", "are", "equal", "if", "but", "because",
-    "wrong", "incorrect", "where", "when", "with", "for", "so", "then", "some", "any", "integer", "since",
+    "wrong", "incorrect", "where", "when", "with", "for", "so", "then", "some", "any", "since",
 ];
 
 /// The unit of a currency sign.
@@ -105,7 +105,8 @@ pub(crate) fn parse(text: &str) -> Option<Option<Behind>> {
     }
     let text = text.trim_matches(['.', ' ', '!']);
     match text {
-        "" | "units" | "unit" | "in total" | "total" | "altogether" => return Some(None),
+        "" | "units" | "unit" | "square units" | "square unit" | "sq units" | "sq. units" | "cubic units" | "units^2"
+        | "units^3" | "units squared" | "in total" | "total" | "altogether" => return Some(None),
         "%" | "percent" | "percentage" | "pct" | "per cent" | "percents" | "\\%" => return Some(Some(Behind::Percent)),
         "°" | "degree" | "degrees" | "deg" => return Some(Some(Behind::Degrees)),
         _ => {}

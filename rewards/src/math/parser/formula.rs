@@ -1,7 +1,7 @@
 //! The lower half of the grammar: sums, products, powers, and what they are made of.
 
 use super::super::lexer::Token;
-use super::super::node::{Constant, Function, Node, Relation};
+use super::super::node::{Constant, Function, Literal, Node, Relation};
 use super::{NoParse, Parsed, Parser, number};
 
 impl<'a> Parser<'a> {
@@ -23,6 +23,12 @@ impl<'a> Parser<'a> {
                 }
                 parser.count()?;
                 let term = parser.product()?;
+                // R - {0}: a difference of sets.
+                if minus && matches!(term, Node::Set(_)) && !terms.iter().any(Node::is_scalar) {
+                    let left = if terms.len() == 1 { terms.swap_remove(0) } else { Node::Sum(std::mem::take(&mut terms)) };
+                    terms = vec![Node::Difference(Box::new(left), Box::new(term))];
+                    continue;
+                }
                 terms.push(if minus { term.negated() } else { term });
             }
             Ok(if terms.len() == 1 { terms.swap_remove(0) } else { Node::Sum(terms) })
@@ -231,6 +237,16 @@ impl<'a> Parser<'a> {
             return Ok(Node::Text(name));
         }
         let exponent = self.exponent()?;
+        // f^{-1}(x) is a function of its own.
+        if let Node::Symbol(name) = &base
+            && is_function_name(&base)
+            && matches!(&exponent, Node::Number(literal) if literal.value == -Literal::integer(1).value)
+            && self.peek() == Some(Token::Open('('))
+        {
+            let name = format!("{name}^-1");
+            self.at += 1;
+            return Ok(Node::Apply(name, self.arguments(')')?));
+        }
         // x^2_i is x_i squared.
         if self.peek() == Some(Token::Underscore)
             && let Node::Symbol(_) = base
@@ -326,6 +342,7 @@ impl<'a> Parser<'a> {
             Token::Number(digits) => self.number(digits, start),
             Token::Repeating(before, period) => Ok(Node::Number(number::repeating(before, period)?)),
             Token::Symbol(name) => Ok(Node::Symbol(name.to_owned())),
+            Token::Constant(Constant::I) if self.index_i > 0 => Ok(Node::Symbol("i".to_owned())),
             Token::Constant(constant) => Ok(Node::Constant(constant)),
             Token::Named(set) => Ok(Node::Named(set)),
             Token::Ellipsis => Ok(Node::Ellipsis),

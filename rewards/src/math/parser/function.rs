@@ -297,10 +297,18 @@ impl<'a> Parser<'a> {
     /// `\sum_{k=1}^{n} body`, `\prod`.
     fn ranged(&mut self, function: Function) -> Parsed<Node> {
         let (mut range, mut top) = (None, None);
+        let mut index_is_i = false;
         for _ in 0..2 {
             if self.accept(Token::Underscore) {
                 self.expect(Token::GroupOpen)?;
-                let Some(Token::Symbol(variable)) = self.peek() else { return Err(NoParse::Unparsable) };
+                let variable = match self.peek() {
+                    Some(Token::Symbol(variable)) => variable,
+                    Some(Token::Constant(Constant::I)) => {
+                        index_is_i = true;
+                        "i"
+                    }
+                    _ => return Err(NoParse::Unparsable),
+                };
                 self.at += 1;
                 self.expect(Token::Relation(Relation::Equal))?;
                 let from = self.nested(Self::sum)?;
@@ -311,8 +319,10 @@ impl<'a> Parser<'a> {
             }
         }
         let ((variable, from), to) = range.zip(top).ok_or(NoParse::Unparsable)?;
-        let body = self.nested(Self::product)?;
-        Ok(Node::Call(function, vec![body, variable, from, to]))
+        self.index_i += usize::from(index_is_i);
+        let body = self.nested(Self::product);
+        self.index_i -= usize::from(index_is_i);
+        Ok(Node::Call(function, vec![body?, variable, from, to]))
     }
 
     /// `\int_a^b body dx`: the body as it stands up to the last `d` of a variable.

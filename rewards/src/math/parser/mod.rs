@@ -92,6 +92,7 @@ fn parse_as(text: &str, reading: Reading) -> Parsed<(Node, Ambiguous)> {
         nodes: 0,
         bars: 0,
         angles: 0,
+        index_i: 0,
         reading,
         ambiguous: Ambiguous { commas, ..Ambiguous::default() },
         minus_branch: false,
@@ -113,6 +114,8 @@ struct Parser<'a> {
     angles: usize,
     reading: Reading,
     ambiguous: Ambiguous,
+    /// Sums and products around whose index is called i.
+    index_i: usize,
     /// Whether plus-minus is read as minus this time.
     minus_branch: bool,
     /// Whether a plus-minus was met.
