@@ -105,14 +105,18 @@ fn joins(between: &str) -> bool {
         return false;
     }
     let mut plain = between.to_owned();
-    for layout in ["\\(", "\\)", "\\[", "\\]", "\\quad", "\\qquad", "\\text", "\\mathrm", "\\,", "\\;", "$", "{", "}", ",", ";", "&"] {
+    for layout in [
+        "\\(", "\\)", "\\[", "\\]", "\\quad", "\\qquad", "\\text", "\\mathrm", "\\,", "\\;", "$", "{", "}", ",", ";",
+        "&",
+    ] {
         plain = plain.replace(layout, " ");
     }
     let words: Vec<&str> = plain.split_whitespace().collect();
     words.iter().enumerate().all(|(at, word)| {
         let joint = matches!(*word, "and" | "or" | "And" | "Or" | "\\" | "=" | "for" | "part");
         let part = word.starts_with('(') && word.ends_with(')') && word.len() <= 4;
-        let name = word.len() <= 3 && word.starts_with(|first: char| first.is_alphabetic()) && words.get(at + 1) == Some(&"=");
+        let name =
+            word.len() <= 3 && word.starts_with(|first: char| first.is_alphabetic()) && words.get(at + 1) == Some(&"=");
         joint || part || name
     })
 }
@@ -294,7 +298,8 @@ pub(crate) fn value_of_sentence(sentence: &str) -> Option<&str> {
     let is_number = |word: &&&str| word.contains(|next: char| next.is_ascii_digit());
     let mut numbers = words.iter().filter(is_number);
     let (first, second) = (numbers.next()?, numbers.next());
-    let leads = words.len() >= 2 && matches!(words[words.len() - 2], "is" | "are" | "=" | "be" | "was" | "equals" | "approximately");
+    let leads = words.len() >= 2
+        && matches!(words[words.len() - 2], "is" | "are" | "=" | "be" | "was" | "equals" | "approximately");
     let word = if second.is_none() && plain {
         *first
     } else if leads {
@@ -339,7 +344,9 @@ fn last_formula(text: &str) -> Option<(usize, &str)> {
             continue;
         }
         let end = inside_from + length + close.len();
-        if inside.trim().len() > 1 || inside.trim().bytes().all(|byte| byte.is_ascii_digit()) && !inside.trim().is_empty() {
+        if inside.trim().len() > 1
+            || inside.trim().bytes().all(|byte| byte.is_ascii_digit()) && !inside.trim().is_empty()
+        {
             found = Some((end, inside));
         }
         at = end;
@@ -353,7 +360,8 @@ fn find_unescaped(text: &str, close: &str) -> Option<usize> {
 }
 
 fn is_prose(inside: &str) -> bool {
-    let words = inside.split_whitespace().filter(|word| word.len() >= 2 && word.bytes().all(|byte| byte.is_ascii_lowercase()));
+    let words =
+        inside.split_whitespace().filter(|word| word.len() >= 2 && word.bytes().all(|byte| byte.is_ascii_lowercase()));
     inside.len() > 400 || !inside.contains('\\') && words.count() >= 2 && inside.contains('\n') | inside.contains(' ')
 }
 

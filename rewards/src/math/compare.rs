@@ -89,7 +89,10 @@ impl Comparison {
         if let (Node::Text(words), Node::Named(NamedSet::Empty)) | (Node::Named(NamedSet::Empty), Node::Text(words)) =
             (reference, candidate)
         {
-            return Ok(matches!(words.as_str(), "no solution" | "no solutions" | "empty set" | "the empty set" | "none"));
+            return Ok(matches!(
+                words.as_str(),
+                "no solution" | "no solutions" | "empty set" | "the empty set" | "none"
+            ));
         }
         // A set of one is its element.
         if let Some(inner) = sole(reference) {
@@ -101,10 +104,10 @@ impl Comparison {
         if reference.is_scalar() && candidate.is_scalar() {
             return self.scalars(reference, candidate);
         }
-        if matches!(reference, Node::Relation(..)) || matches!(candidate, Node::Relation(..)) {
-            if let Some(verdict) = self.relations(reference, candidate)? {
-                return Ok(verdict);
-            }
+        if (matches!(reference, Node::Relation(..)) || matches!(candidate, Node::Relation(..)))
+            && let Some(verdict) = self.relations(reference, candidate)?
+        {
+            return Ok(verdict);
         }
         if is_region(reference) || is_region(candidate) {
             return self.regions(reference, candidate);
@@ -116,9 +119,17 @@ impl Comparison {
             (Node::Ratio(..), _) | (_, Node::Ratio(..)) => self.ratios(reference, candidate),
             (Node::Set(left) | Node::List(_, left), Node::Set(right) | Node::List(_, right)) => self.sets(left, right),
             (Node::Tuple(open, close, left), Node::Tuple(other_open, other_close, right)) => {
-                let round = |bracket: &char| if *bracket == '<' { '(' } else if *bracket == '>' { ')' } else { *bracket };
-                let brackets = left.len() != 2
-                    || (round(open), round(close)) == (round(other_open), round(other_close));
+                let round = |bracket: &char| {
+                    if *bracket == '<' {
+                        '('
+                    } else if *bracket == '>' {
+                        ')'
+                    } else {
+                        *bracket
+                    }
+                };
+                let brackets =
+                    left.len() != 2 || (round(open), round(close)) == (round(other_open), round(other_close));
                 Ok(brackets && self.sequences(left, right)?)
             }
             // Coordinates without their parentheses, in order.
@@ -167,7 +178,10 @@ impl Comparison {
     fn covers(&mut self, these: &[Node], those: &[Node], swapped: bool) -> Same {
         for (index, this) in these.iter().enumerate() {
             // Most lists come in the same order.
-            let order = those.get(index).into_iter().chain(those.iter().enumerate().filter(|(at, _)| *at != index).map(|(_, item)| item));
+            let order = those
+                .get(index)
+                .into_iter()
+                .chain(those.iter().enumerate().filter(|(at, _)| *at != index).map(|(_, item)| item));
             let mut found = false;
             for that in order {
                 let same = if swapped { self.same_item(that, this) } else { self.same_item(this, that) };
@@ -199,13 +213,18 @@ impl Comparison {
                 }
                 Ok(Some(names_agree(name, other_name, value) && self.same(value, other_value)?))
             }
-            (Some((_, value)), None) if !matches!(candidate, Node::Relation(..)) => self.same(value, candidate).map(Some),
-            (None, Some((_, value))) if !matches!(reference, Node::Relation(..)) => self.same(reference, value).map(Some),
+            (Some((_, value)), None) if !matches!(candidate, Node::Relation(..)) => {
+                self.same(value, candidate).map(Some)
+            }
+            (None, Some((_, value))) if !matches!(reference, Node::Relation(..)) => {
+                self.same(reference, value).map(Some)
+            }
             _ if is_equation(reference) && is_equation(candidate) => {
                 equation::same(reference, candidate, &mut self.budget).map(Some)
             }
             _ if is_equation(reference) != is_equation(candidate) => {
-                let (equation, other) = if is_equation(reference) { (reference, candidate) } else { (candidate, reference) };
+                let (equation, other) =
+                    if is_equation(reference) { (reference, candidate) } else { (candidate, reference) };
                 self.solution_set(equation, other).map(Some)
             }
             _ => equation::same_inequality(reference, candidate, &mut self.budget),
@@ -221,7 +240,8 @@ impl Comparison {
     }
 
     fn regions(&mut self, reference: &Node, candidate: &Node) -> Same {
-        let (Some(left), Some(right)) = (region(reference, &mut self.budget)?, region(candidate, &mut self.budget)?) else {
+        let (Some(left), Some(right)) = (region(reference, &mut self.budget)?, region(candidate, &mut self.budget)?)
+        else {
             return Ok(false);
         };
         matches(&left, &right, &mut |a, b| self.scalars(a, b))
@@ -301,7 +321,11 @@ impl Comparison {
                 let scaled = |value: &Node, factor: BigRational| {
                     Node::Product(vec![value.clone(), Node::Number(Literal { value: factor, ..Literal::integer(1) })])
                 };
-                return equal(&scaled(&left.value, unit.factor()), &scaled(&right.value, other.factor()), &mut self.budget);
+                return equal(
+                    &scaled(&left.value, unit.factor()),
+                    &scaled(&right.value, other.factor()),
+                    &mut self.budget,
+                );
             }
         }
         if self.values(&left.value, &right.value)? {
@@ -309,11 +333,15 @@ impl Comparison {
         }
         // 25% is said as 25 and as 0.25; 60 degrees as 60 and as pi/3.
         if left.percent != right.percent {
-            let worked = |node: &Measured| if node.percent { Node::Percent(Box::new(node.value.clone())) } else { node.value.clone() };
+            let worked = |node: &Measured| {
+                if node.percent { Node::Percent(Box::new(node.value.clone())) } else { node.value.clone() }
+            };
             return self.values(&worked(&left), &worked(&right));
         }
         if left.degrees != right.degrees {
-            let worked = |node: &Measured| if node.degrees { Node::Degrees(Box::new(node.value.clone())) } else { node.value.clone() };
+            let worked = |node: &Measured| {
+                if node.degrees { Node::Degrees(Box::new(node.value.clone())) } else { node.value.clone() }
+            };
             return self.values(&worked(&left), &worked(&right));
         }
         Ok(false)
@@ -363,7 +391,9 @@ fn is_equation(node: &Node) -> bool {
 /// Whether two names may stand for the same thing. Two different variables with constant values are two statements.
 fn names_agree(name: &Node, other: &Node, value: &Node) -> bool {
     match (name, other) {
-        (Node::Symbol(name), Node::Symbol(other)) => name == other || !value.symbols().is_empty() || !is_variable(name, other),
+        (Node::Symbol(name), Node::Symbol(other)) => {
+            name == other || !value.symbols().is_empty() || !is_variable(name, other)
+        }
         _ => is_name(name) && is_name(other),
     }
 }

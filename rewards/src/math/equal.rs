@@ -26,7 +26,7 @@ const MAX_MAGNITUDE: i64 = 2048;
 const POINTS: u64 = 10;
 const ENOUGH_POINTS: usize = 3;
 /// What the normal forms of one comparison may spend.
-const NORMAL_STEPS: u64 = 400_000;
+const NORMAL_STEPS: u64 = 800_000;
 
 /// Whether two scalars are equal.
 pub(crate) fn equal(left: &Node, right: &Node, budget: &mut Budget) -> Result<bool, Stop> {
@@ -83,7 +83,9 @@ pub(crate) fn infinity(node: &Node) -> Option<Ordering> {
     match node {
         Node::Constant(Constant::Infinity) => Some(Ordering::Greater),
         Node::Product(items) => match items.as_slice() {
-            [Node::Number(minus), Node::Constant(Constant::Infinity)] if minus.value == -BigRational::from_integer(1.into()) => {
+            [Node::Number(minus), Node::Constant(Constant::Infinity)]
+                if minus.value == -BigRational::from_integer(1.into()) =>
+            {
                 Some(Ordering::Less)
             }
             _ => None,
@@ -166,14 +168,16 @@ fn functions(
                 Evaluator { precision: &mut precision, budget: &mut *budget, point: point_at(index), complex };
             let (left, right) = match (evaluator.evaluate(left), evaluator.evaluate(right)) {
                 (Ok(left), Ok(right)) => (left, right),
-                (Err(stop @ (Stop::Budget | Stop::Unsupported)), _) | (_, Err(stop @ (Stop::Budget | Stop::Unsupported))) => {
+                (Err(stop @ (Stop::Budget | Stop::Unsupported)), _)
+                | (_, Err(stop @ (Stop::Budget | Stop::Unsupported))) => {
                     return Err(stop);
                 }
                 // Outside of the common domain.
                 _ => continue,
             };
             // A value that is not real, of a function that does not speak of complex numbers, is no value.
-            if !complex && !(left.is_real() && right.is_real()) {
+            let real = left.is_real() && right.is_real();
+            if !complex && !real {
                 continue;
             }
             match seen(&left, &right, bits)? {

@@ -56,7 +56,8 @@ pub(crate) fn same(reference: &Node, candidate: &Node, budget: &mut Budget) -> R
 
 /// Whether two inequalities in several variables are the same; `None` where they are of one variable, and better solved.
 pub(crate) fn same_inequality(reference: &Node, candidate: &Node, budget: &mut Budget) -> Result<Option<bool>, Stop> {
-    let (Node::Relation(terms, relations), Node::Relation(other_terms, other_relations)) = (reference, candidate) else {
+    let (Node::Relation(terms, relations), Node::Relation(other_terms, other_relations)) = (reference, candidate)
+    else {
         return Ok(None);
     };
     let several = |terms: &[Node]| Node::Sum(terms.to_vec()).symbols().len() > 1;
@@ -131,7 +132,8 @@ fn proportional(left: &Node, right: &Node, zeros: bool, budget: &mut Budget) -> 
     if !rest.is_zero() {
         return Ok(None);
     }
-    let positive = |polynomial: &Polynomial| polynomial.terms.len() == 1 && polynomial.leading().is_some_and(Signed::is_positive);
+    let positive =
+        |polynomial: &Polynomial| polynomial.terms.len() == 1 && polynomial.leading().is_some_and(Signed::is_positive);
     Ok(Some(if zeros || positive(&a.1) == positive(&b.1) { Ordering::Greater } else { Ordering::Less }))
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct Evaluator<'b> {
 impl Evaluator<'_> {
     pub(crate) fn evaluate(&mut self, node: &Node) -> Result<Complex, Stop> {
         let bits = self.precision.bits;
-        self.budget.spend(30 + (bits / 64) * (bits / 64))?;
+        self.budget.spend(150 + 4 * (bits / 64) * (bits / 64))?;
         Ok(match node {
             Node::Number(literal) => Complex::real(Ball::rational(&literal.value, bits)?),
             Node::Symbol(name) => {
@@ -89,7 +89,9 @@ impl Evaluator<'_> {
         };
         let value = self.evaluate(base)?;
         if let Some(exact) = exact {
-            if let Some(whole) = exact.is_integer().then(|| exact.numer().to_i64()).flatten().filter(|n| n.abs() < 1 << 32) {
+            if let Some(whole) =
+                exact.is_integer().then(|| exact.numer().to_i64()).flatten().filter(|n| n.abs() < 1 << 32)
+            {
                 return value.powi(whole, bits, self.budget);
             }
             let negative = value.is_real() && value.re.sign() == Some(Ordering::Less);
@@ -331,6 +333,6 @@ pub(crate) fn sample(name: &str, index: u64, whole: bool) -> BigRational {
     // Between 1/4 and 5/2, every other one negative where the index says so.
     let numerator = 10_007 * 26 + i64::try_from(hash % 200_000).unwrap_or(0) * 11 + 1;
     let value = BigRational::new(BigInt::from(numerator), BigInt::from(1_000_003));
-    let negative = index % 2 == 1 && (hash >> 40) % 3 != 0;
+    let negative = index % 2 == 1 && !(hash >> 40).is_multiple_of(3);
     if negative && !value.is_zero() { -value } else { value }
 }

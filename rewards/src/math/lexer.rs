@@ -362,7 +362,8 @@ impl<'a> Lexer<'a> {
         let mut separator = "";
         loop {
             let rest = &self.text[at..];
-            let candidates = ["{,}", ",\\!\\!", ",\\!", "{,}\\!", "\\,", "{\\,}", ",\\,", ",", " ", "\u{a0}", "\u{202f}"];
+            let candidates =
+                ["{,}", ",\\!\\!", ",\\!", "{,}\\!", "\\,", "{\\,}", ",\\,", ",", " ", "\u{a0}", "\u{202f}"];
             let spaced = |found: &str| found == ",\\!" && rest[found.len()..].starts_with(' ');
             let Some(found) = candidates.into_iter().find(|candidate| rest.starts_with(candidate)) else { break };
             let length = found.len() + usize::from(spaced(found));
@@ -416,8 +417,8 @@ impl<'a> Lexer<'a> {
         });
         let behind = bytes.get(start + length).copied();
         let in_text = self.texts.last().copied().unwrap_or(false);
-        let number_before = value_before
-            && !self.tokens.last().is_some_and(|last| matches!(last.token, Token::Symbol(_)));
+        let number_before =
+            value_before && !self.tokens.last().is_some_and(|last| matches!(last.token, Token::Symbol(_)));
         for (name, length) in names::resolve(run, behind, value_before, number_before, in_text) {
             let begin = self.at;
             self.at += length;
@@ -465,7 +466,8 @@ impl<'a> Lexer<'a> {
         let token = match symbol {
             '\\' => {
                 // A line break; or a backslash that was escaped once too often.
-                let escaped = self.environments == 0 && self.rest().starts_with(|next: char| next.is_ascii_alphabetic());
+                let escaped =
+                    self.environments == 0 && self.rest().starts_with(|next: char| next.is_ascii_alphabetic());
                 if escaped {
                     self.at -= 1;
                     return Some(());
@@ -500,18 +502,19 @@ impl<'a> Lexer<'a> {
 
     fn named_command(&mut self, name: &'a str, start: usize) -> Option<()> {
         let token = match name {
-            "left" | "mleft" | "right" | "mright" | "big" | "Big" | "bigg" | "Bigg" | "bigl" | "bigr" | "Bigl" | "Bigr"
-            | "biggl" | "biggr" | "Biggl" | "Biggr" | "middle" => return self.delimiter(name),
-            "displaystyle" | "textstyle" | "limits" | "nolimits" | "rm" | "bf" | "it" | "hfill" | "nonumber" | "quad"
-            | "qquad" | "enspace" | "thinspace" | "space" | "hspace" | "vspace" | "phantom" | "hline" | "scriptstyle" => {
+            "left" | "mleft" | "right" | "mright" | "big" | "Big" | "bigg" | "Bigg" | "bigl" | "bigr" | "Bigl"
+            | "Bigr" | "biggl" | "biggr" | "Biggl" | "Biggr" | "middle" => return self.delimiter(name),
+            "displaystyle" | "textstyle" | "limits" | "nolimits" | "rm" | "bf" | "it" | "hfill" | "nonumber"
+            | "quad" | "qquad" | "enspace" | "thinspace" | "space" | "hspace" | "vspace" | "phantom" | "hline"
+            | "scriptstyle" => {
                 if matches!(name, "hspace" | "vspace" | "phantom") {
                     self.skip_argument();
                 }
                 self.space = true;
                 return Some(());
             }
-            "text" | "textbf" | "textit" | "textrm" | "textnormal" | "textsf" | "mbox" | "hbox" | "mathrm" | "mathbf" | "mathit"
-            | "mathsf" | "operatorname" | "boldsymbol" | "emph" | "mathop" | "textup" | "bm" => {
+            "text" | "textbf" | "textit" | "textrm" | "textnormal" | "textsf" | "mbox" | "hbox" | "mathrm"
+            | "mathbf" | "mathit" | "mathsf" | "operatorname" | "boldsymbol" | "emph" | "mathop" | "textup" | "bm" => {
                 let skipped = self.rest().len() - self.rest().trim_start().len();
                 if self.rest()[skipped..].starts_with('{') {
                     self.at += skipped + 1;

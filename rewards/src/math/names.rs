@@ -21,20 +21,60 @@ pub(crate) enum Name {
 }
 
 const GREEK: &[&str] = &[
-    "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "iota", "kappa",
-    "lambda", "mu", "nu", "xi", "rho", "varrho", "sigma", "tau", "upsilon", "phi", "varphi", "chi", "psi", "omega",
-    "Gamma", "Delta", "Theta", "Lambda", "Xi", "Sigma", "Phi", "Psi", "Omega", "ell", "hbar", "partial", "nabla",
-    "aleph", "square", "Box", "star", "bullet",
+    "alpha",
+    "beta",
+    "gamma",
+    "delta",
+    "epsilon",
+    "varepsilon",
+    "zeta",
+    "eta",
+    "theta",
+    "vartheta",
+    "iota",
+    "kappa",
+    "lambda",
+    "mu",
+    "nu",
+    "xi",
+    "rho",
+    "varrho",
+    "sigma",
+    "tau",
+    "upsilon",
+    "phi",
+    "varphi",
+    "chi",
+    "psi",
+    "omega",
+    "Gamma",
+    "Delta",
+    "Theta",
+    "Lambda",
+    "Xi",
+    "Sigma",
+    "Phi",
+    "Psi",
+    "Omega",
+    "ell",
+    "hbar",
+    "partial",
+    "nabla",
+    "aleph",
+    "square",
+    "Box",
+    "star",
+    "bullet",
 ];
 
 /// Short words that a letter run may be; longer runs are words unless they are something else.
 const SHORT_WORDS: &[&str] = &[
-    "odd", "yes", "no", "not", "the", "all", "any", "one", "two", "six", "ten", "red", "day", "man", "men", "boy", "cat",
-    "dog", "box", "sum", "is", "are", "it", "if", "of", "to", "at", "by", "for", "has", "was", "so", "we", "he", "she",
-    "per", "each", "mon", "tue", "wed", "thu", "fri", "sat", "sun", "none", "true", "neither", "both", "only", "cannot",
-    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "am", "pm", "than", "from",
-    "km", "cm", "mm", "kg", "mg", "ml", "ft", "in", "mi", "lb", "lbs", "oz", "hr", "hrs", "min", "mins", "sec", "secs",
-    "mph", "kph", "usd", "deg", "rad", "pct", "sq", "cu", "yd", "yds", "gal", "pts", "cal", "hz", "yrs", "amp",
+    "odd", "yes", "no", "not", "the", "all", "any", "one", "two", "six", "ten", "red", "day", "man", "men", "boy",
+    "cat", "dog", "box", "sum", "is", "are", "it", "if", "of", "to", "at", "by", "for", "has", "was", "so", "we", "he",
+    "she", "per", "each", "mon", "tue", "wed", "thu", "fri", "sat", "sun", "none", "true", "neither", "both", "only",
+    "cannot", "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "am", "pm", "than",
+    "from", "km", "cm", "mm", "kg", "mg", "ml", "ft", "in", "mi", "lb", "lbs", "oz", "hr", "hrs", "min", "mins", "sec",
+    "secs", "mph", "kph", "usd", "deg", "rad", "pct", "sq", "cu", "yd", "yds", "gal", "pts", "cal", "hz", "yrs", "amp",
 ];
 
 /// The name of a Greek letter written as such; pi is a constant elsewhere.
@@ -99,17 +139,52 @@ fn function(name: &str) -> Option<Function> {
 
 /// Functions that a plain text may name without an argument in parentheses, or with letters stuck to them.
 fn is_elementary(name: &str) -> bool {
-    matches!(name, "sin" | "cos" | "tan" | "cot" | "sec" | "csc" | "arcsin" | "arccos" | "arctan" | "ln" | "log" | "sqrt")
+    matches!(
+        name,
+        "sin" | "cos" | "tan" | "cot" | "sec" | "csc" | "arcsin" | "arccos" | "arctan" | "ln" | "log" | "sqrt"
+    )
 }
 
 /// Names of SymPy's that take arguments.
 fn is_constructor(name: &str) -> bool {
     matches!(
         name,
-        "Matrix" | "Interval" | "Union" | "Intersection" | "Complement" | "FiniteSet" | "Eq" | "Equality" | "Ne" | "Lt" | "Le"
-            | "Gt" | "Ge" | "LessThan" | "GreaterThan" | "StrictLessThan" | "StrictGreaterThan" | "Tuple" | "Integral"
-            | "Derivative" | "Limit" | "Sum" | "Product" | "Add" | "Mul" | "Pow" | "Integer" | "Rational" | "Float"
-            | "Symbol" | "Function" | "MutableDenseMatrix" | "ImmutableDenseMatrix" | "Not" | "Unequality" | "UnevaluatedExpr"
+        "Matrix"
+            | "Interval"
+            | "Union"
+            | "Intersection"
+            | "Complement"
+            | "FiniteSet"
+            | "Eq"
+            | "Equality"
+            | "Ne"
+            | "Lt"
+            | "Le"
+            | "Gt"
+            | "Ge"
+            | "LessThan"
+            | "GreaterThan"
+            | "StrictLessThan"
+            | "StrictGreaterThan"
+            | "Tuple"
+            | "Integral"
+            | "Derivative"
+            | "Limit"
+            | "Sum"
+            | "Product"
+            | "Add"
+            | "Mul"
+            | "Pow"
+            | "Integer"
+            | "Rational"
+            | "Float"
+            | "Symbol"
+            | "Function"
+            | "MutableDenseMatrix"
+            | "ImmutableDenseMatrix"
+            | "Not"
+            | "Unequality"
+            | "UnevaluatedExpr"
     )
 }
 
@@ -125,7 +200,9 @@ pub(crate) fn resolve(
     let called = behind == Some(b'(');
     if run.len() == 1 {
         return whole(match run {
-            "e" | "E" if run == "e" || behind != Some(b'_') && called_e(run, value_before) => Name::Constant(Constant::E),
+            "e" | "E" if run == "e" || behind != Some(b'_') && called_e(run, value_before) => {
+                Name::Constant(Constant::E)
+            }
             "i" => Name::Constant(Constant::I),
             "I" => Name::Constant(Constant::I),
             _ => Name::Symbol,
@@ -180,8 +257,7 @@ pub(crate) fn resolve(
         }
     }
     // sinx, lnx
-    if !in_text
-        && let Some(split) = (2..=6).rev().find(|&split| run.len() == split + 1 && is_elementary(&run[..split]))
+    if !in_text && let Some(split) = (2..=6).rev().find(|&split| run.len() == split + 1 && is_elementary(&run[..split]))
     {
         let mut pieces = resolve(&run[..split], None, value_before, number_before, in_text);
         pieces.extend(resolve(&run[split..], behind, false, false, in_text));
@@ -221,8 +297,18 @@ fn is_alphabet_run(run: &str) -> bool {
 pub(crate) fn is_matrix(environment: &str) -> bool {
     matches!(
         environment,
-        "matrix" | "pmatrix" | "bmatrix" | "vmatrix" | "Bmatrix" | "Vmatrix" | "smallmatrix" | "array" | "tabular" | "cases"
-            | "psmallmatrix" | "bsmallmatrix"
+        "matrix"
+            | "pmatrix"
+            | "bmatrix"
+            | "vmatrix"
+            | "Bmatrix"
+            | "Vmatrix"
+            | "smallmatrix"
+            | "array"
+            | "tabular"
+            | "cases"
+            | "psmallmatrix"
+            | "bsmallmatrix"
     )
 }
 
@@ -230,10 +316,42 @@ pub(crate) fn is_command(name: &str) -> bool {
     command_token(name).is_some()
         || matches!(
             name,
-            "left" | "right" | "mleft" | "mright" | "text" | "textbf" | "textit" | "textrm" | "textnormal" | "mbox" | "mathrm"
-                | "mathbf" | "mathbb" | "begin" | "end" | "operatorname" | "displaystyle" | "quad" | "qquad" | "big" | "Big"
-                | "bigl" | "bigr" | "Bigl" | "Bigr" | "hbox" | "emph" | "textsf" | "textup" | "boldsymbol" | "mathcal"
-                | "mathit" | "mathsf" | "limits" | "leftarrow" | "leftrightarrow"
+            "left"
+                | "right"
+                | "mleft"
+                | "mright"
+                | "text"
+                | "textbf"
+                | "textit"
+                | "textrm"
+                | "textnormal"
+                | "mbox"
+                | "mathrm"
+                | "mathbf"
+                | "mathbb"
+                | "begin"
+                | "end"
+                | "operatorname"
+                | "displaystyle"
+                | "quad"
+                | "qquad"
+                | "big"
+                | "Big"
+                | "bigl"
+                | "bigr"
+                | "Bigl"
+                | "Bigr"
+                | "hbox"
+                | "emph"
+                | "textsf"
+                | "textup"
+                | "boldsymbol"
+                | "mathcal"
+                | "mathit"
+                | "mathsf"
+                | "limits"
+                | "leftarrow"
+                | "leftrightarrow"
         )
 }
 

@@ -204,7 +204,9 @@ impl Node {
             | Self::Named(_)
             | Self::Ellipsis
             | Self::Text(_) => vec![],
-            Self::Inverse(inner) | Self::Percent(inner) | Self::Degrees(inner) | Self::Quantity(inner, _) => vec![inner],
+            Self::Inverse(inner) | Self::Percent(inner) | Self::Degrees(inner) | Self::Quantity(inner, _) => {
+                vec![inner]
+            }
             Self::Power(left, right) | Self::Difference(left, right) => vec![left, right],
             Self::Sum(items)
             | Self::Product(items)
@@ -248,10 +250,7 @@ impl Node {
         fn collect(node: &Node, found: &mut Vec<String>) {
             match node {
                 Node::Symbol(name) => found.push(name.clone()),
-                Node::Call(
-                    Function::Sum | Function::Product | Function::Integral | Function::Limit,
-                    items,
-                ) => {
+                Node::Call(Function::Sum | Function::Product | Function::Integral | Function::Limit, items) => {
                     let mut inner = Vec::new();
                     items.iter().for_each(|item| collect(item, &mut inner));
                     if let Some(Node::Symbol(bound)) = items.get(1) {

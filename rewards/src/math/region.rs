@@ -43,8 +43,7 @@ pub(crate) fn is_region(node: &Node) -> bool {
         Node::Union(_) | Node::Intersection(_) | Node::Difference(..) => true,
         Node::Named(set) => matches!(set, NamedSet::Reals | NamedSet::Empty),
         Node::Tuple(open, close, items) => {
-            items.len() == 2
-                && ((*open == '[') != (*close == ']') || items.iter().any(|item| infinity(item).is_some()))
+            items.len() == 2 && ((*open == '[') != (*close == ']') || items.iter().any(|item| infinity(item).is_some()))
         }
         Node::Relation(_, relations) => relations.iter().all(|relation| {
             use Relation as R;
@@ -160,7 +159,9 @@ fn normalize(mut region: Region, budget: &mut Budget) -> Result<Region, Stop> {
     if region.len() > MAX_PIECES {
         return Err(Stop::Budget);
     }
-    if region.len() == 1 && region.iter().any(|piece| !piece.low.symbols().is_empty() || !piece.high.symbols().is_empty()) {
+    if region.len() == 1
+        && region.iter().any(|piece| !piece.low.symbols().is_empty() || !piece.high.symbols().is_empty())
+    {
         return Ok(region);
     }
     let mut sorted: Region = vec![];
@@ -301,7 +302,12 @@ fn flipped(relation: Relation) -> Relation {
 }
 
 /// Where `left relation right` holds.
-pub(crate) fn solve(left: &Node, right: &Node, relation: Relation, budget: &mut Budget) -> Result<Option<Region>, Stop> {
+pub(crate) fn solve(
+    left: &Node,
+    right: &Node,
+    relation: Relation,
+    budget: &mut Budget,
+) -> Result<Option<Region>, Stop> {
     budget.spend(100)?;
     let unknown = |node: &Node| !node.symbols().is_empty() || matches!(node, Node::Apply(..));
     // What is asked about stands alone on one side: a variable, f(x), with anything known on the other.
@@ -314,10 +320,14 @@ pub(crate) fn solve(left: &Node, right: &Node, relation: Relation, budget: &mut 
     // |u| < c is -c < u < c; |u| > c is u > c or u < -c.
     if let Node::Call(Function::Abs, inner) = right
         && !unknown(left)
+        && unknown(right)
     {
         return solve(&Node::Call(Function::Abs, inner.clone()), left, flipped(relation), budget);
     }
-    if let (Node::Call(Function::Abs, inner), false) = (left, unknown(right)) {
+    if let Node::Call(Function::Abs, inner) = left
+        && unknown(left)
+        && !unknown(right)
+    {
         let [inner] = inner.as_slice() else { return Ok(None) };
         let minus = right.clone().negated();
         let (Some(upper), Some(lower)) =

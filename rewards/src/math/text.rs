@@ -45,12 +45,36 @@ fn is_wordy(text: &str) -> bool {
 /// Without commands that set text, spaces, dollars and emphasis.
 fn without_layout(text: &str) -> String {
     const TEXT: &[&str] = &[
-        "text", "textbf", "textit", "textrm", "textnormal", "mbox", "mathrm", "mathbf", "mathit", "operatorname", "emph",
-        "textsf", "hbox",
+        "text",
+        "textbf",
+        "textit",
+        "textrm",
+        "textnormal",
+        "mbox",
+        "mathrm",
+        "mathbf",
+        "mathit",
+        "operatorname",
+        "emph",
+        "textsf",
+        "hbox",
     ];
     const DROPPED: &[&str] = &[
-        "left", "right", "displaystyle", "quad", "qquad", "big", "Big", "bigl", "bigr", "Bigl", "Bigr", "limits", "boxed",
-        "fbox", "textstyle",
+        "left",
+        "right",
+        "displaystyle",
+        "quad",
+        "qquad",
+        "big",
+        "Big",
+        "bigl",
+        "bigr",
+        "Bigl",
+        "Bigr",
+        "limits",
+        "boxed",
+        "fbox",
+        "textstyle",
     ];
     let mut bare = String::with_capacity(text.len());
     // For each open brace, whether it is left out.
@@ -176,7 +200,8 @@ pub(crate) fn choice(text: &str) -> Option<(char, String)> {
         }
     };
     // 3.5 begins with no letter; e.g. and i.e. are not choices, nor is A.B.
-    let fits = letter.is_ascii_alphabetic() && (rest.is_empty() || rest.starts_with(|next: char| !next.is_alphanumeric()) || text.starts_with('('));
+    let fits = letter.is_ascii_alphabetic()
+        && (rest.is_empty() || rest.starts_with(|next: char| !next.is_alphanumeric()) || text.starts_with('('));
     fits.then(|| (letter.to_ascii_uppercase(), normal_form(rest)))
 }
 

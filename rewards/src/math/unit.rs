@@ -25,8 +25,10 @@ pub(crate) enum Behind {
     Unit(Unit),
 }
 
+type Row = (&'static [&'static str], &'static str, i32, (i64, i64));
+
 /// Spellings, dimension, its power, and the factor to the dimension's base as a fraction.
-const TABLE: &[(&[&str], &str, i32, (i64, i64))] = &[
+const TABLE: &[Row] = &[
     (&["nm", "nanometer", "nanometre"], "length", 1, (1, 1_000_000_000)),
     (&["mm", "millimeter", "millimetre"], "length", 1, (1, 1000)),
     (&["cm", "centimeter", "centimetre"], "length", 1, (1, 100)),
@@ -85,11 +87,71 @@ const SCALES: &[(&str, i64)] = &[
 
 /// Words that say something about the number itself, so that dropping them would change it.
 const NOT_UNITS: &[&str] = &[
-    "and", "or", "not", "nor", "to", "than", "over", "times", "plus", "minus", "divided", "by", "mod", "modulo", "base",
-    "power", "factorial", "half", "halve", "third", "fourth", "fifth", "tenth", "hundred", "thousand", "million",
-    "billion", "trillion", "dozen", "percent", "sqrt", "sin", "cos", "tan", "log", "ln", "pi", "one", "two", "three",
-    "four", "five", "six", "seven", "eight", "nine", "ten", "remainder", "is", "are", "equal", "if", "but", "because",
-    "wrong", "incorrect", "where", "when", "with", "for", "so", "then", "some", "any", "since",
+    "and",
+    "or",
+    "not",
+    "nor",
+    "to",
+    "than",
+    "over",
+    "times",
+    "plus",
+    "minus",
+    "divided",
+    "by",
+    "mod",
+    "modulo",
+    "base",
+    "power",
+    "factorial",
+    "half",
+    "halve",
+    "third",
+    "fourth",
+    "fifth",
+    "tenth",
+    "hundred",
+    "thousand",
+    "million",
+    "billion",
+    "trillion",
+    "dozen",
+    "percent",
+    "sqrt",
+    "sin",
+    "cos",
+    "tan",
+    "log",
+    "ln",
+    "pi",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "remainder",
+    "is",
+    "are",
+    "equal",
+    "if",
+    "but",
+    "because",
+    "wrong",
+    "incorrect",
+    "where",
+    "when",
+    "with",
+    "for",
+    "so",
+    "then",
+    "some",
+    "any",
+    "since",
 ];
 
 /// The unit of a currency sign.
@@ -105,8 +167,8 @@ pub(crate) fn parse(text: &str) -> Option<Option<Behind>> {
     }
     let text = text.trim_matches(['.', ' ', '!']);
     match text {
-        "" | "units" | "unit" | "square units" | "square unit" | "sq units" | "sq. units" | "cubic units" | "units^2"
-        | "units^3" | "units squared" | "in total" | "total" | "altogether" => return Some(None),
+        "" | "units" | "unit" | "square units" | "square unit" | "sq units" | "sq. units" | "cubic units"
+        | "units^2" | "units^3" | "units squared" | "in total" | "total" | "altogether" => return Some(None),
         "%" | "percent" | "percentage" | "pct" | "per cent" | "percents" | "\\%" => return Some(Some(Behind::Percent)),
         "°" | "degree" | "degrees" | "deg" => return Some(Some(Behind::Degrees)),
         _ => {}
@@ -254,7 +316,9 @@ mod tests {
 
     #[test]
     fn words_that_are_units_and_words_that_are_not() {
-        for text in ["cm", "apples", "red apples", "cm^2", "km/h", "square inches", "dollars", "hours", "miles per hour"] {
+        for text in
+            ["cm", "apples", "red apples", "cm^2", "km/h", "square inches", "dollars", "hours", "miles per hour"]
+        {
             assert!(unit(text).is_some(), "{text}");
         }
         for text in ["x", "or 7", "i", "pi", "and a half", "x^2", "(2)", "pm", "dozen eggs", "divided by 2"] {

@@ -45,7 +45,7 @@ impl Normalizer<'_> {
     }
 
     pub(crate) fn normalize(&mut self, node: &Node) -> Result<Fraction, Stop> {
-        self.budget.spend(20)?;
+        self.budget.spend(80)?;
         Ok(match node {
             Node::Number(literal) => Fraction::constant(literal.value.clone()),
             Node::Symbol(name) => Fraction::atom(Atom::Symbol(name.clone())),
@@ -140,15 +140,14 @@ impl Normalizer<'_> {
                     magnitude.mul(&Fraction::polynomial(unit), self.budget)
                 }
                 // The real root of a negative number.
-                odd if odd % 2 == 1 => {
-                    Ok(if exponent.numer() % 2 == 0 { magnitude } else { magnitude.neg() })
-                }
+                odd if odd % 2 == 1 => Ok(if exponent.numer() % 2 == 0 { magnitude } else { magnitude.neg() }),
                 _ => Ok(self.opaque_power(base, exponent)?),
             };
         }
         // A product of positive constants, and at most one symbol to the first power.
         if let (Some(top), Some(bottom)) = (single(&base.numerator), single(&base.denominator)) {
-            let symbols = top.0.iter().chain(bottom.0).filter(|(atom, _)| !is_positive_constant(atom)).collect::<Vec<_>>();
+            let symbols =
+                top.0.iter().chain(bottom.0).filter(|(atom, _)| !is_positive_constant(atom)).collect::<Vec<_>>();
             let simple = match symbols.as_slice() {
                 [] => true,
                 [(Atom::Symbol(_), power)] => power.is_one() || power.recip() == exponent && !power.is_integer(),
@@ -256,7 +255,9 @@ impl Normalizer<'_> {
                     for (number, sign) in [(value.numer(), 1), (value.denom(), -1)] {
                         match self.factor(number)? {
                             Some(primes) => generators.extend(
-                                primes.into_iter().map(|(p, count)| (format!("#{p}"), Some(Atom::Prime(p)), sign * count)),
+                                primes
+                                    .into_iter()
+                                    .map(|(p, count)| (format!("#{p}"), Some(Atom::Prime(p)), sign * count)),
                             ),
                             None => generators.push((number.to_string(), None, sign)),
                         }
@@ -342,7 +343,10 @@ impl Normalizer<'_> {
                 }
                 Ok(Fraction::atom(Atom::Opaque(format!("{function:?};{}", keys.join(";")))))
             }
-            (F::Integral | F::Limit | F::Sum | F::Product | F::Derivative, [body, Node::Symbol(variable), rest @ ..]) => {
+            (
+                F::Integral | F::Limit | F::Sum | F::Product | F::Derivative,
+                [body, Node::Symbol(variable), rest @ ..],
+            ) => {
                 // The name of a bound variable says nothing, but for an integral without bounds.
                 let bound = if function == F::Derivative || function == F::Integral && rest.is_empty() {
                     Node::Symbol(variable.clone())
@@ -375,11 +379,11 @@ impl Normalizer<'_> {
             return Err(Stop::Undefined);
         }
         if value.is_negative() {
-            return self.opaque("ln", &[node.clone()]);
+            return self.opaque("ln", std::slice::from_ref(node));
         }
         let mut sum = Polynomial::default();
         for (number, sign) in [(value.numer(), 1), (value.denom(), -1)] {
-            let Some(primes) = self.factor(number)? else { return self.opaque("ln", &[node.clone()]) };
+            let Some(primes) = self.factor(number)? else { return self.opaque("ln", std::slice::from_ref(node)) };
             for (prime, count) in primes {
                 let term = Polynomial::atom(Atom::Opaque(format!("ln;{prime}")), Exponent::one())
                     .scaled(&BigRational::from_integer((sign * count).into()), self.budget)?;

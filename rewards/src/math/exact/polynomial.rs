@@ -73,7 +73,7 @@ impl Polynomial {
     }
 
     fn insert(&mut self, monomial: Monomial, coefficient: BigRational, budget: &mut Budget) -> Result<(), Stop> {
-        budget.spend(12 + 8 * monomial.len() as u64)?;
+        budget.spend(40 + 16 * monomial.len() as u64)?;
         match self.terms.get_mut(&monomial) {
             Some(existing) => {
                 let sum = add(existing, &coefficient, budget)?;
@@ -211,8 +211,12 @@ impl Polynomial {
 }
 
 /// The product of two monomials, and the number that its relations give off.
-fn multiply_monomials(left: &Monomial, right: &Monomial, budget: &mut Budget) -> Result<(Monomial, Option<BigRational>), Stop> {
-    budget.spend(4 + 4 * (left.len() + right.len()) as u64)?;
+fn multiply_monomials(
+    left: &Monomial,
+    right: &Monomial,
+    budget: &mut Budget,
+) -> Result<(Monomial, Option<BigRational>), Stop> {
+    budget.spend(20 + 10 * (left.len() + right.len()) as u64)?;
     if left.is_empty() {
         return Ok((right.clone(), None));
     }
@@ -273,7 +277,8 @@ pub(super) fn reduce(atom: &Atom, exponent: Exponent) -> Result<(Exponent, Optio
             let given = match whole {
                 0 => None,
                 _ => {
-                    let size = u32::try_from(whole.unsigned_abs()).ok().filter(|size| *size < 4096).ok_or(Stop::Budget)?;
+                    let size =
+                        u32::try_from(whole.unsigned_abs()).ok().filter(|size| *size < 4096).ok_or(Stop::Budget)?;
                     let power = BigInt::from(BigUint::from(*prime).pow(size));
                     let value = BigRational::from_integer(power);
                     Some(if whole > 0 { value } else { value.recip() })

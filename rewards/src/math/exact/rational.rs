@@ -15,9 +15,6 @@ const MAX_BITS: u64 = 65_536;
 /// The most terms of a sum over a range.
 const MAX_TERMS: i64 = 2_000;
 
-/// Values of symbols.
-pub(crate) type Environment = [(String, BigRational)];
-
 /// The exact value of `node` where its symbols have the values of `environment`; `None` where it is not made of rational
 /// operations.
 pub(crate) fn rational(
@@ -25,7 +22,7 @@ pub(crate) fn rational(
     environment: &mut Vec<(String, BigRational)>,
     budget: &mut Budget,
 ) -> Result<Option<BigRational>, Stop> {
-    budget.spend(8)?;
+    budget.spend(16)?;
     macro_rules! value {
         ($node:expr) => {
             match rational($node, environment, budget)? {
@@ -119,8 +116,20 @@ fn is_rational_function(function: Function) -> bool {
     use Function as F;
     matches!(
         function,
-        F::Abs | F::Floor | F::Ceil | F::Factorial | F::DoubleFactorial | F::Binomial | F::Gcd | F::Lcm | F::Max | F::Min | F::Mod
-            | F::Re | F::Im | F::Conjugate
+        F::Abs
+            | F::Floor
+            | F::Ceil
+            | F::Factorial
+            | F::DoubleFactorial
+            | F::Binomial
+            | F::Gcd
+            | F::Lcm
+            | F::Max
+            | F::Min
+            | F::Mod
+            | F::Re
+            | F::Im
+            | F::Conjugate
     )
 }
 
@@ -225,7 +234,7 @@ fn check_bits(bits: u64) -> Result<(), Stop> {
 
 /// What reducing a fraction of such a size costs: a binary greatest common divisor.
 fn spend_reduction(bits: u64, budget: &mut Budget) -> Result<(), Stop> {
-    budget.spend(bits / 2 * (bits / 64 + 1) / 2 + 8)
+    budget.spend(bits * (bits / 64 + 1) + 40)
 }
 
 fn gcd(left: &BigInt, right: &BigInt, budget: &mut Budget) -> Result<BigInt, Stop> {
@@ -325,7 +334,7 @@ pub(super) fn power(
 
 /// The exact real root; `None` where it is irrational or not real.
 pub(crate) fn root(base: &BigRational, degree: u32, budget: &mut Budget) -> Result<Option<BigRational>, Stop> {
-    if base.is_negative() && degree % 2 == 0 {
+    if base.is_negative() && degree.is_multiple_of(2) {
         return Ok(None);
     }
     budget.spend_product(4 * size(base), size(base))?;

@@ -137,9 +137,7 @@ impl Complex {
                 half_pi.sub(&turned, bits)
             }
             // On it, as far as one can tell: only to the right of 0 is that no matter.
-            None if self.re.sign() == Some(Ordering::Greater) => {
-                precision.atan(&self.im.div(&self.re, bits)?, budget)
-            }
+            None if self.re.sign() == Some(Ordering::Greater) => precision.atan(&self.im.div(&self.re, bits)?, budget),
             None => Err(Stop::Imprecise),
         }
     }

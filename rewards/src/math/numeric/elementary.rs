@@ -167,7 +167,8 @@ impl Precision {
             let (fixed, _) = inverse.fixed(work).ok_or(Stop::Budget)?;
             let small = self.kernel_result(atan_series(fixed, work), -(work as i64))?;
             let quarter_turn = self.pi(budget)?.scaled(-1);
-            let quarter_turn = if inverse.sign() == Some(std::cmp::Ordering::Less) { quarter_turn.neg() } else { quarter_turn };
+            let quarter_turn =
+                if inverse.sign() == Some(std::cmp::Ordering::Less) { quarter_turn.neg() } else { quarter_turn };
             quarter_turn.sub(&small, self.bits + GUARD)?
         } else {
             let (fixed, _) = middle.fixed(work).ok_or(Stop::Budget)?;
@@ -212,7 +213,7 @@ fn exp_series(r: &BigInt, work: u64) -> BigInt {
     let mut term = small.clone();
     let mut n = 2_u32;
     loop {
-        term = (term * &small >> work) / n;
+        term = ((term * &small) >> work) / n;
         if term.magnitude() <= &BigUint::one() {
             break;
         }
@@ -220,7 +221,7 @@ fn exp_series(r: &BigInt, work: u64) -> BigInt {
         n += 1;
     }
     for _ in 0..HALVINGS {
-        sum = &sum * &sum >> work;
+        sum = (&sum * &sum) >> work;
     }
     sum
 }
@@ -234,12 +235,12 @@ fn ln_series(mantissa: BigInt, work: u64) -> BigInt {
         near = (near << work).sqrt();
     }
     let y = ((&near - &one) << work) / (&near + &one);
-    let square = &y * &y >> work;
+    let square = (&y * &y) >> work;
     let mut power = y.clone();
     let mut sum = y;
     let mut k = 1_u32;
     loop {
-        power = power * &square >> work;
+        power = (power * &square) >> work;
         if power.magnitude() <= &BigUint::one() {
             break;
         }
@@ -256,7 +257,7 @@ fn sin_cos_series(r: &BigInt, work: u64) -> (BigInt, BigInt) {
     let mut term = r.clone();
     let mut n = 2_u32;
     loop {
-        term = (term * r >> work) / n;
+        term = ((term * r) >> work) / n;
         if term.magnitude() <= &BigUint::one() {
             return (sin, cos);
         }
@@ -279,12 +280,12 @@ fn atan_series(x: BigInt, work: u64) -> BigInt {
         let root = ((&one << work) + &x * &x).sqrt();
         x = (x << work) / (&one + root);
     }
-    let square = &x * &x >> work;
+    let square = (&x * &x) >> work;
     let mut power = x.clone();
     let mut sum = x;
     let mut k = 1_u32;
     loop {
-        power = power * &square >> work;
+        power = (power * &square) >> work;
         if power.magnitude() <= &BigUint::one() {
             return sum << HALVINGS;
         }
@@ -306,7 +307,12 @@ mod tests {
 
     /// Digits from mpmath 1.3.0: `mp.dps = 60; nstr(f(x), 48)`.
     #[track_caller]
-    fn check(name: &str, function: impl Fn(&mut Precision, &Ball, &mut Budget) -> Result<Ball, Stop>, x: (i64, i64), digits: &str) {
+    fn check(
+        name: &str,
+        function: impl Fn(&mut Precision, &Ball, &mut Budget) -> Result<Ball, Stop>,
+        x: (i64, i64),
+        digits: &str,
+    ) {
         let mut budget = Budget::new(u64::MAX);
         let mut precision = Precision::new(160);
         let x = Ball::rational(&BigRational::new(x.0.into(), x.1.into()), 160).unwrap();
@@ -330,10 +336,30 @@ mod tests {
         check("ln", Precision::ln, (3, 2), "0.405465108108164381978013115464349136571990423462");
         check("atan", Precision::atan, (1, 1), "0.785398163397448309615660845819875721049292349844");
         check("atan", Precision::atan, (-10, 1), "-1.47112767430373459185287557176173085185530637718");
-        check("sin", |p, x, b| p.sin_cos(x, b).map(|(sin, _)| sin), (1, 1), "0.841470984807896506652502321630298999622563060798");
-        check("cos", |p, x, b| p.sin_cos(x, b).map(|(_, cos)| cos), (1, 1), "0.540302305868139717400936607442976603732310420618");
-        check("sin", |p, x, b| p.sin_cos(x, b).map(|(sin, _)| sin), (1000, 1), "0.826879540532002560255887429109218141212724967848");
-        check("cos", |p, x, b| p.sin_cos(x, b).map(|(_, cos)| cos), (-22, 7), "-0.999999200533552903268335739656574951575828820661");
+        check(
+            "sin",
+            |p, x, b| p.sin_cos(x, b).map(|(sin, _)| sin),
+            (1, 1),
+            "0.841470984807896506652502321630298999622563060798",
+        );
+        check(
+            "cos",
+            |p, x, b| p.sin_cos(x, b).map(|(_, cos)| cos),
+            (1, 1),
+            "0.540302305868139717400936607442976603732310420618",
+        );
+        check(
+            "sin",
+            |p, x, b| p.sin_cos(x, b).map(|(sin, _)| sin),
+            (1000, 1),
+            "0.826879540532002560255887429109218141212724967848",
+        );
+        check(
+            "cos",
+            |p, x, b| p.sin_cos(x, b).map(|(_, cos)| cos),
+            (-22, 7),
+            "-0.999999200533552903268335739656574951575828820661",
+        );
     }
 
     #[test]

@@ -25,7 +25,8 @@ impl<'a> Parser<'a> {
                 let term = parser.product()?;
                 // R - {0}: a difference of sets.
                 if minus && matches!(term, Node::Set(_)) && !terms.iter().any(Node::is_scalar) {
-                    let left = if terms.len() == 1 { terms.swap_remove(0) } else { Node::Sum(std::mem::take(&mut terms)) };
+                    let left =
+                        if terms.len() == 1 { terms.swap_remove(0) } else { Node::Sum(std::mem::take(&mut terms)) };
                     terms = vec![Node::Difference(Box::new(left), Box::new(term))];
                     continue;
                 }
@@ -73,8 +74,12 @@ impl<'a> Parser<'a> {
     /// `x2` is x times 2, and so is `(x)2`; two numbers side by side are nothing.
     fn number_may_follow(&self, factors: &[Node]) -> bool {
         let after_number = matches!(factors.last(), Some(Node::Number(_) | Node::Based(..)));
-        !after_number && !self.space_before() && matches!(self.tokens.get(self.at.wrapping_sub(1)).map(|l| l.token),
-            Some(Token::Symbol(_) | Token::Constant(_) | Token::Close(_) | Token::GroupClose))
+        !after_number
+            && !self.space_before()
+            && matches!(
+                self.tokens.get(self.at.wrapping_sub(1)).map(|l| l.token),
+                Some(Token::Symbol(_) | Token::Constant(_) | Token::Close(_) | Token::GroupClose)
+            )
     }
 
     /// What a slash divides by: where no space stands between them, a number and the letters behind it.
@@ -276,7 +281,9 @@ impl<'a> Parser<'a> {
             let value = parser.primary()?;
             // 2^3^2 is 2^(3^2).
             let value = match parser.peek() {
-                Some(Token::Caret) if !matches!(parser.peek_at(1), Some(Token::Degree)) => parser.postfix(value, start)?,
+                Some(Token::Caret) if !matches!(parser.peek_at(1), Some(Token::Degree)) => {
+                    parser.postfix(value, start)?
+                }
                 Some(Token::Bang) if parser.peek_at(1) != Some(Token::Relation(Relation::Equal)) => {
                     parser.at += 1;
                     Node::call(Function::Factorial, value)
@@ -293,7 +300,9 @@ impl<'a> Parser<'a> {
         match value {
             Node::Symbol(name) => Ok(Node::Symbol(format!("{name}_{index}"))),
             Node::Number(_) => match self.tokens.get(start).map(|lexeme| lexeme.token) {
-                Some(Token::Number(digits)) if self.at >= start => number::based(digits, &index).ok_or(NoParse::Unparsable),
+                Some(Token::Number(digits)) if self.at >= start => {
+                    number::based(digits, &index).ok_or(NoParse::Unparsable)
+                }
                 _ => Err(NoParse::Unparsable),
             },
             Node::Constant(Constant::E) => Ok(Node::Symbol(format!("e_{index}"))),
@@ -408,9 +417,7 @@ impl<'a> Parser<'a> {
         let fraction = self.fraction()?;
         let whole = |node: &Node| matches!(node, Node::Number(literal) if literal.plain);
         match &fraction {
-            Node::Product(parts)
-                if matches!(parts.as_slice(), [top, Node::Inverse(bottom)] if whole(top) && whole(bottom)) =>
-            {
+            Node::Product(parts) if matches!(parts.as_slice(), [top, Node::Inverse(bottom)] if whole(top) && whole(bottom)) => {
                 Ok(Some(fraction))
             }
             _ => {
@@ -484,8 +491,8 @@ impl<'a> Parser<'a> {
     pub(super) fn group(&mut self) -> Parsed<Node> {
         let (bars, angles) = (std::mem::take(&mut self.bars), std::mem::take(&mut self.angles));
         let result = self.nested(|parser| {
-            let inside = parser
-                .list(&|token| matches!(token, None | Some(Token::GroupClose | Token::Command("choose"))))?;
+            let inside =
+                parser.list(&|token| matches!(token, None | Some(Token::GroupClose | Token::Command("choose"))))?;
             // {16 \choose 2}
             if parser.accept(Token::Command("choose")) {
                 let bottom = parser.sum()?;
@@ -503,8 +510,8 @@ impl<'a> Parser<'a> {
     fn angle(&mut self) -> Parsed<Node> {
         self.angles += 1;
         let result = self.nested(|parser| {
-            let inside =
-                parser.list(&|token| matches!(token, None | Some(Token::Relation(Relation::Greater) | Token::Close('>'))))?;
+            let inside = parser
+                .list(&|token| matches!(token, None | Some(Token::Relation(Relation::Greater) | Token::Close('>'))))?;
             parser.at += 1;
             match inside {
                 Node::List(_, items) => Ok(Node::Tuple('<', '>', items)),
@@ -517,7 +524,8 @@ impl<'a> Parser<'a> {
 
     /// `|x|`, and `\|v\|`, whose second bar is a token of its own kind.
     fn absolute(&mut self) -> Parsed<Node> {
-        let directed = self.tokens.get(self.at.wrapping_sub(1)).map(|lexeme| lexeme.token) == Some(Token::Bar(Some(true)));
+        let directed =
+            self.tokens.get(self.at.wrapping_sub(1)).map(|lexeme| lexeme.token) == Some(Token::Bar(Some(true)));
         let bars = self.bars;
         self.bars = if directed { 0 } else { bars + 1 };
         let inside = self.nested(Self::sum);

@@ -74,7 +74,8 @@ impl<'a> Parser<'a> {
     fn fraction_or_derivative(&mut self) -> Parsed<Node> {
         let differential = |token: Option<Token<'_>>| matches!(token, Some(Token::Symbol("d" | "partial")));
         let shape = [self.peek(), self.peek_at(2), self.peek_at(3), self.peek_at(6)];
-        if let (Some(Token::GroupOpen), true, true) = (shape[0], differential(self.peek_at(1)), differential(self.peek_at(4)))
+        if let (Some(Token::GroupOpen), true, true) =
+            (shape[0], differential(self.peek_at(1)), differential(self.peek_at(4)))
             && shape[1] == Some(Token::GroupClose)
             && shape[2] == Some(Token::GroupOpen)
             && shape[3] == Some(Token::GroupClose)
@@ -174,7 +175,13 @@ impl<'a> Parser<'a> {
         match self.peek() {
             Some(Token::Open(open @ ('(' | '[' | '{'))) => {
                 self.at += 1;
-                let close = if open == '(' { ')' } else if open == '[' { ']' } else { '}' };
+                let close = if open == '(' {
+                    ')'
+                } else if open == '[' {
+                    ']'
+                } else {
+                    '}'
+                };
                 let arguments = self.arguments(close)?;
                 let arguments = match arguments.as_slice() {
                     // \max\{1, 2\}
@@ -239,11 +246,7 @@ impl<'a> Parser<'a> {
                         self.at += 1;
                         return Ok(Node::Call(Function::Log, vec![argument, base]));
                     }
-                    _ => {
-                        let start = self.at;
-                        let value = self.nested(Self::primary)?;
-                        if self.peek() == Some(Token::Caret) && start + 1 == self.at { value } else { value }
-                    }
+                    _ => self.nested(Self::primary)?,
                 });
             }
             if self.accept(Token::Caret) {
@@ -425,7 +428,9 @@ impl<'a> Parser<'a> {
         }
         let mut items = if self.accept(Token::Close(')')) { vec![] } else { self.arguments(')')? };
         let relation = |relation| {
-            move |items: Vec<Node>| if items.len() == 2 { Ok(Node::Relation(items, vec![relation])) } else { Err(NoParse::Unparsable) }
+            move |items: Vec<Node>| {
+                if items.len() == 2 { Ok(Node::Relation(items, vec![relation])) } else { Err(NoParse::Unparsable) }
+            }
         };
         match name {
             "Matrix" | "MutableDenseMatrix" | "ImmutableDenseMatrix" => {

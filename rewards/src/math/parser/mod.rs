@@ -8,7 +8,7 @@
 //! sum      := product (('+' | '-' | '\pm') product)*
 //! product  := factor (('*' | '/' | 'mod' | nothing) factor)*     nothing binds tighter than '/' where no space is
 //! factor   := '-'* primary postfix*
-//! postfix  := '!' | '^' factor | '_' factor | '%' | '°' | ''' 
+//! postfix  := '!' | '^' factor | '_' factor | '%' | '°' | '''
 //! ```
 //! [`answer`] holds the upper half, [`formula`] the lower one, [`function`] what takes arguments, [`number`] literals.
 
@@ -21,8 +21,8 @@ use super::budget::Stop;
 use super::lexer::{Lexed, Lexeme, MAX_LENGTH, Reading, Token, lex};
 use super::node::Node;
 
-/// How deep an expression may nest.
-const MAX_DEPTH: usize = 40;
+/// How deep the grammar may recurse; a pair of brackets takes four levels.
+const MAX_DEPTH: usize = 160;
 /// How many nodes it may have.
 const MAX_NODES: usize = 3000;
 

@@ -43,9 +43,10 @@ pub(super) fn literal(text: &str) -> Parsed<Literal> {
 
 /// `0.1` and `6` for 0.1666...
 pub(super) fn repeating(before: &str, period: &str) -> Parsed<Literal> {
-    let start = literal(if before.ends_with('.') { &before[..before.len() - 1] } else { before }).or_else(|error| {
-        if before == "." { literal("0") } else { Err(error) }
-    })?;
+    let start = match before.strip_suffix('.').unwrap_or(before) {
+        "" => literal("0")?,
+        whole => literal(whole)?,
+    };
     let places = before.split_once('.').map_or(0, |(_, places)| places.len()) as u32;
     let nines = BigInt::from(10_u8).pow(period.len() as u32) - 1_u8;
     let digits: BigInt = period.parse().map_err(|_| NoParse::Unparsable)?;
