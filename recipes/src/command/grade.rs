@@ -217,7 +217,7 @@ impl Summary {
         let seconds = elapsed.as_secs_f64().max(1e-9);
         let _ = writeln!(
             text,
-            "{reward}: {} rows in {seconds:.3} s, {:.0} a second on {threads} thread{}",
+            "{reward}: {} rows in {seconds:.6} s, {:.0} a second on {threads} thread{}",
             self.graded,
             self.graded as f64 / seconds,
             if threads == 1 { "" } else { "s" },

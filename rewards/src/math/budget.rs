@@ -5,7 +5,7 @@
 //! bounded where the expression is read, so nothing that recurses over it later can go deeper.
 
 /// What one verdict may spend. A step is about five nanoseconds of work.
-pub(crate) const VERDICT_STEPS: u64 = 4_000_000;
+pub(crate) const VERDICT_STEPS: u64 = 2_500_000;
 
 /// Why a computation ended without a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

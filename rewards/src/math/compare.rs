@@ -81,7 +81,7 @@ impl Comparison {
     }
 
     fn same(&mut self, reference: &Node, candidate: &Node) -> Same {
-        self.budget.spend(40)?;
+        self.budget.spend(200)?;
         if let (Node::Text(left), Node::Text(right)) = (reference, candidate) {
             return Ok(left == right);
         }
@@ -135,14 +135,14 @@ impl Comparison {
             // Coordinates without their parentheses, in order.
             (Node::Tuple('(' | '<', ')' | '>', left), Node::List(Joint::Comma, right))
             | (Node::List(Joint::Comma, left), Node::Tuple('(' | '<', ')' | '>', right)) => self.sequences(left, right),
-            // 1000,99: a decimal comma.
-            (left, Node::List(Joint::Comma, items)) if left.is_scalar() => match decimal_comma(items) {
+            // 1000,99: a decimal comma. Else one value said several times: duplicates are ignored.
+            (left, Node::List(joint, items)) if left.is_scalar() => match decimal_comma(*joint, items) {
                 Some(number) => self.same(left, &number),
-                None => Ok(false),
+                None => self.covers(items, std::slice::from_ref(left), true),
             },
-            (Node::List(Joint::Comma, items), right) if right.is_scalar() => match decimal_comma(items) {
+            (Node::List(joint, items), right) if right.is_scalar() => match decimal_comma(*joint, items) {
                 Some(number) => self.same(&number, right),
-                None => Ok(false),
+                None => self.covers(items, std::slice::from_ref(right), false),
             },
             (left, right) => Ok(left == right),
         }
@@ -411,21 +411,18 @@ fn sole(node: &Node) -> Option<Node> {
     }
 }
 
-/// `1000,99` as 1000.99.
-fn decimal_comma(items: &[Node]) -> Option<Node> {
+/// `1000,99` as 1000.99, exactly: two digits at least stand behind such a comma.
+fn decimal_comma(joint: Joint, items: &[Node]) -> Option<Node> {
     let [Node::Number(whole), Node::Number(places)] = items else { return None };
-    if !whole.plain || !places.plain {
-        return None;
-    }
-    // Leading zeros of the places are lost with the literal, but counted: 1,05 has two digits.
     let digits = places.value.numer().to_string();
-    let count = u32::try_from(digits.len()).ok()?.max(places.significant);
-    if digits == "0" || places.significant as usize != digits.len() {
+    // A leading zero is lost with the literal: 1,05 is not read.
+    let written = places.significant as usize == digits.len() && digits.len() >= 2;
+    if joint != Joint::Comma || !whole.plain || !places.plain || !written {
         return None;
     }
-    let scale = BigInt::from(10_u8).pow(count);
+    let scale = BigInt::from(10_u8).pow(places.significant);
     let value = &whole.value + BigRational::new(places.value.numer().clone(), scale);
-    Some(Node::Number(Literal { value, places: count, significant: whole.significant + count, plain: false }))
+    Some(Node::Number(Literal { value, ..Literal::integer(0) }))
 }
 
 /// Whether a fraction has a finite decimal. One too large to say is taken for exact as it stands.
