@@ -39,16 +39,86 @@ pub(crate) fn answer(completion: &str) -> Option<Found<'_>> {
         Mark::Broken => return None,
         Mark::Absent => {}
     }
+    marked(completion)?.or_else(|| last_number(completion).map(found(Place::LastNumber)))
+}
+
+/// The answer in the strongest place but a box: `Some(None)` where there is no such place, `None` where an answer block is
+/// begun and not finished.
+pub(crate) fn marked(completion: &str) -> Option<Option<Found<'_>>> {
+    let found = |place| move |text| Found { text, place };
     match answer_block(completion) {
-        Mark::Complete(text) => return Some(Found { text, place: Place::Tag }),
+        Mark::Complete(text) => return Some(Some(Found { text, place: Place::Tag })),
         Mark::Broken => return None,
         Mark::Absent => {}
     }
-    hashes(completion)
+    let place = hashes(completion)
         .map(found(Place::Hashes))
         .or_else(|| anchor(completion).map(found(Place::Anchor)))
-        .or_else(|| bold(completion).map(found(Place::Bold)))
-        .or_else(|| last_number(completion).map(found(Place::LastNumber)))
+        .or_else(|| bold(completion).map(found(Place::Bold)));
+    Some(place)
+}
+
+/// The boxes at the end of a text.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Boxes<'a> {
+    /// The last box, after those that only a comma, a word like "and" or a name joins to it.
+    Complete(Vec<&'a str>),
+    /// The last box is unfinished or empty.
+    Broken,
+    /// There is none.
+    Absent,
+}
+
+/// The last box of `text`, with the boxes beside it: `\boxed{1}, \boxed{2}` and `\boxed{3}`.
+pub(crate) fn boxes(text: &str) -> Boxes<'_> {
+    let mut found = Vec::new();
+    let mut before = text;
+    loop {
+        let Some((start, content)) = last_box_in(before) else {
+            return if found.is_empty() { Boxes::Absent } else { Boxes::Complete(finish(found)) };
+        };
+        let Mark::Complete(inside) = content else {
+            return if found.is_empty() { Boxes::Broken } else { Boxes::Complete(finish(found)) };
+        };
+        if !found.is_empty() {
+            // From where this box ends to where the next begins.
+            let end = inside.as_ptr() as usize - before.as_ptr() as usize + inside.len();
+            if !joins(before[end..].trim_start_matches('}')) || found.len() >= MAX_BOXES {
+                return Boxes::Complete(finish(found));
+            }
+        }
+        found.push(inside);
+        before = &before[..start];
+    }
+}
+
+const MAX_BOXES: usize = 32;
+
+fn finish(mut found: Vec<&str>) -> Vec<&str> {
+    found.reverse();
+    found
+}
+
+/// Whether `between` only joins two boxes: separators, "and", "or", a name and its equals sign.
+fn joins(between: &str) -> bool {
+    if between.len() > 80 || between.contains('.') {
+        return false;
+    }
+    let mut plain = between.to_owned();
+    for layout in [
+        "\\(", "\\)", "\\[", "\\]", "\\quad", "\\qquad", "\\text", "\\mathrm", "\\,", "\\;", "$", "{", "}", ",", ";",
+        "&",
+    ] {
+        plain = plain.replace(layout, " ");
+    }
+    let words: Vec<&str> = plain.split_whitespace().collect();
+    words.iter().enumerate().all(|(at, word)| {
+        let joint = matches!(*word, "and" | "or" | "And" | "Or" | "\\" | "=" | "for" | "part");
+        let part = word.starts_with('(') && word.ends_with(')') && word.len() <= 4;
+        let name =
+            word.len() <= 3 && word.starts_with(|first: char| first.is_alphabetic()) && words.get(at + 1) == Some(&"=");
+        joint || part || name
+    })
 }
 
 /// The program of a completion: the last fenced block inside the last `<answer>` block, or that block whole
@@ -98,23 +168,30 @@ fn answer_block(text: &str) -> Mark<'_> {
 }
 
 fn last_box(text: &str) -> Mark<'_> {
+    last_box_in(text).map_or(Mark::Absent, |(_, content)| content)
+}
+
+/// Where the last box begins, with its backslash, and what is in it.
+fn last_box_in(text: &str) -> Option<(usize, Mark<'_>)> {
     let mut before = text;
     while let Some(start) = before.rfind("box") {
         before = &text[..start];
-        let opened = if before.ends_with("\\f") {
-            Some(start + "box".len())
+        let (opened, command) = if before.ends_with("\\f") {
+            (start + "box".len(), start - 2)
         } else if before.ends_with('\\') && text[start..].starts_with("boxed") {
-            Some(start + "boxed".len())
+            (start + "boxed".len(), start - 1)
         } else {
-            None
+            continue;
         };
-        let Some(after) = opened.map(|at| &text[at..]) else { continue };
+        let after = &text[opened..];
         if after.starts_with(|next: char| next.is_ascii_alphabetic()) {
             continue;
         }
-        return box_content(after);
+        let content = box_content(after);
+        // "put it in \\boxed and the answer is \\boxed{9}": a command without content, within a sentence, is no box.
+        return Some((command, content));
     }
-    Mark::Absent
+    None
 }
 
 /// What stands in the box: `{...}` with its braces balanced, or the one token of `\boxed 4`.
@@ -139,11 +216,16 @@ fn box_content(after: &str) -> Mark<'_> {
     Mark::Broken
 }
 
-/// The text after the last `####`, where it looks like an answer and not like a heading.
+/// The text after the last `####`, where it looks like an answer and not like a heading: it begins like a formula, or
+/// nothing comes after it.
 fn hashes(text: &str) -> Option<&str> {
     let start = text.rfind("####")? + "####".len();
-    let line = text[start..].lines().next()?.trim();
-    line.starts_with(|first: char| first.is_ascii_digit() || "-+.$\\(".contains(first)).then_some(line)
+    let (line, rest) = text[start..].split_once('\n').unwrap_or((&text[start..], ""));
+    let line = line.trim();
+    let formula = line.starts_with(|first: char| first.is_ascii_digit() || "-+.$\\([{<|".contains(first))
+        || line.starts_with(|first: char| first.is_ascii_alphabetic())
+            && !line[1..].starts_with(|second: char| second.is_alphanumeric());
+    ((formula || rest.trim().is_empty()) && !line.is_empty()).then_some(line)
 }
 
 /// The rest of the sentence after the last "answer is", "answer:".
@@ -159,7 +241,7 @@ fn anchor(text: &str) -> Option<&str> {
         else {
             continue;
         };
-        let rest = rest.trim_start_matches([':', '*', '_', ' ']);
+        let rest = rest.trim_start_matches([':', '*', '_', ' ', '\n']);
         let sentence = sentence(rest);
         if !sentence.is_empty() {
             return Some(sentence);
@@ -171,28 +253,144 @@ fn anchor(text: &str) -> Option<&str> {
 /// Up to the end of the sentence or line; a formula that begins it is taken whole.
 fn sentence(text: &str) -> &str {
     if let Some(formula) = text.strip_prefix('$')
-        && let Some(end) = formula.find('$')
+        && let Some(end) = find_unescaped(formula, "$")
         && !formula[..end].contains('\n')
         && end > 0
     {
         return &formula[..end];
+    }
+    for (open, close) in [("\\[", "\\]"), ("\\(", "\\)")] {
+        if let Some(formula) = text.strip_prefix(open)
+            && let Some(end) = formula.find(close)
+        {
+            return formula[..end].trim();
+        }
     }
     let line = text.lines().next().unwrap_or("");
     let end = line.find(". ").unwrap_or(line.len());
     line[..end].trim().trim_end_matches(['.', '*'])
 }
 
+/// The value of a text without marks: its last formula, or its last number, whichever comes later.
+pub(crate) fn last_value(text: &str) -> Option<&str> {
+    let formula = last_formula(text);
+    let rest = formula.map_or(text, |(end, _)| &text[end..]);
+    match last_number(rest) {
+        Some(number) => Some(number),
+        None => formula.map(|(_, inside)| inside),
+    }
+}
+
+/// The one value of a sentence, or the one that "is" leads to at its end; `None` where it names several.
+pub(crate) fn value_of_sentence(sentence: &str) -> Option<&str> {
+    let sentence = sentence.trim().trim_end_matches(['.', '*', '!', ' ']);
+    if let Some((end, inside)) = last_formula(sentence) {
+        // A formula that ends the sentence, or is alone in it.
+        let start = inside.as_ptr() as usize - sentence.as_ptr() as usize;
+        let alone = !sentence[..start].contains(|next: char| next.is_ascii_digit());
+        let last = sentence[end..].split_whitespace().count() <= 3 && last_number(&sentence[end..]).is_none();
+        if last || alone && last_number(&sentence[end..]).is_none() {
+            return Some(inside);
+        }
+    }
+    let plain = sentence.chars().all(|next| !"\\^_={}+<>|".contains(next));
+    let words: Vec<&str> = sentence.split_whitespace().collect();
+    let is_number = |word: &&&str| word.contains(|next: char| next.is_ascii_digit());
+    let mut numbers = words.iter().filter(is_number);
+    let (first, second) = (numbers.next()?, numbers.next());
+    let leads = words.len() >= 2
+        && matches!(words[words.len() - 2], "is" | "are" | "=" | "be" | "was" | "equals" | "approximately");
+    let word = if second.is_none() && plain {
+        *first
+    } else if leads {
+        *words.last()?
+    } else {
+        return None;
+    };
+    Some(word.trim_matches(['.', ',', '*', '(', ')', ':', ';']))
+}
+
+/// The last formula between delimiters, and where it ends. A letter alone is mentioned, not answered.
+fn last_formula(text: &str) -> Option<(usize, &str)> {
+    let bytes = text.as_bytes();
+    let mut found = None;
+    let mut at = 0;
+    while at < bytes.len() {
+        let (open, close) = match bytes[at] {
+            b'\\' => match bytes.get(at + 1) {
+                Some(b'(') => (2, "\\)"),
+                Some(b'[') => (2, "\\]"),
+                _ => {
+                    at += 2;
+                    continue;
+                }
+            },
+            b'$' if bytes.get(at + 1) == Some(&b'$') => (2, "$$"),
+            b'$' => (1, "$"),
+            _ => {
+                at += 1;
+                continue;
+            }
+        };
+        let inside_from = at + open;
+        let Some(length) = text.get(inside_from..).and_then(|rest| find_unescaped(rest, close)) else {
+            at = inside_from;
+            continue;
+        };
+        let inside = &text[inside_from..inside_from + length];
+        // "$5 and then $" is money twice, not a formula.
+        if open == 1 && is_prose(inside) {
+            at = inside_from;
+            continue;
+        }
+        let end = inside_from + length + close.len();
+        if inside.trim().len() > 1
+            || inside.trim().bytes().all(|byte| byte.is_ascii_digit()) && !inside.trim().is_empty()
+        {
+            found = Some((end, inside));
+        }
+        at = end;
+    }
+    found
+}
+
+/// Where `close` stands without a backslash before it.
+fn find_unescaped(text: &str, close: &str) -> Option<usize> {
+    text.match_indices(close).map(|(at, _)| at).find(|&at| !text[..at].ends_with('\\'))
+}
+
+fn is_prose(inside: &str) -> bool {
+    let words =
+        inside.split_whitespace().filter(|word| word.len() >= 2 && word.bytes().all(|byte| byte.is_ascii_lowercase()));
+    inside.len() > 400 || !inside.contains('\\') && words.count() >= 2 && inside.contains('\n') | inside.contains(' ')
+}
+
 /// The last `**...**` on one line that holds a digit or is one letter; other bold text is emphasis.
 fn bold(text: &str) -> Option<&str> {
     let end = text.rfind("**")?;
-    let start = text[..end].rfind("**")? + "**".len();
-    let inside = text[start..end].trim();
+    let before = &text[..text[..end].rfind("**")?];
+    let inside = text[before.len() + "**".len()..end].trim();
     let answers = inside.contains(|next: char| next.is_ascii_digit()) || inside.len() == 1;
-    (answers && !inside.contains('\n')).then_some(inside)
+    // a**2 + b**2 are powers.
+    let power = before.ends_with(|next: char| next.is_alphanumeric() || matches!(next, ')' | ']' | '}'));
+    (answers && !power && !inside.contains('\n')).then_some(inside)
 }
 
-/// The last number of the text: sign, thousands separators, decimals, a slash fraction, percent.
+/// The last number of the text: sign, thousands separators, decimals, a slash fraction, percent. Digits glued to a letter
+/// before them are part of a name.
 fn last_number(text: &str) -> Option<&str> {
+    let mut before = text;
+    loop {
+        let (start, end) = last_digits(before)?;
+        if !before[..start].ends_with(|next: char| next.is_alphabetic()) {
+            return Some(signed(text, start, end));
+        }
+        before = &before[..start];
+    }
+}
+
+/// Where the last run of digits with its separators begins and ends.
+fn last_digits(text: &str) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     let end = bytes.iter().rposition(u8::is_ascii_digit)? + 1;
     let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
@@ -212,14 +410,20 @@ fn last_number(text: &str) -> Option<&str> {
     }
     // A full stop that ends the sentence before is not part of the number: "... 5.3" is, "so.3" is not.
     if start > 0 && bytes[start] == b'.' && bytes[start - 1].is_ascii_alphabetic() {
-        start += 1;
+        return Some((start + 1, end));
     }
+    Some((start, end))
+}
+
+/// The number with its sign before and percent sign behind.
+fn signed(text: &str, start: usize, end: usize) -> &str {
+    let bytes = text.as_bytes();
     let negative = start > 0
         && bytes[start - 1] == b'-'
         && (start == 1 || !(bytes[start - 2].is_ascii_alphanumeric() || b")]}".contains(&bytes[start - 2])));
     let start = start - usize::from(negative);
     let end = end + usize::from(bytes.get(end) == Some(&b'%'));
-    Some(&text[start..end])
+    &text[start..end]
 }
 
 /// The content of the last fenced block: between a line that begins with ``` and the next such line.

@@ -69,6 +69,37 @@ on to exactly the run that would have been, also after a crash.",
         #[arg(long = "set", value_name = "KEY=VALUE")]
         settings: Vec<String>,
     },
+    /// Grade answers that are already there, and compare with labels
+    #[command(
+        long_about = "Grade answers that are already there, and compare with labels.
+
+The file is JSON Lines: `gold` and `pred` (or `reference` and `completion`) in each row, and perhaps \
+`expected`, the verdict it should get. `gold` may be a list, of which any may be met. For each row a \
+line with `score` and `cause` is written; agreement and speed are printed at the end. The exit status \
+is 1 if a row could not be read.",
+        after_help = "Examples:
+  recipe grade cases.jsonl                                   to standard output
+  recipe grade cases.jsonl --out verdicts.jsonl --threads 1  to a file, on one thread"
+    )]
+    Grade(GradeArguments),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct GradeArguments {
+    /// The rows, as JSON Lines
+    pub(super) file: PathBuf,
+
+    /// The reward that grades
+    #[arg(long, value_name = "NAME", default_value = "accuracy")]
+    pub(super) reward: String,
+
+    /// Write the verdicts here [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+
+    /// Threads to grade with [default: as many as the machine has cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) threads: Option<u16>,
 }
 
 #[derive(Args, Debug)]

@@ -4,6 +4,7 @@
 //! (wrong arguments, a wrong recipe), 130 if a run was stopped by Ctrl-C and can be resumed.
 
 mod arguments;
+mod grade;
 mod model;
 mod show;
 
@@ -37,6 +38,7 @@ pub fn main() -> ExitCode {
         Command::List => print(&show::list()),
         Command::Show { recipe, settings } => show::show(&recipe, &settings).and_then(|text| print(&text)),
         Command::Keys => print(&show::keys()),
+        Command::Grade(arguments) => grade::grade(&arguments),
         Command::Validate { files, settings } => show::validate(&files, &settings).and_then(|text| print(&text)),
     };
     match done {

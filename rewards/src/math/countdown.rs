@@ -5,14 +5,14 @@ use num_rational::BigRational;
 use num_traits::Signed;
 
 use super::clean::clean;
-use super::expression::{Grammar, NoValue, evaluate};
+use super::expression::{NoValue, evaluate};
 
 /// The value of an answer that keeps to the numbers, or the cause where it does not parse or does not.
 pub(crate) fn value(answer: &str, numbers: &[i64]) -> Result<BigRational, &'static str> {
     let (left, right) = sides(answer)?;
-    let evaluated = evaluate(&left, Grammar::Countdown).map_err(cause)?;
+    let evaluated = evaluate(&left).map_err(cause)?;
     // A sign is an operator, not part of a number: -3 is used as 0 - 3 would be.
-    let mut used: Vec<BigInt> = evaluated.leaves.iter().map(BigRational::to_integer).collect();
+    let mut used = evaluated.leaves.clone();
     let mut given: Vec<BigInt> = numbers.iter().map(|number| BigInt::from(*number).abs()).collect();
     used.sort();
     given.sort();
@@ -22,7 +22,7 @@ pub(crate) fn value(answer: &str, numbers: &[i64]) -> Result<BigRational, &'stat
     match right {
         None => Ok(evaluated.value),
         Some(claim) => {
-            let claim = evaluate(&claim, Grammar::Countdown).map_err(cause)?;
+            let claim = evaluate(&claim).map_err(cause)?;
             if claim.value == evaluated.value { Ok(evaluated.value) } else { Err("wrong_claim") }
         }
     }

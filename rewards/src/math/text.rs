@@ -1,23 +1,168 @@
 //! Answers that are not numbers: words, choices and formulas as normalised text.
 
-/// The form in which two texts are compared. Words lose letter case and punctuation; formulas lose white
-/// space, and the braces that TeX does not need.
-pub(crate) fn normal_form(cleaned: &str) -> String {
-    let formula = cleaned.chars().any(|next| "\\^_{}=+*/<>()[]|0123456789".contains(next));
-    if formula { formula_form(cleaned) } else { words_form(cleaned) }
+/// The plain dollar signs of `text`. One alone is money; a pair delimits a formula.
+pub(crate) fn count_plain_dollars(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    (0..bytes.len()).filter(|&at| bytes[at] == b'$' && (at == 0 || bytes[at - 1] != b'\\')).count()
+}
+
+/// The form in which two texts are compared. Words lose letter case, punctuation and what sets them as text; formulas
+/// lose white space and layout alone, because there letter case says something.
+pub(crate) fn normal_form(text: &str) -> String {
+    let bare = without_layout(text);
+    if is_formula(&bare) && !is_wordy(&bare) { formula_form(&bare) } else { words_form(&bare) }
+}
+
+/// Anything but words and the punctuation of sentences. A hyphen within a word and an exclamation mark behind one are
+/// punctuation; a minus before a letter and a factorial are not.
+fn is_formula(text: &str) -> bool {
+    let (mut before, mut length) = (' ', 0);
+    let mut characters = text.chars().peekable();
+    while let Some(next) = characters.next() {
+        let within = |behind: Option<&char>| length > 0 && behind.is_some_and(|next| next.is_alphabetic());
+        let fine = match next {
+            '.' | ',' | ';' | ':' | '?' | '"' => true,
+            '-' => within(characters.peek()) && before != ' ',
+            '!' => length > 1,
+            '\'' => length > 1 || within(characters.peek()),
+            _ => next.is_alphabetic() || next.is_whitespace(),
+        };
+        if !fine {
+            return true;
+        }
+        length = if next.is_alphabetic() { length + 1 } else { 0 };
+        before = next;
+    }
+    false
+}
+
+/// Mostly words, with a formula or a number within: "two lines at (0, 1)".
+fn is_wordy(text: &str) -> bool {
+    let letters = |word: &&str| word.len() >= 3 && word.bytes().all(|byte| byte.is_ascii_alphabetic());
+    !text.contains('\\') && text.split_whitespace().filter(letters).count() >= 2
+}
+
+/// Without commands that set text, spaces, dollars and emphasis.
+fn without_layout(text: &str) -> String {
+    const TEXT: &[&str] = &[
+        "text",
+        "textbf",
+        "textit",
+        "textrm",
+        "textnormal",
+        "mbox",
+        "mathrm",
+        "mathbf",
+        "mathit",
+        "operatorname",
+        "emph",
+        "textsf",
+        "hbox",
+    ];
+    const DROPPED: &[&str] = &[
+        "left",
+        "right",
+        "displaystyle",
+        "quad",
+        "qquad",
+        "big",
+        "Big",
+        "bigl",
+        "bigr",
+        "Bigl",
+        "Bigr",
+        "limits",
+        "boxed",
+        "fbox",
+        "textstyle",
+    ];
+    let mut bare = String::with_capacity(text.len());
+    // For each open brace, whether it is left out.
+    let mut braces: Vec<bool> = Vec::new();
+    let mut rest = text;
+    let mut drop_next = false;
+    while let Some(next) = rest.chars().next() {
+        rest = &rest[next.len_utf8()..];
+        match next {
+            '\\' => {
+                let length = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
+                let name = &rest[..length];
+                if length == 0 {
+                    let symbol = rest.chars().next();
+                    rest = &rest[symbol.map_or(0, char::len_utf8)..];
+                    match symbol {
+                        Some('{') => bare.push_str("\\{"),
+                        Some('}') => bare.push_str("\\}"),
+                        Some(symbol @ ('%' | '$' | '&' | '#' | '_')) => bare.push(symbol),
+                        Some('\\') => bare.push_str(" \\\\ "),
+                        Some('!') | None => {}
+                        Some(_) => bare.push(' '),
+                    }
+                    continue;
+                }
+                rest = &rest[length..];
+                if TEXT.contains(&name) {
+                    drop_next = rest.trim_start().starts_with('{');
+                    bare.push(' ');
+                } else if DROPPED.contains(&name) {
+                    bare.push(' ');
+                } else {
+                    bare.push('\\');
+                    bare.push_str(match name {
+                        "dfrac" | "tfrac" | "cfrac" => "frac",
+                        "leq" | "leqslant" => "le",
+                        "geq" | "geqslant" => "ge",
+                        "neq" => "ne",
+                        "cdots" | "dots" => "ldots",
+                        other => other,
+                    });
+                }
+            }
+            '{' => {
+                braces.push(drop_next);
+                bare.push(if drop_next { ' ' } else { '{' });
+                drop_next = false;
+            }
+            '}' => match braces.pop() {
+                Some(true) => bare.push(' '),
+                _ => bare.push('}'),
+            },
+            '$' | '~' => bare.push(' '),
+            '*' if rest.starts_with('*') => rest = &rest[1..],
+            '−' | '–' => bare.push('-'),
+            '“' | '”' | '"' | '`' => {}
+            '’' => bare.push('\''),
+            other => bare.push(other),
+        }
+    }
+    let end = bare.trim_end_matches([' ', '.', ',', ';']).len();
+    bare.truncate(end);
+    bare
 }
 
 fn words_form(text: &str) -> String {
+    // One letter may be a variable: x is not X. Choices are compared as such.
+    let mut letters = text.chars().filter(|next| next.is_alphanumeric());
+    if let (Some(letter), None) = (letters.next(), letters.next()) {
+        return letter.to_string();
+    }
     let mut words = String::with_capacity(text.len());
-    for next in text.chars() {
+    let mut characters = text.chars().peekable();
+    let mut before = ' ';
+    while let Some(next) = characters.next() {
+        let digit_behind = characters.peek().is_some_and(char::is_ascii_digit);
         if next.is_alphanumeric() {
             words.extend(next.to_lowercase());
-        } else if !words.ends_with(' ') && !words.is_empty() {
+        } else if "+*/^=<>%|_".contains(next) || matches!(next, '-' | '.') && digit_behind && !before.is_alphabetic() {
+            // Within words a sign and a decimal point still say something.
+            words.push(next);
+        } else if next != '\'' && !words.ends_with(' ') && !words.is_empty() {
             words.push(' ');
         }
+        before = next;
     }
     words.truncate(words.trim_end().len());
-    if words.is_empty() { text.to_owned() } else { words }
+    if words.is_empty() { text.trim().to_owned() } else { words }
 }
 
 fn formula_form(text: &str) -> String {
@@ -31,36 +176,21 @@ fn formula_form(text: &str) -> String {
             at += 4;
             continue;
         }
-        // \frac12 is \frac{1}{2}, \sqrt3 is \sqrt{3}.
-        let arguments = [("\\frac", 2), ("\\sqrt", 1)]
-            .into_iter()
-            .find(|(name, _)| tight[at..].iter().copied().take(name.len()).eq(name.chars()));
-        if let Some((name, count)) = arguments {
-            form.push_str(name);
-            at += name.len();
-            let mut taken = 0;
-            while taken < count && tight.get(at).is_some_and(|next| next.is_ascii_digit()) {
-                form.extend(['{', tight[at], '}']);
-                at += 1;
-                taken += 1;
-            }
-            continue;
-        }
         form.push(tight[at]);
         at += 1;
     }
     form
 }
 
-/// The letter of a choice: all of `A`, `(A)`, `A.`, or what begins `A. some text`, `(A) some text`.
-/// The flag says whether the letter stands alone.
-pub(crate) fn choice(text: &str) -> Option<(char, bool)> {
-    let text = text.trim();
+/// The letter of a choice, what is written behind it, if anything: `A`, `(A)`, `A.`, `A. some text`, `(A) some text`.
+pub(crate) fn choice(text: &str) -> Option<(char, String)> {
+    let bare = without_layout(text);
+    let text = bare.trim();
     let (letter, rest) = match text.strip_prefix('(') {
         Some(inside) => {
-            let mut characters = inside.chars();
+            let mut characters = inside.trim_start().chars();
             let letter = characters.next()?;
-            (letter, characters.as_str().strip_prefix(')')?)
+            (letter, characters.as_str().trim_start().strip_prefix(')')?)
         }
         None => {
             let mut characters = text.chars();
@@ -69,7 +199,10 @@ pub(crate) fn choice(text: &str) -> Option<(char, bool)> {
             if rest.is_empty() { (letter, rest) } else { (letter, rest.strip_prefix(['.', ')', ':'])?) }
         }
     };
-    letter.is_ascii_alphabetic().then(|| (letter.to_ascii_lowercase(), rest.trim().is_empty()))
+    // 3.5 begins with no letter; e.g. and i.e. are not choices, nor is A.B.
+    let fits = letter.is_ascii_alphabetic()
+        && (rest.is_empty() || rest.starts_with(|next: char| !next.is_alphanumeric()) || text.starts_with('('));
+    fits.then(|| (letter.to_ascii_uppercase(), normal_form(rest)))
 }
 
 #[cfg(test)]
@@ -84,18 +217,29 @@ mod tests {
     #[test]
     fn spellings_that_agree() {
         check_same("North-West", "north west");
-        check_same(r"\frac12 x^{2}", r"\frac{1}{2}x^2");
-        check_same(r"\sqrt3", r"\sqrt{3}");
+        check_same(r"\text{No solution}", "no solution.");
+        check_same(r"\dfrac12 x^{2}", r"\frac12x^2");
         check_same("(x - 2)(x + 2)", "(x-2)(x+2)");
+        check_same(r"$\text{Evelyn}$", "**Evelyn**");
+    }
+
+    #[test]
+    fn signs_are_not_punctuation() {
+        for (left, right) in [("-x", "x"), ("n!", "n"), ("f'", "f"), ("-5 red dogs", "5 red dogs"), ("x", "X")] {
+            assert_ne!(normal_form(left), normal_form(right));
+        }
     }
 
     #[test]
     fn choices() {
-        assert_eq!(choice("A"), Some(('a', true)));
-        assert_eq!(choice("(B)"), Some(('b', true)));
-        assert_eq!(choice("c. the cat"), Some(('c', false)));
-        assert_eq!(choice("(D) dogs"), Some(('d', false)));
-        assert_eq!(choice("a cat"), None);
-        assert_eq!(choice("Apple"), None);
+        let letter = |text| choice(text).map(|(letter, rest)| (letter, rest.is_empty()));
+        assert_eq!(letter("A"), Some(('A', true)));
+        assert_eq!(letter("(B)"), Some(('B', true)));
+        assert_eq!(letter(r"\text{(B)}"), Some(('B', true)));
+        assert_eq!(letter("c. the cat"), Some(('C', false)));
+        assert_eq!(letter("(D) dogs"), Some(('D', false)));
+        assert_eq!(letter("a cat"), None);
+        assert_eq!(letter("Apple"), None);
+        assert_eq!(letter("x"), Some(('X', true)));
     }
 }

@@ -2,43 +2,87 @@
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
+use num_traits::{One, Pow};
 
-/// A unit: one of the table, or a word of its own ("apples").
+/// A unit: a product of powers of the table's dimensions, or words of their own ("apples").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Unit {
-    /// An index into the table's dimensions, and how many of the dimension's first unit it is.
-    Known { dimension: &'static str, factor: BigRational },
-    /// Any other word or words, in lower case and singular.
+    /// Powers of dimensions, sorted by name, and how many of the base units it is.
+    Known { dimensions: Vec<(&'static str, i32)>, factor: BigRational },
+    /// Any other words, in lower case and singular.
     Other(String),
 }
 
-/// Spellings, dimension, and the factor to the dimension's base as a fraction.
-const TABLE: &[(&[&str], &str, (i64, i64))] = &[
-    (&["mm", "millimeter", "millimetre"], "length", (1, 1000)),
-    (&["cm", "centimeter", "centimetre"], "length", (1, 100)),
-    (&["m", "meter", "metre"], "length", (1, 1)),
-    (&["km", "kilometer", "kilometre"], "length", (1000, 1)),
-    (&["in", "inch", "inche"], "length", (254, 10_000)),
-    (&["ft", "foot", "feet"], "length", (3048, 10_000)),
-    (&["yd", "yard"], "length", (9144, 10_000)),
-    (&["mi", "mile"], "length", (1_609_344, 1000)),
-    (&["mg", "milligram"], "mass", (1, 1_000_000)),
-    (&["g", "gram"], "mass", (1, 1000)),
-    (&["kg", "kilogram"], "mass", (1, 1)),
-    (&["lb", "pound"], "mass", (45_359_237, 100_000_000)),
-    (&["oz", "ounce"], "mass", (45_359_237, 1_600_000_000)),
-    (&["ms", "millisecond"], "time", (1, 1000)),
-    (&["s", "sec", "second"], "time", (1, 1)),
-    (&["min", "minute"], "time", (60, 1)),
-    (&["h", "hr", "hour"], "time", (3600, 1)),
-    (&["day"], "time", (86_400, 1)),
-    (&["week"], "time", (604_800, 1)),
-    (&["ml", "milliliter", "millilitre"], "volume", (1, 1000)),
-    (&["l", "liter", "litre"], "volume", (1, 1)),
-    (&["$", "dollar", "usd", "buck"], "dollar", (1, 1)),
-    (&["¢", "cent"], "dollar", (1, 100)),
-    (&["€", "euro", "eur"], "euro", (1, 1)),
-    (&["£", "gbp"], "sterling", (1, 1)),
+/// What words behind a number say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Behind {
+    Percent,
+    Degrees,
+    /// "million".
+    Scale(i64),
+    /// "million dollars".
+    ScaledUnit(i64, Unit),
+    Unit(Unit),
+}
+
+type Row = (&'static [&'static str], &'static str, i32, (i64, i64));
+
+/// Spellings, dimension, its power, and the factor to the dimension's base as a fraction.
+const TABLE: &[Row] = &[
+    (&["nm", "nanometer", "nanometre"], "length", 1, (1, 1_000_000_000)),
+    (&["mm", "millimeter", "millimetre"], "length", 1, (1, 1000)),
+    (&["cm", "centimeter", "centimetre"], "length", 1, (1, 100)),
+    (&["dm", "decimeter", "decimetre"], "length", 1, (1, 10)),
+    (&["m", "meter", "metre"], "length", 1, (1, 1)),
+    (&["km", "kilometer", "kilometre", "kms"], "length", 1, (1000, 1)),
+    (&["in", "inch", "inche"], "length", 1, (254, 10_000)),
+    (&["ft", "foot", "feet"], "length", 1, (3048, 10_000)),
+    (&["yd", "yard"], "length", 1, (9144, 10_000)),
+    (&["mi", "mile"], "length", 1, (1_609_344, 1000)),
+    (&["acre"], "length", 2, (40_468_564_224, 10_000_000)),
+    (&["hectare", "ha"], "length", 2, (10_000, 1)),
+    (&["ml", "milliliter", "millilitre"], "length", 3, (1, 1_000_000)),
+    (&["l", "liter", "litre"], "length", 3, (1, 1000)),
+    (&["gallon", "gal"], "length", 3, (3_785_411_784, 1_000_000_000_000)),
+    (&["quart", "qt"], "length", 3, (946_352_946, 1_000_000_000_000)),
+    (&["pint", "pt"], "length", 3, (473_176_473, 1_000_000_000_000)),
+    (&["cup"], "length", 3, (2_365_882_365, 10_000_000_000_000)),
+    (&["mg", "milligram"], "mass", 1, (1, 1_000_000)),
+    (&["g", "gram"], "mass", 1, (1, 1000)),
+    (&["kg", "kilogram", "kilo"], "mass", 1, (1, 1)),
+    (&["ton", "tonne"], "mass", 1, (1000, 1)),
+    (&["lb", "pound"], "mass", 1, (45_359_237, 100_000_000)),
+    (&["oz", "ounce"], "mass", 1, (45_359_237, 1_600_000_000)),
+    (&["ms", "millisecond"], "time", 1, (1, 1000)),
+    (&["s", "sec", "second"], "time", 1, (1, 1)),
+    (&["min", "minute"], "time", 1, (60, 1)),
+    (&["h", "hr", "hour"], "time", 1, (3600, 1)),
+    (&["day"], "time", 1, (86_400, 1)),
+    (&["week"], "time", 1, (604_800, 1)),
+    (&["fortnight"], "time", 1, (1_209_600, 1)),
+    (&["month"], "months", 1, (1, 1)),
+    (&["year", "yr"], "months", 1, (12, 1)),
+    (&["decade"], "months", 1, (120, 1)),
+    (&["century", "centurie"], "months", 1, (1200, 1)),
+    (&["$", "\\$", "dollar", "usd", "buck"], "dollar", 1, (1, 1)),
+    (&["¢", "cent"], "dollar", 1, (1, 100)),
+    (&["quarter"], "quarter", 1, (1, 1)),
+    (&["€", "euro", "eur"], "euro", 1, (1, 1)),
+    (&["£", "gbp"], "sterling", 1, (1, 1)),
+    (&["radian", "rad"], "angle", 1, (1, 1)),
+    (&["newton"], "force", 1, (1, 1)),
+    (&["joule", "j"], "energy", 1, (1, 1)),
+    (&["watt", "w"], "power", 1, (1, 1)),
+    (&["volt", "v"], "voltage", 1, (1, 1)),
+    (&["hz", "hertz"], "time", -1, (1, 1)),
+];
+
+const SCALES: &[(&str, i64)] = &[
+    ("hundred", 100),
+    ("thousand", 1000),
+    ("million", 1_000_000),
+    ("billion", 1_000_000_000),
+    ("trillion", 1_000_000_000_000),
 ];
 
 /// Words that say something about the number itself, so that dropping them would change it.
@@ -48,9 +92,7 @@ const NOT_UNITS: &[&str] = &[
     "not",
     "nor",
     "to",
-    "of",
     "than",
-    "per",
     "over",
     "times",
     "plus",
@@ -61,13 +103,10 @@ const NOT_UNITS: &[&str] = &[
     "modulo",
     "base",
     "power",
-    "squared",
-    "cubed",
     "factorial",
     "half",
     "halve",
     "third",
-    "quarter",
     "fourth",
     "fifth",
     "tenth",
@@ -104,47 +143,156 @@ const NOT_UNITS: &[&str] = &[
     "because",
     "wrong",
     "incorrect",
-    "i",
+    "where",
+    "when",
+    "with",
+    "for",
+    "so",
+    "then",
+    "some",
+    "any",
+    "since",
 ];
 
-/// The unit that `text`, which follows a number, says: `None` where it is no unit. An angle's degrees and a
-/// mere "units" are dropped: `Some(None)`.
-pub(crate) fn parse(text: &str) -> Option<Option<Unit>> {
-    // \text{cm}^2 leaves a space before its exponent.
-    let text = text.trim().to_lowercase().replace(" ^", "^");
-    if text.len() > 64 {
-        return None;
-    }
-    if let "" | "°" | "degree" | "degrees" | "deg" | "units" | "unit" = text.as_str() {
-        return Some(None);
-    }
-    let singular = singular(&text);
-    for (spellings, dimension, (numerator, denominator)) in TABLE {
-        if spellings.contains(&text.as_str()) || spellings.contains(&singular.as_str()) {
-            let factor = BigRational::new(BigInt::from(*numerator), BigInt::from(*denominator));
-            return Some(Some(Unit::Known { dimension, factor }));
-        }
-    }
-    is_wordy(&text).then_some(Some(Unit::Other(singular)))
+/// The unit of a currency sign.
+pub(crate) fn currency(symbol: &str) -> Option<Unit> {
+    single(symbol)
 }
 
-/// Words of at least three letters, or a power or quotient of known units: `cm^2`, `km/h`, `square inches`.
-fn is_wordy(text: &str) -> bool {
-    let pieces: Vec<&str> = text.split(['/', ' ', '*']).filter(|piece| !piece.is_empty()).collect();
-    !pieces.is_empty()
-        && pieces.len() <= 4
-        && pieces.iter().all(|piece| {
-            let (word, raised) = piece
-                .split_once('^')
-                .map_or((*piece, false), |(word, power)| (word, matches!(power.trim_matches(['{', '}']), "2" | "3")));
-            let letters = word.chars().all(|letter| letter.is_alphabetic() || letter == '-');
-            let singular = singular(word);
-            let known = TABLE.iter().any(|(spellings, ..)| spellings.contains(&word));
-            let (is_word, is_unit) = (word.chars().count() >= 3, pieces.len() > 1 || raised);
-            let excluded = NOT_UNITS.contains(&word) || NOT_UNITS.contains(&singular.as_str());
-            let clean_power = raised || !piece.contains('^');
-            letters && clean_power && !excluded && (is_word || known && is_unit)
-        })
+/// What `text`, which follows a number, says: `None` where it is no unit, `Some(None)` for a mere "units".
+pub(crate) fn parse(text: &str) -> Option<Option<Behind>> {
+    let text = text.trim().to_lowercase();
+    if text.len() > 80 {
+        return None;
+    }
+    let text = text.trim_matches(['.', ' ', '!']);
+    match text {
+        "" | "units" | "unit" | "square units" | "square unit" | "sq units" | "sq. units" | "cubic units"
+        | "units^2" | "units^3" | "units squared" | "in total" | "total" | "altogether" => return Some(None),
+        "%" | "percent" | "percentage" | "pct" | "per cent" | "percents" | "\\%" => return Some(Some(Behind::Percent)),
+        "°" | "degree" | "degrees" | "deg" => return Some(Some(Behind::Degrees)),
+        _ => {}
+    }
+    for (word, scale) in SCALES {
+        if let Some(rest) = text.strip_prefix(word) {
+            if rest.is_empty() {
+                return Some(Some(Behind::Scale(*scale)));
+            }
+            if rest.starts_with(' ') {
+                return match parse(rest)? {
+                    None => Some(Some(Behind::Scale(*scale))),
+                    Some(Behind::Unit(unit)) => Some(Some(Behind::ScaledUnit(*scale, unit))),
+                    _ => None,
+                };
+            }
+        }
+    }
+    known(text).or_else(|| wordy(text)).map(|unit| Some(Behind::Unit(unit)))
+}
+
+fn single(word: &str) -> Option<Unit> {
+    let singular = singular(word);
+    TABLE.iter().find(|(spellings, ..)| spellings.contains(&word) || spellings.contains(&singular.as_str())).map(
+        |(_, dimension, power, (numerator, denominator))| Unit::Known {
+            dimensions: vec![(dimension, *power)],
+            factor: BigRational::new(BigInt::from(*numerator), BigInt::from(*denominator)),
+        },
+    )
+}
+
+/// Products, quotients and powers of units of the table: `cm^2`, `square inches`, `km/h`, `miles per hour`, `mph`.
+fn known(text: &str) -> Option<Unit> {
+    match text {
+        "mph" => return known("mile/hour"),
+        "kph" | "kmph" => return known("km/hour"),
+        _ => {}
+    }
+    let text = text.replace(" per ", "/").replace(" / ", "/").replace(" ^ ", "^").replace(" ^", "^");
+    let mut dimensions: Vec<(&'static str, i32)> = Vec::new();
+    let mut factor = BigRational::one();
+    for (index, part) in text.split('/').enumerate() {
+        let sign = if index == 0 { 1 } else { -1 };
+        let mut raised = 1;
+        let mut any = false;
+        for word in part.split_whitespace() {
+            match word {
+                "square" | "sq" | "sq." => raised = 2,
+                "cubic" | "cu" => raised = 3,
+                "squared" | "cubed" | "of" => return None,
+                _ => {
+                    let (word, power) = match word.split_once('^') {
+                        Some((word, power)) => (word, power.trim_matches(['{', '}']).parse::<i32>().ok()?),
+                        None => (word, raised),
+                    };
+                    if !(1..=4).contains(&power) {
+                        return None;
+                    }
+                    raised = 1;
+                    any = true;
+                    let Unit::Known { dimensions: own, factor: size } = single(word)? else { return None };
+                    for (dimension, own_power) in own {
+                        dimensions.push((dimension, own_power * power * sign));
+                    }
+                    factor *= Pow::pow(&size, power * sign);
+                }
+            }
+        }
+        if !any {
+            return None;
+        }
+    }
+    dimensions.sort_unstable();
+    dimensions.dedup_by(|next, kept| {
+        let same = next.0 == kept.0;
+        if same {
+            kept.1 += next.1;
+        }
+        same
+    });
+    dimensions.retain(|(_, power)| *power != 0);
+    Some(Unit::Known { dimensions, factor })
+}
+
+/// Words of at least three letters, none of which speaks of the number itself.
+fn wordy(text: &str) -> Option<Unit> {
+    let words: Vec<&str> = text.split([' ', '/', '^']).filter(|word| !word.is_empty()).collect();
+    let fine = |word: &&str| {
+        let raised = matches!(*word, "2" | "3");
+        let letters = word.chars().all(|letter| letter.is_alphabetic() || matches!(letter, '-' | '.' | '\''));
+        let small = matches!(*word, "of" | "per" | "a" | "in" | "at" | "on" | "an") || single(word).is_some();
+        let excluded = NOT_UNITS.contains(word) || NOT_UNITS.contains(&singular(word).as_str());
+        raised || letters && !excluded && (word.chars().count() >= 3 || small)
+    };
+    let long = words.iter().any(|word| word.chars().count() >= 3);
+    if words.is_empty() || words.len() > 6 || !long || !words.iter().all(fine) {
+        return None;
+    }
+    Some(Unit::Other(words.iter().map(|word| singular(word)).collect::<Vec<_>>().join(" ")))
+}
+
+impl Unit {
+    /// Whether it may be said of the same thing as `other`. Words agree where they share one: "red apples", "apples".
+    pub(crate) fn agrees(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Known { dimensions, .. }, Self::Known { dimensions: others, .. }) => dimensions == others,
+            (Self::Other(words), Self::Other(others)) => {
+                words.split(' ').any(|word| word.len() > 2 && others.split(' ').any(|other| other == word))
+            }
+            // "5 gallons of water" and "5 gallons"
+            (Self::Known { .. }, Self::Other(words)) | (Self::Other(words), Self::Known { .. }) => {
+                let known = if matches!(self, Self::Known { .. }) { self } else { other };
+                words.split(' ').any(|word| single(word).is_some_and(|unit| &unit == known))
+            }
+        }
+    }
+
+    /// How many base units it is.
+    pub(crate) fn factor(&self) -> BigRational {
+        match self {
+            Self::Known { factor, .. } => factor.clone(),
+            Self::Other(_) => BigRational::one(),
+        }
+    }
 }
 
 fn singular(text: &str) -> String {
@@ -159,17 +307,37 @@ fn singular(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn unit(text: &str) -> Option<Unit> {
+        match parse(text) {
+            Some(Some(Behind::Unit(unit))) => Some(unit),
+            _ => None,
+        }
+    }
+
     #[test]
     fn words_that_are_units_and_words_that_are_not() {
-        for text in ["cm", "apples", "red apples", "cm^2", "km/h", "square inches", "dollars", "hours", "meters per"] {
-            let is_unit = !text.ends_with("per");
-            assert_eq!(parse(text).flatten().is_some(), is_unit, "{text}");
+        for text in
+            ["cm", "apples", "red apples", "cm^2", "km/h", "square inches", "dollars", "hours", "miles per hour"]
+        {
+            assert!(unit(text).is_some(), "{text}");
         }
-        for text in ["x", "or 7", "squared", "thousand", "i", "pi", "and a half", "x^2", "(2)", "pm"] {
+        for text in ["x", "or 7", "i", "pi", "and a half", "x^2", "(2)", "pm", "dozen eggs", "divided by 2"] {
             assert_eq!(parse(text), None, "{text}");
         }
-        assert_eq!(parse("degrees"), Some(None));
-        assert_eq!(parse("feet"), parse("ft"));
-        assert_ne!(parse("m"), parse("cm"));
+        assert_eq!(parse("degrees"), Some(Some(Behind::Degrees)));
+        assert_eq!(parse("percent"), Some(Some(Behind::Percent)));
+        assert_eq!(parse("million"), Some(Some(Behind::Scale(1_000_000))));
+        assert_eq!(parse("units"), Some(None));
+    }
+
+    #[test]
+    fn units_that_measure_the_same() {
+        assert_eq!(unit("feet"), unit("ft"));
+        assert_eq!(unit("square inches"), unit("in^2"));
+        assert_eq!(unit("mph"), unit("miles per hour"));
+        let agree = |left, right| unit(left).unwrap().agrees(&unit(right).unwrap());
+        assert!(agree("m", "cm") && agree("km/h", "m/s") && agree("liters", "cm^3"));
+        assert!(agree("red apples", "apples") && agree("gallons", "gallons of water"));
+        assert!(!agree("m", "kg") && !agree("apples", "pears") && !agree("m", "m^2"));
     }
 }

@@ -1,0 +1,300 @@
+//! `recipe grade`: rows of references and answers through a reward, with what it says of each and how fast.
+//!
+//! A row is an object with `gold` and `pred`, or `reference` and `completion`. The reference is a text or a number, a list
+//! of such of which any may be met, or an object as task files have it (`{"kind": "tests", ...}`). `expected` is the
+//! verdict that somebody else gave: true, false, a score, or null.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use rayon::prelude::*;
+use rewards::{Reference, RewardSet, RewardSpec, Sample, Score};
+use serde_json::{Value, json};
+
+use super::arguments::GradeArguments;
+use super::{FAILED, print};
+
+/// How many disagreements are shown; all are in the output.
+const SHOWN: usize = 20;
+
+/// A row that can be graded.
+struct Row {
+    id: Option<Value>,
+    references: Vec<Reference>,
+    completion: String,
+    expected: Option<f64>,
+}
+
+/// A row's verdict, and how long it took.
+struct Graded {
+    score: Score,
+    took: Duration,
+}
+
+pub(super) fn grade(arguments: &GradeArguments) -> anyhow::Result<ExitCode> {
+    let text = std::fs::read_to_string(&arguments.file)
+        .with_context(|| format!("cannot read the rows in {}", arguments.file.display()))?;
+    let rows: Vec<(usize, Result<Row, String>)> = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+        .map(|(index, line)| (index + 1, read_row(line)))
+        .collect();
+    let rewards = build(&arguments.reward)?;
+    // Opened before any work, so that a wrong path costs nothing.
+    let out = arguments.out.as_deref().map(create).transpose()?;
+    let threads =
+        arguments.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let pool =
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start the grading threads")?;
+    let start = Instant::now();
+    let graded: Vec<Option<anyhow::Result<Graded>>> = pool.install(|| {
+        rows.par_iter().map(|(_, row)| row.as_ref().ok().map(|row| judge(&rewards, &arguments.reward, row))).collect()
+    });
+    let elapsed = start.elapsed();
+    let mut lines = String::new();
+    let mut summary = Summary::default();
+    for ((line, row), graded) in rows.iter().zip(graded) {
+        let entry = match (row, graded.transpose()?) {
+            (Ok(row), Some(graded)) => summary.count(*line, row, &graded),
+            (Err(problem), _) => summary.malformed(*line, problem),
+            (Ok(_), None) => continue,
+        };
+        let _ = writeln!(lines, "{entry}");
+    }
+    match out {
+        Some((mut file, path)) => file
+            .write_all(lines.as_bytes())
+            .and_then(|()| file.flush())
+            .with_context(|| format!("cannot write {}", path.display()))?,
+        None => {
+            print(&lines)?;
+        }
+    }
+    let text = summary.render(&arguments.reward, elapsed, threads);
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    Ok(if summary.malformed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+fn create(path: &Path) -> anyhow::Result<(BufWriter<File>, PathBuf)> {
+    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok((BufWriter::new(file), path.to_owned()))
+}
+
+/// The one reward, with its Python if it runs programs.
+fn build(name: &str) -> anyhow::Result<RewardSet> {
+    let specs = [RewardSpec { name: name.to_owned(), weight: 1.0 }];
+    let python = if RewardSet::needs_python(&specs) {
+        let cache = crate::session::RunOptions::default().cache_dir;
+        let python = sandbox::Python::prepare(&cache, &mut |_| {}).context("cannot prepare the Python sandbox")?;
+        Some(Arc::new(python))
+    } else {
+        None
+    };
+    Ok(RewardSet::build(&specs, python)?)
+}
+
+fn read_row(line: &str) -> Result<Row, String> {
+    let value: Value = serde_json::from_str(line).map_err(|error| format!("is not JSON: {error}"))?;
+    let Value::Object(row) = value else { return Err("is not an object".to_owned()) };
+    let reference =
+        row.get("gold").or_else(|| row.get("reference")).ok_or("has no `gold` (or `reference`), the right answer")?;
+    let references = match reference {
+        Value::Array(any) if any.is_empty() => return Err("has an empty list of right answers".to_owned()),
+        Value::Array(any) => any.iter().map(read_reference).collect::<Result<_, _>>()?,
+        one => vec![read_reference(one)?],
+    };
+    let completion = match row.get("pred").or_else(|| row.get("completion")) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.to_string(),
+        // A model that said nothing.
+        None | Some(Value::Null) => String::new(),
+        Some(_) => return Err("has a `pred` (or `completion`) that is not a text".to_owned()),
+    };
+    let expected = match row.get("expected") {
+        None | Some(Value::Null) => None,
+        Some(Value::Bool(right)) => Some(f64::from(u8::from(*right))),
+        Some(Value::Number(score)) => score.as_f64(),
+        Some(_) => return Err("has an `expected` that is neither true, false, a number nor null".to_owned()),
+    };
+    Ok(Row { id: row.get("id").cloned(), references, completion, expected })
+}
+
+fn read_reference(value: &Value) -> Result<Reference, String> {
+    match value {
+        Value::String(answer) => Ok(Reference::Math { answer: answer.clone() }),
+        Value::Number(answer) => Ok(Reference::Math { answer: answer.to_string() }),
+        Value::Object(_) => serde_json::from_value(value.clone())
+            .map_err(|error| format!("has a reference that cannot be used: {error}")),
+        _ => {
+            Err("has a `gold` (or `reference`) that is neither a text, a number, an object nor a list of such"
+                .to_owned())
+        }
+    }
+}
+
+/// The best verdict over the row's references.
+fn judge(rewards: &RewardSet, reward: &str, row: &Row) -> anyhow::Result<Graded> {
+    let start = Instant::now();
+    let mut best: Option<Score> = None;
+    for reference in &row.references {
+        let sample = Sample { prompt: "", completion: &row.completion, reference, truncated: false };
+        let breakdown = rewards.score(&sample)?;
+        let score = match breakdown.components.into_iter().next() {
+            Some(component) => component.score,
+            None => Score::unscorable(format!("{reward}_does_not_apply")),
+        };
+        if best.as_ref().is_none_or(|best| score.value > best.value) {
+            best = Some(score);
+        }
+    }
+    let score = best.unwrap_or_else(|| Score::unscorable("reference_empty"));
+    Ok(Graded { score, took: start.elapsed() })
+}
+
+#[derive(Default)]
+struct Summary {
+    graded: usize,
+    labelled: usize,
+    agreed: usize,
+    unscorable: usize,
+    slowest: Option<(Duration, usize)>,
+    disagreements: Vec<String>,
+    malformed: Vec<String>,
+}
+
+impl Summary {
+    /// Counts a row, and gives its line of output.
+    fn count(&mut self, line: usize, row: &Row, graded: &Graded) -> Value {
+        self.graded += 1;
+        self.unscorable += usize::from(graded.score.value.is_none());
+        if self.slowest.is_none_or(|(took, _)| graded.took > took) {
+            self.slowest = Some((graded.took, line));
+        }
+        let mut entry = json!({"line": line});
+        if let Some(id) = &row.id {
+            entry["id"] = id.clone();
+        }
+        entry["score"] = json!(graded.score.value);
+        entry["cause"] = json!(graded.score.cause);
+        if let Some(expected) = row.expected {
+            self.labelled += 1;
+            let agrees = graded.score.value.is_some_and(|value| (value - expected).abs() < 1e-9);
+            self.agreed += usize::from(agrees);
+            entry["expected"] = json!(expected);
+            entry["agrees"] = json!(agrees);
+            if !agrees {
+                let score = graded.score.value.map_or_else(|| "no score".to_owned(), |value| value.to_string());
+                let cause = graded.score.cause.as_deref().map_or(String::new(), |cause| format!(" ({cause})"));
+                self.disagreements.push(format!("line {line}: expected {expected}, got {score}{cause}"));
+            }
+        }
+        entry
+    }
+
+    fn malformed(&mut self, line: usize, problem: &str) -> Value {
+        self.malformed.push(format!("line {line} {problem}"));
+        json!({"line": line, "score": null, "cause": "malformed_row"})
+    }
+
+    fn render(&self, reward: &str, elapsed: Duration, threads: usize) -> String {
+        let mut text = String::new();
+        for problem in &self.malformed {
+            let _ = writeln!(text, "malformed: {problem}");
+        }
+        for disagreement in self.disagreements.iter().take(SHOWN) {
+            let _ = writeln!(text, "disagrees: {disagreement}");
+        }
+        if self.disagreements.len() > SHOWN {
+            let _ = writeln!(text, "disagrees: {} more, marked in the output", self.disagreements.len() - SHOWN);
+        }
+        let seconds = elapsed.as_secs_f64().max(1e-9);
+        let _ = writeln!(
+            text,
+            "{reward}: {} rows in {seconds:.6} s, {:.0} a second on {threads} thread{}",
+            self.graded,
+            self.graded as f64 / seconds,
+            if threads == 1 { "" } else { "s" },
+        );
+        if let Some((took, line)) = self.slowest {
+            let _ = writeln!(text, "slowest verdict: {:.3} ms (line {line})", took.as_secs_f64() * 1e3);
+        }
+        if self.unscorable > 0 {
+            let _ = writeln!(text, "unscorable: {} (the reference cannot be used)", self.unscorable);
+        }
+        if self.labelled > 0 {
+            let percent = 100.0 * self.agreed as f64 / self.labelled as f64;
+            let _ = writeln!(text, "agreement: {} of {} labelled rows ({percent:.2}%)", self.agreed, self.labelled);
+        }
+        if !self.malformed.is_empty() {
+            let _ = writeln!(text, "{} malformed rows were left out", self.malformed.len());
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(text: &str) -> (Vec<Value>, bool) {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, out) = (folder.path().join("rows.jsonl"), folder.path().join("out.jsonl"));
+        std::fs::write(&file, text).unwrap();
+        let arguments = GradeArguments { file, reward: "accuracy".to_owned(), out: Some(out.clone()), threads: None };
+        let code = grade(&arguments).unwrap();
+        let lines = std::fs::read_to_string(out).unwrap();
+        let fine = format!("{code:?}") == format!("{:?}", ExitCode::SUCCESS);
+        (lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), fine)
+    }
+
+    #[test]
+    fn every_row_gets_its_line() {
+        let (lines, fine) = run(concat!(
+            "{\"id\": \"a\", \"gold\": \"1/2\", \"pred\": \"0.5\", \"expected\": true}\n",
+            "{\"reference\": 7, \"completion\": \"\\\\boxed{8}\", \"expected\": true}\n",
+            "\n",
+            "{\"gold\": [\"3\", \"x = 4\"], \"pred\": \"4\"}\n",
+            "{\"gold\": \"\", \"pred\": \"4\"}\n",
+            "{\"gold\": {\"kind\": \"countdown\", \"numbers\": [3, 4], \"target\": 12}, \"pred\": \"\\\\boxed{3*4}\"}\n",
+        ));
+        assert!(fine);
+        assert_eq!(
+            lines[0],
+            json!({"line": 1, "id": "a", "score": 1.0, "cause": null, "expected": 1.0, "agrees": true})
+        );
+        assert_eq!(
+            lines[1],
+            json!({"line": 2, "score": 0.0, "cause": "wrong_value", "expected": 1.0, "agrees": false})
+        );
+        assert_eq!(lines[2], json!({"line": 4, "score": 1.0, "cause": null}));
+        assert_eq!(lines[3], json!({"line": 5, "score": null, "cause": "reference_unparsable"}));
+        assert_eq!(lines[4], json!({"line": 6, "score": 1.0, "cause": null}));
+    }
+
+    #[test]
+    fn malformed_rows_are_named_and_the_rest_goes_on() {
+        let (lines, fine) = run(
+            "{\"gold\": \"1\"\n[1]\n{\"pred\": \"1\"}\n{\"gold\": \"1\", \"pred\": {}}\n{\"gold\": \"1\", \"pred\": \"1\"}\n",
+        );
+        assert!(!fine);
+        assert_eq!(lines.len(), 5);
+        assert_eq!(lines[0], json!({"line": 1, "score": null, "cause": "malformed_row"}));
+        assert_eq!(lines[4]["score"], json!(1.0));
+        let problem = |line: &str| read_row(line).err().unwrap();
+        assert!(problem("{\"gold\": \"1\"").starts_with("is not JSON: "));
+        assert_eq!(problem("[1]"), "is not an object");
+        assert_eq!(problem("{\"pred\": \"1\"}"), "has no `gold` (or `reference`), the right answer");
+        assert_eq!(problem("{\"gold\": [], \"pred\": \"1\"}"), "has an empty list of right answers");
+        assert!(
+            problem("{\"gold\": {\"kind\": \"song\"}, \"pred\": \"1\"}")
+                .starts_with("has a reference that cannot be used: ")
+        );
+    }
+}

@@ -1,0 +1,46 @@
+//! A text that equal answers share, for majority votes: the normal form of the value, as far as there is one.
+
+use super::budget::Budget;
+use super::exact::{Normalizer, rational};
+use super::meaning::{Measured, meaning, named_value};
+use super::node::Node;
+
+const STEPS: u64 = 400_000;
+
+/// The key of an answer. Units and rounding aside, equal answers nearly always have equal keys, unequal ones never.
+pub(crate) fn key(node: &Node) -> String {
+    key_of(&meaning(node.clone()), &mut Budget::new(STEPS))
+}
+
+fn key_of(node: &Node, budget: &mut Budget) -> String {
+    if let Some((_, value)) = named_value(node) {
+        return key_of(value, budget);
+    }
+    let each = |items: &[Node], budget: &mut Budget| -> Vec<String> {
+        items.iter().map(|item| key_of(&meaning(item.clone()), budget)).collect()
+    };
+    match node {
+        Node::Set(items) | Node::List(_, items) => {
+            let mut keys = each(items, budget);
+            keys.sort();
+            keys.dedup();
+            if keys.len() == 1 { keys.swap_remove(0) } else { format!("{{{}}}", keys.join(",")) }
+        }
+        Node::Tuple(open, close, items) => format!("{open}{}{close}", each(items, budget).join(",")),
+        Node::Relation(terms, relations) => format!("{}{relations:?}", each(terms, budget).join("~")),
+        Node::Text(text) => format!("'{text}'"),
+        scalar if scalar.is_scalar() => {
+            let measured = Measured::of(scalar);
+            let value = if measured.percent { Node::Percent(Box::new(measured.value)) } else { measured.value };
+            if let Ok(Some(value)) = rational(&value, &mut vec![], budget) {
+                return value.to_string();
+            }
+            let normal = (Normalizer { budget }).normalize(&value);
+            match normal.and_then(|normal| normal.key(budget)) {
+                Ok(key) => key,
+                Err(_) => format!("{value:?}"),
+            }
+        }
+        other => format!("{other:?}"),
+    }
+}

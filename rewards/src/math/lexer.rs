@@ -1,0 +1,624 @@
+//! From text to tokens: LaTeX, typographic characters and plain notation become one alphabet.
+//!
+//! Layout (`\left`, `\,`, `$`) goes here. A letter run is resolved here as well: a function, a Greek letter, a word, or
+//! letters that multiply. What remains ambiguous (does a comma group thousands?) is noted, and read again the other way
+//! if the first reading does not agree.
+
+use super::names::{self, Name};
+use super::node::{Constant, Function, NamedSet, Relation};
+
+/// The longest text that is looked at, in bytes.
+pub(crate) const MAX_LENGTH: usize = 4096;
+
+/// One token.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Token<'a> {
+    /// Digits, point, separators and exponent, as written.
+    Number(&'a str),
+    /// The digits before and those that repeat.
+    Repeating(&'a str, &'a str),
+    Symbol(&'a str),
+    Constant(Constant),
+    Function(Function),
+    /// `ln`, `lg`: a logarithm with its base.
+    Logarithm(&'static str),
+    /// A command or name whose arguments the parser reads: `frac`, `sqrt`, `sum`, `Matrix` ...
+    Command(&'a str),
+    Word(&'a str),
+    Open(char),
+    Close(char),
+    GroupOpen,
+    GroupClose,
+    /// `|`, and what `\left` or `\right` say of it.
+    Bar(Option<bool>),
+    Plus,
+    Minus,
+    PlusMinus,
+    MinusPlus,
+    Times,
+    Slash,
+    Caret,
+    Underscore,
+    Comma,
+    Semicolon,
+    Colon,
+    Relation(Relation),
+    Union,
+    Intersection,
+    SetMinus,
+    Mod,
+    Bang,
+    Prime,
+    Percent,
+    Degree,
+    Currency(&'static str),
+    Ellipsis,
+    And,
+    Or,
+    Begin(&'a str),
+    End,
+    RowBreak,
+    Ampersand,
+    Named(NamedSet),
+}
+
+/// A token, where it begins and ends, and whether a space stands before it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lexeme<'a> {
+    pub(crate) token: Token<'a>,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) space: bool,
+    /// From `\text{...}` or like it.
+    pub(crate) text: bool,
+}
+
+/// How ambiguous notation is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reading {
+    /// `1,234` is one number.
+    pub(crate) commas: bool,
+    /// `1/2x` is 1/(2x).
+    pub(crate) tight: bool,
+    /// `\log` is the natural logarithm.
+    pub(crate) natural: bool,
+}
+
+impl Reading {
+    pub(crate) const USUAL: Self = Self { commas: true, tight: true, natural: false };
+}
+
+/// The tokens of a text, and what about them was ambiguous.
+#[derive(Debug)]
+pub(crate) struct Lexed<'a> {
+    pub(crate) tokens: Vec<Lexeme<'a>>,
+    pub(crate) commas: bool,
+}
+
+/// The tokens of `text`; `None` where it cannot be a formula at all (its braces do not balance).
+pub(crate) fn lex(text: &str, reading: Reading) -> Option<Lexed<'_>> {
+    let mut lexer = Lexer {
+        text,
+        at: 0,
+        tokens: Vec::with_capacity(text.len().min(256) / 2 + 4),
+        space: false,
+        texts: Vec::new(),
+        depth: 0,
+        environments: 0,
+        dollars: super::text::count_plain_dollars(text),
+        reading,
+        commas: false,
+    };
+    lexer.run()?;
+    Some(Lexed { tokens: lexer.tokens, commas: lexer.commas })
+}
+
+struct Lexer<'a> {
+    text: &'a str,
+    at: usize,
+    tokens: Vec<Lexeme<'a>>,
+    space: bool,
+    /// For each open brace, whether it was opened by `\text` and the like.
+    texts: Vec<bool>,
+    /// Open parentheses and brackets: inside them a comma separates.
+    depth: usize,
+    environments: usize,
+    dollars: usize,
+    reading: Reading,
+    commas: bool,
+}
+
+impl<'a> Lexer<'a> {
+    fn rest(&self) -> &'a str {
+        &self.text[self.at..]
+    }
+
+    fn push(&mut self, token: Token<'a>, start: usize) {
+        let text = self.texts.last().copied().unwrap_or(false);
+        self.tokens.push(Lexeme { token, start, end: self.at, space: self.space, text });
+        self.space = false;
+    }
+
+    fn run(&mut self) -> Option<()> {
+        while let Some(next) = self.rest().chars().next() {
+            let start = self.at;
+            match next {
+                '\\' => self.command()?,
+                '0'..='9' => self.number(),
+                '.' => self.point(),
+                _ if next.is_ascii_alphabetic() => self.letters(),
+                _ => {
+                    self.at += next.len_utf8();
+                    self.character(next, start)?;
+                }
+            }
+        }
+        self.texts.is_empty().then_some(())
+    }
+
+    fn character(&mut self, next: char, start: usize) -> Option<()> {
+        let token = match next {
+            _ if next.is_whitespace() => {
+                self.space = true;
+                return Some(());
+            }
+            '{' => {
+                // 1{,}000: a separator set tight belongs to the number, and `number` has taken it.
+                self.texts.push(false);
+                Token::GroupOpen
+            }
+            '}' => {
+                let text = self.texts.pop()?;
+                if text {
+                    self.space = true;
+                    return Some(());
+                }
+                Token::GroupClose
+            }
+            '(' | '[' => {
+                self.depth += 1;
+                Token::Open(next)
+            }
+            ')' | ']' => {
+                self.depth = self.depth.saturating_sub(1);
+                Token::Close(next)
+            }
+            '$' if self.dollars == 1 => Token::Currency("$"),
+            '$' | '~' | '`' | '"' | '“' | '”' | '\u{200b}' | '\u{feff}' => {
+                self.space = true;
+                return Some(());
+            }
+            '*' if self.rest().starts_with('*') => {
+                self.at += 1;
+                Token::Caret
+            }
+            '+' if self.rest().starts_with("/-") => {
+                self.at += 2;
+                Token::PlusMinus
+            }
+            '+' => Token::Plus,
+            '-' if self.rest().starts_with(">") => return None,
+            '-' | '−' | '–' | '‐' | '‑' | '﹣' | '－' => Token::Minus,
+            '*' | '×' | '·' | '⋅' | '∗' | '∙' | '•' => Token::Times,
+            '/' | '÷' | '⁄' | '∕' => Token::Slash,
+            '^' => Token::Caret,
+            '_' => Token::Underscore,
+            ',' | '，' => Token::Comma,
+            ';' => Token::Semicolon,
+            ':' | '∶' => Token::Colon,
+            '=' if self.rest().starts_with('=') => {
+                self.at += 1;
+                Token::Relation(Relation::Equal)
+            }
+            '=' => Token::Relation(Relation::Equal),
+            '<' | '>' | '!' if self.rest().starts_with('=') => {
+                self.at += 1;
+                Token::Relation(match next {
+                    '<' => Relation::LessEqual,
+                    '>' => Relation::GreaterEqual,
+                    _ => Relation::NotEqual,
+                })
+            }
+            '<' => Token::Relation(Relation::Less),
+            '>' => Token::Relation(Relation::Greater),
+            '≤' | '⩽' | '≦' => Token::Relation(Relation::LessEqual),
+            '≥' | '⩾' | '≧' => Token::Relation(Relation::GreaterEqual),
+            '≠' => Token::Relation(Relation::NotEqual),
+            '≈' => Token::Relation(Relation::Approximately),
+            '∈' => Token::Relation(Relation::In),
+            '∉' => Token::Relation(Relation::NotIn),
+            '≡' => Token::Relation(Relation::Congruent),
+            '!' => Token::Bang,
+            '\'' | '′' | '’' => Token::Prime,
+            '%' | '％' => Token::Percent,
+            '°' | 'º' => Token::Degree,
+            '|' | '∣' => Token::Bar(None),
+            '&' if self.environments > 0 => Token::Ampersand,
+            '&' => Token::And,
+            '∪' => Token::Union,
+            '∩' => Token::Intersection,
+            '∖' => Token::SetMinus,
+            '±' => Token::PlusMinus,
+            '∓' => Token::MinusPlus,
+            '…' | '⋯' => Token::Ellipsis,
+            '∅' => Token::Named(NamedSet::Empty),
+            'ℝ' => Token::Named(NamedSet::Reals),
+            'ℤ' => Token::Named(NamedSet::Integers),
+            'ℚ' => Token::Named(NamedSet::Rationals),
+            'ℕ' => Token::Named(NamedSet::Naturals),
+            'ℂ' => Token::Named(NamedSet::Complexes),
+            '∞' => Token::Constant(Constant::Infinity),
+            'π' => Token::Constant(Constant::Pi),
+            '√' => Token::Command("sqrt"),
+            '∑' => Token::Command("sum"),
+            '∏' => Token::Command("prod"),
+            '∫' => Token::Command("int"),
+            '⟨' => Token::Open('<'),
+            '⟩' => Token::Close('>'),
+            '€' => Token::Currency("€"),
+            '£' => Token::Currency("£"),
+            '¢' => Token::Word("cents"),
+            '²' => return self.raised("2", start),
+            '³' => return self.raised("3", start),
+            '¹' => return self.raised("1", start),
+            '⁴' => return self.raised("4", start),
+            '⁵' => return self.raised("5", start),
+            '½' => return self.vulgar("1", "2", start),
+            '⅓' => return self.vulgar("1", "3", start),
+            '⅔' => return self.vulgar("2", "3", start),
+            '¼' => return self.vulgar("1", "4", start),
+            '¾' => return self.vulgar("3", "4", start),
+            _ if next.is_alphabetic() => match names::greek_letter(next) {
+                Some(name) => Token::Symbol(name),
+                None => {
+                    let length: usize =
+                        self.rest().chars().take_while(|next| next.is_alphabetic()).map(char::len_utf8).sum();
+                    self.at += length;
+                    Token::Word(&self.text[start..self.at])
+                }
+            },
+            _ => Token::Word(&self.text[start..self.at]),
+        };
+        self.push(token, start);
+        Some(())
+    }
+
+    fn raised(&mut self, exponent: &'static str, start: usize) -> Option<()> {
+        self.push(Token::Caret, start);
+        self.push(Token::Number(exponent), start);
+        Some(())
+    }
+
+    /// `½`, as `\frac{1}{2}`.
+    fn vulgar(&mut self, numerator: &'static str, denominator: &'static str, start: usize) -> Option<()> {
+        self.push(Token::Command("frac"), start);
+        for part in [numerator, denominator] {
+            self.push(Token::GroupOpen, start);
+            self.push(Token::Number(part), start);
+            self.push(Token::GroupClose, start);
+        }
+        Some(())
+    }
+
+    /// A point that begins `.5`, an ellipsis, or the end of a sentence, which says nothing.
+    fn point(&mut self) {
+        let start = self.at;
+        if self.rest().starts_with("...") {
+            self.at += 3;
+            self.push(Token::Ellipsis, start);
+        } else if self.rest()[1..].starts_with(|next: char| next.is_ascii_digit()) {
+            self.number();
+        } else {
+            self.at += 1;
+            self.space = true;
+        }
+    }
+
+    fn digits_from(&self, at: usize) -> usize {
+        self.text.as_bytes()[at..].iter().take_while(|byte| byte.is_ascii_digit()).count()
+    }
+
+    /// Three digits and no fourth behind a separator that begins at `at` and is `length` long.
+    fn group_behind(&self, at: usize, length: usize) -> bool {
+        self.text.is_char_boundary(at + length) && self.digits_from(at + length) == 3
+    }
+
+    fn number(&mut self) {
+        let start = self.at;
+        let bytes = self.text.as_bytes();
+        let lead = self.digits_from(start);
+        self.at += lead;
+        if (1..=3).contains(&lead) {
+            self.thousands(start);
+        }
+        if bytes.get(self.at) == Some(&b'.') {
+            let places = self.digits_from(self.at + 1);
+            let behind = &self.text[self.at + 1..];
+            let repeating = places == 0 && ["\\overline", "\\bar", "\\dot"].iter().any(|name| behind.starts_with(name));
+            if places > 0 || repeating {
+                self.at += 1 + places;
+                if let Some((period, end)) = self.period() {
+                    let before = &self.text[start..self.at];
+                    self.at = end;
+                    self.push(Token::Repeating(before, period), start);
+                    return;
+                }
+            }
+        }
+        if let Some(b'e' | b'E') = bytes.get(self.at) {
+            let sign = usize::from(matches!(bytes.get(self.at + 1), Some(b'+' | b'-')));
+            let digits = self.digits_from((self.at + 1 + sign).min(bytes.len()));
+            if digits > 0 {
+                self.at += 1 + sign + digits;
+            }
+        }
+        self.push(Token::Number(&self.text[start..self.at]), start);
+    }
+
+    /// Takes the groups of three digits that follow.
+    fn thousands(&mut self, start: usize) {
+        let mut groups = 0;
+        let mut at = self.at;
+        let mut separator = "";
+        loop {
+            let rest = &self.text[at..];
+            let candidates =
+                ["{,}", ",\\!\\!", ",\\!", "{,}\\!", "\\,", "{\\,}", ",\\,", ",", " ", "\u{a0}", "\u{202f}"];
+            let spaced = |found: &str| found == ",\\!" && rest[found.len()..].starts_with(' ');
+            let Some(found) = candidates.into_iter().find(|candidate| rest.starts_with(candidate)) else { break };
+            let length = found.len() + usize::from(spaced(found));
+            if groups > 0 && found != separator || !self.group_behind(at, length) {
+                break;
+            }
+            if found == "," && (self.depth > 0 || !self.reading.commas) {
+                self.commas |= self.depth == 0;
+                break;
+            }
+            let end = at + length + 3;
+            // "1 234/5" is a mixed number, "1 234.5"... one number.
+            if found == " " && self.text[end..].starts_with('/') {
+                break;
+            }
+            separator = found;
+            groups += 1;
+            at = end;
+        }
+        // A group of another length ends the reading as one number: 10,100,1000.
+        if groups > 0 && separator == "," && self.text[at..].starts_with(',') && self.digits_from(at + 1) > 0 {
+            return;
+        }
+        if groups > 0 {
+            self.commas |= separator == ",";
+            self.at = at;
+        }
+        debug_assert!(self.at >= start);
+    }
+
+    /// `\overline{3}` right behind a decimal: the digits that repeat, and where it ends.
+    fn period(&self) -> Option<(&'a str, usize)> {
+        let rest = self.rest();
+        let name = ["\\overline", "\\bar", "\\dot", "("].into_iter().find(|name| rest.starts_with(name))?;
+        let close = if name == "(" { ")" } else { "}" };
+        let inside = rest[name.len()..].trim_start();
+        let inside = if name == "(" { inside } else { inside.strip_prefix('{')? };
+        let end = inside.find(close)?;
+        let digits = &inside[..end];
+        let fits = !digits.is_empty() && digits.len() <= 64 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        fits.then(|| (digits, self.text.len() - inside.len() + end + close.len()))
+    }
+
+    fn letters(&mut self) {
+        let start = self.at;
+        let bytes = self.text.as_bytes();
+        let length = bytes[start..].iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+        let run = &self.text[start..start + length];
+        let value_before = self.tokens.last().is_some_and(|last| {
+            matches!(last.token, Token::Number(_) | Token::Close(_) | Token::GroupClose | Token::Symbol(_))
+        });
+        let behind = bytes.get(start + length).copied();
+        let in_text = self.texts.last().copied().unwrap_or(false);
+        let number_before =
+            value_before && !self.tokens.last().is_some_and(|last| matches!(last.token, Token::Symbol(_)));
+        for (name, length) in names::resolve(run, behind, value_before, number_before, in_text) {
+            let begin = self.at;
+            self.at += length;
+            let piece = &self.text[begin..self.at];
+            let token = match name {
+                Name::Symbol => Token::Symbol(piece),
+                Name::Greek(name) => Token::Symbol(name),
+                Name::Word => Token::Word(piece),
+                Name::Function(function) => Token::Function(function),
+                Name::Logarithm(base) => Token::Logarithm(base),
+                Name::Constant(constant) => Token::Constant(constant),
+                Name::Command => Token::Command(piece),
+                Name::Named(set) => Token::Named(set),
+                Name::And => Token::And,
+                Name::Or => Token::Or,
+                Name::Mod => Token::Mod,
+                Name::In => Token::Relation(Relation::In),
+            };
+            self.push(token, begin);
+        }
+    }
+
+    fn command(&mut self) -> Option<()> {
+        let start = self.at;
+        self.at += 1;
+        let length = self.rest().bytes().take_while(u8::is_ascii_alphabetic).count();
+        if length == 0 {
+            return self.symbol_command(start);
+        }
+        let mut name = &self.rest()[..length];
+        self.at += length;
+        // \leftx, \sqrtx: a known command with letters stuck to it.
+        if !names::is_command(name)
+            && let Some(known) = names::command_prefix(name)
+        {
+            self.at -= name.len() - known.len();
+            name = known;
+        }
+        self.named_command(name, start)
+    }
+
+    fn symbol_command(&mut self, start: usize) -> Option<()> {
+        let Some(symbol) = self.rest().chars().next() else { return Some(()) };
+        self.at += symbol.len_utf8();
+        let token = match symbol {
+            '\\' => {
+                // A line break; or a backslash that was escaped once too often.
+                let escaped =
+                    self.environments == 0 && self.rest().starts_with(|next: char| next.is_ascii_alphabetic());
+                if escaped {
+                    self.at -= 1;
+                    return Some(());
+                }
+                if self.environments == 0 {
+                    self.space = true;
+                    return Some(());
+                }
+                Token::RowBreak
+            }
+            '{' => {
+                self.depth += 1;
+                Token::Open('{')
+            }
+            '}' => {
+                self.depth = self.depth.saturating_sub(1);
+                Token::Close('}')
+            }
+            '$' => Token::Currency("$"),
+            '%' => Token::Percent,
+            '|' => Token::Bar(None),
+            '&' => Token::And,
+            '_' => Token::Underscore,
+            _ => {
+                self.space = true;
+                return Some(());
+            }
+        };
+        self.push(token, start);
+        Some(())
+    }
+
+    fn named_command(&mut self, name: &'a str, start: usize) -> Option<()> {
+        let token = match name {
+            "left" | "mleft" | "right" | "mright" | "big" | "Big" | "bigg" | "Bigg" | "bigl" | "bigr" | "Bigl"
+            | "Bigr" | "biggl" | "biggr" | "Biggl" | "Biggr" | "middle" => return self.delimiter(name),
+            "displaystyle" | "textstyle" | "limits" | "nolimits" | "rm" | "bf" | "it" | "hfill" | "nonumber"
+            | "quad" | "qquad" | "enspace" | "thinspace" | "space" | "hspace" | "vspace" | "phantom" | "hline"
+            | "scriptstyle" => {
+                if matches!(name, "hspace" | "vspace" | "phantom") {
+                    self.skip_argument();
+                }
+                self.space = true;
+                return Some(());
+            }
+            "text" | "textbf" | "textit" | "textrm" | "textnormal" | "textsf" | "mbox" | "hbox" | "mathrm"
+            | "mathbf" | "mathit" | "mathsf" | "operatorname" | "boldsymbol" | "emph" | "mathop" | "textup" | "bm" => {
+                let skipped = self.rest().len() - self.rest().trim_start().len();
+                if self.rest()[skipped..].starts_with('{') {
+                    self.at += skipped + 1;
+                    self.texts.push(true);
+                    self.space = name.starts_with("text") || self.space;
+                }
+                return Some(());
+            }
+            "mathbb" | "mathcal" | "mathds" => {
+                let (letter, end) = self.letter_argument()?;
+                self.at = end;
+                match letter {
+                    "R" => Token::Named(NamedSet::Reals),
+                    "Z" => Token::Named(NamedSet::Integers),
+                    "Q" => Token::Named(NamedSet::Rationals),
+                    "N" => Token::Named(NamedSet::Naturals),
+                    "C" => Token::Named(NamedSet::Complexes),
+                    other => Token::Symbol(other),
+                }
+            }
+            "begin" | "end" => {
+                let environment = self.braced_name()?;
+                if names::is_matrix(environment) {
+                    if name == "begin" {
+                        self.environments += 1;
+                        if environment == "array" || environment == "tabular" {
+                            self.skip_argument();
+                        }
+                        Token::Begin(environment)
+                    } else {
+                        self.environments = self.environments.saturating_sub(1);
+                        Token::End
+                    }
+                } else {
+                    self.space = true;
+                    return Some(());
+                }
+            }
+            _ => match names::command_token(name) {
+                Some(token) => {
+                    match token {
+                        Token::Open(_) => self.depth += 1,
+                        Token::Close(_) => self.depth = self.depth.saturating_sub(1),
+                        _ => {}
+                    }
+                    token
+                }
+                // A command that nobody knows is a name of its own.
+                None => Token::Word(&self.text[start..self.at]),
+            },
+        };
+        self.push(token, start);
+        Some(())
+    }
+
+    /// What follows `\left` and `\right`: a delimiter, or a point for none.
+    fn delimiter(&mut self, name: &str) -> Option<()> {
+        let skipped = self.rest().len() - self.rest().trim_start().len();
+        let rest = &self.rest()[skipped..];
+        let start = self.at + skipped;
+        if rest.starts_with('.') {
+            self.at = start + 1;
+            return Some(());
+        }
+        let bar = ["|", "\\vert", "\\lvert", "\\rvert", "\\Vert", "\\lVert", "\\rVert", "\\|"]
+            .into_iter()
+            .find(|bar| rest.starts_with(bar));
+        if let Some(bar) = bar {
+            self.at = start + bar.len();
+            let opens = name.ends_with("left") || name.ends_with('l');
+            let closes = name.ends_with("right") || name.ends_with('r');
+            self.push(Token::Bar((opens || closes).then_some(opens)), start);
+        } else if let Some(angle @ ('<' | '>')) = rest.chars().next() {
+            self.at = start + 1;
+            let token = if angle == '<' { Token::Open('<') } else { Token::Close('>') };
+            self.push(token, start);
+        }
+        Some(())
+    }
+
+    fn skip_argument(&mut self) {
+        let rest = self.rest();
+        if rest.trim_start().starts_with('{')
+            && let Some(end) = rest.find('}')
+        {
+            self.at += end + 1;
+        }
+    }
+
+    /// `{name}` or a letter: the name and where it ends.
+    fn letter_argument(&self) -> Option<(&'a str, usize)> {
+        let rest = self.rest().trim_start();
+        let before = self.text.len() - rest.len();
+        if let Some(inside) = rest.strip_prefix('{') {
+            let end = inside.find('}')?;
+            return Some((inside[..end].trim(), before + 1 + end + 1));
+        }
+        let letter = rest.chars().next()?;
+        Some((&rest[..letter.len_utf8()], before + letter.len_utf8()))
+    }
+
+    fn braced_name(&mut self) -> Option<&'a str> {
+        let (name, end) = self.letter_argument()?;
+        self.at = end;
+        Some(name)
+    }
+}

@@ -1,0 +1,212 @@
+//! What an answer amounts to, once names, chains and approximations are seen through: `x = 4` says 4, `1/3 \approx 0.33`
+//! says 1/3, `x \in [0, 1]` says the interval.
+
+use super::node::{Function, Joint, NamedSet, Node, Relation};
+use super::unit::{self, Behind, Unit};
+
+/// The answer without what only leads to it.
+pub(crate) fn meaning(node: Node) -> Node {
+    match node {
+        Node::Relation(terms, relations) => relation(terms, relations),
+        Node::List(joint, items) => list(joint, items),
+        Node::Set(items) => Node::Set(items.into_iter().map(meaning).collect()),
+        // {x} as a set with one element is that element, wherever a value is asked for; compared as such.
+        other => other,
+    }
+}
+
+fn relation(mut terms: Vec<Node>, mut relations: Vec<Relation>) -> Node {
+    // What stands behind an approximation adds nothing, unless a name is all that stands before it.
+    if let Some(at) = relations.iter().position(|relation| *relation == Relation::Approximately) {
+        if at == 0 && terms.first().is_some_and(is_name) {
+            relations[0] = Relation::Equal;
+            relations.truncate(1);
+            terms.truncate(2);
+        } else {
+            relations.truncate(at);
+            terms.truncate(at + 1);
+        }
+    }
+    if relations.is_empty() {
+        return terms.swap_remove(0);
+    }
+    if relations.iter().all(|relation| *relation == Relation::Equal) && terms.len() > 2 {
+        // x = 5 + 5 = 10: the last is the answer.
+        let last = terms.swap_remove(terms.len() - 1);
+        let first = terms.swap_remove(0);
+        if is_name(&first) {
+            return Node::Relation(vec![first, last], vec![Relation::Equal]);
+        }
+        if last.symbols().is_empty() {
+            return last;
+        }
+        return Node::Relation(vec![first, last], vec![Relation::Equal]);
+    }
+    if let ([Relation::In], [left, _]) = (relations.as_slice(), terms.as_slice())
+        && (is_name(left) || matches!(left, Node::Tuple(..) | Node::List(..)))
+    {
+        return terms.swap_remove(1);
+    }
+    Node::Relation(terms, relations)
+}
+
+fn list(joint: Joint, items: Vec<Node>) -> Node {
+    let items: Vec<Node> = items.into_iter().map(meaning).collect();
+    // x = 2 and x = -2; x = 1, 2, 3: the names go where every item is a value or says its name.
+    let mut flat = Vec::with_capacity(items.len());
+    for item in items {
+        match item {
+            Node::List(Joint::Or, inner) if joint != Joint::And => flat.extend(inner),
+            other => flat.push(other),
+        }
+    }
+    // 2k\pi, k \in Z: what k ranges over is no answer of its own.
+    let is_range = |node: &Node| match node {
+        Node::Relation(terms, relations) => {
+            relations.as_slice() == [Relation::In]
+                && matches!(terms.as_slice(), [Node::Symbol(_), Node::Named(set)] if *set != NamedSet::Empty)
+        }
+        Node::Named(_) => true,
+        _ => false,
+    };
+    if !flat.iter().all(is_range) {
+        flat.retain(|item| !is_range(item));
+    }
+    if flat.len() == 1 { flat.swap_remove(0) } else { Node::List(joint, flat) }
+}
+
+/// The name and the value of `x = 4`, `f(x) = e`, `AB = 5`, `4 = x`.
+pub(crate) fn named_value(node: &Node) -> Option<(&Node, &Node)> {
+    let Node::Relation(terms, relations) = node else { return None };
+    match (terms.as_slice(), relations.as_slice()) {
+        ([left, right], [Relation::Equal]) if is_name(left) && !mentions(right, left) => Some((left, right)),
+        ([left, right], [Relation::Equal]) if is_name(right) && left.symbols().is_empty() => Some((right, left)),
+        _ => None,
+    }
+}
+
+/// Whether the name itself stands in the value: then it is an equation to be solved.
+fn mentions(value: &Node, name: &Node) -> bool {
+    match name {
+        Node::Symbol(own) => value.symbols().iter().any(|symbol| symbol == own),
+        _ => false,
+    }
+}
+
+/// What stands for a quantity: a letter, a function at a point, a segment, a ratio or measure of such.
+pub(crate) fn is_name(node: &Node) -> bool {
+    match node {
+        Node::Symbol(_) | Node::Text(_) | Node::Apply(..) => true,
+        Node::Call(Function::Abs | Function::Conjugate | Function::Determinant, inner) => inner.iter().all(is_name),
+        Node::Inverse(inner) => is_name(inner),
+        Node::Ratio(parts, _) => parts.iter().all(is_name),
+        // (x, y) = (1, 2)
+        Node::Tuple(_, _, items) => items.iter().all(|item| matches!(item, Node::Symbol(_))),
+        Node::Power(base, exponent) => matches!(**base, Node::Apply(..)) && matches!(**exponent, Node::Symbol(_)),
+        // \frac{dy}{dx}
+        Node::Product(items) if matches!(items.first(), Some(Node::Symbol(d)) if d == "d") => {
+            items.iter().all(|item| matches!(item, Node::Symbol(_) | Node::Inverse(_)))
+                && matches!(items.last(), Some(Node::Inverse(inner)) if inner.symbols().iter().any(|name| name == "d"))
+        }
+        // \frac{dy}{dx} as \frac makes it: a product of the top, which is one, and the bottom.
+        Node::Product(items)
+            if matches!(items.as_slice(), [Node::Product(top), Node::Inverse(_)]
+                if matches!(top.first(), Some(Node::Symbol(d)) if d == "d")) =>
+        {
+            items.iter().all(|item| item.symbols().len() <= 2)
+        }
+        // AB, W(n), \frac{NO}{BO}: capitals, or a capital with its argument.
+        Node::Product(items) => {
+            let capital = |name: &str| name.starts_with(|letter: char| letter.is_uppercase());
+            let quotient = items.iter().any(|item| matches!(item, Node::Inverse(_)));
+            let first = match items.first() {
+                Some(Node::Symbol(name)) => capital(name),
+                Some(inner) => is_name(inner),
+                None => false,
+            };
+            let fits = |item: &Node| match item {
+                Node::Symbol(name) => capital(name) || items.len() == 2 || quotient,
+                Node::Constant(_) => items.len() == 2,
+                Node::Number(_) => items.len() == 2 && !quotient,
+                other => is_name(other),
+            };
+            first && items.iter().all(fits) && !matches!(items.first(), Some(Node::Number(_)))
+        }
+        _ => false,
+    }
+}
+
+/// A scalar, taken apart: the value, and what it is said to measure.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) value: Node,
+    pub(crate) unit: Option<Unit>,
+    pub(crate) percent: bool,
+    pub(crate) degrees: bool,
+}
+
+impl Measured {
+    pub(crate) fn of(node: &Node) -> Self {
+        let mut measured = Self { value: node.clone(), unit: None, percent: false, degrees: false };
+        loop {
+            measured.value = match measured.value {
+                Node::Quantity(inner, unit) => {
+                    measured.unit = Some(unit);
+                    *inner
+                }
+                Node::Percent(inner) => {
+                    measured.percent = true;
+                    *inner
+                }
+                Node::Degrees(inner) => {
+                    measured.degrees = true;
+                    *inner
+                }
+                _ => return measured,
+            };
+        }
+    }
+
+    /// Takes letters at the end for a unit: `5 m`, `10 m/s`. Only where nothing else suggests that they are variables.
+    pub(crate) fn with_letters_as_unit(mut self) -> Self {
+        let Node::Product(items) = &self.value else { return self };
+        let count = items.iter().take_while(|item| item.symbols().is_empty()).count();
+        let mut words = String::new();
+        for item in &items[count..] {
+            match item {
+                Node::Inverse(inner) => {
+                    words.push('/');
+                    letter(inner, &mut words);
+                }
+                other => {
+                    words.push(' ');
+                    letter(other, &mut words);
+                }
+            }
+        }
+        if count > 0
+            && self.unit.is_none()
+            && let Some(Some(Behind::Unit(unit @ Unit::Known { .. }))) = unit::parse(&words)
+        {
+            let mut rest = items[..count].to_vec();
+            self.value = if rest.len() == 1 { rest.swap_remove(0) } else { Node::Product(rest) };
+            self.unit = Some(unit);
+        }
+        self
+    }
+}
+
+/// A letter, perhaps raised, as the text of a unit; anything else as what no unit is.
+fn letter(node: &Node, words: &mut String) {
+    match node {
+        Node::Symbol(name) => words.push_str(name),
+        Node::Power(base, exponent) => {
+            letter(base, words);
+            match &**exponent {
+                Node::Number(literal) => words.push_str(&format!("^{}", literal.value)),
+                _ => words.push('?'),
+            }
+        }
+        _ => words.push('?'),
+    }
+}

@@ -1,0 +1,586 @@
+//! The lower half of the grammar: sums, products, powers, and what they are made of.
+
+use super::super::lexer::Token;
+use super::super::node::{Constant, Function, Literal, Node, Relation};
+use super::{NoParse, Parsed, Parser, number};
+
+impl<'a> Parser<'a> {
+    pub(super) fn sum(&mut self) -> Parsed<Node> {
+        self.nested(|parser| {
+            let mut terms = vec![parser.product()?];
+            loop {
+                let minus = match parser.peek() {
+                    Some(Token::Plus) => false,
+                    Some(Token::Minus) => true,
+                    Some(Token::PlusMinus) => parser.branch(false),
+                    Some(Token::MinusPlus) => parser.branch(true),
+                    _ => break,
+                };
+                parser.at += 1;
+                // 1 + 2 + ... + 10 is a sequence; nothing is worked out.
+                if parser.peek() == Some(Token::Ellipsis) {
+                    return Err(NoParse::Unparsable);
+                }
+                parser.count()?;
+                let term = parser.product()?;
+                // R - {0}: a difference of sets.
+                if minus && matches!(term, Node::Set(_)) && !terms.iter().any(Node::is_scalar) {
+                    let left =
+                        if terms.len() == 1 { terms.swap_remove(0) } else { Node::Sum(std::mem::take(&mut terms)) };
+                    terms = vec![Node::Difference(Box::new(left), Box::new(term))];
+                    continue;
+                }
+                terms.push(if minus { term.negated() } else { term });
+            }
+            Ok(if terms.len() == 1 { terms.swap_remove(0) } else { Node::Sum(terms) })
+        })
+    }
+
+    /// Whether a plus-minus (or minus-plus, `flipped`) is a minus this time.
+    fn branch(&mut self, flipped: bool) -> bool {
+        self.plus_minus = true;
+        self.minus_branch != flipped
+    }
+
+    pub(super) fn product(&mut self) -> Parsed<Node> {
+        let mut factors = vec![self.factor()?];
+        loop {
+            match self.peek() {
+                Some(Token::Times) => {
+                    self.at += 1;
+                    factors.push(self.factor()?);
+                }
+                Some(Token::Slash) => {
+                    self.at += 1;
+                    let divisor = self.tight_factor()?;
+                    factors.push(divisor.inverse());
+                }
+                Some(Token::Mod) => {
+                    self.at += 1;
+                    let modulus = self.factor()?;
+                    factors = vec![Node::Call(Function::Mod, vec![product_of(factors), modulus])];
+                }
+                Some(Token::Number(_) | Token::Repeating(..)) if self.number_may_follow(&factors) => {
+                    factors.push(self.power()?);
+                }
+                Some(token) if self.begins_factor(token) => factors.push(self.power()?),
+                _ => break,
+            }
+            self.count()?;
+        }
+        Ok(product_of(factors))
+    }
+
+    /// `x2` is x times 2, and so is `(x)2`; two numbers side by side are nothing.
+    fn number_may_follow(&self, factors: &[Node]) -> bool {
+        let after_number = matches!(factors.last(), Some(Node::Number(_) | Node::Based(..)));
+        !after_number
+            && !self.space_before()
+            && matches!(
+                self.tokens.get(self.at.wrapping_sub(1)).map(|l| l.token),
+                Some(Token::Symbol(_) | Token::Constant(_) | Token::Close(_) | Token::GroupClose)
+            )
+    }
+
+    /// What a slash divides by: where no space stands between them, a number and the letters behind it.
+    fn tight_factor(&mut self) -> Parsed<Node> {
+        let first = self.factor()?;
+        let ambiguous = matches!(first, Node::Number(_))
+            && !self.space_before()
+            && self.peek().is_some_and(|token| self.begins_factor(token) && !matches!(token, Token::Open(_)));
+        if !ambiguous {
+            return Ok(first);
+        }
+        self.ambiguous.tight = true;
+        if !self.reading.tight {
+            return Ok(first);
+        }
+        let mut factors = vec![first];
+        while let Some(token) = self.peek() {
+            if self.space_before() || !self.begins_factor(token) {
+                break;
+            }
+            factors.push(self.power()?);
+            self.count()?;
+        }
+        Ok(product_of(factors))
+    }
+
+    /// Whether `token` may begin a factor that no operator announces.
+    pub(super) fn begins_factor(&self, token: Token<'_>) -> bool {
+        match token {
+            Token::Symbol(_) => !self.is_text_symbol(),
+            Token::Constant(_)
+            | Token::Function(_)
+            | Token::Logarithm(_)
+            | Token::GroupOpen
+            | Token::Begin(_)
+            | Token::Bar(Some(true)) => true,
+            Token::Open(open) => open != '<' || self.angles == 0,
+            Token::Bar(None) => self.bars == 0,
+            Token::Command(name) => !matches!(name, "choose" | "to" | "pmod" | "not"),
+            _ => false,
+        }
+    }
+
+    /// A letter set as text behind a value is a unit.
+    fn is_text_symbol(&self) -> bool {
+        self.tokens.get(self.at).is_some_and(|lexeme| lexeme.text && lexeme.space)
+    }
+
+    fn factor(&mut self) -> Parsed<Node> {
+        let mut minus = false;
+        let mut signs = 0;
+        loop {
+            match self.peek() {
+                Some(Token::Minus) => minus = !minus,
+                Some(Token::Plus) => {}
+                Some(Token::PlusMinus) => minus ^= self.branch(false),
+                Some(Token::MinusPlus) => minus ^= self.branch(true),
+                _ => break,
+            }
+            self.at += 1;
+            signs += 1;
+            if signs > 16 {
+                return Err(NoParse::Unparsable);
+            }
+        }
+        let value = self.power()?;
+        Ok(if minus { value.negated() } else { value })
+    }
+
+    /// A primary and what is written behind it.
+    pub(super) fn power(&mut self) -> Parsed<Node> {
+        self.nested(|parser| {
+            let start = parser.at;
+            let value = parser.primary()?;
+            parser.postfix(value, start)
+        })
+    }
+
+    fn postfix(&mut self, mut value: Node, start: usize) -> Parsed<Node> {
+        for _ in 0..12 {
+            value = match self.peek() {
+                // x! but not x != y; 5!! is not (5!)!.
+                Some(Token::Bang) => {
+                    self.at += 1;
+                    if self.peek() == Some(Token::Bang) && !self.space_before() {
+                        self.at += 1;
+                        Node::call(Function::DoubleFactorial, value)
+                    } else {
+                        Node::call(Function::Factorial, value)
+                    }
+                }
+                Some(Token::Caret) => {
+                    self.at += 1;
+                    self.raise(value)?
+                }
+                Some(Token::Underscore) => {
+                    self.at += 1;
+                    self.subscript(value, start)?
+                }
+                Some(Token::Prime) => {
+                    self.at += 1;
+                    match value {
+                        Node::Symbol(name) => Node::Symbol(format!("{name}'")),
+                        Node::Number(_) | Node::Degrees(_) => return Err(NoParse::Unparsable),
+                        other => Node::call(Function::Transpose, other),
+                    }
+                }
+                Some(Token::Percent) => {
+                    self.at += 1;
+                    Node::Percent(Box::new(value))
+                }
+                Some(Token::Degree) => {
+                    self.at += 1;
+                    Node::Degrees(Box::new(value))
+                }
+                Some(Token::Open('(')) if is_function_name(&value) && !self.space_before() => {
+                    let Node::Symbol(name) = value else { return Err(NoParse::Unparsable) };
+                    self.at += 1;
+                    let arguments = self.arguments(')')?;
+                    Node::Apply(name, arguments)
+                }
+                _ => return Ok(value),
+            };
+            self.count()?;
+        }
+        Ok(value)
+    }
+
+    /// What stands behind a caret.
+    fn raise(&mut self, base: Node) -> Parsed<Node> {
+        if self.peek() == Some(Token::Degree) {
+            self.at += 1;
+            return Ok(Node::Degrees(Box::new(base)));
+        }
+        if self.peek() == Some(Token::GroupOpen) {
+            match (self.peek_at(1), self.peek_at(2)) {
+                (Some(Token::Degree), Some(Token::GroupClose)) => {
+                    self.at += 3;
+                    return Ok(Node::Degrees(Box::new(base)));
+                }
+                (Some(Token::Prime), _) => {
+                    self.at += 1;
+                    while self.accept(Token::Prime) {}
+                    self.expect(Token::GroupClose)?;
+                    return match base {
+                        Node::Symbol(name) => Ok(Node::Symbol(format!("{name}'"))),
+                        _ => Err(NoParse::Unparsable),
+                    };
+                }
+                _ => {}
+            }
+        }
+        if self.peek() == Some(Token::Prime) {
+            return Ok(base);
+        }
+        if let Node::Named(set) = base {
+            // R^+, R^2: a set of its own.
+            let name = format!("{set:?}^{:?}", self.peek());
+            self.at += 1;
+            return Ok(Node::Text(name));
+        }
+        let exponent = self.exponent()?;
+        // f^{-1}(x) is a function of its own.
+        if let Node::Symbol(name) = &base
+            && is_function_name(&base)
+            && matches!(&exponent, Node::Number(literal) if literal.value == -Literal::integer(1).value)
+            && self.peek() == Some(Token::Open('('))
+        {
+            let name = format!("{name}^-1");
+            self.at += 1;
+            return Ok(Node::Apply(name, self.arguments(')')?));
+        }
+        // x^2_i is x_i squared.
+        if self.peek() == Some(Token::Underscore)
+            && let Node::Symbol(_) = base
+        {
+            self.at += 1;
+            let at = self.at;
+            let indexed = self.subscript(base, at)?;
+            return Ok(Node::power(indexed, exponent));
+        }
+        if let Node::Matrix(_) = base
+            && matches!(&exponent, Node::Symbol(name) if name == "T")
+        {
+            return Ok(Node::call(Function::Transpose, base));
+        }
+        Ok(Node::power(base, exponent))
+    }
+
+    fn exponent(&mut self) -> Parsed<Node> {
+        self.nested(|parser| {
+            let mut minus = false;
+            while let Some(token @ (Token::Minus | Token::Plus)) = parser.peek() {
+                minus ^= token == Token::Minus;
+                parser.at += 1;
+            }
+            // TeX would raise one digit alone: 2^10 is 2 to the 1, then 0. People mean 10.
+            let start = parser.at;
+            let value = parser.primary()?;
+            // 2^3^2 is 2^(3^2).
+            let value = match parser.peek() {
+                Some(Token::Caret) if !matches!(parser.peek_at(1), Some(Token::Degree)) => {
+                    parser.postfix(value, start)?
+                }
+                Some(Token::Bang) if parser.peek_at(1) != Some(Token::Relation(Relation::Equal)) => {
+                    parser.at += 1;
+                    Node::call(Function::Factorial, value)
+                }
+                _ => value,
+            };
+            Ok(if minus { value.negated() } else { value })
+        })
+    }
+
+    /// A subscript: part of a name, or the base of a number.
+    fn subscript(&mut self, value: Node, start: usize) -> Parsed<Node> {
+        let index = self.index()?;
+        match value {
+            Node::Symbol(name) => Ok(Node::Symbol(format!("{name}_{index}"))),
+            Node::Number(_) => match self.tokens.get(start).map(|lexeme| lexeme.token) {
+                Some(Token::Number(digits)) if self.at >= start => {
+                    number::based(digits, &index).ok_or(NoParse::Unparsable)
+                }
+                _ => Err(NoParse::Unparsable),
+            },
+            Node::Constant(Constant::E) => Ok(Node::Symbol(format!("e_{index}"))),
+            Node::Constant(Constant::I) => Ok(Node::Symbol(format!("i_{index}"))),
+            // \mathbb{Z}_5 and the like.
+            Node::Named(set) => Ok(Node::Text(format!("{set:?}_{index}"))),
+            _ => Err(NoParse::Unparsable),
+        }
+    }
+
+    /// The text of a subscript, without layout.
+    fn index(&mut self) -> Parsed<String> {
+        let mut index = String::new();
+        if !self.accept(Token::GroupOpen) {
+            let lexeme = self.tokens.get(self.at).ok_or(NoParse::Unparsable)?;
+            self.at += 1;
+            index.push_str(&self.text[lexeme.start..lexeme.end]);
+            return Ok(index);
+        }
+        let mut depth = 1_usize;
+        while let Some(lexeme) = self.tokens.get(self.at) {
+            self.at += 1;
+            match lexeme.token {
+                Token::GroupOpen => depth += 1,
+                Token::GroupClose => {
+                    depth -= 1;
+                    if depth == 0 {
+                        return Ok(index);
+                    }
+                }
+                _ => index.push_str(&self.text[lexeme.start..lexeme.end]),
+            }
+            if index.len() > 64 {
+                return Err(NoParse::Budget);
+            }
+        }
+        Err(NoParse::Unparsable)
+    }
+
+    pub(super) fn primary(&mut self) -> Parsed<Node> {
+        self.count()?;
+        let token = self.peek().ok_or(NoParse::Unparsable)?;
+        let start = self.at;
+        self.at += 1;
+        match token {
+            Token::Number(digits) => self.number(digits, start),
+            Token::Repeating(before, period) => Ok(Node::Number(number::repeating(before, period)?)),
+            Token::Symbol(name) => Ok(Node::Symbol(name.to_owned())),
+            Token::Constant(Constant::I) if self.index_i > 0 => Ok(Node::Symbol("i".to_owned())),
+            Token::Constant(constant) => Ok(Node::Constant(constant)),
+            Token::Named(set) => Ok(Node::Named(set)),
+            Token::Ellipsis => Ok(Node::Ellipsis),
+            Token::Open(open) => self.bracketed(open),
+            Token::GroupOpen => self.group(),
+            Token::Relation(Relation::Less) => self.angle(),
+            Token::Bar(_) => self.absolute(),
+            Token::Function(function) => self.function(function),
+            Token::Logarithm(base) => self.logarithm(Some(base)),
+            Token::Command(name) => self.command(name),
+            Token::Begin(environment) => self.matrix(environment),
+            Token::Currency(symbol) => {
+                let value = self.factor()?;
+                match super::super::unit::currency(symbol) {
+                    Some(unit) if value.is_scalar() => Ok(Node::Quantity(Box::new(value), unit)),
+                    _ => Ok(value),
+                }
+            }
+            _ => {
+                self.at = start;
+                Err(NoParse::Unparsable)
+            }
+        }
+    }
+
+    /// A literal; a whole number may go on as a mixed number: `3\frac{1}{2}`, `3 1/2`.
+    fn number(&mut self, digits: &'a str, start: usize) -> Parsed<Node> {
+        let literal = number::literal(digits)?;
+        if self.peek() == Some(Token::Ellipsis)
+            && let Some(periodic) = number::trailing_period(digits)
+        {
+            self.at += 1;
+            return Ok(Node::Number(periodic));
+        }
+        if !literal.plain {
+            return Ok(Node::Number(literal));
+        }
+        let after_caret = start > 0 && matches!(self.tokens[start - 1].token, Token::Caret | Token::Underscore);
+        let part = match (self.peek(), self.peek_at(1), self.peek_at(2)) {
+            (Some(Token::Command("frac")), ..) if !after_caret => self.proper_fraction()?,
+            (Some(Token::Number(numerator)), Some(Token::Slash), Some(Token::Number(denominator)))
+                if self.space_before() && !after_caret =>
+            {
+                let (numerator, denominator) = (number::literal(numerator)?, number::literal(denominator)?);
+                if !numerator.plain || !denominator.plain {
+                    return Ok(Node::Number(literal));
+                }
+                self.at += 3;
+                Some(Node::Product(vec![Node::Number(numerator), Node::Number(denominator).inverse()]))
+            }
+            _ => None,
+        };
+        Ok(match part {
+            Some(part) => Node::Sum(vec![Node::Number(literal), part]),
+            None => Node::Number(literal),
+        })
+    }
+
+    /// A fraction of two whole numbers, as in a mixed number; nothing is taken if it is anything else.
+    fn proper_fraction(&mut self) -> Parsed<Option<Node>> {
+        let start = self.at;
+        self.at += 1;
+        let fraction = self.fraction()?;
+        let whole = |node: &Node| matches!(node, Node::Number(literal) if literal.plain);
+        match &fraction {
+            Node::Product(parts) if matches!(parts.as_slice(), [top, Node::Inverse(bottom)] if whole(top) && whole(bottom)) => {
+                Ok(Some(fraction))
+            }
+            _ => {
+                self.at = start;
+                Ok(None)
+            }
+        }
+    }
+
+    /// `(`, `[`, `\{`, `\lfloor` ... and what is inside.
+    fn bracketed(&mut self, open: char) -> Parsed<Node> {
+        let (bars, angles) = (std::mem::take(&mut self.bars), std::mem::take(&mut self.angles));
+        let result = self.nested(|parser| {
+            if open == '{' && parser.accept(Token::Close('}')) {
+                return Ok(Node::Named(super::super::node::NamedSet::Empty));
+            }
+            // \{ x : x > 1 \}, \{ x \mid x > 1 \}: the set of what the condition says.
+            if open == '{'
+                && let Some(condition) = parser.set_builder()?
+            {
+                return Ok(condition);
+            }
+            let inside = parser.list(&|token| matches!(token, None | Some(Token::Close(_))))?;
+            let Some(Token::Close(close)) = parser.peek() else { return Err(NoParse::Unparsable) };
+            parser.at += 1;
+            match (open, close) {
+                ('⌊', '⌋') => return Ok(Node::call(Function::Floor, inside)),
+                ('⌈', '⌉') => return Ok(Node::call(Function::Ceil, inside)),
+                ('{', '}') => {
+                    return Ok(match inside {
+                        Node::List(_, items) => Node::Set(items),
+                        // \{1+2\}\{3-4\}: braces that only group.
+                        other => Node::Set(vec![other]),
+                    });
+                }
+                ('(' | '[', ')' | ']') | ('<', '>') => {}
+                _ => return Err(NoParse::Unparsable),
+            }
+            Ok(match inside {
+                Node::List(_, items) => Node::Tuple(open, close, flatten(items)),
+                single if open == '<' => Node::Tuple(open, close, vec![single]),
+                single => single,
+            })
+        });
+        (self.bars, self.angles) = (bars, angles);
+        result
+    }
+
+    /// The condition of a set in set-builder notation; nothing is taken if it is none.
+    fn set_builder(&mut self) -> Parsed<Option<Node>> {
+        let start = self.at;
+        let Some(Token::Symbol(_)) = self.peek() else { return Ok(None) };
+        self.at += 1;
+        let head = if self.peek() == Some(Token::Relation(Relation::In)) {
+            self.at += 1;
+            self.sum().is_ok()
+        } else {
+            true
+        };
+        if head && matches!(self.peek(), Some(Token::Bar(_) | Token::Colon)) {
+            self.at += 1;
+            let condition = self.list(&|token| matches!(token, None | Some(Token::Close(_))))?;
+            self.expect(Token::Close('}'))?;
+            return Ok(Some(condition));
+        }
+        self.at = start;
+        Ok(None)
+    }
+
+    /// `{...}`: TeX's grouping; several items make a bare list.
+    pub(super) fn group(&mut self) -> Parsed<Node> {
+        let (bars, angles) = (std::mem::take(&mut self.bars), std::mem::take(&mut self.angles));
+        let result = self.nested(|parser| {
+            let inside =
+                parser.list(&|token| matches!(token, None | Some(Token::GroupClose | Token::Command("choose"))))?;
+            // {16 \choose 2}
+            if parser.accept(Token::Command("choose")) {
+                let bottom = parser.sum()?;
+                parser.expect(Token::GroupClose)?;
+                return Ok(Node::Call(Function::Binomial, vec![inside, bottom]));
+            }
+            parser.expect(Token::GroupClose)?;
+            Ok(inside)
+        });
+        (self.bars, self.angles) = (bars, angles);
+        result
+    }
+
+    /// `<1, 2, 3>`.
+    fn angle(&mut self) -> Parsed<Node> {
+        self.angles += 1;
+        let result = self.nested(|parser| {
+            let inside = parser
+                .list(&|token| matches!(token, None | Some(Token::Relation(Relation::Greater) | Token::Close('>'))))?;
+            parser.at += 1;
+            match inside {
+                Node::List(_, items) => Ok(Node::Tuple('<', '>', items)),
+                _ => Err(NoParse::Unparsable),
+            }
+        });
+        self.angles -= 1;
+        result
+    }
+
+    /// `|x|`, and `\|v\|`, whose second bar is a token of its own kind.
+    fn absolute(&mut self) -> Parsed<Node> {
+        let directed =
+            self.tokens.get(self.at.wrapping_sub(1)).map(|lexeme| lexeme.token) == Some(Token::Bar(Some(true)));
+        let bars = self.bars;
+        self.bars = if directed { 0 } else { bars + 1 };
+        let inside = self.nested(Self::sum);
+        self.bars = bars;
+        let inside = inside?;
+        match self.peek() {
+            Some(Token::Bar(_)) => self.at += 1,
+            _ => return Err(NoParse::Unparsable),
+        }
+        Ok(Node::call(Function::Abs, inside))
+    }
+
+    /// Arguments up to `close`.
+    pub(super) fn arguments(&mut self, close: char) -> Parsed<Vec<Node>> {
+        let (bars, angles) = (std::mem::take(&mut self.bars), std::mem::take(&mut self.angles));
+        let inside = self.nested(|parser| parser.list(&|token| matches!(token, None | Some(Token::Close(_)))));
+        (self.bars, self.angles) = (bars, angles);
+        let inside = inside?;
+        self.expect(Token::Close(close))?;
+        Ok(match inside {
+            Node::List(_, items) => items,
+            single => vec![single],
+        })
+    }
+}
+
+/// `((1, 2), (3, 4))` keeps its tuples; a list in a list is one list: `(1,1;2,2)`.
+fn flatten(items: Vec<Node>) -> Vec<Node> {
+    items
+        .into_iter()
+        .flat_map(|item| match item {
+            Node::List(_, inner) => inner,
+            other => vec![other],
+        })
+        .collect()
+}
+
+/// Letters that stand for a function where a parenthesis follows.
+fn is_function_name(node: &Node) -> bool {
+    let Node::Symbol(name) = node else { return false };
+    let stem = name.split(['_', '\'']).next().unwrap_or("");
+    matches!(stem, "f" | "g" | "h" | "F" | "G" | "H")
+}
+
+/// The product; braces around a factor only group it: `\{1+2\}\{3-4\}`.
+pub(super) fn product_of(mut factors: Vec<Node>) -> Node {
+    if factors.len() == 1 {
+        return factors.swap_remove(0);
+    }
+    for factor in &mut factors {
+        if let Node::Set(items) = factor
+            && items.len() == 1
+        {
+            *factor = items.swap_remove(0);
+        }
+    }
+    Node::Product(factors)
+}

@@ -1,0 +1,163 @@
+//! From tokens to an expression tree: recursive descent, bounded in depth and in nodes.
+//!
+//! ```text
+//! answer   := item ((',' | ';' | 'and' | 'or') item)*            a bare list where there are several
+//! item     := relation | ratio | words
+//! relation := set (('=' | '<' | ...) set)*
+//! set      := sum (('\cup' | '\cap' | '\setminus') sum)*
+//! sum      := product (('+' | '-' | '\pm') product)*
+//! product  := factor (('*' | '/' | 'mod' | nothing) factor)*     nothing binds tighter than '/' where no space is
+//! factor   := '-'* primary postfix*
+//! postfix  := '!' | '^' factor | '_' factor | '%' | '°' | '''
+//! ```
+//! [`answer`] holds the upper half, [`formula`] the lower one, [`function`] what takes arguments, [`number`] literals.
+
+mod answer;
+mod formula;
+mod function;
+mod number;
+
+use super::budget::Stop;
+use super::lexer::{Lexed, Lexeme, MAX_LENGTH, Reading, Token, lex};
+use super::node::Node;
+
+/// How deep the grammar may recurse; a pair of brackets takes four levels.
+const MAX_DEPTH: usize = 160;
+/// How many nodes it may have.
+const MAX_NODES: usize = 3000;
+
+/// Why a text is no expression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoParse {
+    Unparsable,
+    Budget,
+}
+
+impl From<NoParse> for Stop {
+    fn from(no_parse: NoParse) -> Self {
+        match no_parse {
+            NoParse::Unparsable => Self::Unsupported,
+            NoParse::Budget => Self::Budget,
+        }
+    }
+}
+
+type Parsed<T> = Result<T, NoParse>;
+
+/// The readings of `text`, the usual one first. Words and what is no formula come as [`Node::Text`].
+pub(crate) fn parse(text: &str) -> Parsed<Vec<Node>> {
+    let (first, ambiguous) = parse_as(text, Reading::USUAL)?;
+    let mut readings = vec![first];
+    let mut others = Vec::new();
+    if ambiguous.commas {
+        others.push(Reading { commas: false, ..Reading::USUAL });
+    }
+    if ambiguous.tight {
+        others.push(Reading { tight: false, ..Reading::USUAL });
+    }
+    if ambiguous.natural {
+        others.push(Reading { natural: true, ..Reading::USUAL });
+    }
+    for reading in others {
+        if let Ok((node, _)) = parse_as(text, reading)
+            && !readings.contains(&node)
+        {
+            readings.push(node);
+        }
+    }
+    Ok(readings)
+}
+
+/// Which choices of a [`Reading`] the text leaves open.
+#[derive(Debug, Default, Clone, Copy)]
+struct Ambiguous {
+    commas: bool,
+    tight: bool,
+    natural: bool,
+}
+
+fn parse_as(text: &str, reading: Reading) -> Parsed<(Node, Ambiguous)> {
+    if text.len() > MAX_LENGTH {
+        return Err(NoParse::Budget);
+    }
+    let Lexed { tokens, commas } = lex(text, reading).ok_or(NoParse::Unparsable)?;
+    if tokens.is_empty() {
+        return Err(NoParse::Unparsable);
+    }
+    let mut parser = Parser {
+        text,
+        tokens: &tokens,
+        at: 0,
+        depth: 0,
+        nodes: 0,
+        bars: 0,
+        angles: 0,
+        index_i: 0,
+        reading,
+        ambiguous: Ambiguous { commas, ..Ambiguous::default() },
+        minus_branch: false,
+        plus_minus: false,
+    };
+    let node = parser.answer()?;
+    Ok((node, parser.ambiguous))
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    tokens: &'a [Lexeme<'a>],
+    at: usize,
+    depth: usize,
+    nodes: usize,
+    /// Absolute values that were opened by a bar that does not say so.
+    bars: usize,
+    /// `<` that were taken for brackets.
+    angles: usize,
+    reading: Reading,
+    ambiguous: Ambiguous,
+    /// Sums and products around whose index is called i.
+    index_i: usize,
+    /// Whether plus-minus is read as minus this time.
+    minus_branch: bool,
+    /// Whether a plus-minus was met.
+    plus_minus: bool,
+}
+
+impl<'a> Parser<'a> {
+    fn peek(&self) -> Option<Token<'a>> {
+        self.tokens.get(self.at).map(|lexeme| lexeme.token)
+    }
+
+    fn peek_at(&self, offset: usize) -> Option<Token<'a>> {
+        self.tokens.get(self.at + offset).map(|lexeme| lexeme.token)
+    }
+
+    fn space_before(&self) -> bool {
+        self.tokens.get(self.at).is_some_and(|lexeme| lexeme.space)
+    }
+
+    fn accept(&mut self, token: Token<'_>) -> bool {
+        let found = self.peek() == Some(token);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn expect(&mut self, token: Token<'_>) -> Parsed<()> {
+        if self.accept(token) { Ok(()) } else { Err(NoParse::Unparsable) }
+    }
+
+    /// Goes one level down. Bounds of depth and size are out of budget, not unparsable: the rest was not looked at.
+    fn nested<T>(&mut self, inside: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
+        if self.depth >= MAX_DEPTH {
+            return Err(NoParse::Budget);
+        }
+        self.depth += 1;
+        let result = inside(self);
+        self.depth -= 1;
+        result
+    }
+
+    fn count(&mut self) -> Parsed<()> {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES { Err(NoParse::Budget) } else { Ok(()) }
+    }
+}

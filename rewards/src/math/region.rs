@@ -1,0 +1,562 @@
+//! Subsets of the real line: unions of intervals, from interval notation and from inequalities in one variable.
+
+use std::cmp::Ordering;
+
+use num_rational::BigRational;
+use num_traits::{One, Zero};
+
+use super::budget::{Budget, Stop};
+use super::equal::{enclosure, equal, infinity, order};
+use super::exact::{Atom, Normalizer};
+use super::node::{Constant, Function, Joint, Literal, NamedSet, Node, Relation};
+
+/// The most intervals of one region.
+const MAX_PIECES: usize = 64;
+
+/// An interval; an end that is infinite is `Constant(Infinity)` or its negative, and open.
+#[derive(Debug, Clone)]
+pub(crate) struct Piece {
+    pub(crate) low: Node,
+    pub(crate) low_closed: bool,
+    pub(crate) high: Node,
+    pub(crate) high_closed: bool,
+}
+
+/// A union of intervals.
+pub(crate) type Region = Vec<Piece>;
+
+fn plus_infinity() -> Node {
+    Node::Constant(Constant::Infinity)
+}
+
+fn minus_infinity() -> Node {
+    plus_infinity().negated()
+}
+
+fn point(value: Node) -> Piece {
+    Piece { low: value.clone(), low_closed: true, high: value, high_closed: true }
+}
+
+/// Whether `node` can only be meant as a region: not a tuple, which may be a point, nor a list of values.
+pub(crate) fn is_region(node: &Node) -> bool {
+    match node {
+        Node::Union(_) | Node::Intersection(_) | Node::Difference(..) => true,
+        Node::Named(set) => matches!(set, NamedSet::Reals | NamedSet::Empty),
+        Node::Tuple(open, close, items) => {
+            items.len() == 2 && ((*open == '[') != (*close == ']') || items.iter().any(|item| infinity(item).is_some()))
+        }
+        Node::Relation(_, relations) => relations.iter().all(|relation| {
+            use Relation as R;
+            matches!(relation, R::Less | R::LessEqual | R::Greater | R::GreaterEqual | R::NotEqual | R::In | R::NotIn)
+        }),
+        Node::List(_, items) => items.iter().any(is_region),
+        _ => false,
+    }
+}
+
+/// The region that `node` says, normalised; `None` where it says none.
+pub(crate) fn region(node: &Node, budget: &mut Budget) -> Result<Option<Region>, Stop> {
+    let found = pieces(node, budget)?;
+    found.map(|pieces| normalize(pieces, budget)).transpose()
+}
+
+fn pieces(node: &Node, budget: &mut Budget) -> Result<Option<Region>, Stop> {
+    budget.spend(50)?;
+    macro_rules! part {
+        ($node:expr) => {
+            match pieces($node, budget)? {
+                Some(part) => part,
+                None => return Ok(None),
+            }
+        };
+    }
+    Ok(Some(match node {
+        Node::Tuple(open @ ('(' | '['), close @ (')' | ']'), items) => {
+            let [low, high] = items.as_slice() else { return Ok(None) };
+            if !low.is_scalar() || !high.is_scalar() {
+                return Ok(None);
+            }
+            let low_closed = *open == '[' && infinity(low).is_none();
+            let high_closed = *close == ']' && infinity(high).is_none();
+            vec![Piece { low: low.clone(), low_closed, high: high.clone(), high_closed }]
+        }
+        Node::Named(NamedSet::Reals) => everything(),
+        Node::Named(NamedSet::Empty) => vec![],
+        Node::Set(items) => {
+            if !items.iter().all(Node::is_scalar) {
+                return Ok(None);
+            }
+            items.iter().cloned().map(point).collect()
+        }
+        Node::Union(parts) => {
+            let mut all = vec![];
+            for inner in parts {
+                all.extend(part!(inner));
+            }
+            all
+        }
+        Node::Intersection(parts) => {
+            let mut all = everything();
+            for inner in parts {
+                let other = part!(inner);
+                all = intersect(&all, &other, budget)?;
+            }
+            all
+        }
+        Node::Difference(left, right) => {
+            let (left, right) = (part!(left), part!(right));
+            let outside = complement(right, budget)?;
+            intersect(&left, &outside, budget)?
+        }
+        Node::List(joint, items) => {
+            let mut regions = vec![];
+            for item in items {
+                regions.push(part!(item));
+            }
+            let union: Region = regions.iter().flatten().cloned().collect();
+            // A comma between conditions means both, unless nothing is both: x < 1, x > 2.
+            let conditions = items.iter().all(|item| matches!(item, Node::Relation(..)));
+            if *joint == Joint::Or || !conditions {
+                union
+            } else {
+                let mut both = everything();
+                for other in &regions {
+                    both = intersect(&both, other, budget)?;
+                }
+                if both.is_empty() && *joint == Joint::Comma { union } else { both }
+            }
+        }
+        Node::Relation(terms, relations) => return inequality(terms, relations, budget),
+        other if other.is_scalar() => vec![point(other.clone())],
+        _ => return Ok(None),
+    }))
+}
+
+fn everything() -> Region {
+    vec![Piece { low: minus_infinity(), low_closed: false, high: plus_infinity(), high_closed: false }]
+}
+
+/// Whether two normalised regions are the same, end by end, by `same`.
+pub(crate) fn matches(
+    left: &Region,
+    right: &Region,
+    same: &mut impl FnMut(&Node, &Node) -> Result<bool, Stop>,
+) -> Result<bool, Stop> {
+    if left.len() != right.len() {
+        return Ok(false);
+    }
+    for (a, b) in left.iter().zip(right) {
+        let open = a.low_closed == b.low_closed && a.high_closed == b.high_closed;
+        if !open || !same(&a.low, &b.low)? || !same(&a.high, &b.high)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Sorted, without empty pieces, touching pieces joined. One piece with symbols as ends stays as it is.
+fn normalize(mut region: Region, budget: &mut Budget) -> Result<Region, Stop> {
+    if region.len() > MAX_PIECES {
+        return Err(Stop::Budget);
+    }
+    if region.len() == 1
+        && region.iter().any(|piece| !piece.low.symbols().is_empty() || !piece.high.symbols().is_empty())
+    {
+        return Ok(region);
+    }
+    let mut sorted: Region = vec![];
+    for piece in region.drain(..) {
+        let empty = match order(&piece.low, &piece.high, budget)? {
+            Ordering::Less => false,
+            Ordering::Equal => !(piece.low_closed && piece.high_closed),
+            Ordering::Greater => true,
+        };
+        if empty {
+            continue;
+        }
+        let mut at = sorted.len();
+        while at > 0 {
+            let before = &sorted[at - 1];
+            let later = match order(&piece.low, &before.low, budget)? {
+                Ordering::Less => true,
+                Ordering::Equal => piece.low_closed && !before.low_closed,
+                Ordering::Greater => false,
+            };
+            if !later {
+                break;
+            }
+            at -= 1;
+        }
+        sorted.insert(at, piece);
+    }
+    let mut joined: Region = vec![];
+    for piece in sorted {
+        let Some(last) = joined.last_mut() else {
+            joined.push(piece);
+            continue;
+        };
+        let touches = match order(&piece.low, &last.high, budget)? {
+            Ordering::Less => true,
+            Ordering::Equal => piece.low_closed || last.high_closed,
+            Ordering::Greater => false,
+        };
+        if !touches {
+            joined.push(piece);
+            continue;
+        }
+        match order(&piece.high, &last.high, budget)? {
+            Ordering::Greater => {
+                last.high = piece.high;
+                last.high_closed = piece.high_closed;
+            }
+            Ordering::Equal => last.high_closed |= piece.high_closed,
+            Ordering::Less => {}
+        }
+    }
+    Ok(joined)
+}
+
+fn intersect(left: &Region, right: &Region, budget: &mut Budget) -> Result<Region, Stop> {
+    if left.len() * right.len() > MAX_PIECES * 4 {
+        return Err(Stop::Budget);
+    }
+    let mut both = vec![];
+    for a in left {
+        for b in right {
+            let (low, low_closed) = match order(&a.low, &b.low, budget)? {
+                Ordering::Less => (&b.low, b.low_closed),
+                Ordering::Greater => (&a.low, a.low_closed),
+                Ordering::Equal => (&a.low, a.low_closed && b.low_closed),
+            };
+            let (high, high_closed) = match order(&a.high, &b.high, budget)? {
+                Ordering::Less => (&a.high, a.high_closed),
+                Ordering::Greater => (&b.high, b.high_closed),
+                Ordering::Equal => (&a.high, a.high_closed && b.high_closed),
+            };
+            let fits = match order(low, high, budget)? {
+                Ordering::Less => true,
+                Ordering::Equal => low_closed && high_closed,
+                Ordering::Greater => false,
+            };
+            if fits {
+                both.push(Piece { low: low.clone(), low_closed, high: high.clone(), high_closed });
+            }
+        }
+    }
+    Ok(both)
+}
+
+fn complement(region: Region, budget: &mut Budget) -> Result<Region, Stop> {
+    let region = normalize(region, budget)?;
+    let mut outside = vec![];
+    let (mut low, mut low_closed) = (minus_infinity(), false);
+    for piece in region {
+        outside.push(Piece { low, low_closed, high: piece.low, high_closed: !piece.low_closed });
+        low = piece.high;
+        low_closed = !piece.high_closed;
+    }
+    outside.push(Piece { low, low_closed, high: plus_infinity(), high_closed: false });
+    // An end at infinity is open, and (inf, inf) is empty: normalising drops it.
+    for piece in &mut outside {
+        piece.low_closed &= infinity(&piece.low).is_none();
+        piece.high_closed &= infinity(&piece.high).is_none();
+    }
+    normalize(outside, budget)
+}
+
+/// A chain of inequalities in one variable.
+fn inequality(terms: &[Node], relations: &[Relation], budget: &mut Budget) -> Result<Option<Region>, Stop> {
+    let mut both = everything();
+    for (pair, relation) in terms.windows(2).zip(relations) {
+        let [left, right] = pair else { return Ok(None) };
+        let next = match relation {
+            Relation::In | Relation::NotIn => {
+                if !matches!(left, Node::Symbol(_)) {
+                    return Ok(None);
+                }
+                let Some(inside) = pieces(right, budget)? else { return Ok(None) };
+                if *relation == Relation::In { inside } else { complement(inside, budget)? }
+            }
+            _ => match solve(left, right, *relation, budget)? {
+                Some(region) => region,
+                None => return Ok(None),
+            },
+        };
+        both = if both.len() == 1 && infinity(&both[0].low).is_some() && infinity(&both[0].high).is_some() {
+            next
+        } else {
+            intersect(&both, &next, budget)?
+        };
+    }
+    Ok(Some(both))
+}
+
+fn flipped(relation: Relation) -> Relation {
+    match relation {
+        Relation::Less => Relation::Greater,
+        Relation::Greater => Relation::Less,
+        Relation::LessEqual => Relation::GreaterEqual,
+        Relation::GreaterEqual => Relation::LessEqual,
+        other => other,
+    }
+}
+
+/// Where `left relation right` holds.
+pub(crate) fn solve(
+    left: &Node,
+    right: &Node,
+    relation: Relation,
+    budget: &mut Budget,
+) -> Result<Option<Region>, Stop> {
+    budget.spend(100)?;
+    let unknown = |node: &Node| !node.symbols().is_empty() || matches!(node, Node::Apply(..));
+    // What is asked about stands alone on one side: a variable, f(x), with anything known on the other.
+    if is_unknown(left) && !unknown(right) {
+        return Ok(Some(ray(right.clone(), relation)));
+    }
+    if is_unknown(right) && !unknown(left) {
+        return Ok(Some(ray(left.clone(), flipped(relation))));
+    }
+    // |u| < c is -c < u < c; |u| > c is u > c or u < -c.
+    if let Node::Call(Function::Abs, inner) = right
+        && !unknown(left)
+        && unknown(right)
+    {
+        return solve(&Node::Call(Function::Abs, inner.clone()), left, flipped(relation), budget);
+    }
+    if let Node::Call(Function::Abs, inner) = left
+        && unknown(left)
+        && !unknown(right)
+    {
+        let [inner] = inner.as_slice() else { return Ok(None) };
+        let minus = right.clone().negated();
+        let (Some(upper), Some(lower)) =
+            (solve(inner, right, relation, budget)?, solve(inner, &minus, flipped(relation), budget)?)
+        else {
+            return Ok(None);
+        };
+        return Ok(Some(match relation {
+            Relation::Less | Relation::LessEqual => intersect(&upper, &lower, budget)?,
+            Relation::Greater | Relation::GreaterEqual | Relation::Equal => upper.into_iter().chain(lower).collect(),
+            Relation::NotEqual => intersect(&upper, &lower, budget)?,
+            _ => return Ok(None),
+        }));
+    }
+    let difference = Node::difference(left.clone(), right.clone());
+    let symbols = difference.symbols();
+    let [variable] = symbols.as_slice() else { return Ok(None) };
+    by_roots(&difference, variable, relation, budget)
+}
+
+fn is_unknown(node: &Node) -> bool {
+    matches!(node, Node::Symbol(_) | Node::Apply(..))
+}
+
+fn ray(end: Node, relation: Relation) -> Region {
+    let below = |closed| Piece { low: minus_infinity(), low_closed: false, high: end.clone(), high_closed: closed };
+    let above = |closed| Piece { low: end.clone(), low_closed: closed, high: plus_infinity(), high_closed: false };
+    match relation {
+        Relation::Less => vec![below(false)],
+        Relation::LessEqual => vec![below(infinity(&end).is_none())],
+        Relation::Greater => vec![above(false)],
+        Relation::GreaterEqual => vec![above(infinity(&end).is_none())],
+        Relation::NotEqual => vec![below(false), above(false)],
+        _ => vec![point(end)],
+    }
+}
+
+/// Where a rational function of one variable is positive, zero or negative: its sign changes only at the real roots of
+/// numerator and denominator.
+fn by_roots(function: &Node, variable: &str, relation: Relation, budget: &mut Budget) -> Result<Option<Region>, Stop> {
+    let normal = match (Normalizer { budget }).normalize(function) {
+        Ok(normal) => normal,
+        Err(Stop::Budget) => return Err(Stop::Budget),
+        Err(_) => return Ok(None),
+    };
+    let (Some(zeros), Some(poles)) =
+        (roots(&normal.numerator, variable, budget)?, roots(&normal.denominator, variable, budget)?)
+    else {
+        return Ok(None);
+    };
+    let mut ends: Vec<(Node, bool)> = vec![];
+    for (root, pole) in zeros.into_iter().map(|root| (root, false)).chain(poles.into_iter().map(|root| (root, true))) {
+        let mut at = ends.len();
+        let mut same = false;
+        while at > 0 {
+            match order(&root, &ends[at - 1].0, budget)? {
+                Ordering::Less => at -= 1,
+                Ordering::Equal => {
+                    same = true;
+                    ends[at - 1].1 |= pole;
+                    break;
+                }
+                Ordering::Greater => break,
+            }
+        }
+        if !same {
+            ends.insert(at, (root, pole));
+        }
+    }
+    let mut region = vec![];
+    let holds = |sign: Ordering| match relation {
+        Relation::Less => sign == Ordering::Less,
+        Relation::LessEqual => sign != Ordering::Greater,
+        Relation::Greater => sign == Ordering::Greater,
+        Relation::GreaterEqual => sign != Ordering::Less,
+        Relation::NotEqual => sign != Ordering::Equal,
+        _ => sign == Ordering::Equal,
+    };
+    for gap in 0..=ends.len() {
+        let low = gap.checked_sub(1).map(|at| &ends[at].0);
+        let high = ends.get(gap).map(|(end, _)| end);
+        let inside = between(low, high, budget)?;
+        let value = enclosure(&function.substitute(variable, &inside), 192, budget)?;
+        let Some(sign) = value.sign() else { return Ok(None) };
+        if holds(sign) {
+            region.push(Piece {
+                low: low.cloned().unwrap_or_else(minus_infinity),
+                low_closed: false,
+                high: high.cloned().unwrap_or_else(plus_infinity),
+                high_closed: false,
+            });
+        }
+    }
+    if holds(Ordering::Equal) {
+        region.extend(ends.into_iter().filter(|(_, pole)| !pole).map(|(root, _)| point(root)));
+    }
+    Ok(Some(region))
+}
+
+fn number(value: BigRational) -> Node {
+    Node::Number(Literal { value, places: 0, significant: 0, plain: false })
+}
+
+/// A value between two ends.
+fn between(low: Option<&Node>, high: Option<&Node>, budget: &mut Budget) -> Result<Node, Stop> {
+    let below = |node: &Node, budget: &mut Budget| -> Result<BigRational, Stop> {
+        let floor = enclosure(node, 192, budget)?.scaled(64).midpoint().floor().ok_or(Stop::Imprecise)?;
+        Ok(BigRational::new(floor, num_bigint::BigInt::one() << 64))
+    };
+    let one = BigRational::one();
+    Ok(number(match (low, high) {
+        (None, None) => BigRational::zero(),
+        (Some(low), None) => below(low, budget)? + one,
+        (None, Some(high)) => below(high, budget)? - one,
+        (Some(low), Some(high)) => (below(low, budget)? + below(high, budget)?) / BigRational::from_integer(2.into()),
+    }))
+}
+
+/// The real roots of a polynomial in `variable`, of degree two at most once its rational roots are taken out. `None` where
+/// they cannot be given.
+pub(crate) fn roots(
+    polynomial: &super::exact::Polynomial,
+    variable: &str,
+    budget: &mut Budget,
+) -> Result<Option<Vec<Node>>, Stop> {
+    let Some(coefficients) = polynomial.coefficients(variable, 12) else { return Ok(None) };
+    let constant = |polynomial: &super::exact::Polynomial| {
+        polynomial.terms.keys().flatten().all(|(atom, _)| matches!(atom, Atom::Prime(_) | Atom::Pi | Atom::Euler))
+    };
+    if !coefficients.iter().all(constant) {
+        return Ok(None);
+    }
+    let rationals: Option<Vec<BigRational>> = coefficients.iter().map(super::exact::Polynomial::as_constant).collect();
+    let mut found = vec![];
+    let mut nodes: Vec<Node> = coefficients.iter().map(to_node).collect();
+    if let Some(mut rest) = rationals {
+        while rest.len() > 3 {
+            let Some(root) = rational_root(&rest, budget)? else { return Ok(None) };
+            rest = divided(&rest, &root);
+            found.push(number(root));
+        }
+        nodes = rest.into_iter().map(number).collect();
+    }
+    match nodes.as_slice() {
+        [] | [_] => {}
+        [b, a] => found.push(Node::Product(vec![b.clone().negated(), a.clone().inverse()])),
+        [c, b, a] => {
+            let square = Node::Product(vec![b.clone(), b.clone()]);
+            let four = Node::Product(vec![Node::integer(4), a.clone(), c.clone()]);
+            let discriminant = Node::difference(square, four);
+            let sign = order(&discriminant, &Node::integer(0), budget)?;
+            if sign != Ordering::Less {
+                let root = Node::power(discriminant, Node::integer(2).inverse());
+                let twice = Node::Product(vec![Node::integer(2), a.clone()]).inverse();
+                for root in [root.clone(), root.negated()] {
+                    let top = Node::Sum(vec![b.clone().negated(), root]);
+                    found.push(Node::Product(vec![top, twice.clone()]));
+                }
+                if sign == Ordering::Equal {
+                    found.pop();
+                }
+            }
+        }
+        _ => return Ok(None),
+    }
+    Ok(Some(found))
+}
+
+/// A polynomial over constants, as an expression.
+fn to_node(polynomial: &super::exact::Polynomial) -> Node {
+    let term = |monomial: &super::exact::Monomial, value: &BigRational| {
+        let mut factors = vec![number(value.clone())];
+        for (atom, exponent) in monomial {
+            let base = match atom {
+                Atom::Prime(prime) => number(BigRational::from_integer((*prime).into())),
+                Atom::Pi => Node::Constant(Constant::Pi),
+                _ => Node::Constant(Constant::E),
+            };
+            let exponent = BigRational::new((*exponent.numer()).into(), (*exponent.denom()).into());
+            factors.push(Node::power(base, number(exponent)));
+        }
+        Node::Product(factors)
+    };
+    Node::Sum(polynomial.terms.iter().map(|(monomial, value)| term(monomial, value)).collect())
+}
+
+/// A rational root, looked for among small numerators and denominators that divide the outer coefficients.
+fn rational_root(coefficients: &[BigRational], budget: &mut Budget) -> Result<Option<BigRational>, Stop> {
+    for denominator in 1..=6_i64 {
+        for numerator in -40..=40_i64 {
+            budget.spend(60 * coefficients.len() as u64)?;
+            let root = BigRational::new(numerator.into(), denominator.into());
+            let value = coefficients.iter().rev().fold(BigRational::zero(), |sum, next| sum * &root + next);
+            if value.is_zero() {
+                return Ok(Some(root));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The quotient by `x - root`.
+fn divided(coefficients: &[BigRational], root: &BigRational) -> Vec<BigRational> {
+    let mut quotient = vec![];
+    let mut carried = BigRational::zero();
+    for next in coefficients.iter().rev() {
+        carried = carried * root + next;
+        quotient.push(carried.clone());
+    }
+    quotient.pop();
+    quotient.reverse();
+    quotient
+}
+
+/// The real solutions of `function = 0` in one variable, each once; `None` where they cannot be given.
+pub(crate) fn solutions(function: &Node, budget: &mut Budget) -> Result<Option<Vec<Node>>, Stop> {
+    let symbols = function.symbols();
+    let [variable] = symbols.as_slice() else { return Ok(None) };
+    let Ok(normal) = (Normalizer { budget }).normalize(function) else { return Ok(None) };
+    let Some(zeros) = roots(&normal.numerator, variable, budget)? else { return Ok(None) };
+    let mut kept: Vec<Node> = vec![];
+    for zero in zeros {
+        let mut known = false;
+        for other in &kept {
+            known |= equal(&zero, other, budget)?;
+        }
+        if !known {
+            kept.push(zero);
+        }
+    }
+    Ok(Some(kept))
+}
