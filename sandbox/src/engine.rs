@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result};
 
 use crate::limits::LARGEST_MEMORY;
 
@@ -36,6 +36,7 @@ pub(crate) fn engine(instances: u32) -> Result<Engine> {
         .max_component_instance_size(4 << 20)
         // Pages that a program wrote are set back in place instead of being given back and faulted in again.
         .linear_memory_keep_resident(16 << 20)
+        .pagemap_scan(Enabled::Auto)
         .table_keep_resident(1 << 20);
     let mut config = Config::new();
     config
