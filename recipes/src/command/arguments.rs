@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::sandbox::SandboxCommand;
+use super::tasks::TasksCommand;
+
 /// Reinforcement learning for language models, on one machine.
 #[derive(Debug, Parser)]
 #[command(
@@ -64,6 +67,12 @@ on to exactly the run that would have been, also after a crash.",
         #[arg(long = "set", value_name = "KEY=VALUE")]
         settings: Vec<String>,
     },
+    /// Work with task files
+    #[command(subcommand)]
+    Tasks(TasksCommand),
+    /// Run programs in the sandbox, and look after it
+    #[command(subcommand)]
+    Sandbox(SandboxCommand),
 }
 
 #[derive(Args, Debug)]

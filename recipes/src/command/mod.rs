@@ -4,7 +4,9 @@
 //! (wrong arguments, a wrong recipe), 130 if a run was stopped by Ctrl-C and can be resumed.
 
 mod arguments;
+mod sandbox;
 mod show;
+mod tasks;
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -21,6 +23,11 @@ use crate::session::{RunOptions, RunStatus, RunSummary, run_recipe, run_to_resum
 use crate::table;
 use arguments::{Arguments, Command, RunArguments};
 
+/// What was asked for makes no sense; why.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Wrong(String);
+
 const FAILED: u8 = 1;
 const WRONG: u8 = 2;
 const INTERRUPTED: u8 = 130;
@@ -36,12 +43,14 @@ pub fn main() -> ExitCode {
         Command::Show { recipe, settings } => show::show(&recipe, &settings).and_then(|text| print(&text)),
         Command::Keys => print(&show::keys()),
         Command::Validate { files, settings } => show::validate(&files, &settings).and_then(|text| print(&text)),
+        Command::Tasks(command) => tasks::main(&command),
+        Command::Sandbox(command) => sandbox::main(&command),
     };
     match done {
         Ok(code) => code,
         Err(error) => {
             complain(&error);
-            let wrong = error.chain().any(<dyn std::error::Error>::is::<RecipeError>);
+            let wrong = error.chain().any(|cause| cause.is::<RecipeError>() || cause.is::<Wrong>());
             ExitCode::from(if wrong { WRONG } else { FAILED })
         }
     }
