@@ -106,7 +106,8 @@ impl RewardSet {
             if !weight.is_finite() {
                 return Err(RewardError::BadWeight { name: name.clone(), weight: *weight });
             }
-            let reward = build(python.as_ref(), limits).ok_or_else(|| RewardError::NeedsPython { name: name.clone() })?;
+            let reward =
+                build(python.as_ref(), limits).ok_or_else(|| RewardError::NeedsPython { name: name.clone() })?;
             rewards.push((reward, *weight));
         }
         Ok(Self { rewards })

@@ -37,8 +37,7 @@ impl Bench {
         // Generated tasks are short; what a file asks for is not known.
         let generated = context.recipe.tasks.files.is_empty();
         let limits = if generated { Limits::brief() } else { Limits::default() };
-        let verdict =
-            RewardSet::build_limited(&usable(vec![spec("accuracy"), spec("code")]), python.clone(), limits)?;
+        let verdict = RewardSet::build_limited(&usable(vec![spec("accuracy"), spec("code")]), python.clone(), limits)?;
         let rewards = RewardSet::build_limited(&usable(specs), python, limits)?;
         Ok(Bench { tasks, rewards, verdict })
     }

@@ -1,16 +1,20 @@
 //! `recipe sandbox ...`: the sandbox by itself.
 
+mod bench;
+mod doctor;
 mod run;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use ::sandbox::{Limits, Packages, Python};
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use ::sandbox::{Limits, Python};
 
 use crate::command::Wrong;
-use crate::progress::Reporter;
+use crate::progress::{Reporter, Verbosity};
+use bench::BenchArguments;
 use run::RunArguments;
 
 #[derive(Debug, Subcommand)]
@@ -28,7 +32,31 @@ else 1.",
     )]
     Run(RunArguments),
     /// Prepare Python, so that the first run need not
-    Prepare,
+    Prepare(PackageArguments),
+    /// Say what is prepared, and try what a sandbox must be able to do
+    Doctor(PackageArguments),
+    /// Measure the sandbox on this machine, beside a process for each program
+    #[command(after_help = "Examples:
+  recipe sandbox bench                          trivial programs
+  recipe sandbox bench --tasks mbpp.jsonl       also the file's solutions with their tests")]
+    Bench(BenchArguments),
+}
+
+/// What programs can import beside the standard library.
+#[derive(Args, Debug, Default)]
+pub(in crate::command) struct PackageArguments {
+    /// A wheel or a folder with pure Python packages; may be repeated
+    #[arg(long = "package", value_name = "PATH")]
+    packages: Vec<PathBuf>,
+    /// Import this module into the snapshot that programs start from; may be repeated
+    #[arg(long, value_name = "MODULE")]
+    preload: Vec<String>,
+}
+
+impl PackageArguments {
+    fn packages(&self) -> Packages {
+        Packages { paths: self.packages.clone(), preload: self.preload.clone() }
+    }
 }
 
 /// What a program may use.
@@ -76,17 +104,19 @@ impl LimitArguments {
 pub(super) fn main(command: &SandboxCommand) -> anyhow::Result<ExitCode> {
     match command {
         SandboxCommand::Run(arguments) => run::run(arguments),
-        SandboxCommand::Prepare => {
-            prepare_python(&Reporter::new(crate::Verbosity::Auto))?;
+        SandboxCommand::Prepare(arguments) => {
+            prepare_python(&Reporter::new(Verbosity::Auto), &arguments.packages())?;
             Ok(ExitCode::SUCCESS)
         }
+        SandboxCommand::Doctor(arguments) => doctor::doctor(&arguments.packages()),
+        SandboxCommand::Bench(arguments) => bench::bench(arguments),
     }
 }
 
 /// Python from the cache, or made now, with a bar for those who wait.
-pub(super) fn prepare_python(reporter: &Reporter) -> anyhow::Result<Python> {
+pub(super) fn prepare_python(reporter: &Reporter, packages: &Packages) -> anyhow::Result<Python> {
     let phase = reporter.phase("Python sandbox", Some(::sandbox::PrepareStep::ALL.len() as u64), "steps");
-    let python = Python::prepare(&::sandbox::default_cache_dir(), &mut |step| {
+    let python = Python::prepare_with(&::sandbox::default_cache_dir(), packages, &mut |step| {
         phase.set_position(step.index() as u64);
         phase.set_message(&step.to_string());
     })

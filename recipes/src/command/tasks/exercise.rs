@@ -18,7 +18,7 @@ type Row = Map<String, Value>;
 
 /// How rows are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Layout {
+pub(in crate::command) enum Layout {
     /// By their columns
     Auto,
     /// `prompt`, `canonical_solution`, `test`, `entry_point`
@@ -31,14 +31,14 @@ pub(super) enum Layout {
 
 /// A solution and what it must pass.
 #[derive(Debug, PartialEq)]
-pub(super) struct Exercise {
-    pub(super) id: String,
-    pub(super) solution: String,
-    pub(super) tests: Tests,
+pub(in crate::command) struct Exercise {
+    pub(in crate::command) id: String,
+    pub(in crate::command) solution: String,
+    pub(in crate::command) tests: Tests,
 }
 
 #[derive(Debug, PartialEq)]
-pub(super) enum Tests {
+pub(in crate::command) enum Tests {
     Assertions { setup: String, assertions: Vec<String> },
     Stdin(Vec<StdinCase>),
 }
@@ -71,13 +71,11 @@ const OUTPUTS: [&str; 6] = ["output", "outputs", "stdout", "expected_output", "e
 
 /// The exercises of a file: JSON Lines, or one JSON document that is a list (or an object of rows by name), also
 /// gzipped.
-pub(super) fn read(path: &Path, layout: Layout) -> anyhow::Result<Vec<Exercise>> {
+pub(in crate::command) fn read(path: &Path, layout: Layout) -> anyhow::Result<Vec<Exercise>> {
     let rows = rows(path).with_context(|| format!("cannot read the task file {}", path.display()))?;
     ensure!(!rows.is_empty(), "the task file {} holds no rows", path.display());
     rows.into_iter()
-        .map(|(line, row)| {
-            exercise(&row, layout, line).with_context(|| format!("{}, row {line}", path.display()))
-        })
+        .map(|(line, row)| exercise(&row, layout, line).with_context(|| format!("{}, row {line}", path.display())))
         .collect()
 }
 
@@ -123,7 +121,9 @@ fn lines(text: &mut dyn BufRead) -> anyhow::Result<Vec<(usize, Row)>> {
 fn document_rows(document: Value) -> anyhow::Result<Vec<(usize, Row)>> {
     let elements: Vec<Value> = match document {
         Value::Array(elements) => elements,
-        Value::Object(fields) if fields.values().all(Value::is_object) => fields.into_iter().map(|(_, row)| row).collect(),
+        Value::Object(fields) if fields.values().all(Value::is_object) => {
+            fields.into_iter().map(|(_, row)| row).collect()
+        }
         row @ Value::Object(_) => vec![row],
         _ => bail!("it is a JSON document, but neither a list nor an object"),
     };
@@ -207,7 +207,9 @@ fn collect_cases(value: &Value, cases: &mut Vec<StdinCase>) {
 /// An input or output that is a list holds lines.
 fn case(input: &Value, output: &Value) -> Option<StdinCase> {
     let joined = |value: &Value| match value {
-        Value::Array(lines) => lines.iter().map(|line| scalar(Some(line))).collect::<Option<Vec<_>>>().map(|l| l.join("\n")),
+        Value::Array(lines) => {
+            lines.iter().map(|line| scalar(Some(line))).collect::<Option<Vec<_>>>().map(|l| l.join("\n"))
+        }
         value => scalar(Some(value)),
     };
     Some(StdinCase { stdin: joined(input)?, stdout: joined(output)? })

@@ -1,6 +1,6 @@
 //! `recipe tasks ...`: what can be done with task files.
 
-mod exercise;
+pub(super) mod exercise;
 mod validate;
 
 use std::process::ExitCode;

@@ -67,10 +67,11 @@ pub(super) fn validate(arguments: &ValidateArguments) -> anyhow::Result<ExitCode
     });
     let out = out.transpose()?;
     let reporter = Reporter::new(Verbosity::Auto);
-    let python = prepare_python(&reporter)?;
+    let python = prepare_python(&reporter, &sandbox::Packages::default())?;
     let started = Instant::now();
     let graded = grade_all(&CodeGrader::new(Arc::new(python), limits), &exercises, &reporter)?;
-    let verdicts: Vec<Verdict> = exercises.iter().zip(&graded).map(|(task, graded)| Verdict::new(task, graded)).collect();
+    let verdicts: Vec<Verdict> =
+        exercises.iter().zip(&graded).map(|(task, graded)| Verdict::new(task, graded)).collect();
     if let Some((path, mut file)) = out {
         let mut write = || -> std::io::Result<()> {
             for verdict in &verdicts {
