@@ -24,6 +24,7 @@ import warnings
 PROGRAM = "<program>"
 DETAIL_CHARACTERS = 500
 TRACEBACK_CHARACTERS = 32_768
+TRACEBACK_FRAMES = 100
 
 # What reference solutions import, and what those modules import lazily at their first use.
 PRELOADED = """
@@ -221,7 +222,7 @@ def report_of(error):
     if frames is not None and frames.tb_frame.f_code is compile_program.__code__:
         frames = None  # the text did not compile: ours are the only frames
     try:
-        text = "".join(traceback.format_exception(type(error), error, frames))
+        text = "".join(traceback.format_exception(type(error), error, frames, limit=-TRACEBACK_FRAMES))
     except BaseException:
         text = detail + "\n"
     if len(text) > TRACEBACK_CHARACTERS:

@@ -7,6 +7,9 @@ use crate::error::SandboxError;
 /// The largest memory that a 32-bit guest can have.
 pub(crate) const LARGEST_MEMORY: usize = 1 << 32;
 
+/// Output is kept in the host's memory.
+const LARGEST_OUTPUT: usize = 1 << 30;
+
 /// What one program may use. Fuel, memory and output are counted the same on every machine; `wall` is the backstop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -49,6 +52,12 @@ impl Limits {
         if self.memory_bytes > LARGEST_MEMORY {
             return refuse("memory_bytes", self.memory_bytes, "a 32-bit guest has at most 4 GiB");
         }
+        if self.memory_bytes == 0 {
+            return refuse("memory_bytes", 0, "must be at least what the program itself takes");
+        }
+        if self.output_bytes == 0 || self.output_bytes > LARGEST_OUTPUT {
+            return refuse("output_bytes", self.output_bytes, "must be between 1 and 1 GiB");
+        }
         if self.wall.is_zero() {
             return refuse("wall", 0, "must be longer than nothing");
         }
@@ -72,6 +81,10 @@ mod tests {
         check(
             Limits { memory_bytes: (1 << 32) + 1, ..default },
             Some("the limit `memory_bytes` = 4294967297 cannot be used: a 32-bit guest has at most 4 GiB"),
+        );
+        check(
+            Limits { output_bytes: 0, ..default },
+            Some("the limit `output_bytes` = 0 cannot be used: must be between 1 and 1 GiB"),
         );
         check(
             Limits { wall: Duration::ZERO, ..default },

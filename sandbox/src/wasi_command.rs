@@ -399,15 +399,15 @@ fn link(linker: &mut Linker<State>, engine: &Engine) -> Result<()> {
         .func_wrap(MODULE, "fd_prestat_get", |_: u32, _: u32| errno::BAD_DESCRIPTOR)?
         .func_wrap(MODULE, "fd_prestat_dir_name", |_: u32, _: u32, _: u32| errno::BAD_DESCRIPTOR)?
         .func_wrap(MODULE, "fd_read", |c: C<'_>, fd: u32, at: u32, count: u32, read: u32| {
-            call(c, u64::from(count), |c| number(c.read_stdin(fd, at, count, read)))
+            call(c, u64::from(count.min(MOST_BUFFERS)), |c| number(c.read_stdin(fd, at, count, read)))
         })?
         .func_wrap(MODULE, "fd_seek", |_: u32, _: u64, _: u32, _: u32| errno::NO_SEEK)?
         .func_wrap(MODULE, "fd_tell", |_: u32, _: u32| errno::NO_SEEK)?
         .func_wrap(MODULE, "fd_write", |c: C<'_>, fd: u32, at: u32, count: u32, written: u32| {
-            call(c, u64::from(count), |c| c.write_output(fd, at, count, written))?.map(number)
+            call(c, u64::from(count.min(MOST_BUFFERS)), |c| c.write_output(fd, at, count, written))?.map(number)
         })?
         .func_wrap(MODULE, "poll_oneoff", |c: C<'_>, subscriptions: u32, events: u32, count: u32, found: u32| {
-            call(c, u64::from(count), |c| number(c.poll(subscriptions, events, count, found)))
+            call(c, u64::from(count.min(MOST_BUFFERS)), |c| number(c.poll(subscriptions, events, count, found)))
         })?
         .func_wrap(MODULE, "proc_exit", |status: i32| -> Result<()> { Err(wasmtime::Error::new(I32Exit(status))) })?
         .func_wrap(MODULE, "random_get", |c: C<'_>, at: u32, length: u32| {
