@@ -23,6 +23,7 @@ mod reward;
 mod shape;
 mod vote;
 
+pub use code::{CodeGrader, Graded, StdinCase};
 pub use error::RewardError;
 pub use registry::{RewardDescription, RewardSet, RewardSpec, descriptions};
 pub use reward::{Component, Reference, Reward, Sample, Score, ScoreBreakdown};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sandbox::Limits;
 use serde::{Deserialize, Serialize};
 
 use crate::code::Code;
@@ -35,7 +36,7 @@ pub struct RewardDescription {
     pub needs_python: bool,
 }
 
-type Build = fn(Option<&Arc<sandbox::Python>>) -> Option<Box<dyn Reward>>;
+type Build = fn(Option<&Arc<sandbox::Python>>, Limits) -> Option<Box<dyn Reward>>;
 
 const KNOWN: &[(RewardDescription, Build)] = &[
     (
@@ -44,7 +45,7 @@ const KNOWN: &[(RewardDescription, Build)] = &[
             summary: "1 where the answer equals the reference, exactly (mathematics and Countdown); else 0.",
             needs_python: false,
         },
-        |_| Some(Box::new(Accuracy)),
+        |_, _| Some(Box::new(Accuracy)),
     ),
     (
         RewardDescription {
@@ -52,7 +53,7 @@ const KNOWN: &[(RewardDescription, Build)] = &[
             summary: "1 where the answer's Python passes every assertion in the sandbox; else 0.",
             needs_python: true,
         },
-        |python| Some(Box::new(Code::new(Arc::clone(python?)))),
+        |python, limits| Some(Box::new(Code::new(Arc::clone(python?), limits))),
     ),
     (
         RewardDescription {
@@ -60,7 +61,7 @@ const KNOWN: &[(RewardDescription, Build)] = &[
             summary: "1 where the completion is <think>...</think> <answer>...</answer> and nothing else; else 0.",
             needs_python: false,
         },
-        |_| Some(Box::new(Format)),
+        |_, _| Some(Box::new(Format)),
     ),
 ];
 
@@ -75,12 +76,24 @@ pub struct RewardSet {
 }
 
 impl RewardSet {
-    /// The rewards that `specs` name. `python` runs the programs of those that need it.
+    /// The rewards that `specs` name. `python` runs the programs of those that need it, under the default limits.
     ///
     /// # Errors
     /// An unknown name (with the nearest known one), a repeated one, a weight that is not finite, an empty
     /// list, or a missing interpreter.
     pub fn build(specs: &[RewardSpec], python: Option<Arc<sandbox::Python>>) -> Result<Self, RewardError> {
+        Self::build_limited(specs, python, Limits::default())
+    }
+
+    /// As [`RewardSet::build`], with limits for each program.
+    ///
+    /// # Errors
+    /// As [`RewardSet::build`].
+    pub fn build_limited(
+        specs: &[RewardSpec],
+        python: Option<Arc<sandbox::Python>>,
+        limits: Limits,
+    ) -> Result<Self, RewardError> {
         if specs.is_empty() {
             return Err(RewardError::Empty { known: known_names() });
         }
@@ -93,7 +106,8 @@ impl RewardSet {
             if !weight.is_finite() {
                 return Err(RewardError::BadWeight { name: name.clone(), weight: *weight });
             }
-            let reward = build(python.as_ref()).ok_or_else(|| RewardError::NeedsPython { name: name.clone() })?;
+            let reward =
+                build(python.as_ref(), limits).ok_or_else(|| RewardError::NeedsPython { name: name.clone() })?;
             rewards.push((reward, *weight));
         }
         Ok(Self { rewards })

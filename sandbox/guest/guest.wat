@@ -90,6 +90,7 @@
   (func (export "run") (param $text i32) (param $length i32) (result i32)
     (local $object i32)
     (local $cause i32)
+    (i32.store (call $at (i32.const 20)) (global.get $None))
     (block $raised
       (br_if $raised (i32.eqz
         (local.tee $object (call $PyUnicode_FromStringAndSize (local.get $text) (local.get $length)))))

@@ -7,6 +7,7 @@ off from files and environment, and leaves two functions for guest.wat: `compile
 # A copy: whatever a program does to `builtins`, the functions below keep theirs.
 __builtins__ = dict(vars(__import__("builtins")))
 
+import atexit
 import gc
 import importlib
 import importlib.machinery
@@ -15,6 +16,7 @@ import linecache
 import marshal
 import os
 import sys
+import threading
 import traceback
 import types
 import warnings
@@ -22,6 +24,7 @@ import warnings
 PROGRAM = "<program>"
 DETAIL_CHARACTERS = 500
 TRACEBACK_CHARACTERS = 32_768
+TRACEBACK_FRAMES = 100
 
 # What reference solutions import, and what those modules import lazily at their first use.
 PRELOADED = """
@@ -73,8 +76,67 @@ def take_library(folder, package=""):
             is_package = stem == "__init__"
             name = package.removesuffix(".") if is_package else package + stem
             with open(entry.path, "rb") as file:
-                code = compile(file.read(), f"<stdlib>/{name}", "exec", dont_inherit=True)
-            Library.modules[name] = (is_package, marshal.dumps(code))
+                take_module(name, is_package, file.read())
+
+
+def take_packages(folder):
+    """What else is to be importable: folders and wheels, the first found first, the standard library before all of
+    them, as in a `sys.path`. Gives the modules to preload.
+    """
+    if not os.path.exists(folder):
+        return []
+    library = Library.modules
+    for name in sorted(os.listdir(folder), key=lambda name: (len(name.partition(".")[0]), name)):
+        Library.modules = {}
+        if os.path.isdir(f"{folder}/{name}"):
+            take_library(f"{folder}/{name}")
+        elif name.endswith(".whl"):
+            take_wheel(f"{folder}/{name}")
+        library = Library.modules | library
+    Library.modules = library
+    try:
+        with open(f"{folder}/preload.txt") as file:
+            return file.read().split()
+    except FileNotFoundError:
+        return []
+
+
+def take_wheel(path):
+    import zipfile
+
+    with zipfile.ZipFile(path) as wheel:
+        for entry in wheel.namelist():
+            if entry.endswith(".py"):
+                name = entry.removesuffix(".py").replace("/", ".")
+                take_module(name.removesuffix(".__init__"), name.endswith(".__init__"), wheel.read(entry))
+
+
+def take_module(name, is_package, source):
+    try:
+        code = compile(source, f"<stdlib>/{name}", "exec", dont_inherit=True)
+    except SyntaxError:
+        return  # a template, or for another Python
+    Library.modules[name] = (is_package, marshal.dumps(code))
+
+
+def start_thread(thread):
+    """There are no threads; one that is started runs to its end at once, in its starter. `Thread.start` from now on."""
+    if not thread._initialized:
+        raise RuntimeError("thread.__init__() not called")
+    if thread._started.is_set():
+        raise RuntimeError("threads can only be started once")
+    thread._started.set()
+    try:
+        thread.run()
+    except SystemExit:
+        pass
+    except Exception:
+        threading.excepthook(threading.ExceptHookArgs([*sys.exc_info(), thread]))
+
+
+def join_thread(thread, timeout=None):
+    if not thread._started.is_set():
+        raise RuntimeError("cannot join thread before it is started")
 
 
 def prepare():
@@ -83,15 +145,32 @@ def prepare():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         take_library(folder)
+        preloaded = take_packages(f"{folder}/-packages")
     for name in PRELOADED:
         importlib.import_module(name)
-    # No files from here on, so nothing of the search path is of use.
+    threading.Thread.start = start_thread
+    threading.Thread.join = join_thread
+    threading.Thread.is_alive = lambda thread: False
+    cut_off()
+    for name in preloaded:
+        importlib.import_module(name)
+    finish()
+
+
+def cut_off():
+    """No files and no environment from here on."""
     sys.path.clear()
     sys.path_hooks.clear()
     sys.path_importer_cache.clear()
     sys.meta_path[:] = [importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter, Library]
     sys.argv[:] = ["program"]
     os.environ.clear()
+
+
+def finish():
+    """What programs shall find as in an interpreter that has just started."""
+    # What the modules above registered has nothing to do here.
+    atexit._clear()
     # A trace function may set f_lineno, and so make the program's own frame jump over its assertions.
     del sys.settrace, sys._settraceallthreads
     main = types.ModuleType("__main__")
@@ -143,7 +222,7 @@ def report_of(error):
     if frames is not None and frames.tb_frame.f_code is compile_program.__code__:
         frames = None  # the text did not compile: ours are the only frames
     try:
-        text = "".join(traceback.format_exception(type(error), error, frames))
+        text = "".join(traceback.format_exception(type(error), error, frames, limit=-TRACEBACK_FRAMES))
     except BaseException:
         text = detail + "\n"
     if len(text) > TRACEBACK_CHARACTERS:
@@ -151,8 +230,16 @@ def report_of(error):
     return text, detail
 
 
-def report(error, write=os.write, streams=(sys.stdout, sys.stderr)):
-    """Flushes what the program printed, writes its traceback, returns the traceback's last line."""
+def report(error, write=os.write, streams=(sys.stdout, sys.stderr), at_exit=atexit._run_exitfuncs):
+    """Flushes what the program printed, writes its traceback, returns the traceback's last line.
+
+    A program that came to its end, or ended itself, does first what it registered with `atexit`.
+    """
+    if error is None or issubclass(type(error), SystemExit):
+        try:
+            at_exit()
+        except BaseException:
+            pass
     for stream in (*streams, sys.__dict__.get("stdout"), sys.__dict__.get("stderr")):
         try:
             stream.flush()

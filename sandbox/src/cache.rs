@@ -3,16 +3,21 @@
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
 use wasmtime::Engine;
+use wasmtime::component::Component;
 
+use crate::engine;
 use crate::error::SandboxError;
-use crate::guest;
+use crate::guest::{self, Package, Packages};
 
 const HASH_BYTES: usize = 32;
+/// What a prepared interpreter takes on disk, at least.
+const USUAL_BYTES: usize = 48 << 20;
 
 /// Where prepared interpreters are kept unless told otherwise: `$XDG_CACHE_HOME/recipe`, else `~/.cache/recipe`.
 #[must_use]
@@ -31,16 +36,21 @@ pub(crate) struct CacheFile {
 
 impl CacheFile {
     /// Makes the folder where it is not there.
-    pub(crate) fn new(folder: &Path, engine: &Engine) -> Result<CacheFile, SandboxError> {
+    pub(crate) fn new(folder: &Path, engine: &Engine, packages: &[Package]) -> Result<CacheFile, SandboxError> {
         fs::create_dir_all(folder).map_err(cache_error("making the folder", folder))?;
+        Ok(CacheFile { path: folder.join(CacheFile::name(engine, packages)) })
+    }
+
+    /// Says everything that made the interpreter, so that anything else has another name.
+    fn name(engine: &Engine, packages: &[Package]) -> String {
         let mut hash = Sha256::new();
-        guest::hash_inputs(&mut hash);
+        guest::hash_inputs(&mut hash, packages);
         // Covers wasmtime's version, its settings and the processor's features.
         let mut compatibility = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut compatibility);
         hash.update(compatibility.finish().to_le_bytes());
         let name: String = hash.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect();
-        Ok(CacheFile { path: folder.join(format!("python-{name}.cwasm")) })
+        format!("python-{name}.cwasm")
     }
 
     /// The content, where the file is there and whole.
@@ -57,15 +67,32 @@ impl CacheFile {
         Ok(Some(bytes))
     }
 
-    /// Puts the content in place in one step: who reads sees all of it or none.
-    pub(crate) fn store(&self, content: &[u8]) -> Result<(), SandboxError> {
+    /// A file beside this one with room for an interpreter: fails where the folder cannot be written or the disk is
+    /// full, before any work has been done.
+    pub(crate) fn reserve(&self) -> Result<NamedTempFile, SandboxError> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
-        let write = || -> io::Result<()> {
+        let reserve = || -> io::Result<NamedTempFile> {
             let mut file = tempfile::Builder::new().prefix(".python-").tempfile_in(folder)?;
-            file.write_all(&Sha256::digest(content))?;
-            file.write_all(content)?;
-            file.as_file().sync_all()?;
-            file.persist(&self.path)?;
+            // Written, not just sized: a file with holes takes no room.
+            let zeros = vec![0; 1 << 20];
+            for _ in 0..USUAL_BYTES / zeros.len() {
+                file.write_all(&zeros)?;
+            }
+            file.flush()?;
+            Ok(file)
+        };
+        reserve().map_err(cache_error("making room for it", &self.path))
+    }
+
+    /// Puts the content in place in one step: who reads sees all of it or none.
+    pub(crate) fn store(&self, mut reserved: NamedTempFile, content: &[u8]) -> Result<(), SandboxError> {
+        let write = || -> io::Result<()> {
+            reserved.rewind()?;
+            reserved.write_all(&Sha256::digest(content))?;
+            reserved.write_all(content)?;
+            reserved.as_file().set_len((HASH_BYTES + content.len()) as u64)?;
+            reserved.as_file().sync_all()?;
+            reserved.persist(&self.path)?;
             Ok(())
         };
         write().map_err(cache_error("writing", &self.path))
@@ -83,6 +110,41 @@ impl CacheFile {
     }
 }
 
+/// What is cached, as a person may ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheState {
+    /// Where the interpreter that this program uses lies, or would lie.
+    pub path: PathBuf,
+    /// Its size in bytes, where the file is there.
+    pub bytes: Option<u64>,
+    /// Whether its content is what was stored.
+    pub whole: bool,
+}
+
+impl CacheState {
+    /// Looks, and changes nothing.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read, or a package cannot.
+    pub fn look(folder: &Path, packages: &Packages) -> Result<CacheState, SandboxError> {
+        let engine = engine::pooled(1).map_err(SandboxError::prepare("starting the engine"))?;
+        let path = folder.join(CacheFile::name(&engine, &packages.read()?));
+        let bytes = fs::metadata(&path).ok().map(|metadata| metadata.len());
+        let whole = CacheFile { path: path.clone() }.load()?.is_some();
+        Ok(CacheState { path, bytes, whole })
+    }
+}
+
+/// The cached interpreter, if it is whole and was made for this engine.
+pub(crate) fn load(engine: &Engine, cache: &CacheFile) -> Result<Option<Component>, SandboxError> {
+    let Some(bytes) = cache.load()? else { return Ok(None) };
+    // SAFETY: `deserialize` trusts its input to be what `precompile_component` made. `CacheFile::load` has just compared
+    // these very bytes (not a file that could change) with the hash stored with them, so they are what some process of
+    // this user wrote through `store`, which is given nothing else; the name covers the engine's version and settings.
+    let component = unsafe { Component::deserialize(engine, bytes) };
+    Ok(component.ok())
+}
+
 fn cache_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SandboxError {
     move |source| SandboxError::Cache { operation, path: path.to_path_buf(), source }
 }
@@ -95,7 +157,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = CacheFile { path: folder.path().join("python-test.cwasm") };
         assert_eq!(cache.load().unwrap(), None);
-        cache.store(b"machine code").unwrap();
+        cache.store(cache.reserve().unwrap(), b"machine code").unwrap();
         let mut bytes = fs::read(&cache.path).unwrap();
         damage(&mut bytes);
         fs::write(&cache.path, bytes).unwrap();
@@ -117,7 +179,17 @@ mod tests {
     fn a_folder_that_cannot_be_made_is_named() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let engine = Engine::default();
-        let error = CacheFile::new(&file.path().join("inside"), &engine).err().unwrap().to_string();
+        let error = CacheFile::new(&file.path().join("inside"), &engine, &[]).err().unwrap().to_string();
         assert!(error.contains("making the folder") && error.contains("inside"), "{error}");
+    }
+
+    /// Whole by its hash, but nothing that this engine made.
+    #[test]
+    fn a_foreign_cache_is_as_good_as_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Engine::default();
+        let cache = CacheFile::new(folder.path(), &engine, &[]).unwrap();
+        cache.store(cache.reserve().unwrap(), b"not machine code").unwrap();
+        assert!(load(&engine, &cache).unwrap().is_none());
     }
 }

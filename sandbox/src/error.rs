@@ -23,6 +23,20 @@ pub enum SandboxError {
         /// The operating system's answer.
         source: std::io::Error,
     },
+    /// A package that cannot be taken along.
+    #[error("the package {path}: {reason}")]
+    Package {
+        /// The wheel or folder, or a file in it.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A module that is no command for WASI.
+    #[error("the WebAssembly module: {reason}")]
+    Module {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A limit under which no program can run.
     #[error("the limit `{limit}` = {value} cannot be used: {reason}")]
     Limit {

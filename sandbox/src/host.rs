@@ -35,6 +35,9 @@ pub(crate) const LIBRARY_FOLDER: &str = "/stdlib";
 /// What the tables of function pointers may grow to: CPython's have 10,000 entries and do not grow.
 const TABLE_ELEMENTS: usize = 100_000;
 
+/// Handles that a program may hold at once. The interpreter holds a dozen; each takes memory of the host's.
+const HANDLES: usize = 1_000;
+
 /// The state of one instance.
 pub(crate) struct Host {
     wasi: WasiCtx,
@@ -50,12 +53,14 @@ impl Host {
         let clock = VirtualClock::default();
         let mut wasi = closed_world(&clock);
         wasi.stdin(MemoryInputPipe::new(stdin.to_owned()));
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES);
         Host {
             wasi: wasi.build(),
-            table: ResourceTable::new(),
+            table,
             clock,
             output: Arc::new(Mutex::new(Output { room: limits.output_bytes, ..Output::default() })),
-            memory: MemoryLimit { limit: limits.memory_bytes, refused: false },
+            memory: MemoryLimit::new(limits.memory_bytes),
         }
     }
 
@@ -76,7 +81,7 @@ impl Host {
             table: ResourceTable::new(),
             clock,
             output: Arc::default(),
-            memory: MemoryLimit { limit: usize::MAX, refused: false },
+            memory: MemoryLimit::new(usize::MAX),
         })
     }
 
@@ -289,6 +294,12 @@ impl OutputStream for Capture {
         Ok(())
     }
 
+    /// The default makes as many bytes as it is asked for before it looks at any limit.
+    fn write_zeroes(&mut self, count: usize) -> StreamResult<()> {
+        let room = self.output.lock().unwrap_or_else(PoisonError::into_inner).room;
+        self.write(Bytes::from(vec![0; count.min(room.saturating_add(1))]))
+    }
+
     fn flush(&mut self) -> StreamResult<()> {
         Ok(())
     }
@@ -310,20 +321,38 @@ impl cli::stderr::Host for Host {
     }
 }
 
-/// Refuses memory beyond the limit (Python then raises `MemoryError`) and remembers that it did.
+/// Refuses memory beyond the limit (Python then raises `MemoryError`) and remembers that it did. What counts is the sum
+/// over all memories of an instance, and over all tables.
 pub(crate) struct MemoryLimit {
     limit: usize,
+    bytes: usize,
+    elements: usize,
     pub(crate) refused: bool,
 }
 
+impl MemoryLimit {
+    pub(crate) fn new(limit: usize) -> MemoryLimit {
+        MemoryLimit { limit, bytes: 0, elements: 0, refused: false }
+    }
+}
+
 impl ResourceLimiter for MemoryLimit {
-    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
-        let allowed = desired <= self.limit;
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+        let bytes = self.bytes.saturating_add(desired.saturating_sub(current));
+        let allowed = bytes <= self.limit;
+        if allowed {
+            self.bytes = bytes;
+        }
         self.refused |= !allowed;
         Ok(allowed)
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
-        Ok(desired <= TABLE_ELEMENTS)
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+        let elements = self.elements.saturating_add(desired.saturating_sub(current));
+        let allowed = elements <= TABLE_ELEMENTS;
+        if allowed {
+            self.elements = elements;
+        }
+        Ok(allowed)
     }
 }

@@ -19,6 +19,7 @@
 //! # }
 //! ```
 
+mod batch;
 mod cache;
 mod engine;
 mod error;
@@ -28,10 +29,13 @@ mod limits;
 mod outcome;
 mod python;
 mod slots;
+mod wasi_command;
 
-pub use cache::default_cache_dir;
+pub use batch::Job;
+pub use cache::{CacheState, default_cache_dir};
 pub use error::SandboxError;
-pub use guest::PrepareStep;
+pub use guest::{Packages, PrepareStep};
 pub use limits::Limits;
 pub use outcome::{Cause, Outcome};
-pub use python::Python;
+pub use python::{Python, Sharing};
+pub use wasi_command::WasiCommand;

@@ -1,29 +1,12 @@
 //! Programs and what becomes of them: ordinary ones, and hostile ones, one property at a time.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::Path;
-use std::sync::OnceLock;
+mod support;
+
 use std::time::{Duration, Instant};
 
-use sandbox::{Cause, Limits, Outcome, Python, SandboxError};
-
-/// One interpreter for all tests, prepared in cargo's own folder for tests' files.
-fn python() -> &'static Python {
-    static PYTHON: OnceLock<Python> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
-        Python::prepare(&folder, &mut |_| ()).unwrap()
-    })
-}
-
-/// Small enough that a test which runs into one ends soon.
-fn limits() -> Limits {
-    Limits { fuel: 3_000_000_000, memory_bytes: 256 << 20, output_bytes: 64 << 10, wall: Duration::from_secs(20) }
-}
-
-fn run(program: &str) -> Outcome {
-    python().run(program, "", &limits()).unwrap()
-}
+use sandbox::{Cause, Limits, Outcome, SandboxError};
+use support::{limits, python, run};
 
 #[track_caller]
 fn check(program: &str, cause: Cause, detail: &str) {
@@ -132,6 +115,10 @@ fn the_wall_clock_is_the_backstop() {
     let outcome = python().run("while True: pass", "", &limits).unwrap();
     assert_eq!((outcome.cause, outcome.detail.as_str()), (Cause::TimedOut, "more time than allowed"));
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    // Bulk memory instructions, and functions of the host, do not put it off.
+    for program in ["x = bytes(10**8)\nwhile True: bytearray(x)", "import time\nwhile True: time.time()"] {
+        assert_eq!(python().run(program, "", &limits).unwrap().cause, Cause::TimedOut, "{program}");
+    }
 }
 
 #[test]
@@ -192,7 +179,7 @@ fn there_is_no_network_no_process_no_environment() {
         "import os; os.fork()",
         "import os; os.execv('/bin/ls', ['ls'])",
         "import ctypes",
-        "import threading; threading.Thread(target=print).start()",
+        "import _thread; _thread.start_new_thread(print, ())",
     ] {
         let outcome = run(program);
         assert_eq!(outcome.cause, Cause::Exception, "{program}\n{}{}", outcome.stdout, outcome.stderr);
@@ -212,6 +199,39 @@ fn a_program_that_ends_itself_is_not_ok() {
         Cause::Exception,
         "the interpreter crashed: wasm trap: wasm `unreachable` instruction executed",
     );
+}
+
+#[test]
+fn what_is_registered_for_the_end_belongs_to_the_program() {
+    prints("import atexit\natexit.register(print, 'bye')\nprint('hello')", "hello\nbye\n");
+    // As programs of contests write.
+    prints(
+        "import atexit, io, sys\nsys.stdout = io.StringIO()\n\
+         atexit.register(lambda: sys.__stdout__.write(sys.stdout.getvalue()))\nprint('late')",
+        "late\n",
+    );
+    assert_eq!(run("import atexit, sys\natexit.register(print, 'bye')\nsys.exit(0)").stdout, "bye\n");
+    let endless = "import atexit\n@atexit.register\ndef f():\n    while True: pass";
+    assert_eq!(run(endless).cause, Cause::OutOfFuel);
+    assert_eq!(run("import atexit, os\natexit.register(os._exit, 3)").cause, Cause::Exit);
+    prints("import atexit\natexit.register(lambda: 1 / 0)", "");
+}
+
+#[test]
+fn a_thread_runs_when_it_is_started() {
+    prints(
+        "import sys, threading\nsys.setrecursionlimit(10**6)\nthreading.stack_size(2**26)\n\
+         t = threading.Thread(target=lambda: print('in it'))\nt.start()\nt.join()\nprint(t.is_alive())",
+        "in it\nFalse\n",
+    );
+    check("import threading\nthreading.Thread(target=lambda: 1 / 0).start()\nprint('on')", Cause::Ok, "");
+    check(
+        "import threading\nt = threading.Thread()\nt.start()\nt.start()",
+        Cause::Exception,
+        "RuntimeError: threads can only be started once",
+    );
+    // Nobody is left who could wake it.
+    assert_eq!(run("import queue\nqueue.Queue().get()").cause, Cause::Exception);
 }
 
 #[test]

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::grade::GradeArguments;
 use super::model::ModelCommand;
+use super::sandbox::SandboxCommand;
+use super::tasks::TasksCommand;
 
 /// Reinforcement learning for language models, on one machine.
 #[derive(Debug, Parser)]
@@ -82,24 +85,12 @@ is 1 if a row could not be read.",
   recipe grade cases.jsonl --out verdicts.jsonl --threads 1  to a file, on one thread"
     )]
     Grade(GradeArguments),
-}
-
-#[derive(Args, Debug)]
-pub(super) struct GradeArguments {
-    /// The rows, as JSON Lines
-    pub(super) file: PathBuf,
-
-    /// The reward that grades
-    #[arg(long, value_name = "NAME", default_value = "accuracy")]
-    pub(super) reward: String,
-
-    /// Write the verdicts here [default: standard output]
-    #[arg(long, value_name = "FILE")]
-    pub(super) out: Option<PathBuf>,
-
-    /// Threads to grade with [default: as many as the machine has cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub(super) threads: Option<u16>,
+    /// Work with task files
+    #[command(subcommand)]
+    Tasks(TasksCommand),
+    /// Run programs in the sandbox, and look after it
+    #[command(subcommand)]
+    Sandbox(SandboxCommand),
 }
 
 #[derive(Args, Debug)]

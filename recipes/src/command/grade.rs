@@ -13,15 +13,33 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use clap::Args;
 use rayon::prelude::*;
 use rewards::{Reference, RewardSet, RewardSpec, Sample, Score};
 use serde_json::{Value, json};
 
-use super::arguments::GradeArguments;
 use super::{FAILED, print};
 
 /// How many disagreements are shown; all are in the output.
 const SHOWN: usize = 20;
+
+#[derive(Args, Debug)]
+pub(super) struct GradeArguments {
+    /// The rows, as JSON Lines
+    pub(super) file: PathBuf,
+
+    /// The reward that grades
+    #[arg(long, value_name = "NAME", default_value = "accuracy")]
+    pub(super) reward: String,
+
+    /// Write the verdicts here [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+
+    /// Threads to grade with [default: as many as the machine has cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) threads: Option<u16>,
+}
 
 /// A row that can be graded.
 struct Row {

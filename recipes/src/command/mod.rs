@@ -6,7 +6,9 @@
 mod arguments;
 mod grade;
 mod model;
+mod sandbox;
 mod show;
+mod tasks;
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -22,6 +24,11 @@ use crate::run::RunDir;
 use crate::session::{RunOptions, RunStatus, RunSummary, run_recipe, run_to_resume};
 use crate::table;
 use arguments::{Arguments, Command, RunArguments};
+
+/// What was asked for makes no sense; why.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Wrong(String);
 
 const FAILED: u8 = 1;
 const WRONG: u8 = 2;
@@ -40,12 +47,14 @@ pub fn main() -> ExitCode {
         Command::Keys => print(&show::keys()),
         Command::Grade(arguments) => grade::grade(&arguments),
         Command::Validate { files, settings } => show::validate(&files, &settings).and_then(|text| print(&text)),
+        Command::Tasks(command) => tasks::main(&command),
+        Command::Sandbox(command) => sandbox::main(&command),
     };
     match done {
         Ok(code) => code,
         Err(error) => {
             complain(&error);
-            let wrong = error.chain().any(<dyn std::error::Error>::is::<RecipeError>);
+            let wrong = error.chain().any(|cause| cause.is::<RecipeError>() || cause.is::<Wrong>());
             ExitCode::from(if wrong { WRONG } else { FAILED })
         }
     }

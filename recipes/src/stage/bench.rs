@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use policy::{Policy, Tokenizer};
 use rewards::{RewardSet, RewardSpec};
-use sandbox::Python;
+use sandbox::{Limits, Python};
 
 use super::tasks::Tasks;
 use crate::RunContext;
@@ -34,8 +34,11 @@ impl Bench {
                 .collect()
         };
         let spec = |name: &str| RewardSpec { name: name.to_owned(), weight: 1.0 };
-        let verdict = RewardSet::build(&usable(vec![spec("accuracy"), spec("code")]), python.clone())?;
-        let rewards = RewardSet::build(&usable(specs), python)?;
+        // Generated tasks are short; what a file asks for is not known.
+        let generated = context.recipe.tasks.files.is_empty();
+        let limits = if generated { Limits::brief() } else { Limits::default() };
+        let verdict = RewardSet::build_limited(&usable(vec![spec("accuracy"), spec("code")]), python.clone(), limits)?;
+        let rewards = RewardSet::build_limited(&usable(specs), python, limits)?;
         Ok(Bench { tasks, rewards, verdict })
     }
 }

@@ -90,6 +90,10 @@ def _statements(setup):
     def run(code, submission, dict=dict, exec=exec):
         for names, original in modules:
             names.update(original)
+        # The setup's functions may call what only the submission defines.
+        for name, value in items_of(submission):
+            if name not in originals and name not in own_names:
+                own_names[name] = value
         names = {name: value for name, value in items_of(submission) if name not in originals}
         names.update(own_names)
         names["__builtins__"] = dict(originals)

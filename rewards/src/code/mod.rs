@@ -4,6 +4,7 @@
 //! submission as far as one interpreter allows: see [`plan`] for which values are judged out here, where no
 //! guest can reach, and `harness.py` for the rest.
 
+mod grader;
 mod literal;
 mod memo;
 mod plan;
@@ -11,53 +12,22 @@ mod source;
 
 use std::sync::Arc;
 
-use sandbox::{Cause, Limits, Outcome, Python};
+use sandbox::{Cause, Limits, Python};
 
 use crate::{Reference, Reward, RewardError, Sample, Score, extract};
+pub use grader::{CodeGrader, Graded, StdinCase};
 use memo::Memo;
-use plan::Plan;
 
 /// The reward `code`.
 pub(crate) struct Code {
-    python: Arc<Python>,
-    limits: Limits,
+    grader: CodeGrader,
     memo: Memo,
 }
 
 impl Code {
-    pub(crate) fn new(python: Arc<Python>) -> Self {
-        Self { python, limits: Limits::default(), memo: Memo::new() }
+    pub(crate) fn new(python: Arc<Python>, limits: Limits) -> Self {
+        Self { grader: CodeGrader::new(python, limits), memo: Memo::new() }
     }
-
-    /// Runs the program once, and once more if the host failed: a second failure is the caller's to report.
-    fn run(&self, program: &str) -> Result<Outcome, RewardError> {
-        self.python
-            .run(program, "", &self.limits)
-            .or_else(|_| self.python.run(program, "", &self.limits))
-            .map_err(|source| RewardError::Sandbox { reward: "code".to_owned(), source })
-    }
-
-    fn judge(&self, submission: &str, setup: &str, assertions: &[String]) -> Result<Verdict, RewardError> {
-        let plan = Plan::new(setup, assertions);
-        let program = plan.program(submission);
-        let outcome = self.run(&program.text)?;
-        let score = match outcome.cause {
-            Cause::Ok => match plan.verdict(&program.marker, &outcome.stdout) {
-                Ok(()) => Score::full(),
-                Err(plan::Fault::Submission(cause)) => Score::zero(cause),
-                Err(plan::Fault::Reference) => Score::unscorable("reference_syntax_error"),
-            },
-            cause => Score::zero(cause.name()),
-        };
-        // The clock is the one cause that may differ between two runs.
-        Ok(Verdict { score, repeatable: outcome.cause != Cause::TimedOut })
-    }
-}
-
-/// A score, and whether the same program will always get it.
-struct Verdict {
-    score: Score,
-    repeatable: bool,
 }
 
 impl Reward for Code {
@@ -81,11 +51,12 @@ impl Reward for Code {
         if let Some(score) = self.memo.get(&key) {
             return Ok(score);
         }
-        let verdict = self.judge(submission, setup, assertions)?;
-        if verdict.repeatable {
-            self.memo.put(key, verdict.score.clone());
+        let graded = self.grader.grade(submission, setup, assertions)?;
+        // The clock is the one cause that may differ between two runs.
+        if graded.outcome.cause != Cause::TimedOut {
+            self.memo.put(key, graded.score.clone());
         }
-        Ok(verdict.score)
+        Ok(graded.score)
     }
 }
 

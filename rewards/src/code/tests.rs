@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use sandbox::Python;
+use sandbox::{Limits, Python};
 
 use super::Code;
 use crate::{Reference, Reward, Sample, Score, corpus};
@@ -11,6 +11,10 @@ use crate::{Reference, Reward, Sample, Score, corpus};
 static PYTHON: LazyLock<Arc<Python>> = LazyLock::new(|| {
     Arc::new(Python::prepare(&sandbox::default_cache_dir(), &mut |_| {}).expect("the interpreter can be prepared"))
 });
+
+fn code() -> Code {
+    Code::new(Arc::clone(&PYTHON), Limits::brief())
+}
 
 fn tests(setup: &str, assertions: &[&str]) -> Reference {
     Reference::Tests {
@@ -26,7 +30,7 @@ fn score(code: &Code, completion: &str, reference: &Reference) -> Score {
 #[track_caller]
 fn check(submission: &str, reference: &Reference, expected: Option<&str>) {
     let completion = format!("<think> so </think> <answer>\n{submission}\n</answer>");
-    let score = score(&Code::new(Arc::clone(&PYTHON)), &completion, reference);
+    let score = score(&code(), &completion, reference);
     assert_eq!(score.cause.as_deref(), expected, "{submission}");
     assert_eq!(score.value, Some(if expected.is_none() { 1.0 } else { 0.0 }), "{submission}");
 }
@@ -130,7 +134,7 @@ fn talking_its_way_out_scores_nothing() {
     for reference in &squares() {
         for attempt in &attempts {
             let completion = format!("<answer>\n{attempt}\n</answer>");
-            let score = score(&Code::new(Arc::clone(&PYTHON)), &completion, reference);
+            let score = score(&code(), &completion, reference);
             assert_eq!(score.value, Some(0.0), "{attempt}");
             assert!(score.cause.is_some(), "{attempt}");
         }
@@ -166,7 +170,7 @@ fn shadowed_names_do_not_help_within_statements() {
 
 #[test]
 fn unusable_tests_are_unscorable() {
-    let code = Code::new(Arc::clone(&PYTHON));
+    let code = code();
     let completion = "<answer>\ndef f(): return 1\n</answer>";
     for (reference, cause) in [
         (tests("", &[]), "reference_without_tests"),
@@ -180,7 +184,7 @@ fn unusable_tests_are_unscorable() {
 
 #[test]
 fn many_threads_share_one_reward() {
-    let code = Code::new(Arc::clone(&PYTHON));
+    let code = code();
     let [reference, _] = squares();
     std::thread::scope(|scope| {
         for thread in 0..4 {
@@ -202,7 +206,7 @@ fn many_threads_share_one_reward() {
 #[allow(clippy::print_stderr)] // The measurement is for people to read.
 fn reference_solutions_of_mbpp() {
     let Some(text) = corpus::read("tasks", "mbpp.jsonl") else { return };
-    let code = Code::new(Arc::clone(&PYTHON));
+    let code = code();
     let (mut count, mut failures) = (0, Vec::new());
     // Every seventh: the whole takes minutes where the interpreter is slow.
     for line in text.lines().step_by(7) {

@@ -1,6 +1,7 @@
 //! The interpreter as it is built into this program, and the steps from there to something that runs programs.
 
 mod link;
+mod packages;
 mod snapshot;
 
 use std::fmt;
@@ -8,6 +9,8 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 pub(crate) use link::link;
+pub(crate) use packages::Package;
+pub use packages::Packages;
 pub(crate) use snapshot::snapshot;
 
 /// One file of `guest/`, compressed with zstd unless it is text.
@@ -75,13 +78,14 @@ impl fmt::Display for PrepareStep {
 }
 
 /// Feeds everything that makes the prepared interpreter what it is into `hash`.
-pub(crate) fn hash_inputs(hash: &mut Sha256) {
+pub(crate) fn hash_inputs(hash: &mut Sha256, packages: &[Package]) {
     let texts = [GUEST, WORLD, PRELUDE].map(str::as_bytes);
     let parts = LIBRARIES.iter().chain([&ADAPTER, &STANDARD_LIBRARY]).map(|part| part.content);
     for content in texts.into_iter().chain(parts) {
         hash.update((content.len() as u64).to_le_bytes());
         hash.update(content);
     }
+    packages.iter().for_each(|package| package.hash_into(hash));
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Starts the interpreter once and takes a snapshot of its memory: every program starts from there.
 
+use std::fs;
+
 use tempfile::TempDir;
 use wasmtime::component::{Component, Instance, Linker};
 use wasmtime::{Config, Engine, OptLevel, Store, format_err};
@@ -7,16 +9,18 @@ use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wizer::Wizer;
 
 use super::link::unpack;
-use super::{PRELUDE, STANDARD_LIBRARY};
+use super::{PRELUDE, Package, STANDARD_LIBRARY};
 use crate::error::SandboxError;
 use crate::host::Host;
 
 /// What the interpreter may complain about while it starts.
 const STDERR_BYTES: usize = 1 << 20;
+/// Below the library's folder: where the prelude looks for packages. No module can have this name.
+const PACKAGES_FOLDER: &str = "-packages";
 
 /// The component with the interpreter started and the prelude run.
-pub(crate) fn snapshot(component: &[u8]) -> Result<Vec<u8>, SandboxError> {
-    let library = unpack_library()?;
+pub(crate) fn snapshot(component: &[u8], packages: &[Package]) -> Result<Vec<u8>, SandboxError> {
+    let library = unpack_library(packages)?;
     let stderr = MemoryOutputPipe::new(STDERR_BYTES);
     let made = take(component, &library, stderr.clone());
     made.map_err(|error| SandboxError::Prepare {
@@ -46,12 +50,17 @@ fn take(component: &[u8], library: &TempDir, stderr: MemoryOutputPipe) -> wasmti
     Ok(snapshot)
 }
 
-/// The standard library as a folder, for as long as the value lives.
-fn unpack_library() -> Result<TempDir, SandboxError> {
+/// The standard library as a folder, and the packages in one beside it, for as long as the value lives.
+fn unpack_library(packages: &[Package]) -> Result<TempDir, SandboxError> {
     let archive = unpack(&STANDARD_LIBRARY)?;
     tempfile::tempdir()
         .and_then(|folder| {
             tar::Archive::new(archive.as_slice()).unpack(folder.path())?;
+            for package in packages {
+                let path = folder.path().join(PACKAGES_FOLDER).join(&package.name);
+                fs::create_dir_all(path.parent().unwrap_or(folder.path()))?;
+                fs::write(path, &package.content)?;
+            }
             Ok(folder)
         })
         .map_err(|error| SandboxError::Prepare { step: "unpacking the standard library", reason: error.to_string() })
