@@ -69,10 +69,11 @@ impl TaskSettings {
     #[must_use]
     pub fn keys() -> Vec<KeyHelp> {
         let names: Vec<String> = datasets::Family::ALL.iter().map(ToString::to_string).collect();
+        let default: Vec<String> = datasets::Family::WORKED.iter().map(|name| format!("{name} = 1.0")).collect();
         vec![
             key_help(
                 "families",
-                &format!("{{ {} }}", names.iter().map(|name| format!("{name} = 1.0")).collect::<Vec<_>>().join(", ")),
+                &format!("{{ {} }}", default.join(", ")),
                 "What the policy practises: the share of the prompts that each family gets.",
                 &format!("a number for any of {}", names.join(", ")),
             ),
@@ -117,7 +118,7 @@ impl TaskTable {
         let names: Vec<String> = datasets::Family::ALL.iter().map(ToString::to_string).collect();
         let mut families = BTreeMap::new();
         match self.families {
-            None => families.extend(names.iter().map(|name| (name.clone(), 1.0))),
+            None => families.extend(datasets::Family::WORKED.iter().map(|family| (family.to_string(), 1.0))),
             Some(typed) => {
                 for (name, weight) in typed {
                     let span = name.span();

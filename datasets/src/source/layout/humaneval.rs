@@ -30,5 +30,5 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     let setup = if preamble.is_empty() { test } else { format!("{preamble}\n\n{test}") };
     let prompt = format!("Write this Python function, head and body:\n\n{}", head.trim());
     let reference = Reference::Tests { setup, assertions: vec![format!("check({entry_point})")] };
-    Ok(Draft { prompt, reference, used: &["prompt", "test", "entry_point"] })
+    Ok(Draft::new(prompt, reference, &["prompt", "test", "entry_point"]))
 }
