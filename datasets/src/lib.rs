@@ -5,10 +5,12 @@
 //!   problem sets lie, each behind a small adapter.
 //! - [`generate`]: procedural families with a training and a held-out split that cannot overlap,
 //!   and the worked text that a base is pretrained on.
+//! - [`curate`]: jobs that make training data of raw problem sets.
 //! - [`order`]: seeded, resumable shuffles; [`template`]: from a question to the prompt of a base.
 //!
 //! Nothing here prints, and polars stays inside this crate.
 
+pub mod curate;
 pub mod error;
 pub mod generate;
 pub mod order;

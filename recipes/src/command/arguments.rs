@@ -55,6 +55,25 @@ on to exactly the run that would have been, also after a crash.",
     },
     /// Explain every setting that a recipe can have
     Keys,
+    /// Curate data: turn raw problem sets into training data
+    #[command(
+        long_about = "Curate data: turn raw problem sets into training data.
+
+A job is a file of steps: load, map, filter, dedup, decontaminate, verify, difficulty, balance, mix, split, \
+sample, write. What it makes lies in curated/NAME, with a report. A job that was stopped goes on after its last \
+finished step; a job that was changed repeats only what follows the change.",
+        after_help = "Examples:
+  recipe curate generated                     needs nothing: tasks of every generated family
+  recipe curate math --data DIR               GSM8K, MATH and SVAMP, as far as they lie in DIR
+  recipe curate math --show > mine.toml       a copy to change; then: recipe curate mine.toml --data DIR
+  recipe curate mine.toml --check             is it right?"
+    )]
+    Curate(super::curate::CurateArguments),
+    /// Generate tasks, and look at task files
+    Tasks {
+        #[command(subcommand)]
+        command: super::tasks::TasksCommand,
+    },
     /// Check recipe files without running them
     Validate {
         /// The files

@@ -4,7 +4,9 @@
 //! (wrong arguments, a wrong recipe), 130 if a run was stopped by Ctrl-C and can be resumed.
 
 mod arguments;
+mod curate;
 mod show;
+mod tasks;
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -35,6 +37,8 @@ pub fn main() -> ExitCode {
         Command::List => print(&show::list()),
         Command::Show { recipe, settings } => show::show(&recipe, &settings).and_then(|text| print(&text)),
         Command::Keys => print(&show::keys()),
+        Command::Curate(arguments) => curate::run(&arguments),
+        Command::Tasks { command } => tasks::run(&command),
         Command::Validate { files, settings } => show::validate(&files, &settings).and_then(|text| print(&text)),
     };
     match done {

@@ -33,7 +33,7 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
 
 /// The content of the last `\boxed{...}`, its braces balanced; `None` if there is none or it is
 /// not closed.
-fn last_boxed(solution: &str) -> Option<&str> {
+pub(super) fn last_boxed(solution: &str) -> Option<&str> {
     let start = solution.rfind("\\boxed{")? + "\\boxed{".len();
     let mut depth = 1_usize;
     let mut escaped = false;
