@@ -157,15 +157,14 @@ pub enum DatasetError {
     #[error("the job was stopped; what was finished is kept")]
     Stopped,
     /// An error within a step of a job.
-    #[error("step {place} ({name}): {source}")]
+    #[error("step {place} ({name}): {error}")]
     InStep {
         /// The step's place in the job, counted from 1.
         place: usize,
         /// Its name.
         name: String,
-        /// What went wrong.
-        #[source]
-        source: Box<DatasetError>,
+        /// What went wrong. It is part of the message, and so not a cause of its own.
+        error: Box<DatasetError>,
     },
 }
 
@@ -174,7 +173,7 @@ impl DatasetError {
     pub(crate) fn in_step(self, place: usize, name: &str) -> Self {
         match self {
             Self::Stopped => Self::Stopped,
-            other => Self::InStep { place, name: name.to_owned(), source: Box::new(other) },
+            other => Self::InStep { place, name: name.to_owned(), error: Box::new(other) },
         }
     }
 }

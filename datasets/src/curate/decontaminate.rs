@@ -1,7 +1,8 @@
 //! `decontaminate`: rows that share a run of words with an evaluation set.
 //!
 //! Open R1 and others before it call a prompt contaminated where any of its n-grams of words occurs in the prompt of an
-//! evaluation task (n = 8 there). Here words are as in [`super::text`]. A prompt of fewer than n words is one run by
+//! evaluation task (n = 8 there). Here words are runs of letters
+//! and digits, as in [`super::text`]. A prompt of fewer than n words is one run by
 //! itself, so short evaluation questions are found too where they stand alone; they are not searched within longer rows.
 
 use std::collections::HashMap;
@@ -9,7 +10,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use super::frame::text;
 use super::job::Decontaminate;
-use super::text::{each_word, runs, words};
+use super::text::{Reading, each_word, runs, words};
 use super::work::{Verdict, Work};
 use crate::error::DatasetError;
 use crate::source::{OnBadLine, TaskStream};
@@ -66,20 +67,20 @@ impl Index {
     }
 
     fn add(&mut self, prompt: &str, set: u16) {
-        for run in runs(&words(prompt, true), self.size) {
+        for run in runs(&words(prompt, Reading::Plain), self.size) {
             self.runs.entry(run).or_insert(set);
         }
     }
 
     /// The set that shares a run with the prompt, and the first such run as it stands there.
     fn find(&self, prompt: &str) -> Option<(&str, String)> {
-        let words = words(prompt, true);
+        let words = words(prompt, Reading::Plain);
         let (at, set) = runs(&words, self.size)
             .into_iter()
             .enumerate()
             .find_map(|(at, run)| self.runs.get(&run).map(|&set| (at, set)))?;
         let mut ranges = Vec::with_capacity(words.len());
-        each_word(prompt, |_, range| ranges.push(range));
+        each_word(prompt, Reading::Plain, |_, range| ranges.push(range));
         let last = (at + self.size).min(ranges.len()).saturating_sub(1);
         let shared = prompt.get(ranges.get(at)?.start..ranges.get(last)?.end).unwrap_or_default();
         Some((self.names.get(usize::from(set)).map_or("", String::as_str), shared.to_owned()))

@@ -93,7 +93,7 @@ fn language(text: &str) -> Option<&'static str> {
         return Some(code);
     }
     let mut counts = vec![0_usize; SMALL_WORDS.len()];
-    super::text::each_word(text, |word, _| {
+    super::text::each_word(text, super::text::Reading::Plain, |word, _| {
         for (at, (_, words)) in SMALL_WORDS.iter().enumerate() {
             counts[at] += usize::from(words.contains(&word));
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::frame::text;
 use super::job::{Group, Mix, MixBy, Sample, Shares};
-use super::text::{fingerprint, words};
+use super::text::{Reading, fingerprint, words};
 use super::work::{Verdict, Work, each_part};
 use crate::error::DatasetError;
 use crate::random::{hash_text, mix as mixed};
@@ -164,8 +164,8 @@ fn split_of(shares: &[(Split, f64)], key: u64) -> Split {
 
 fn group_of(group: &Group, task: &Task) -> Result<u64, DatasetError> {
     Ok(match group {
-        Group::Prompt => fingerprint(&words(&task.prompt, true)).0,
-        Group::Template => fingerprint(&words(&task.prompt, false)).0,
+        Group::Prompt => fingerprint(&words(&task.prompt, Reading::Signs)).0,
+        Group::Template => fingerprint(&words(&task.prompt, Reading::AnyNumber)).0,
         Group::Column(name) => match task.extra.get(name) {
             Some(value) => hash_text(&value.to_string()),
             None if name == "source" => hash_text(&task.source),

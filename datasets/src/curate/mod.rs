@@ -191,7 +191,11 @@ pub fn run(job: &Job, folder: &Path, host: &dyn Host) -> Result<JobOutcome, Data
         let reused = place.join("finished.json").is_file();
         if !reused {
             let partial = steps_folder.join(format!("{key}.partial"));
-            execute(&named.step, &input, &partial, folder, job.seed, host).map_err(in_step)?;
+            if let Err(error) = execute(&named.step, &input, &partial, folder, job.seed, host) {
+                // The error that counts is this one.
+                let _ = fs::remove_dir_all(&partial);
+                return Err(in_step(error));
+            }
             fs::rename(&partial, &place).map_err(|source| DatasetError::Write { path: place.clone(), source })?;
         }
         let finished: Finished = read_json(&place.join("finished.json"))?;

@@ -1,7 +1,9 @@
 //! Prompts as words: what exact repetition, shingles and n-grams are made of.
 //!
-//! A word is a run of letters and digits in lower case; everything else only parts words. So `x^2 + 3` and `X^2+3.` are the
-//! same words, and typesetting does not hide a repetition.
+//! A word is a run of letters and digits in lower case; white space, punctuation and typesetting only part words. Where
+//! repetitions are looked for, signs that calculate are words too ([`Reading::Signs`]): `x + 3` and `x - 3` are different
+//! tasks. Where evaluation sets are looked for, they are not ([`Reading::Plain`]): there, too much is better than too
+//! little.
 
 use crate::random::mix;
 
@@ -17,49 +19,69 @@ fn hash_word(word: &str) -> u64 {
 /// What stands for every number where numbers do not matter.
 const SOME_NUMBER: u64 = 0x0123_4567_89AB_CDEF;
 
+/// What counts as a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Runs of letters and digits.
+    Plain,
+    /// These, signs that calculate, and numbers with their decimals as one word.
+    Signs,
+    /// As `Signs`, with every number read as the same one.
+    AnyNumber,
+}
+
 /// The hash of each word of a text, in order.
-pub(super) fn words(text: &str, numbers_matter: bool) -> Vec<u64> {
+pub(super) fn words(text: &str, reading: Reading) -> Vec<u64> {
     let mut hashes = Vec::with_capacity(text.len() / 5 + 1);
-    each_word(text, |word, _| {
-        let number = !numbers_matter && word.bytes().all(|byte| byte.is_ascii_digit());
-        hashes.push(if number { SOME_NUMBER } else { hash_word(word) });
+    each_word(text, reading, |word, _| {
+        let any = reading == Reading::AnyNumber && word.as_bytes()[0].is_ascii_digit();
+        hashes.push(if any { SOME_NUMBER } else { hash_word(word) });
     });
     hashes
 }
 
-/// Calls `found` for each word in lower case, with its byte range in the text.
-pub(super) fn each_word(text: &str, mut found: impl FnMut(&str, std::ops::Range<usize>)) {
-    if text.is_ascii() {
-        let bytes = text.as_bytes();
-        let mut lower = String::with_capacity(32);
-        let mut at = 0;
-        while at < bytes.len() {
-            if !bytes[at].is_ascii_alphanumeric() {
-                at += 1;
-                continue;
-            }
-            let start = at;
-            lower.clear();
-            while at < bytes.len() && bytes[at].is_ascii_alphanumeric() {
-                lower.push(char::from(bytes[at].to_ascii_lowercase()));
-                at += 1;
-            }
-            found(&lower, start..at);
-        }
-        return;
+/// Whether a character calculates or compares. A hyphen within a word does not.
+fn is_sign(letter: char, before: Option<char>, after: Option<char>) -> bool {
+    match letter {
+        '-' => !(before.is_some_and(char::is_alphabetic) && after.is_some_and(char::is_alphabetic)),
+        '+' | '*' | '/' | '^' | '=' | '<' | '>' | '|' | '%' | '!' | '(' | ')' | '[' | ']' | '_' => true,
+        _ => "×÷−≤≥≠±√∪∩∈⋅·°→∞".contains(letter),
     }
-    let mut lower = String::new();
+}
+
+/// Calls `found` for each word in lower case, with its byte range in the text.
+pub(super) fn each_word(text: &str, reading: Reading, mut found: impl FnMut(&str, std::ops::Range<usize>)) {
+    let mut lower = String::with_capacity(32);
     let mut start = 0;
-    for (place, letter) in text.char_indices().chain([(text.len(), ' ')]) {
-        if letter.is_alphanumeric() {
+    let mut before = None;
+    let mut letters = text.char_indices().peekable();
+    while let Some((place, letter)) = letters.next() {
+        let after = letters.peek().map(|next| next.1);
+        let digit = |letter: Option<char>| letter.is_some_and(|letter| letter.is_ascii_digit());
+        let in_word = letter.is_alphanumeric()
+            || (letter == '.' && reading != Reading::Plain && digit(before) && digit(after));
+        if in_word {
             if lower.is_empty() {
                 start = place;
             }
-            lower.extend(letter.to_lowercase());
-        } else if !lower.is_empty() {
-            found(&lower, start..place);
-            lower.clear();
+            if letter.is_ascii() {
+                lower.push(letter.to_ascii_lowercase());
+            } else {
+                lower.extend(letter.to_lowercase());
+            }
+        } else {
+            if !lower.is_empty() {
+                found(&lower, start..place);
+                lower.clear();
+            }
+            if reading != Reading::Plain && is_sign(letter, before, after) {
+                found(&text[place..place + letter.len_utf8()], place..place + letter.len_utf8());
+            }
         }
+        before = Some(letter);
+    }
+    if !lower.is_empty() {
+        found(&lower, start..text.len());
     }
 }
 
@@ -114,20 +136,27 @@ mod tests {
 
     #[test]
     fn case_spacing_and_punctuation_do_not_make_another_text() {
-        for (one, other, same) in [
-            ("What is x^2 + 3?", "what is  X^2+3", true),
-            ("What is 2 + 3?", "What is 2 + 4?", false),
-            ("Café ÉTÉ", "café été!", true),
-            ("ab c", "a bc", false),
+        for (one, other, signs, plain) in [
+            ("What is x^2 + 3?", "what is  X^2+3", true, true),
+            ("What is 2 + 3?", "What is 2 + 4?", false, false),
+            ("What is 2 + 3?", "What is 2 - 3?", false, true),
+            ("Add 3.5 and 4.", "Add 3 5 and 4", false, true),
+            ("twenty-five", "twenty five", true, true),
+            ("2(3 + 4)", "2 * 3 + 4", false, true),
+            ("Café ÉTÉ", "café été!", false, true),
+            ("Café, ÉTÉ", "café été.", true, true),
+            ("$x$, y", "x y", true, true),
+            ("ab c", "a bc", false, false),
         ] {
-            assert_eq!(words(one, true) == words(other, true), same, "{one} / {other}");
+            assert_eq!(words(one, Reading::Signs) == words(other, Reading::Signs), signs, "{one} / {other}");
+            assert_eq!(words(one, Reading::Plain) == words(other, Reading::Plain), plain, "{one} / {other}");
         }
-        assert_eq!(words("He has 12 apples", false), words("He has 7 apples", false));
+        assert_eq!(words("He has 12.5 apples", Reading::AnyNumber), words("He has 7 apples", Reading::AnyNumber));
     }
 
     #[test]
     fn a_run_has_the_same_hash_wherever_it_stands() {
-        let text = words("a b c d e a b c", true);
+        let text = words("a b c d e a b c", Reading::Plain);
         let hashes = runs(&text, 3);
         assert_eq!(hashes.len(), 6);
         assert_eq!(hashes[0], hashes[5]);

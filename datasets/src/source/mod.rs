@@ -80,7 +80,13 @@ pub fn layout_names() -> Vec<&'static str> {
 
 /// One row through the adapter; the columns it did not use are kept.
 fn to_task(layout: &Layout, stem: &str, mut columns: Columns) -> Result<Task, String> {
-    let draft = (layout.convert)(&columns).map_err(|what| format!("{what} (layout {})", layout.name))?;
+    let draft = (layout.convert)(&columns).map_err(|what| {
+        if what.ends_with("is missing") {
+            let found = layout::column_names(&[&columns]);
+            return format!("{what}: the layout {} needs {}; found {found}", layout.name, layout.needs);
+        }
+        format!("{what} (layout {})", layout.name)
+    })?;
     for used in draft.used {
         // Unlike `remove`, this leaves the others in their order.
         columns.shift_remove(*used);

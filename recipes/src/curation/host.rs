@@ -137,7 +137,7 @@ impl Host for JobHost {
         self.set_phase(None);
         let reused = if outcome.reused { " (done before)" } else { "" };
         self.reporter.note(&format!(
-            "{}: {} -> {} rows in {:.1} s{reused}",
+            "{}: {} -> {} rows in {:.2} s{reused}",
             outcome.name,
             thousands(outcome.tally.rows_in),
             thousands(outcome.tally.rows_out),

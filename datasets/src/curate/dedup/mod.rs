@@ -8,12 +8,18 @@ use std::path::Path;
 
 use super::frame::text;
 use super::job::Dedup;
-use super::text::{fingerprint, words};
+use super::text::{Reading, fingerprint, words};
 use super::work::{Verdict, Work, each_part};
 use crate::error::DatasetError;
 
 /// The row of an earlier prompt that a row repeats.
 type Repeats = Vec<Option<(u32, f32)>>;
+
+impl Dedup {
+    fn reading(&self) -> Reading {
+        if self.numbers_matter { Reading::Signs } else { Reading::AnyNumber }
+    }
+}
 
 /// `scratch` is an empty folder for what does not fit into memory.
 pub(super) fn run(dedup: &Dedup, work: &mut Work<'_>, scratch: &Path) -> Result<(), DatasetError> {
@@ -58,8 +64,8 @@ fn exact(dedup: &Dedup, work: &Work<'_>) -> Result<Repeats, DatasetError> {
                 .iter()
                 .zip(turns.iter())
                 .map(|(prompt, turns)| {
-                    let mut words = words(prompt.unwrap_or_default(), dedup.numbers_matter);
-                    words.extend(self::words(turns.unwrap_or_default(), dedup.numbers_matter));
+                    let mut words = words(prompt.unwrap_or_default(), dedup.reading());
+                    words.extend(self::words(turns.unwrap_or_default(), dedup.reading()));
                     fingerprint(&words)
                 })
                 .collect::<Vec<_>>())

@@ -99,7 +99,7 @@ fn spill(
         |_, frame| {
             let prompts = text(&frame, "prompt")?;
             let signed = prompts.iter().map(|prompt| {
-                let words = words(prompt.unwrap_or_default(), dedup.numbers_matter);
+                let words = words(prompt.unwrap_or_default(), dedup.reading());
                 let mut shingles = runs(&words, dedup.shingle);
                 shingles.sort_unstable();
                 shingles.dedup();

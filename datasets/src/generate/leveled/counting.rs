@@ -105,8 +105,11 @@ pub(super) fn combinatorics(level: u8, counter: &mut Counter) -> Drawn {
         }
         2 => {
             let seats = counter.between(4, 6 + i64::from(level));
-            let names = ["Ann", "Bob", "Eve", "Max", "Zoe", "Leo", "Mia", "Tom"];
-            let (first, second) = (counter.below(4), 4 + counter.below(4));
+            let names = [
+                "Ann", "Bob", "Eve", "Max", "Zoe", "Leo", "Mia", "Tom", "Ida", "Kai", "Lea", "Jan", "Nora", "Paul", "Ruth",
+                "Sara", "Tim", "Uwe", "Vera", "Wim",
+            ];
+            let (first, second) = (counter.below(10), 10 + counter.below(10));
             let together = 2 * factorial(seats - 1);
             let (word, value) = match counter.below(2) {
                 0 => ("sit next to each other", together),
@@ -121,21 +124,32 @@ pub(super) fn combinatorics(level: u8, counter: &mut Counter) -> Drawn {
         }
         3 => {
             let (balls, boxes) = (people + counter.between(0, 12), counter.between(2, 3 + i64::from(level)));
+            // The first box gets its least number beforehand.
+            let least = counter.between(0, 6);
+            let free = balls - least;
             let (word, value) = match counter.below(2) {
-                0 => ("some boxes may stay empty", choose(balls + boxes - 1, boxes - 1)),
-                _ => ("no box stays empty", choose(balls - 1, boxes - 1)),
+                0 => ("others may stay empty", choose(free + boxes - 1, boxes - 1)),
+                // One more ball beforehand for each of the others; with too few balls there is no way.
+                _ => ("no other stays empty", if free < boxes - 1 { 0 } else { choose(free, boxes - 1) }),
             };
-            // With more boxes than balls none is possible, and the product above gives 0.
-            (format!("In how many ways can {balls} equal balls be put into {boxes} different boxes if {word}?"), value)
+            let prompt = format!(
+                "In how many ways can {balls} equal balls be put into {boxes} different boxes if the first box gets at least \
+                 {least} and {word}?"
+            );
+            (prompt, value)
         }
         _ => {
             let (digits, length) = (counter.between(4, 9), counter.between(2, 3 + i64::from(level)));
-            let (word, value) = match counter.below(2) {
-                0 => ("digits may repeat", digits.pow(u32::try_from(length).unwrap_or(0))),
-                _ => ("all digits are different", (0..length).map(|used| (digits - used).max(0)).product()),
+            let first = counter.between(1, digits);
+            let (word, rest) = match counter.below(2) {
+                0 => ("digits may repeat", digits.pow(u32::try_from(length - 1).unwrap_or(0))),
+                _ => ("all digits are different", (1..length).map(|used| (digits - used).max(0)).product()),
             };
-            let prompt =
-                format!("How many codes of {length} digits can be made from the digits 1 to {digits} if {word}?");
+            let value = first * rest;
+            let prompt = format!(
+                "How many codes of {length} digits can be made from the digits 1 to {digits} if {word} and the first digit is at \
+                 most {first}?"
+            );
             (prompt, value)
         }
     };

@@ -32,6 +32,7 @@ fn names_are_the_families_own() {
 /// Ten thousand of each family, over all levels: none twice. Below, what each level's range gives.
 #[test]
 fn ten_thousand_tasks_without_a_repetition() {
+    let mut narrow = Vec::new();
     for family in families() {
         let started = std::time::Instant::now();
         let tasks = family.distinct(Split::Train, 1, 10_000).unwrap_or_else(|error| panic!("{error}"));
@@ -39,10 +40,13 @@ fn ten_thousand_tasks_without_a_repetition() {
         let took = started.elapsed();
         println!("{family}: {} different among the first 10,000 draws; {took:?} for both", draws.len());
         assert_eq!(tasks.len(), 10_000);
-        assert!(draws.len() >= 6_000, "{family}: only {} different tasks in 10,000 draws", draws.len());
+        if draws.len() < 6_000 {
+            narrow.push(format!("{family}: {} different tasks in 10,000 draws", draws.len()));
+        }
         let levels: HashSet<u64> = tasks.iter().filter_map(|task| task.extra["level"].as_u64()).collect();
         assert_eq!(levels.len(), usize::from(family.levels()), "{family}: {levels:?}");
     }
+    assert!(narrow.is_empty(), "{narrow:?}");
 }
 
 #[test]
