@@ -52,6 +52,14 @@ pub enum DatasetError {
         /// The layouts and the columns each needs.
         known: String,
     },
+    /// No adapter has this name.
+    #[error("there is no layout `{name}`: the layouts are {known}")]
+    NoSuchLayout {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
     /// A malformed row, and the caller asked to stop at the first.
     #[error("{}, {place} {line}: {what}", path.display())]
     BadLine {
@@ -94,4 +102,78 @@ pub enum DatasetError {
         /// How many were asked for.
         wanted: usize,
     },
+    /// A file or folder could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file that is to be written lies there already, and is not what this job wrote.
+    #[error("{} exists already\n  hint: remove it, or write under another name", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// None of the sources of a job is there.
+    #[error("none of the sources is there: {paths}\n  hint: name the folder in which they lie with --data DIR")]
+    NoSource {
+        /// Where they were looked for.
+        paths: String,
+    },
+    /// A template cannot be filled in.
+    #[error("the template `{template}` cannot be filled in: {what}")]
+    Template {
+        /// The template.
+        template: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// A column that a step asks for is not there.
+    #[error("there is no column `{column}` in the row {row}; its columns are {found}")]
+    NoColumn {
+        /// The column asked for.
+        column: String,
+        /// The id of the row.
+        row: String,
+        /// The columns found, joined by commas.
+        found: String,
+    },
+    /// Rows of a step could not be put into, or taken from, a data frame.
+    #[error("the rows of a step are damaged: {what}")]
+    Frame {
+        /// What was wrong.
+        what: String,
+    },
+    /// What a job's surroundings could not give.
+    #[error("{what}")]
+    Host {
+        /// What was wrong.
+        what: String,
+    },
+    /// The job was asked to stop.
+    #[error("the job was stopped; what was finished is kept")]
+    Stopped,
+    /// An error within a step of a job.
+    #[error("step {place} ({name}): {error}")]
+    InStep {
+        /// The step's place in the job, counted from 1.
+        place: usize,
+        /// Its name.
+        name: String,
+        /// What went wrong. It is part of the message, and so not a cause of its own.
+        error: Box<DatasetError>,
+    },
+}
+
+impl DatasetError {
+    /// The same error with the step in which it happened. Being stopped is nobody's fault.
+    pub(crate) fn in_step(self, place: usize, name: &str) -> Self {
+        match self {
+            Self::Stopped => Self::Stopped,
+            other => Self::InStep { place, name: name.to_owned(), error: Box::new(other) },
+        }
+    }
 }

@@ -5,10 +5,12 @@
 //!   problem sets lie, each behind a small adapter.
 //! - [`generate`]: procedural families with a training and a held-out split that cannot overlap,
 //!   and the worked text that a base is pretrained on.
+//! - [`curate`]: jobs that make training data of raw problem sets.
 //! - [`order`]: seeded, resumable shuffles; [`template`]: from a question to the prompt of a base.
 //!
 //! Nothing here prints, and polars stays inside this crate.
 
+pub mod curate;
 pub mod error;
 pub mod generate;
 pub mod order;
@@ -18,7 +20,7 @@ pub mod task;
 pub mod template;
 
 pub use error::DatasetError;
-pub use generate::{Family, Quality, WorkedText};
+pub use generate::{Family, FamilyDescription, Quality, WorkedText};
 pub use order::Order;
 pub use source::{BadLine, OnBadLine, ReadTasks};
-pub use task::{Domain, Split, Task};
+pub use task::{Domain, Message, Split, Task};

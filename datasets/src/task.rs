@@ -16,15 +16,47 @@ pub enum Domain {
     Math,
     /// A program.
     Code,
+    /// One of several given answers.
+    Choice,
+    /// What follows from what is given.
+    Logic,
+    /// Words.
+    Text,
+}
+
+impl Domain {
+    /// All of them, in the order of tables.
+    pub const ALL: [Self; 5] = [Self::Math, Self::Code, Self::Choice, Self::Logic, Self::Text];
+
+    /// The domain as it is written in files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Math => "math",
+            Self::Code => "code",
+            Self::Choice => "choice",
+            Self::Logic => "logic",
+            Self::Text => "text",
+        }
+    }
+
+    /// The domain of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|domain| domain.name() == name)
+    }
 }
 
 /// Which side of the fence between training and evaluation a task stands on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Split {
     /// May be trained on.
     Train,
-    /// For evaluation only.
+    /// For choosing between models while training goes on.
+    Validation,
+    /// For evaluation only. Public sets call it `test`.
+    #[serde(alias = "test")]
     Held,
 }
 
@@ -40,9 +72,40 @@ impl Split {
     pub fn label(self) -> &'static str {
         match self {
             Self::Train => "training",
+            Self::Validation => "validation",
             Self::Held => "held-out",
         }
     }
+
+    /// The split as it is written in files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Held => "held",
+        }
+    }
+
+    /// The split of this name; `test` is another word for `held`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "train" => Some(Self::Train),
+            "validation" => Some(Self::Validation),
+            "held" | "test" => Some(Self::Held),
+            _ => None,
+        }
+    }
+}
+
+/// One turn of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Who speaks: `system`, `user` or `assistant`.
+    pub role: String,
+    /// What is said.
+    pub content: String,
 }
 
 /// One problem with its verifier.
@@ -56,8 +119,14 @@ pub struct Task {
     pub domain: Domain,
     /// The question in plain text, without any template.
     pub prompt: String,
+    /// What stands before the question: a system message, earlier turns. Empty for nearly all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turns: Vec<Message>,
     /// What an answer is compared with.
     pub reference: Reference,
+    /// The share of a policy's attempts that failed, 0 to 1, where it has been measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub difficulty: Option<f64>,
     /// Training or held-out. Rows of files are training tasks: what a file is for is the caller's
     /// decision, not something to guess from its name.
     pub split: Split,
@@ -74,18 +143,46 @@ impl Task {
             Reference::Tests { .. } => Domain::Code,
             Reference::Math { .. } | Reference::Integer { .. } | Reference::Countdown { .. } => Domain::Math,
         };
-        Self { id: content_id(&prompt, &reference), source: source.to_owned(), domain, prompt, reference, split, extra }
+        let id = content_id(&[], &prompt, &reference);
+        let source = source.to_owned();
+        Self { id, source, domain, prompt, turns: Vec::new(), reference, difficulty: None, split, extra }
+    }
+
+    /// The same task with turns before its question, and the id that follows.
+    #[must_use]
+    pub fn after(mut self, turns: Vec<Message>) -> Self {
+        self.turns = turns;
+        self.renew_id();
+        self
+    }
+
+    /// Computes the id anew, after prompt, turns or reference have changed.
+    pub fn renew_id(&mut self) {
+        self.id = content_id(&self.turns, &self.prompt, &self.reference);
+    }
+
+    /// The prompt as messages: what stands before the question, and the question.
+    #[must_use]
+    pub fn messages(&self) -> Vec<Message> {
+        let mut messages = self.turns.clone();
+        messages.push(Message { role: "user".to_owned(), content: self.prompt.clone() });
+        messages
     }
 }
 
 /// First 16 hex digits of SHA-256 over the parts, each preceded by its length so that moving a
 /// character from one part to the next gives another id.
-fn content_id(prompt: &str, reference: &Reference) -> String {
+fn content_id(turns: &[Message], prompt: &str, reference: &Reference) -> String {
     let mut digest = Sha256::new();
     let mut part = |text: &str| {
         digest.update((text.len() as u64).to_le_bytes());
         digest.update(text.as_bytes());
     };
+    // Without turns nothing is added, so ids are those of the plain question.
+    for turn in turns {
+        part(&turn.role);
+        part(&turn.content);
+    }
     part(prompt);
     match reference {
         Reference::Math { answer } => {
@@ -132,6 +229,17 @@ mod tests {
         assert_ne!(first.id, task("Compute 1 + 12", "").id);
         let number = Reference::Countdown { numbers: vec![1, 2], target: 3 };
         assert_ne!(first.id, Task::new("test", "Compute 1 + 1".into(), number, Split::Train, Map::new()).id);
+    }
+
+    #[test]
+    fn turns_before_the_question_are_part_of_the_id() {
+        let system = Message { role: "system".into(), content: "Be brief.".into() };
+        let after = task("p", "1").after(vec![system]);
+        assert_ne!(after.id, task("p", "1").id);
+        let roles: Vec<String> = after.messages().into_iter().map(|message| message.role).collect();
+        assert_eq!(roles, ["system", "user"]);
+        let text = serde_json::to_string(&after).expect("a task is plain data");
+        assert_eq!(serde_json::from_str::<Task>(&text).expect("as written"), after);
     }
 
     #[test]

@@ -8,12 +8,14 @@
 //! progress   what a person sees meanwhile
 //! table      the figures at the end; `report` the same as a page with curves
 //! session    one run from its folder to its report
+//! curation   curation jobs: the work is `datasets::curate`, what people see of it is here
 //! command    the command line
 //! ```
 //! This is the only crate that prints, parses arguments or uses `anyhow`.
 
 pub mod command;
 pub mod config;
+pub mod curation;
 pub mod interrupt;
 pub mod metrics;
 pub mod progress;

@@ -7,6 +7,7 @@
 //! | `learning` | a step of GRPO makes what is rewarded likelier; equal rewards change nothing |
 //! | `determinism` | one seed, one result, with any number of threads |
 //! | `resume` | a run that was killed or interrupted ends as if it had not been |
+//! | `curation` | the shipped curation jobs count rightly; a wrong job is refused with its line |
 //! | `damage` | bad input ends in a message that says what and where, and costs no finished work |
 //! | `hostile` | programs that attack the grader score 0 with a cause |
 //! | `smoke` | the shipped recipes, one of them from its first stage to its report |
@@ -14,6 +15,7 @@
 //! | `support` | the small recipe that most of them run, and what a run leaves |
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod curation;
 mod damage;
 mod determinism;
 mod gradients;

@@ -180,7 +180,7 @@ fn the_report_needs_nothing_but_itself() {
 
 #[test]
 fn what_is_practised_is_never_examined() {
-    for family in Family::ALL {
+    for family in Family::WORKED {
         let held: HashSet<String> =
             family.distinct(Split::Held, 0, 500).unwrap().into_iter().map(|task| task.prompt).collect();
         assert_eq!(held.len(), 500, "{family}");

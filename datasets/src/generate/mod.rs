@@ -5,11 +5,14 @@
 //! any index can be made on any thread. Which split a problem belongs to follows from the problem
 //! itself ([`split`]), never from the seed or the index, so the two cannot overlap.
 //!
-//! Each family's file says what it draws from, its range, its size and its verifier. To add one:
-//! a type that is a [`problem::Problem`], and its line in [`Family`].
+//! There are two kinds. A base is pretrained on *worked* families ([`Family::WORKED`]): their problems come with attempts of
+//! every quality, in words of a small vocabulary; each is a type that is a [`problem::Problem`]. Families with *levels*
+//! ([`leveled`]) range wider and come with one right and one wrong answer. Each says what it draws from, its range and its
+//! verifier.
 
 mod arithmetic;
 mod countdown;
+mod leveled;
 mod problem;
 mod python;
 mod split;
@@ -25,26 +28,45 @@ use serde_json::Map;
 
 use crate::error::DatasetError;
 use crate::random::{Counter, hash_text};
-use crate::task::{Split, Task};
+use crate::task::{Domain, Split, Task};
 use arithmetic::Chain;
 use countdown::Puzzle;
+use leveled::{Drawn, LEVELED, Leveled};
 use problem::Problem;
 use python::Function;
 
 pub use survey::QualityShare;
 
+/// How many of 100 answers that a base reads for a family with levels are right.
+const GUESS_RIGHT_PERCENT: u32 = 30;
+
 /// The families of generated tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "&'static str", try_from = "String")]
 pub enum Family {
     /// Chains of three or four small numbers with `+`, `-` and `*`.
-    #[serde(rename = "arithmetic")]
     Arithmetic,
     /// Make a target from two or three numbers, each used once.
-    #[serde(rename = "countdown")]
     Countdown,
     /// Write a one-line Python function.
-    #[serde(rename = "python")]
     PythonFunctions,
+    /// A family with levels.
+    Leveled(LeveledFamily),
+}
+
+/// One of the families with levels: its place among them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LeveledFamily(u8);
+
+/// What a family is, for lists and data cards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FamilyDescription {
+    /// What a problem is made of.
+    pub draws: &'static str,
+    /// Between which bounds.
+    pub range: &'static str,
+    /// How an answer is judged.
+    pub verifier: &'static str,
 }
 
 /// How a text of the pretraining corpus was written.
@@ -84,8 +106,21 @@ pub struct WorkedText {
 }
 
 impl Family {
-    /// Every family, in the order of tables.
-    pub const ALL: [Self; 3] = [Self::Arithmetic, Self::Countdown, Self::PythonFunctions];
+    /// The families that a base is pretrained on, in the order of tables.
+    pub const WORKED: [Self; 3] = [Self::Arithmetic, Self::Countdown, Self::PythonFunctions];
+
+    /// Every family: the worked ones, then those with levels.
+    pub const ALL: [Self; 3 + LEVELED.len()] = {
+        let mut all = [Self::Arithmetic; 3 + LEVELED.len()];
+        (all[1], all[2]) = (Self::Countdown, Self::PythonFunctions);
+        let mut place = 0;
+        while place < LEVELED.len() {
+            // There are far fewer than 256.
+            all[3 + place] = Self::Leveled(LeveledFamily(place as u8));
+            place += 1;
+        }
+        all
+    };
 
     /// The name by which recipes call it.
     #[must_use]
@@ -94,7 +129,54 @@ impl Family {
             Self::Arithmetic => "arithmetic",
             Self::Countdown => "countdown",
             Self::PythonFunctions => "python",
+            Self::Leveled(family) => family.entry().name,
         }
+    }
+
+    /// What kind of answer it asks for.
+    #[must_use]
+    pub fn domain(self) -> Domain {
+        match self {
+            Self::Arithmetic | Self::Countdown => Domain::Math,
+            Self::PythonFunctions => Domain::Code,
+            Self::Leveled(family) => family.entry().domain,
+        }
+    }
+
+    /// How many levels of difficulty it has; the worked families have one.
+    #[must_use]
+    pub fn levels(self) -> u8 {
+        match self {
+            Self::Leveled(family) => family.entry().levels,
+            _ => 1,
+        }
+    }
+
+    /// What it draws from, its range and its verifier.
+    #[must_use]
+    pub fn description(self) -> FamilyDescription {
+        let (draws, range, verifier) = match self {
+            Self::Arithmetic => (
+                "three or four numbers joined by +, - and *, in the words of a base's small vocabulary",
+                "numbers to 12, results -60 to 60",
+                "the whole number, written out",
+            ),
+            Self::Countdown => (
+                "two or three numbers and a target to make of them, each used once",
+                "numbers to 15, targets to 60",
+                "the expression's value, and that it uses the numbers",
+            ),
+            Self::PythonFunctions => (
+                "one-line Python functions of a list, a number or a word",
+                "about 5,000 functions",
+                "three assertions in the sandbox",
+            ),
+            Self::Leveled(family) => {
+                let entry = family.entry();
+                (entry.draws, entry.range, entry.verifier)
+            }
+        };
+        FamilyDescription { draws, range, verifier }
     }
 
     /// The `index`-th task of a split under a seed. Tasks of different indices may be equal (the
@@ -105,6 +187,44 @@ impl Family {
             Self::Arithmetic => self.task_of::<Chain>(split, seed, index),
             Self::Countdown => self.task_of::<Puzzle>(split, seed, index),
             Self::PythonFunctions => self.task_of::<Function>(split, seed, index),
+            Self::Leveled(_) => self.task_at(None, split, seed, index),
+        }
+    }
+
+    /// The same at one level, of `1..=levels()`; `None` takes all of them in turn, as chance has it. The level stands among
+    /// the task's further columns. A family without levels has no other than its one.
+    #[must_use]
+    pub fn task_at(self, level: Option<u8>, split: Split, seed: u64, index: u64) -> Task {
+        let Self::Leveled(family) = self else { return self.task(split, seed, index) };
+        let (level, drawn) = self.drawn(family, level, split, seed, index);
+        let mut extra = Map::new();
+        extra.insert("level".to_owned(), level.into());
+        let mut task = Task::new(self.name(), drawn.prompt, drawn.reference, split, extra);
+        task.domain = family.entry().domain;
+        task
+    }
+
+    /// A right answer and a wrong one to `self.task_at(level, split, seed, index)`; none for the worked families, whose
+    /// attempts [`Family::worked`] gives.
+    #[must_use]
+    pub fn answers(self, level: Option<u8>, split: Split, seed: u64, index: u64) -> Option<(String, String)> {
+        let Self::Leveled(family) = self else { return None };
+        let (_, drawn) = self.drawn(family, level, split, seed, index);
+        Some((drawn.right, drawn.wrong))
+    }
+
+    fn drawn(self, family: LeveledFamily, level: Option<u8>, split: Split, seed: u64, index: u64) -> (u8, Drawn) {
+        let entry = family.entry();
+        let mut counter = self.counter(split.label(), seed, index);
+        // Asked for or not, the level takes one draw; so a level's tasks are those that it has among all levels' seeds.
+        let any = 1 + counter.below(usize::from(entry.levels)) as u8;
+        let level = level.map_or(any, |level| level.clamp(1, entry.levels));
+        // Ends: each draw is on this side of the fence with at least one chance in eight.
+        loop {
+            let drawn = (entry.draw)(level, &mut counter);
+            if split::of(&drawn.content) == split {
+                return (level, drawn);
+            }
         }
     }
 
@@ -113,6 +233,20 @@ impl Family {
     /// # Errors
     /// If the split does not hold that many tasks: when a long run of draws brings nothing new.
     pub fn distinct(self, split: Split, seed: u64, count: usize) -> Result<Vec<Task>, DatasetError> {
+        self.distinct_at(None, split, seed, count)
+    }
+
+    /// The same at one level.
+    ///
+    /// # Errors
+    /// As [`Family::distinct`].
+    pub fn distinct_at(
+        self,
+        level: Option<u8>,
+        split: Split,
+        seed: u64,
+        count: usize,
+    ) -> Result<Vec<Task>, DatasetError> {
         let mut seen = HashSet::with_capacity(count);
         let mut tasks = Vec::with_capacity(count);
         let (mut index, mut in_vain) = (0, 0);
@@ -128,7 +262,7 @@ impl Family {
                     wanted: count,
                 });
             }
-            let task = self.task(split, seed, index);
+            let task = self.task_at(level, split, seed, index);
             index += 1;
             in_vain += 1;
             if seen.insert(task.id.clone()) {
@@ -146,6 +280,10 @@ impl Family {
             Self::Arithmetic => self.solution_of::<Chain>(split, seed, index),
             Self::Countdown => self.solution_of::<Puzzle>(split, seed, index),
             Self::PythonFunctions => self.solution_of::<Function>(split, seed, index),
+            Self::Leveled(family) => {
+                let (_, drawn) = self.drawn(family, None, split, seed, index);
+                format!(" <think> {} </think> <answer> {} </answer>", problem::GUESS_THINK, drawn.right)
+            }
         }
     }
 
@@ -157,6 +295,7 @@ impl Family {
             Self::Arithmetic => self.worked_of::<Chain>(seed, index),
             Self::Countdown => self.worked_of::<Puzzle>(seed, index),
             Self::PythonFunctions => self.worked_of::<Function>(seed, index),
+            Self::Leveled(family) => self.guess_of(family, seed, index),
         }
     }
 
@@ -180,12 +319,43 @@ impl Family {
         problem::respond(&problem, Quality::Worked, &mut counter).0
     }
 
+    /// There are no worked steps to show: a base reads the form of an answer, right in some cases.
+    fn guess_of(self, family: LeveledFamily, seed: u64, index: u64) -> WorkedText {
+        let (_, drawn) = self.drawn(family, None, Split::Train, seed, index);
+        let mut counter = self.counter("guess", seed, index);
+        let right = counter.percent(GUESS_RIGHT_PERCENT);
+        let answer = if right { drawn.right } else { drawn.wrong };
+        let response = format!(" <think> {} </think> <answer> {answer} </answer>", problem::GUESS_THINK);
+        WorkedText { prompt: drawn.prompt, response, quality: Quality::Guess, reference: drawn.reference, right }
+    }
+
     fn worked_of<P: Problem>(self, seed: u64, index: u64) -> WorkedText {
         let mut counter = self.counter("worked", seed, index);
         let problem: P = split::draw(Split::Train, &mut counter);
         let quality = counter.weighted(P::QUALITIES);
         let (response, right) = problem::respond(&problem, quality, &mut counter);
         WorkedText { prompt: problem.prompt(), response, quality, reference: problem.reference(), right }
+    }
+}
+
+impl LeveledFamily {
+    fn entry(self) -> &'static Leveled {
+        // Made by `Family::ALL` only, from the places of this very list.
+        &LEVELED[usize::from(self.0)]
+    }
+}
+
+impl From<Family> for &'static str {
+    fn from(family: Family) -> Self {
+        family.name()
+    }
+}
+
+impl TryFrom<String> for Family {
+    type Error = DatasetError;
+
+    fn try_from(name: String) -> Result<Self, DatasetError> {
+        name.parse()
     }
 }
 

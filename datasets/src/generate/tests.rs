@@ -30,7 +30,7 @@ fn the_splits_do_not_overlap() {
 
 #[test]
 fn the_corpus_never_asks_a_held_out_question() {
-    for family in Family::ALL {
+    for family in Family::WORKED {
         let asked: HashSet<String> = (0..10_000).map(|index| family.worked(3, index).prompt).collect();
         let held: HashSet<String> = (0..2_000).map(|index| family.task(Split::Held, 4, index).prompt).collect();
         assert!(asked.is_disjoint(&held), "{family}");
@@ -56,7 +56,7 @@ fn a_task_is_a_pure_function_of_its_place() {
 
 #[test]
 fn an_evaluation_set_holds_no_task_twice() {
-    for family in Family::ALL {
+    for family in Family::WORKED {
         let tasks = family.distinct(Split::Held, 0, 600).unwrap();
         let ids: BTreeSet<_> = tasks.iter().map(|task| &task.id).collect();
         assert_eq!(ids.len(), 600, "{family}");
@@ -73,7 +73,10 @@ fn names_lead_to_families_and_back() {
         assert_eq!(serde_json::to_string(&family).unwrap(), format!("\"{family}\""));
     }
     let error = "arithmetics".parse::<Family>().expect_err("no such family").to_string();
-    assert_eq!(error, "there is no task family `arithmetics`: the families are arithmetic, countdown, python");
+    assert_eq!(
+        error,
+        "there is no task family `arithmetics`: the families are arithmetic, countdown, python, chains, fractions, decimals, percentages, bases, gcd_lcm, primes, linear_systems, polynomials, inequalities, matrices, modular, divisors, combinatorics, coins, lattice_paths, word_problems, shopping, ages, dates, clocks, propositional, knights_knaves, ordering, sudoku4, sequences, strings, lists, sets, graph_paths, reachability, programs"
+    );
 }
 
 /// What the corpus is made of keeps to its tables: shares within five standard deviations, and
@@ -114,7 +117,7 @@ fn score(rewards: &RewardSet, prompt: &str, completion: &str, reference: &Refere
 /// Everything pairs of words and single spaces, as a small vocabulary wants it.
 #[test]
 fn texts_are_parted_by_single_spaces() {
-    for family in Family::ALL {
+    for family in Family::WORKED {
         for index in 0..1_000 {
             let text = family.worked(1, index);
             assert!(text.response.starts_with(' ') && !text.response.contains("  "), "{}", text.response);

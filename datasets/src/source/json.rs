@@ -9,7 +9,7 @@ use super::{Columns, Row};
 
 /// JSON Lines: each line that is not blank is a row. Lines are independent of each other, so a
 /// line that is not even UTF-8 costs only itself.
-pub(crate) fn read_lines(bytes: &[u8]) -> Vec<Row> {
+fn read_lines(bytes: &[u8]) -> Vec<Row> {
     without_mark(bytes)
         .split(|&byte| byte == b'\n')
         .enumerate()
@@ -61,7 +61,8 @@ fn read_array(bytes: &[u8], start: usize) -> Result<Vec<Row>, String> {
     }
 }
 
-fn parse_line(line: &[u8]) -> Result<Columns, String> {
+/// The columns of one line.
+pub(super) fn parse_line(line: &[u8]) -> Result<Columns, String> {
     let text =
         std::str::from_utf8(line).map_err(|error| format!("invalid UTF-8 at byte {}", error.valid_up_to() + 1))?;
     match serde_json::from_str(text) {

@@ -6,9 +6,9 @@
 
 mod json;
 mod layout;
+mod stream;
 mod table;
 
-use std::io::Read as _;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -16,13 +16,7 @@ use serde_json::{Map, Value};
 use crate::error::DatasetError;
 use crate::task::{Split, Task};
 use layout::Layout;
-
-/// The endings of names that are read.
-const KNOWN_KINDS: &str = ".jsonl, .ndjson, .json, .csv, .parquet (each also with .gz)";
-
-/// How many well-formed rows the layout is chosen by. More than one, so that a single row with a
-/// missing column does not decide for the whole file.
-const ROWS_FOR_LAYOUT: usize = 100;
+pub use stream::TaskStream;
 
 /// What to do about a malformed row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,90 +63,44 @@ pub(crate) struct Row {
 /// If the file cannot be read, is damaged as a whole, holds no rows or no usable row, is of an
 /// unknown kind or layout; with [`OnBadLine::Stop`] also for the first malformed row.
 pub fn read(path: &Path, on_bad_line: OnBadLine) -> Result<ReadTasks, DatasetError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let bytes = std::fs::read(path).map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
-    let (name, bytes) = match name.strip_suffix(".gz") {
-        Some(inner) => (inner.to_owned(), unzip(path, &bytes)?),
-        None => (name, bytes),
-    };
-    // The place of a row is a line, except in a Parquet file, which has none.
-    let place = if name.ends_with(".parquet") { "row" } else { "line" };
-    let damaged = |what: String| DatasetError::Damaged { path: path.to_owned(), what };
-    let rows = match name.rsplit_once('.').map(|(_, ending)| ending) {
-        _ if bytes.is_empty() => return Err(DatasetError::Empty { path: path.to_owned() }),
-        Some("jsonl" | "ndjson") => json::read_lines(&bytes),
-        Some("json") => json::read_document(&bytes).map_err(damaged)?,
-        Some("csv") => table::read_csv(&bytes).map_err(damaged)?,
-        Some("parquet") => table::read_parquet(bytes).map_err(damaged)?,
-        _ => return Err(DatasetError::UnknownKind { path: path.to_owned(), known: KNOWN_KINDS }),
-    };
-    if rows.is_empty() {
-        return Err(DatasetError::Empty { path: path.to_owned() });
+    let mut stream = TaskStream::open(path, None, on_bad_line)?;
+    let mut read = ReadTasks { tasks: Vec::new(), bad: Vec::new() };
+    while let Some(batch) = stream.next_batch()? {
+        read.tasks.extend(batch.tasks);
+        read.bad.extend(batch.bad);
     }
-    // `gsm8k_train.jsonl.gz` is `gsm8k_train`.
-    let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
-    to_tasks(path, stem, place, rows, on_bad_line)
+    Ok(read)
 }
 
-/// Interprets the rows by the layout that most of the first ones show.
-fn to_tasks(
-    path: &Path,
-    stem: &str,
-    place: &'static str,
-    rows: Vec<Row>,
-    on_bad_line: OnBadLine,
-) -> Result<ReadTasks, DatasetError> {
-    let sample: Vec<&Columns> = rows.iter().filter_map(|row| row.columns.as_ref().ok()).take(ROWS_FOR_LAYOUT).collect();
-    let layout = layout::choose(&sample);
-    if layout.is_none() && !sample.is_empty() {
-        return Err(DatasetError::UnknownLayout {
-            path: path.to_owned(),
-            found: layout::column_names(&sample),
-            known: layout::known(),
-        });
-    }
-    let mut read = ReadTasks { tasks: Vec::with_capacity(rows.len()), bad: Vec::new() };
-    for row in rows {
-        let task = row.columns.and_then(|columns| match layout {
-            Some(layout) => to_task(layout, stem, columns),
-            // Only when no row at all is well-formed.
-            None => Err("no layout could be recognised".to_owned()),
-        });
-        match task {
-            Ok(task) => read.tasks.push(task),
-            Err(what) if on_bad_line == OnBadLine::Skip => read.bad.push(BadLine { line: row.line, what }),
-            Err(what) => return Err(DatasetError::BadLine { path: path.to_owned(), place, line: row.line, what }),
-        }
-    }
-    match read.bad.first() {
-        Some(first) if read.tasks.is_empty() => Err(DatasetError::NothingUsable {
-            path: path.to_owned(),
-            count: read.bad.len(),
-            place,
-            line: first.line,
-            what: first.what.clone(),
-        }),
-        _ => Ok(read),
-    }
+/// The names of the layouts that are known, for `layout = "..."`.
+#[must_use]
+pub fn layout_names() -> Vec<&'static str> {
+    layout::names()
 }
 
 /// One row through the adapter; the columns it did not use are kept.
 fn to_task(layout: &Layout, stem: &str, mut columns: Columns) -> Result<Task, String> {
-    let draft = (layout.convert)(&columns).map_err(|what| format!("{what} (layout {})", layout.name))?;
+    let draft = (layout.convert)(&columns).map_err(|what| {
+        if what.ends_with("is missing") {
+            let found = layout::column_names(&[&columns]);
+            return format!("{what}: the layout {} needs {}; found {found}", layout.name, layout.needs);
+        }
+        format!("{what} (layout {})", layout.name)
+    })?;
     for used in draft.used {
         // Unlike `remove`, this leaves the others in their order.
         columns.shift_remove(*used);
     }
-    Ok(Task::new(stem, draft.prompt, draft.reference, Split::Train, columns))
-}
-
-/// The content of a gzip file, its checksum and length verified.
-fn unzip(path: &Path, bytes: &[u8]) -> Result<Vec<u8>, DatasetError> {
-    let mut content = Vec::new();
-    match flate2::read::MultiGzDecoder::new(bytes).read_to_end(&mut content) {
-        Ok(_) => Ok(content),
-        Err(source) => Err(DatasetError::Read { path: path.to_owned(), source }),
+    columns.extend(draft.extra);
+    columns.extend(draft.added.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    let source = draft.source.as_deref().unwrap_or(stem);
+    let mut task = Task::new(source, draft.prompt, draft.reference, draft.split.unwrap_or(Split::Train), columns);
+    if !draft.turns.is_empty() {
+        task = task.after(draft.turns);
     }
+    task.domain = draft.domain.unwrap_or(task.domain);
+    task.difficulty = draft.difficulty;
+    Ok(task)
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@
 //! quotes and line ends, nothing else); those with another number of fields than the header, or
 //! with invalid UTF-8, become bad rows with their line, and polars parses the others.
 
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 
 use polars::prelude::{AnyValue, CsvReadOptions, DataFrame, ParquetReader, SerReader};
 use serde_json::Value;
@@ -59,20 +61,81 @@ pub(crate) fn read_csv(bytes: &[u8]) -> Result<Vec<Row>, String> {
     Ok(rows)
 }
 
-/// Parquet: the rows in order, nested lists and structs included.
-pub(crate) fn read_parquet(bytes: Vec<u8>) -> Result<Vec<Row>, String> {
-    // The magic number stands at both ends: a file that was cut off lacks the second, and is
-    // told before anything tries to make sense of it.
-    if !bytes.starts_with(b"PAR1") {
-        return Err("not a Parquet file: it does not begin with `PAR1`".to_owned());
+/// A Parquet file whose rows are taken slice by slice, nested lists and structs included.
+pub(super) struct ParquetFile {
+    bytes: Bytes,
+    height: usize,
+}
+
+enum Bytes {
+    Path(PathBuf),
+    Memory(Vec<u8>),
+}
+
+impl ParquetFile {
+    /// A file on disk.
+    pub(super) fn open(path: &Path) -> Result<Self, String> {
+        let mut file = File::open(path).map_err(|error| error.to_string())?;
+        let length = file.metadata().map_err(|error| error.to_string())?.len();
+        let (mut head, mut tail) = ([0; 4], [0; 4]);
+        file.read_exact(&mut head).map_err(|_| NOT_PARQUET.to_owned())?;
+        file.seek(SeekFrom::End(-4)).and_then(|_| file.read_exact(&mut tail)).map_err(|error| error.to_string())?;
+        check_ends(&head, &tail, length)?;
+        Self::of(Bytes::Path(path.to_owned()))
     }
-    if bytes.len() < 12 || !bytes.ends_with(b"PAR1") {
+
+    /// A file in memory.
+    pub(super) fn of_bytes(bytes: Vec<u8>) -> Result<Self, String> {
+        let tail = &bytes[bytes.len().saturating_sub(4)..];
+        check_ends(bytes.get(..4).unwrap_or_default(), tail, bytes.len() as u64)?;
+        Self::of(Bytes::Memory(bytes))
+    }
+
+    fn of(bytes: Bytes) -> Result<Self, String> {
+        let mut parquet = Self { bytes, height: 0 };
+        parquet.height = match &parquet.bytes {
+            Bytes::Path(path) => ParquetReader::new(File::open(path).map_err(|error| error.to_string())?).num_rows(),
+            Bytes::Memory(bytes) => ParquetReader::new(Cursor::new(bytes.as_slice())).num_rows(),
+        }
+        .map_err(|error| format!("malformed Parquet: {error}"))?;
+        Ok(parquet)
+    }
+
+    /// Up to `count` rows from the row `start`, counted from 0.
+    pub(super) fn rows(&self, start: usize, count: usize) -> Result<Vec<Row>, String> {
+        let count = count.min(self.height.saturating_sub(start));
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let slice = Some((start, count));
+        let frame = match &self.bytes {
+            Bytes::Path(path) => {
+                ParquetReader::new(File::open(path).map_err(|error| error.to_string())?).with_slice(slice).finish()
+            }
+            Bytes::Memory(bytes) => ParquetReader::new(Cursor::new(bytes.as_slice())).with_slice(slice).finish(),
+        }
+        .map_err(|error| format!("malformed Parquet: {error}"))?;
+        let rows = to_rows(&frame)?;
+        if rows.len() != count {
+            return Err(format!("malformed Parquet: {} rows where its footer counts {count}", rows.len()));
+        }
+        let numbered = rows.into_iter().enumerate();
+        Ok(numbered.map(|(index, columns)| Row { line: start + index + 1, columns: Ok(columns) }).collect())
+    }
+}
+
+const NOT_PARQUET: &str = "not a Parquet file: it does not begin with `PAR1`";
+
+/// The magic number stands at both ends: a file that was cut off lacks the second, and is told before anything tries to make
+/// sense of it.
+fn check_ends(head: &[u8], tail: &[u8], length: u64) -> Result<(), String> {
+    if head != b"PAR1" {
+        return Err(NOT_PARQUET.to_owned());
+    }
+    if length < 12 || tail != b"PAR1" {
         return Err("the Parquet file is cut off: it does not end with `PAR1`".to_owned());
     }
-    let frame =
-        ParquetReader::new(Cursor::new(bytes)).finish().map_err(|error| format!("malformed Parquet: {error}"))?;
-    let rows = to_rows(&frame)?;
-    Ok(rows.into_iter().enumerate().map(|(index, columns)| Row { line: index + 1, columns: Ok(columns) }).collect())
+    Ok(())
 }
 
 /// The rows of a frame as JSON objects. Columns that are null are left out, as if missing.

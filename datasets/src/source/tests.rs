@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use rewards::Reference;
 
 use super::*;
+use crate::task::Domain;
 
 /// A folder with one file in it.
 fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
@@ -77,9 +78,52 @@ fn humaneval_puts_what_stands_before_the_head_into_the_setup() {
     let row = r#"{"task_id": "H/0", "prompt": "import math\n\ndef f(x):\n    \"\"\" Root. \"\"\"\n", "entry_point": "f", "canonical_solution": "    return math.sqrt(x)\n", "test": "def check(candidate):\n    assert candidate(4) == 2\n"}"#;
     let task = &tasks("h.jsonl", row)[0];
     let Reference::Tests { setup, assertions } = &task.reference else { panic!("not tests") };
+    assert_eq!(task.extra["solution"].as_str().unwrap().lines().count(), 5);
     assert_eq!(setup, "import math\n\ndef check(candidate):\n    assert candidate(4) == 2\n");
     assert_eq!(assertions, &["check(f)"]);
     assert!(task.prompt.ends_with("def f(x):\n    \"\"\" Root. \"\"\""), "{}", task.prompt);
+}
+
+#[test]
+fn other_peoples_layouts_say_more_than_a_question() {
+    let read = |row: &str| tasks("set.jsonl", row).remove(0);
+    let mmlu = read(r#"{"question": "Which?", "type": "biology", "choices": ["this", "that"], "answer": 1}"#);
+    assert_eq!(mmlu.prompt, "Which?\nA. this\nB. that\nAnswer with the letter of the right choice.");
+    assert_eq!((&mmlu.reference, mmlu.domain), (&math("B"), Domain::Choice));
+    assert_eq!(mmlu.extra.keys().collect::<Vec<_>>(), ["type", "choices"]);
+
+    let verl = read(
+        r#"{"data_source": "gsm8k", "prompt": [{"role": "system", "content": "Think."}, {"role": "user", "content": "2+2?"}],
+        "ability": "math", "reward_model": {"style": "rule", "ground_truth": "4"}, "extra_info": {"index": 0}}"#
+            .replace('\n', " ")
+            .as_str(),
+    );
+    assert_eq!((verl.prompt.as_str(), &verl.reference, verl.source.as_str()), ("2+2?", &math("4"), "gsm8k"));
+    assert_eq!((verl.turns[0].role.as_str(), verl.turns[0].content.as_str()), ("system", "Think."));
+    let countdown = read(
+        r#"{"prompt": [{"role": "user", "content": "Make 7"}], "reward_model": {"ground_truth": {"target": 7, "numbers": [3, 4]}}}"#,
+    );
+    assert_eq!(countdown.reference, Reference::Countdown { numbers: vec![3, 4], target: 7 });
+
+    for row in [
+        r#"{"problem": "2+2?", "answer": "4", "problem_type": "Algebra", "solution": "s", "uuid": "u"}"#,
+        r#"{"prompt": "2+2?", "solution": "so \\boxed{4}"}"#,
+        r#"{"prompt": [{"role": "user", "content": "2+2?"}], "solution": "4"}"#,
+    ] {
+        let task = read(row);
+        assert_eq!((task.prompt.as_str(), &task.reference), ("2+2?", &math("4")), "{row}");
+    }
+}
+
+#[test]
+fn a_layout_can_be_named() {
+    let (_folder, path) = file("rows.jsonl", br#"{"question": "q", "answer": "so\n#### 4"}"#);
+    let read =
+        |layout| TaskStream::open(&path, Some(layout), OnBadLine::Stop).and_then(|mut stream| stream.next_batch());
+    assert_eq!(read("gsm8k").unwrap().unwrap().tasks[0].reference, math("4"));
+    assert_eq!(read("plain").unwrap().unwrap().tasks[0].reference, math("so\n#### 4"));
+    let error = read("gsm9k").expect_err("no such layout").to_string();
+    assert!(error.starts_with("there is no layout `gsm9k`: the layouts are task, verl, humaneval"), "{error}");
 }
 
 #[test]
@@ -128,8 +172,14 @@ fn parquet() -> Vec<u8> {
 fn a_malformed_line_is_named_with_its_place_and_its_fault() {
     for (bad, what) in [
         (&br#"{"question": "q", "#[..], "malformed JSON: EOF while parsing a value at column 17"),
-        (br#"{"question": "q"}"#, "the column `answer` is missing (layout gsm8k)"),
-        (br#"{"answer": "\n#### 1"}"#, "the column `question` is missing (layout gsm8k)"),
+        (
+            br#"{"question": "q"}"#,
+            "the column `answer` is missing: the layout gsm8k needs question, answer ending in `#### value`; found question",
+        ),
+        (
+            br#"{"answer": "\n#### 1"}"#,
+            "the column `question` is missing: the layout gsm8k needs question, answer ending in `#### value`; found answer",
+        ),
         (
             br#"{"question": 7, "answer": "1\n#### 1"}"#,
             "the column `question` should be text, but is a number (layout gsm8k)",
@@ -169,7 +219,7 @@ fn rows_of_arrays_and_tables_are_named_with_their_line_too() {
         [
             (4, "1 fields where the header has 2"),
             (5, "invalid UTF-8 at byte 1"),
-            (7, "the column `prompt` is missing (layout plain)"),
+            (7, "the column `prompt` is missing: the layout plain needs prompt or question, answer; found answer"),
         ]
     );
     assert_eq!(read.tasks[0].prompt, "two\nlines");
@@ -211,9 +261,9 @@ fn files_that_cannot_be_read_are_refused_with_a_reason() {
 
 #[test]
 fn an_unknown_layout_lists_the_columns_found_and_the_layouts_known() {
-    let message = error("choices.jsonl", br#"{"question": "q", "choices": ["a", "b"], "answer": 1}"#);
+    let message = error("other.jsonl", br#"{"text": "q", "label": 1}"#);
     assert!(
-        message.contains("found the columns question, choices, answer; known layouts are humaneval (prompt"),
+        message.contains("found the columns text, label; known layouts are task (prompt, reference, domain), verl"),
         "{message}"
     );
     assert!(message.contains("gsm8k (question, answer ending in `#### value`)"), "{message}");

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::curate::CurateArguments;
 use super::grade::GradeArguments;
 use super::model::ModelCommand;
 use super::sandbox::SandboxCommand;
@@ -44,9 +45,6 @@ on to exactly the run that would have been, also after a crash.",
   recipe run mine.toml --run-dir /data/run-7              your recipe, a folder of your choice"
     )]
     Run(RunArguments),
-    /// Count a model's parameters, or score texts with it
-    #[command(subcommand)]
-    Model(ModelCommand),
     /// List the recipes that come with this program
     List,
     /// Print a recipe: a good start for one of your own
@@ -72,6 +70,23 @@ on to exactly the run that would have been, also after a crash.",
         #[arg(long = "set", value_name = "KEY=VALUE")]
         settings: Vec<String>,
     },
+    /// Curate data: turn raw problem sets into training data
+    #[command(
+        long_about = "Curate data: turn raw problem sets into training data.
+
+A job is a file of steps: load, map, filter, dedup, decontaminate, verify, difficulty, balance, mix, split, \
+sample, write. What it makes lies in curated/NAME, with a report. A job that was stopped goes on after its last \
+finished step; a job that was changed repeats only what follows the change.",
+        after_help = "Examples:
+  recipe curate generated                     needs nothing: tasks of every generated family
+  recipe curate math --data DIR               GSM8K, MATH and SVAMP, as far as they lie in DIR
+  recipe curate math --show > mine.toml       a copy to change; then: recipe curate mine.toml --data DIR
+  recipe curate mine.toml --check             is it right?"
+    )]
+    Curate(CurateArguments),
+    /// Generate tasks, look at task files, check their solutions
+    #[command(subcommand)]
+    Tasks(TasksCommand),
     /// Grade answers that are already there, and compare with labels
     #[command(
         long_about = "Grade answers that are already there, and compare with labels.
@@ -85,12 +100,12 @@ is 1 if a row could not be read.",
   recipe grade cases.jsonl --out verdicts.jsonl --threads 1  to a file, on one thread"
     )]
     Grade(GradeArguments),
-    /// Work with task files
-    #[command(subcommand)]
-    Tasks(TasksCommand),
     /// Run programs in the sandbox, and look after it
     #[command(subcommand)]
     Sandbox(SandboxCommand),
+    /// Count a model's parameters, or score texts with it
+    #[command(subcommand)]
+    Model(ModelCommand),
 }
 
 #[derive(Args, Debug)]

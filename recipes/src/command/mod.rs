@@ -4,6 +4,7 @@
 //! (wrong arguments, a wrong recipe), 130 if a run was stopped by Ctrl-C and can be resumed.
 
 mod arguments;
+mod curate;
 mod grade;
 mod model;
 mod sandbox;
@@ -45,10 +46,11 @@ pub fn main() -> ExitCode {
         Command::List => print(&show::list()),
         Command::Show { recipe, settings } => show::show(&recipe, &settings).and_then(|text| print(&text)),
         Command::Keys => print(&show::keys()),
+        Command::Curate(arguments) => curate::run(&arguments),
+        Command::Tasks(command) => tasks::run(&command),
         Command::Grade(arguments) => grade::grade(&arguments),
         Command::Validate { files, settings } => show::validate(&files, &settings).and_then(|text| print(&text)),
-        Command::Tasks(command) => tasks::main(&command),
-        Command::Sandbox(command) => sandbox::main(&command),
+        Command::Sandbox(command) => sandbox::run(&command),
     };
     match done {
         Ok(code) => code,

@@ -17,11 +17,14 @@
 //! | `error` | what a person reads when a recipe is wrong |
 //! | `engine` | settings in the types that the other crates take |
 //! | `shipped` | the recipes inside the binary |
+//! | `job`, `job_steps` | curation jobs, and those inside the binary |
 
 mod compare;
 mod document;
 mod engine;
 mod error;
+mod job;
+mod job_steps;
 mod keys;
 mod model;
 mod read;
@@ -31,6 +34,8 @@ mod shipped;
 mod stages;
 
 pub use error::RecipeError;
+pub(crate) use error::nearest;
+pub use job::{JobFile, SHIPPED_JOBS, ShippedJob};
 pub use keys::KeyHelp;
 pub use model::{ModelSettings, ModelShape};
 pub use recipe::Recipe;

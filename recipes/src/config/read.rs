@@ -122,7 +122,7 @@ fn read_stage(document: &Document, element: Spanned<DeValue<'_>>) -> Result<Stag
     Ok(Stage { name, settings })
 }
 
-fn take_text(
+pub(super) fn take_text(
     document: &Document,
     table: &mut DeTable<'_>,
     key: &str,

@@ -68,13 +68,13 @@ impl TaskSettings {
     /// Every key of this table.
     #[must_use]
     pub fn keys() -> Vec<KeyHelp> {
-        let names: Vec<String> = datasets::Family::ALL.iter().map(ToString::to_string).collect();
+        let default: Vec<String> = datasets::Family::WORKED.iter().map(|name| format!("{name} = 1.0")).collect();
         vec![
             key_help(
                 "families",
-                &format!("{{ {} }}", names.iter().map(|name| format!("{name} = 1.0")).collect::<Vec<_>>().join(", ")),
+                &format!("{{ {} }}", default.join(", ")),
                 "What the policy practises: the share of the prompts that each family gets.",
-                &format!("a number for any of {}", names.join(", ")),
+                "a number for any of the families that `recipe tasks list` shows",
             ),
             key_help(
                 "files",
@@ -117,15 +117,18 @@ impl TaskTable {
         let names: Vec<String> = datasets::Family::ALL.iter().map(ToString::to_string).collect();
         let mut families = BTreeMap::new();
         match self.families {
-            None => families.extend(names.iter().map(|name| (name.clone(), 1.0))),
+            None => families.extend(datasets::Family::WORKED.iter().map(|family| (family.to_string(), 1.0))),
             Some(typed) => {
                 for (name, weight) in typed {
                     let span = name.span();
                     let name = name.into_inner();
                     if datasets::Family::from_str(&name).is_err() {
-                        let problem =
-                            Problem::at(span, format!("no task family `{name}`, expected {}", names.join(", ")));
-                        return Err(suggested(problem, &name, &names));
+                        let problem = Problem::at(span, format!("there is no task family `{name}`"));
+                        // Too many to list: where none is near, it is said how to see them.
+                        return Err(match nearest(&name, names.iter().map(String::as_str)) {
+                            Some(_) => suggested(problem, &name, &names),
+                            None => problem.hint("`recipe tasks list` shows the families"),
+                        });
                     }
                     let weight = checked(&name, Some(weight), 1.0, &at_least(0))?;
                     families.insert(name, weight);

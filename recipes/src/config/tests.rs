@@ -165,7 +165,7 @@ small.toml, line 17: no kind of stage is called \"gpro\", expected one of \"pret
         "countdown = 2.0",
         "coutdown = 2.0",
         "
-small.toml, line 6: no task family `coutdown`, expected arithmetic, countdown, python
+small.toml, line 6: there is no task family `coutdown`
     |
   6 | coutdown = 2.0
     | ^^^^^^^^

@@ -1,10 +1,11 @@
 //! `report.html`: a run on one page that needs nothing but itself.
 //!
 //! `curves` finds what to draw in the metrics, `svg` draws it, `sections` writes the rest, `html`
-//! keeps model-written text from being read as HTML.
+//! keeps model-written text from being read as HTML; `job` is the page of a curation job.
 
 mod curves;
 mod html;
+pub(crate) mod job;
 mod scale;
 mod sections;
 mod svg;

@@ -49,7 +49,7 @@ pub fn newest_run(root: &Path, name: &str) -> Option<(usize, PathBuf)> {
 }
 
 /// Keeps other processes out of the folder for as long as the file is open.
-pub(super) fn lock(path: &Path) -> anyhow::Result<File> {
+pub(crate) fn lock(path: &Path) -> anyhow::Result<File> {
     let file = File::options()
         .create(true)
         .truncate(false)
@@ -82,7 +82,7 @@ pub(super) fn drop_files_after(folder: &Path, last: Option<u64>) -> anyhow::Resu
 }
 
 /// Writes a file so that it is either the old one or the new one, never half of it.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let unfinished = path.with_extension("tmp");
     fs::write(&unfinished, bytes)
         .and_then(|()| fs::rename(&unfinished, path))

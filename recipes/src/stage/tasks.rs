@@ -55,7 +55,7 @@ impl Tasks {
     /// Whether any task is answered by a program.
     pub(super) fn have_programs(&self) -> bool {
         match self {
-            Tasks::Families { families, .. } => families.iter().any(|(family, _)| *family == Family::PythonFunctions),
+            Tasks::Families { families, .. } => families.iter().any(|(family, _)| family.domain() == Domain::Code),
             Tasks::Files { train, held_out, .. } => {
                 train.iter().chain(held_out).any(|task| task.domain == Domain::Code)
             }

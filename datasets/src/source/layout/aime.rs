@@ -13,5 +13,5 @@ pub(super) const LAYOUT: Layout = Layout {
 
 fn convert(columns: &Columns) -> Result<Draft, String> {
     let reference = Reference::Math { answer: value_text(columns, "expected_answer")? };
-    Ok(Draft { prompt: text(columns, "problem")?, reference, used: &["problem", "expected_answer"] })
+    Ok(Draft::new(text(columns, "problem")?, reference, &["problem", "expected_answer"]))
 }

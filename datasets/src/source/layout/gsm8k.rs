@@ -29,5 +29,5 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     if answer.is_empty() {
         return Err("the column `answer` has nothing after `####`".to_owned());
     }
-    Ok(Draft { prompt, reference: Reference::Math { answer }, used: &["question"] })
+    Ok(Draft::new(prompt, Reference::Math { answer }, &["question"]))
 }

@@ -5,6 +5,7 @@
 //! that a solution is complete without repeating it.
 
 use rewards::Reference;
+use serde_json::Value;
 
 use super::{Columns, Draft, Layout, has, text};
 
@@ -30,5 +31,10 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     let setup = if preamble.is_empty() { test } else { format!("{preamble}\n\n{test}") };
     let prompt = format!("Write this Python function, head and body:\n\n{}", head.trim());
     let reference = Reference::Tests { setup, assertions: vec![format!("check({entry_point})")] };
-    Ok(Draft { prompt, reference, used: &["prompt", "test", "entry_point"] })
+    let mut draft = Draft::new(prompt, reference, &["prompt", "test", "entry_point"]);
+    // The published solution is a body alone; with its head it is a program.
+    if let Some(Value::String(body)) = columns.get("canonical_solution") {
+        draft.added.push(("solution", Value::from(format!("{head}{body}"))));
+    }
+    Ok(draft)
 }

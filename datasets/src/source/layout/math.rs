@@ -16,7 +16,7 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     let prompt = text(columns, "problem")?;
     if has(columns, &["answer"]) {
         let answer = value_text(columns, "answer")?;
-        return Ok(Draft { prompt, reference: Reference::Math { answer }, used: &["problem", "answer"] });
+        return Ok(Draft::new(prompt, Reference::Math { answer }, &["problem", "answer"]));
     }
     if !has(columns, &["solution"]) {
         return Err("both columns `answer` and `solution` are missing".to_owned());
@@ -25,7 +25,7 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     match last_boxed(&solution) {
         Some(answer) if !answer.trim().is_empty() => {
             let answer = answer.trim().to_owned();
-            Ok(Draft { prompt, reference: Reference::Math { answer }, used: &["problem"] })
+            Ok(Draft::new(prompt, Reference::Math { answer }, &["problem"]))
         }
         _ => Err("the column `solution` has no complete \\boxed{...}".to_owned()),
     }
@@ -33,7 +33,7 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
 
 /// The content of the last `\boxed{...}`, its braces balanced; `None` if there is none or it is
 /// not closed.
-fn last_boxed(solution: &str) -> Option<&str> {
+pub(super) fn last_boxed(solution: &str) -> Option<&str> {
     let start = solution.rfind("\\boxed{")? + "\\boxed{".len();
     let mut depth = 1_usize;
     let mut escaped = false;

@@ -32,5 +32,5 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     setup.push(optional_text(columns, "test_setup_code")?);
     setup.retain(|part| !part.trim().is_empty());
     let reference = Reference::Tests { setup: setup.join("\n"), assertions };
-    Ok(Draft { prompt, reference, used: if sanitized { SANITIZED_COLUMNS } else { COLUMNS } })
+    Ok(Draft::new(prompt, reference, if sanitized { SANITIZED_COLUMNS } else { COLUMNS }))
 }

@@ -8,21 +8,26 @@ mod gsm8k;
 mod humaneval;
 mod math;
 mod mbpp;
+mod mmlu;
+mod open_r1;
 mod plain;
+mod stored;
 mod svamp;
+mod verl;
 
 use rewards::Reference;
 use serde_json::Value;
 
 use super::Columns;
 use super::json::type_name;
+use crate::task::{Domain, Message, Split};
 
 /// A way to lay out problems in columns.
 pub(crate) struct Layout {
     /// Its name in messages.
     pub(crate) name: &'static str,
     /// The columns it needs, in words.
-    needs: &'static str,
+    pub(crate) needs: &'static str,
     /// Whether a row looks like it.
     recognises: fn(&Columns) -> bool,
     /// The task in a row, or what is wrong with the row.
@@ -37,11 +42,60 @@ pub(crate) struct Draft {
     pub(crate) reference: Reference,
     /// The columns that are wholly contained in these two; the others are kept beside the task.
     pub(crate) used: &'static [&'static str],
+    /// What stands before the question.
+    pub(crate) turns: Vec<Message>,
+    /// What the row itself says of source, domain, split and difficulty.
+    pub(crate) source: Option<String>,
+    pub(crate) domain: Option<Domain>,
+    pub(crate) split: Option<Split>,
+    pub(crate) difficulty: Option<f64>,
+    /// Columns that are not in the file.
+    pub(crate) added: Vec<(&'static str, Value)>,
+    /// Columns that lie within a column.
+    pub(crate) extra: Columns,
+}
+
+impl Draft {
+    pub(crate) fn new(prompt: String, reference: Reference, used: &'static [&'static str]) -> Self {
+        Self {
+            prompt,
+            reference,
+            used,
+            turns: Vec::new(),
+            source: None,
+            domain: None,
+            split: None,
+            difficulty: None,
+            added: Vec::new(),
+            extra: Columns::new(),
+        }
+    }
 }
 
 /// All layouts, those with the most particular columns first.
-const LAYOUTS: &[Layout] =
-    &[humaneval::LAYOUT, mbpp::LAYOUT, svamp::LAYOUT, aime::LAYOUT, gsm8k::LAYOUT, math::LAYOUT, plain::LAYOUT];
+const LAYOUTS: &[Layout] = &[
+    stored::LAYOUT,
+    verl::LAYOUT,
+    humaneval::LAYOUT,
+    mbpp::LAYOUT,
+    svamp::LAYOUT,
+    aime::LAYOUT,
+    mmlu::LAYOUT,
+    gsm8k::LAYOUT,
+    open_r1::LAYOUT,
+    math::LAYOUT,
+    plain::LAYOUT,
+];
+
+/// The names of all layouts.
+pub(crate) fn names() -> Vec<&'static str> {
+    LAYOUTS.iter().map(|layout| layout.name).collect()
+}
+
+/// The layout of this name.
+pub(crate) fn named(name: &str) -> Option<&'static Layout> {
+    LAYOUTS.iter().find(|layout| layout.name == name)
+}
 
 /// The first layout that more than half of the rows show; where none does, the one that most
 /// show. A particular layout so wins over a plainer one that its rows show as well, even if some
@@ -140,4 +194,22 @@ fn texts(columns: &Columns, name: &str) -> Result<Vec<String>, String> {
     column(columns, name)?;
     let list = optional_texts(columns, name)?;
     if list.is_empty() { Err(format!("the column `{name}` is an empty list")) } else { Ok(list) }
+}
+
+/// A prompt that is text, or a list of messages of which the last is the question.
+fn conversation(columns: &Columns, name: &str) -> Result<(String, Vec<Message>), String> {
+    let Value::Array(elements) = column(columns, name)? else { return Ok((text(columns, name)?, Vec::new())) };
+    let mut messages = Vec::with_capacity(elements.len());
+    for element in elements {
+        let field = |key: &str| element.get(key).and_then(Value::as_str).map(|text| text.replace("\r\n", "\n"));
+        let (Some(role), Some(content)) = (field("role"), field("content")) else {
+            return Err(format!("the column `{name}` should be a list of messages with `role` and `content`"));
+        };
+        messages.push(Message { role, content });
+    }
+    match messages.pop() {
+        Some(last) if !last.content.trim().is_empty() => Ok((last.content, messages)),
+        Some(_) => Err(format!("the last message of the column `{name}` is empty")),
+        None => Err(format!("the column `{name}` is an empty list")),
+    }
 }

@@ -20,7 +20,7 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     let reference = Reference::Math { answer: value_text(columns, "answer")? };
     // Where both are there, the prompt is often the question in somebody's template.
     if has(columns, &["question"]) {
-        return Ok(Draft { prompt: text(columns, "question")?, reference, used: &["question", "answer"] });
+        return Ok(Draft::new(text(columns, "question")?, reference, &["question", "answer"]));
     }
-    Ok(Draft { prompt: text(columns, "prompt")?, reference, used: &["prompt", "answer"] })
+    Ok(Draft::new(text(columns, "prompt")?, reference, &["prompt", "answer"]))
 }

@@ -17,5 +17,5 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     // Many bodies lack their full stop; without one the question would read as their end.
     let stop = if body.ends_with(['.', '!', '?', ',']) { "" } else { "." };
     let reference = Reference::Math { answer: value_text(columns, "Answer")? };
-    Ok(Draft { prompt: format!("{body}{stop} {question}"), reference, used: &["Body", "Question", "Answer"] })
+    Ok(Draft::new(format!("{body}{stop} {question}"), reference, &["Body", "Question", "Answer"]))
 }

@@ -101,7 +101,7 @@ impl LimitArguments {
 }
 
 /// Does what the arguments say.
-pub(super) fn main(command: &SandboxCommand) -> anyhow::Result<ExitCode> {
+pub(super) fn run(command: &SandboxCommand) -> anyhow::Result<ExitCode> {
     match command {
         SandboxCommand::Run(arguments) => run::run(arguments),
         SandboxCommand::Prepare(arguments) => {

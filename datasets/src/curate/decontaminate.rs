@@ -1,0 +1,130 @@
+//! `decontaminate`: rows that share a run of words with an evaluation set.
+//!
+//! Open R1 and others before it call a prompt contaminated where any of its n-grams of words occurs in the prompt of an
+//! evaluation task (n = 8 there). Here words are runs of letters
+//! and digits, as in [`super::text`]. A prompt of fewer than n words is one run by
+//! itself, so short evaluation questions are found too where they stand alone; they are not searched within longer rows.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use super::frame::text;
+use super::job::Decontaminate;
+use super::text::{Reading, each_word, runs, words};
+use super::work::{Verdict, Work};
+use crate::error::DatasetError;
+use crate::source::{OnBadLine, TaskStream};
+
+/// Hashes are keys as they are.
+#[derive(Default)]
+pub(super) struct Already(u64);
+
+impl Hasher for Already {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Only words of 64 bits are hashed with this.
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0 ^= u64::from_le_bytes(word);
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = word;
+    }
+}
+
+/// Every run of words of the evaluation sets, with the set that had it first.
+struct Index {
+    runs: HashMap<u64, u16, BuildHasherDefault<Already>>,
+    names: Vec<String>,
+    size: usize,
+}
+
+impl Index {
+    fn build(step: &Decontaminate, notes: &mut Vec<String>) -> Result<Self, DatasetError> {
+        let mut index = Self { runs: HashMap::default(), names: Vec::new(), size: step.ngram };
+        for set in &step.against {
+            if set.optional && !set.path.exists() {
+                notes.push(format!("{} is not there, so nothing was compared with it", set.path.display()));
+                continue;
+            }
+            let mut stream = TaskStream::open(&set.path, set.layout.as_deref(), OnBadLine::Stop)?;
+            let number = u16::try_from(index.names.len()).unwrap_or(u16::MAX);
+            let stem = set.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            index.names.push(stem.split('.').next().unwrap_or(&stem).to_owned());
+            while let Some(batch) = stream.next_batch()? {
+                for task in &batch.tasks {
+                    index.add(&task.prompt, number);
+                }
+            }
+        }
+        Ok(index)
+    }
+
+    fn add(&mut self, prompt: &str, set: u16) {
+        for run in runs(&words(prompt, Reading::Plain), self.size) {
+            self.runs.entry(run).or_insert(set);
+        }
+    }
+
+    /// The set that shares a run with the prompt, and the first such run as it stands there.
+    fn find(&self, prompt: &str) -> Option<(&str, String)> {
+        let words = words(prompt, Reading::Plain);
+        let (at, set) = runs(&words, self.size)
+            .into_iter()
+            .enumerate()
+            .find_map(|(at, run)| self.runs.get(&run).map(|&set| (at, set)))?;
+        let mut ranges = Vec::with_capacity(words.len());
+        each_word(prompt, Reading::Plain, |_, range| ranges.push(range));
+        let last = (at + self.size).min(ranges.len()).saturating_sub(1);
+        let shared = prompt.get(ranges.get(at)?.start..ranges.get(last)?.end).unwrap_or_default();
+        Some((self.names.get(usize::from(set)).map_or("", String::as_str), shared.to_owned()))
+    }
+}
+
+pub(super) fn run(step: &Decontaminate, work: &mut Work<'_>) -> Result<(), DatasetError> {
+    let index = Index::build(step, &mut work.tally.notes)?;
+    if !step.label {
+        return work.judge(|_, frame| {
+            let prompts = text(frame, "prompt")?;
+            let judged = prompts.iter().map(|prompt| match index.find(prompt.unwrap_or_default()) {
+                None => Verdict::Keep,
+                Some((set, shared)) => Verdict::drop(&format!("in {set}"), shared),
+            });
+            Ok(judged.collect())
+        });
+    }
+    work.change(|task| {
+        let Some((set, shared)) = index.find(&task.prompt) else { return Ok(None) };
+        task.extra.insert("contaminated_by".to_owned(), set.into());
+        task.extra.insert("contaminated_with".to_owned(), shared.into());
+        Ok(Some(format!("in {set}")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_run_is_found_and_shown_as_it_stands() {
+        let mut index = Index { runs: HashMap::default(), names: vec!["exam".to_owned()], size: 5 };
+        index.add("How many of the first ten primes are odd?", 0);
+        index.add("Compute 3 + 4", 0);
+        for (prompt, shared) in [
+            ("Say: how  many of the FIRST ten numbers are odd", Some("how  many of the FIRST")),
+            ("How many of these first ten primes are even?", None),
+            ("the first ten primes, are", Some("the first ten primes, are")),
+            ("compute: 3+4", Some("compute: 3+4")),
+            ("Compute 3 + 4 and more than that", None),
+            ("", None),
+        ] {
+            assert_eq!(index.find(prompt), shared.map(|shared| ("exam", shared.to_owned())), "{prompt}");
+        }
+    }
+}

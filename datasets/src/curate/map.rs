@@ -1,0 +1,138 @@
+//! `map`: columns under other names, prompts from a template, what rows say of themselves.
+
+use serde_json::Value;
+
+use super::job::Map;
+use super::work::Work;
+use crate::error::DatasetError;
+use crate::task::{Message, Task};
+
+pub(super) fn run(map: &Map, work: &mut Work<'_>) -> Result<(), DatasetError> {
+    work.change(|task| apply(map, task).map(|()| None))
+}
+
+fn apply(map: &Map, task: &mut Task) -> Result<(), DatasetError> {
+    for (new, old) in &map.rename {
+        if let Some(value) = task.extra.shift_remove(old) {
+            task.extra.insert(new.clone(), value);
+        }
+    }
+    if let Some(name) = &map.difficulty_from {
+        let number = task.extra.get(name).and_then(|value| match value {
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        });
+        task.difficulty = number.map(|number| number / map.difficulty_scale).or(task.difficulty);
+    }
+    if let Some(source) = &map.source {
+        task.source = fill(source, task)?;
+    }
+    if let Some(domain) = map.domain {
+        task.domain = domain;
+    }
+    if let Some(template) = &map.template {
+        task.prompt = fill(template, task)?;
+    }
+    if let Some(system) = &map.system {
+        let message = Message { role: "system".to_owned(), content: fill(system, task)? };
+        task.turns.retain(|turn| turn.role != "system");
+        task.turns.insert(0, message);
+    }
+    for name in &map.remove {
+        task.extra.shift_remove(name);
+    }
+    task.renew_id();
+    Ok(())
+}
+
+/// A template with its `{names}` filled in; `{{` and `}}` are braces. What is filled in is not looked at again.
+fn fill(template: &str, task: &Task) -> Result<String, DatasetError> {
+    let mut text = String::with_capacity(template.len() + task.prompt.len());
+    let mut rest = template;
+    while let Some(place) = rest.find(['{', '}']) {
+        text.push_str(&rest[..place]);
+        let brace = &rest[place..=place];
+        rest = &rest[place + 1..];
+        if let Some(after) = rest.strip_prefix(brace) {
+            text.push_str(brace);
+            rest = after;
+            continue;
+        }
+        let (name, after) = rest.split_once('}').filter(|_| brace == "{").ok_or_else(|| DatasetError::Template {
+            template: template.to_owned(),
+            what: "a brace stands alone; write {{ or }} for a brace".to_owned(),
+        })?;
+        match name {
+            "prompt" => text.push_str(&task.prompt),
+            "source" => text.push_str(&task.source),
+            "domain" => text.push_str(task.domain.name()),
+            _ => match task.extra.get(name) {
+                Some(Value::String(value)) => text.push_str(value),
+                Some(value) => text.push_str(&value.to_string()),
+                None => {
+                    let columns: Vec<&str> = task.extra.keys().map(String::as_str).collect();
+                    return Err(DatasetError::Template {
+                        template: template.to_owned(),
+                        what: format!(
+                            "there is no column `{name}` in the row {} of {}; its columns are {}",
+                            task.id,
+                            task.source,
+                            if columns.is_empty() { "none".to_owned() } else { columns.join(", ") }
+                        ),
+                    });
+                }
+            },
+        }
+        rest = after;
+    }
+    text.push_str(rest);
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use rewards::Reference;
+
+    use super::*;
+    use crate::task::Split;
+
+    fn task() -> Task {
+        let Value::Object(extra) = serde_json::json!({ "level": 4, "hint": "{prompt}" }) else { unreachable!() };
+        Task::new("s", "Why?".into(), Reference::Math { answer: "1".into() }, Split::Train, extra)
+    }
+
+    #[test]
+    fn templates_are_filled_once() {
+        for (template, expected) in [
+            ("{prompt} ({level}) {{x}}", Ok("Why? (4) {x}")),
+            ("{hint}", Ok("{prompt}")),
+            ("{nothing}", Err("there is no column `nothing`")),
+            ("{prompt", Err("a brace stands alone")),
+            ("} {prompt}", Err("a brace stands alone")),
+        ] {
+            match (fill(template, &task()), expected) {
+                (Ok(text), Ok(expected)) => assert_eq!(text, expected),
+                (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{error}"),
+                (found, _) => panic!("{template}: {found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn columns_move_and_the_id_follows_the_prompt() {
+        let mut mapped = task();
+        let map = Map {
+            rename: [("grade".to_owned(), "level".to_owned())].into(),
+            remove: vec!["hint".to_owned()],
+            template: Some("Q: {prompt}".to_owned()),
+            difficulty_from: Some("grade".to_owned()),
+            difficulty_scale: 5.0,
+            ..Map::default()
+        };
+        apply(&map, &mut mapped).unwrap();
+        assert_eq!((mapped.prompt.as_str(), mapped.difficulty), ("Q: Why?", Some(0.8)));
+        assert_eq!(mapped.extra.keys().collect::<Vec<_>>(), ["grade"]);
+        assert_ne!(mapped.id, task().id);
+    }
+}

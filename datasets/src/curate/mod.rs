@@ -1,0 +1,428 @@
+//! Curation: from raw problem sets to training data, as a job of named steps.
+//!
+//! A step reads the rows that the step before it left, and leaves rows of its own: a folder of Parquet parts under the hash
+//! of all that made them ([`Step`], seed, the files read, the step before). So a job that was killed goes on after its last
+//! finished step, and a job that was changed in one step repeats nothing before it. Whatever is not finished lies under a
+//! name that ends in `.partial`, and is removed when the job goes on.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `job` | the steps and their parameters, as validated |
+//! | `work` | what every step works with: rows in and out, verdicts, the tally |
+//! | `parts`, `frame` | rows on disk, and tasks as data frames |
+//! | `text` | prompts as words, runs of words, similarity |
+//! | `load`, `map`, `filter`, `dedup/`, `decontaminate`, `verify`, `difficulty`, `mix`, `write` | the steps |
+//! | `expression` | conditions on rows |
+//! | `stats` | what a set of tasks is like |
+
+mod decontaminate;
+mod dedup;
+mod difficulty;
+mod expression;
+mod filter;
+mod frame;
+mod job;
+mod load;
+mod map;
+mod mix;
+mod parts;
+mod stats;
+mod text;
+mod verify;
+mod work;
+mod write;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rewards::RewardSet;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::DatasetError;
+use crate::task::Task;
+pub use expression::Expression;
+pub use filter::LANGUAGES;
+pub use job::{
+    Decontaminate, Dedup, Difficulty, EvaluationSet, FamilySource, FileSource, Filter, Group, Job, Load, Map, Mix,
+    MixBy, NamedStep, Sample, Shares, Source, Step, Verify, Write,
+};
+pub use stats::{Histogram, Stats};
+pub use work::Tally;
+pub use write::{check_name, row, write_tasks};
+
+use parts::{Parts, PartsWriter};
+use work::Work;
+
+/// What makes rows changes its meaning with this number: results of older programs are not taken again.
+const FORMAT: u32 = 1;
+
+/// Examples that are kept of each reason, and of what stays.
+const EXAMPLES: usize = 3;
+
+/// What a job asks of its surroundings.
+pub trait Host: Sync {
+    /// The verifier of references. Python is needed only where `programs` are among them.
+    ///
+    /// # Errors
+    /// What a person should read, if it cannot be made.
+    fn rewards(&self, programs: bool) -> Result<Arc<RewardSet>, String>;
+
+    /// A policy's attempts at each task.
+    ///
+    /// # Errors
+    /// What a person should read, if there is no such policy or it fails.
+    fn attempts(&self, step: &Difficulty, tasks: &[Task], seed: u64) -> Result<Vec<Vec<String>>, String>;
+
+    /// A step begins: its place from 1, of how many, and how many rows come in.
+    fn step_started(&self, place: usize, of: usize, step: &NamedStep, rows: u64);
+
+    /// So many rows of the step are done.
+    fn progress(&self, rows: u64);
+
+    /// A step is done.
+    fn step_finished(&self, outcome: &StepOutcome);
+
+    /// Whether the job should stop where nothing is lost.
+    fn stop_requested(&self) -> bool;
+}
+
+/// What a step did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepOutcome {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Counts and reasons.
+    pub tally: Tally,
+    /// Whether an earlier run had done it already.
+    pub reused: bool,
+    /// Seconds that it took.
+    pub seconds: f64,
+}
+
+/// Rows that a step dropped for one reason.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DroppedExamples {
+    /// The step's name.
+    pub step: String,
+    /// The reason.
+    pub reason: String,
+    /// Some of the rows with what was particular to them.
+    pub rows: Vec<(Task, String)>,
+}
+
+/// What a job did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobOutcome {
+    /// The steps in order.
+    pub steps: Vec<StepOutcome>,
+    /// What was loaded, and what is left at the end.
+    pub loaded: Stats,
+    /// What is left at the end.
+    pub left: Stats,
+    /// Some of the rows that are left.
+    pub kept: Vec<Task>,
+    /// Some of the rows that were dropped, by step and reason.
+    pub dropped: Vec<DroppedExamples>,
+    /// The files written, with their SHA-256 and rows.
+    pub written: BTreeMap<String, Written>,
+    /// SHA-256 of each file read.
+    pub files: BTreeMap<String, String>,
+}
+
+/// A file that a job wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// SHA-256 of its content.
+    pub sha256: String,
+    /// How many rows it holds.
+    pub rows: u64,
+}
+
+/// What a finished step leaves beside its parts.
+#[derive(Serialize, Deserialize)]
+struct Finished {
+    heights: Vec<usize>,
+    dropped_heights: Vec<usize>,
+    tally: Tally,
+}
+
+/// Runs a job in its folder. A folder in which it has run before is gone on with.
+///
+/// # Errors
+/// Whatever a step says; [`DatasetError::Stopped`] if the host asked for it. What was finished stays.
+pub fn run(job: &Job, folder: &Path, host: &dyn Host) -> Result<JobOutcome, DatasetError> {
+    let steps_folder = folder.join("steps");
+    create(&steps_folder)?;
+    remove_partial(&steps_folder)?;
+    let mut files = BTreeMap::new();
+    let mut key = hash_text(&format!("{FORMAT} {} {}", env!("CARGO_PKG_VERSION"), job.seed));
+    let mut input = Parts::new(steps_folder.clone(), Vec::new());
+    let mut outcome = JobOutcome {
+        steps: Vec::new(),
+        loaded: Stats::default(),
+        left: Stats::default(),
+        kept: Vec::new(),
+        dropped: Vec::new(),
+        written: BTreeMap::new(),
+        files: BTreeMap::new(),
+    };
+    let mut current = Vec::new();
+    for (index, named) in job.steps.iter().enumerate() {
+        let started = std::time::Instant::now();
+        host.step_started(index + 1, job.steps.len(), named, input.rows() as u64);
+        let in_step = |error: DatasetError| error.in_step(index + 1, &named.name);
+        if let Step::Write(write) = &named.step {
+            let tally = write_step(write, &input, folder, &mut outcome.written).map_err(in_step)?;
+            let seconds = started.elapsed().as_secs_f64();
+            let step = StepOutcome { name: named.name.clone(), kind: "write", tally, reused: false, seconds };
+            host.step_finished(&step);
+            outcome.steps.push(step);
+            continue;
+        }
+        key = step_key(&key, &named.step, &mut files).map_err(in_step)?;
+        let place = steps_folder.join(&key);
+        let reused = place.join("finished.json").is_file();
+        if !reused {
+            let partial = steps_folder.join(format!("{key}.partial"));
+            if let Err(error) = execute(&named.step, &input, &partial, folder, job.seed, host) {
+                // The error that counts is this one.
+                let _ = fs::remove_dir_all(&partial);
+                return Err(in_step(error));
+            }
+            fs::rename(&partial, &place).map_err(|source| DatasetError::Write { path: place.clone(), source })?;
+        }
+        let finished: Finished = read_json(&place.join("finished.json"))?;
+        input = Parts::new(place.join("kept"), finished.heights);
+        let dropped = Parts::new(place.join("dropped"), finished.dropped_heights);
+        outcome.dropped.extend(examples(&named.name, &dropped)?);
+        if job.keep_dropped && dropped.rows() > 0 {
+            write_dropped(&folder.join("dropped").join(format!("{:02}-{}.jsonl", index + 1, named.name)), &dropped)?;
+        }
+        if matches!(named.step, Step::Load(_)) {
+            outcome.loaded = Stats::of(&input)?;
+        }
+        let step = StepOutcome {
+            name: named.name.clone(),
+            kind: named.step.kind(),
+            tally: finished.tally,
+            reused,
+            seconds: started.elapsed().as_secs_f64(),
+        };
+        host.step_finished(&step);
+        outcome.steps.push(step);
+        current.push(key.clone());
+    }
+    outcome.left = Stats::of(&input)?;
+    if input.len() > 0 {
+        outcome.kept = frame::to_tasks(&input.read(0)?.head(Some(EXAMPLES)))?;
+    }
+    outcome.files = files;
+    remove_old(&steps_folder, &current)?;
+    Ok(outcome)
+}
+
+/// Does a step into a folder of its own.
+fn execute(
+    step: &Step,
+    input: &Parts,
+    place: &Path,
+    folder: &Path,
+    seed: u64,
+    host: &dyn Host,
+) -> Result<(), DatasetError> {
+    let mut work = Work {
+        input,
+        kept: PartsWriter::create(place.join("kept"))?,
+        dropped: PartsWriter::create(place.join("dropped"))?,
+        tally: Tally::default(),
+        host,
+        seed,
+    };
+    match step {
+        Step::Load(load) => load::run(load, &mut work),
+        Step::Map(map) => map::run(map, &mut work),
+        Step::Filter(filter) => filter::run(filter, &mut work),
+        Step::Dedup(dedup) => dedup::run(dedup, &mut work, place),
+        Step::Decontaminate(step) => decontaminate::run(step, &mut work),
+        Step::Verify(verify) => verify::run(verify, &mut work),
+        Step::Difficulty(step) => difficulty::run(step, &mut work, folder),
+        Step::Mix(mix) => mix::mix(mix, &mut work),
+        Step::Split(shares) => mix::split(shares, &mut work),
+        Step::Sample(sample) => mix::sample(sample, &mut work),
+        // Is no rows' maker: `run` sees to it.
+        Step::Write(_) => Ok(()),
+    }?;
+    let finished =
+        Finished { heights: work.kept.finish()?, dropped_heights: work.dropped.finish()?, tally: work.tally };
+    let path = place.join("finished.json");
+    let text = serde_json::to_vec(&finished).map_err(|error| DatasetError::Frame { what: error.to_string() })?;
+    fs::write(&path, text).map_err(|source| DatasetError::Write { path, source })
+}
+
+/// The hash of all that makes a step's rows.
+fn step_key(before: &str, step: &Step, files: &mut BTreeMap<String, String>) -> Result<String, DatasetError> {
+    let mut text = before.to_owned();
+    text.push_str(&serde_json::to_string(step).map_err(|error| DatasetError::Frame { what: error.to_string() })?);
+    for (path, optional) in step.files() {
+        let hash = if optional && !path.exists() { "missing".to_owned() } else { hash_file(path)? };
+        text.push_str(&hash);
+        files.insert(path.display().to_string(), hash);
+    }
+    Ok(hash_text(&text))
+}
+
+impl Step {
+    /// The files that decide what it does, and whether each may be missing.
+    fn files(&self) -> Vec<(&Path, bool)> {
+        match self {
+            Self::Load(load) => {
+                let files = load.sources.iter().filter_map(|source| match source {
+                    Source::File(file) => Some((file.path.as_path(), file.optional)),
+                    Source::Family(_) => None,
+                });
+                files.collect()
+            }
+            Self::Decontaminate(step) => step.against.iter().map(|set| (set.path.as_path(), set.optional)).collect(),
+            Self::Difficulty(step) => step.completions.iter().map(|path| (path.as_path(), false)).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn write_step(
+    write: &Write,
+    input: &Parts,
+    folder: &Path,
+    written: &mut BTreeMap<String, Written>,
+) -> Result<Tally, DatasetError> {
+    let ledger_path = folder.join("written.json");
+    let mut ledger: BTreeMap<String, Written> =
+        if ledger_path.exists() { read_json(&ledger_path)? } else { BTreeMap::new() };
+    let path = folder.join(&write.path);
+    let name = write.path.display().to_string();
+    // What lies there may be replaced only if we wrote it, and nobody has changed it since.
+    if path.exists() && ledger.get(&name).is_none_or(|known| hash_file(&path).is_ok_and(|hash| hash != known.sha256)) {
+        return Err(DatasetError::Exists { path });
+    }
+    let rows = write::write_parts(&path, write.split, input)?;
+    let entry = Written { sha256: hash_file(&path)?, rows };
+    ledger.insert(name.clone(), entry.clone());
+    written.insert(name.clone(), entry);
+    let text = serde_json::to_vec_pretty(&ledger).map_err(|error| DatasetError::Frame { what: error.to_string() })?;
+    write_whole(&ledger_path, &text)?;
+    let all = input.rows() as u64;
+    Ok(Tally { rows_in: all, rows_out: all, marked: [(format!("in {name}"), rows)].into(), ..Tally::default() })
+}
+
+/// Some of the rows that were dropped, by reason.
+fn examples(step: &str, dropped: &Parts) -> Result<Vec<DroppedExamples>, DatasetError> {
+    let mut by_reason: BTreeMap<String, Vec<(Task, String)>> = BTreeMap::new();
+    // The first parts show what there is to see.
+    for index in 0..dropped.len().min(4) {
+        let frame = dropped.read(index)?;
+        let (reasons, details) = (frame::text(&frame, "reason")?, frame::text(&frame, "detail")?);
+        for (row, (reason, detail)) in reasons.iter().zip(details.iter()).enumerate() {
+            let rows = by_reason.entry(reason.unwrap_or_default().to_owned()).or_default();
+            if rows.len() < EXAMPLES {
+                for task in frame::to_tasks(&frame.slice(row as i64, 1))? {
+                    rows.push((task, detail.unwrap_or_default().to_owned()));
+                }
+            }
+        }
+    }
+    let step = step.to_owned();
+    Ok(by_reason.into_iter().map(|(reason, rows)| DroppedExamples { step: step.clone(), reason, rows }).collect())
+}
+
+/// All rows that a step dropped, with why, as JSON Lines.
+fn write_dropped(path: &Path, dropped: &Parts) -> Result<(), DatasetError> {
+    let mut text = String::new();
+    for index in 0..dropped.len() {
+        let frame = dropped.read(index)?;
+        let (reasons, details) = (frame::text(&frame, "reason")?, frame::text(&frame, "detail")?);
+        let tasks = frame::to_tasks(&frame)?;
+        for (task, (reason, detail)) in tasks.iter().zip(reasons.iter().zip(details.iter())) {
+            let mut row = write::row(task);
+            row["dropped"] = serde_json::json!({ "reason": reason, "detail": detail });
+            text.push_str(&row.to_string());
+            text.push('\n');
+        }
+    }
+    if let Some(folder) = path.parent() {
+        create(folder)?;
+    }
+    write_whole(path, text.as_bytes())
+}
+
+fn create(folder: &Path) -> Result<(), DatasetError> {
+    fs::create_dir_all(folder).map_err(|source| DatasetError::Write { path: folder.to_owned(), source })
+}
+
+/// Writes a file so that it is either the old one or the new one.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), DatasetError> {
+    let partial = path.with_extension("partial");
+    fs::write(&partial, bytes)
+        .and_then(|()| fs::rename(&partial, path))
+        .map_err(|source| DatasetError::Write { path: path.to_owned(), source })
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, DatasetError> {
+    let bytes = fs::read(path).map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| DatasetError::Damaged { path: path.to_owned(), what: error.to_string() })
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+    let read = |source| DatasetError::Read { path: folder.to_owned(), source };
+    fs::read_dir(folder).map_err(read)?.map(|entry| Ok(entry.map_err(read)?.path())).collect()
+}
+
+fn remove(path: &Path) -> Result<(), DatasetError> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    removed.map_err(|source| DatasetError::Write { path: path.to_owned(), source })
+}
+
+/// What a process left that was killed.
+fn remove_partial(folder: &Path) -> Result<(), DatasetError> {
+    entries(folder)?
+        .iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "partial"))
+        .try_for_each(|path| remove(path))
+}
+
+/// Steps of this job as it was before it was changed.
+fn remove_old(folder: &Path, current: &[String]) -> Result<(), DatasetError> {
+    let old = |path: &&PathBuf| {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| !current.iter().any(|key| key == name))
+    };
+    entries(folder)?.iter().filter(old).try_for_each(|path| remove(path))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn hash_text(text: &str) -> String {
+    hex(&Sha256::digest(text.as_bytes())[..16])
+}
+
+fn hash_file(path: &Path) -> Result<String, DatasetError> {
+    let error = |source| DatasetError::Read { path: path.to_owned(), source };
+    let mut file = fs::File::open(path).map_err(error)?;
+    let (mut digest, mut buffer) = (Sha256::new(), vec![0; 1 << 18]);
+    loop {
+        match file.read(&mut buffer).map_err(error)? {
+            0 => return Ok(hex(&digest.finalize())),
+            count => digest.update(&buffer[..count]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

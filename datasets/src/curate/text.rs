@@ -1,0 +1,173 @@
+//! Prompts as words: what exact repetition, shingles and n-grams are made of.
+//!
+//! A word is a run of letters and digits in lower case; white space, punctuation and typesetting only part words. Where
+//! repetitions are looked for, signs that calculate are words too ([`Reading::Signs`]): `x + 3` and `x - 3` are different
+//! tasks. Where evaluation sets are looked for, they are not ([`Reading::Plain`]): there, too much is better than too
+//! little.
+
+use crate::random::mix;
+
+/// A 64-bit hash of a word: FNV-1a, mixed.
+fn hash_word(word: &str) -> u64 {
+    let mut hash = 0xCBF2_9CE4_8422_2325_u64;
+    for byte in word.bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
+    }
+    mix(hash)
+}
+
+/// What stands for every number where numbers do not matter.
+const SOME_NUMBER: u64 = 0x0123_4567_89AB_CDEF;
+
+/// What counts as a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Runs of letters and digits.
+    Plain,
+    /// These, signs that calculate, and numbers with their decimals as one word.
+    Signs,
+    /// As `Signs`, with every number read as the same one.
+    AnyNumber,
+}
+
+/// The hash of each word of a text, in order.
+pub(super) fn words(text: &str, reading: Reading) -> Vec<u64> {
+    let mut hashes = Vec::with_capacity(text.len() / 5 + 1);
+    each_word(text, reading, |word, _| {
+        let any = reading == Reading::AnyNumber && word.as_bytes()[0].is_ascii_digit();
+        hashes.push(if any { SOME_NUMBER } else { hash_word(word) });
+    });
+    hashes
+}
+
+/// Whether a character calculates or compares. A hyphen within a word does not.
+fn is_sign(letter: char, before: Option<char>, after: Option<char>) -> bool {
+    match letter {
+        '-' => !(before.is_some_and(char::is_alphabetic) && after.is_some_and(char::is_alphabetic)),
+        '+' | '*' | '/' | '^' | '=' | '<' | '>' | '|' | '%' | '!' | '(' | ')' | '[' | ']' | '_' => true,
+        _ => "×÷−≤≥≠±√∪∩∈⋅·°→∞".contains(letter),
+    }
+}
+
+/// Calls `found` for each word in lower case, with its byte range in the text.
+pub(super) fn each_word(text: &str, reading: Reading, mut found: impl FnMut(&str, std::ops::Range<usize>)) {
+    let mut lower = String::with_capacity(32);
+    let mut start = 0;
+    let mut before = None;
+    let mut letters = text.char_indices().peekable();
+    while let Some((place, letter)) = letters.next() {
+        let after = letters.peek().map(|next| next.1);
+        let digit = |letter: Option<char>| letter.is_some_and(|letter| letter.is_ascii_digit());
+        let in_word =
+            letter.is_alphanumeric() || (letter == '.' && reading != Reading::Plain && digit(before) && digit(after));
+        if in_word {
+            if lower.is_empty() {
+                start = place;
+            }
+            if letter.is_ascii() {
+                lower.push(letter.to_ascii_lowercase());
+            } else {
+                lower.extend(letter.to_lowercase());
+            }
+        } else {
+            if !lower.is_empty() {
+                found(&lower, start..place);
+                lower.clear();
+            }
+            if reading != Reading::Plain && is_sign(letter, before, after) {
+                found(&text[place..place + letter.len_utf8()], place..place + letter.len_utf8());
+            }
+        }
+        before = Some(letter);
+    }
+    if !lower.is_empty() {
+        found(&lower, start..text.len());
+    }
+}
+
+/// The hash of each run of `size` words, in order; of all words where there are fewer. Nothing for no words.
+pub(super) fn runs(words: &[u64], size: usize) -> Vec<u64> {
+    /// Odd and without structure: the base of the rolling hash.
+    const BASE: u64 = 0x9E37_79B9_7F4A_7C15;
+    if words.is_empty() {
+        return Vec::new();
+    }
+    let size = size.min(words.len()).max(1);
+    let leading = (1..size).fold(1_u64, |power, _| power.wrapping_mul(BASE));
+    let mut rolling = words[..size].iter().fold(0_u64, |hash, &word| hash.wrapping_mul(BASE).wrapping_add(word));
+    let mut hashes = Vec::with_capacity(words.len() - size + 1);
+    hashes.push(mix(rolling));
+    for at in size..words.len() {
+        let without = rolling.wrapping_sub(words[at - size].wrapping_mul(leading));
+        rolling = without.wrapping_mul(BASE).wrapping_add(words[at]);
+        hashes.push(mix(rolling));
+    }
+    hashes
+}
+
+/// 128 bits that stand for all words of a text in order.
+pub(super) fn fingerprint(words: &[u64]) -> (u64, u64) {
+    words.iter().fold((mix(words.len() as u64), 0), |(one, two), &word| {
+        (mix(one ^ word), mix(two.rotate_left(7).wrapping_add(word)))
+    })
+}
+
+/// The Jaccard similarity of two sorted lists without repetitions: shared over all. Two empty ones are equal.
+pub(super) fn jaccard(one: &[u64], other: &[u64]) -> f64 {
+    let (mut i, mut j, mut shared) = (0, 0, 0_usize);
+    while i < one.len() && j < other.len() {
+        match one[i].cmp(&other[j]) {
+            std::cmp::Ordering::Less => i += 1,
+            std::cmp::Ordering::Greater => j += 1,
+            std::cmp::Ordering::Equal => {
+                shared += 1;
+                i += 1;
+                j += 1;
+            }
+        }
+    }
+    let all = one.len() + other.len() - shared;
+    if all == 0 { 1.0 } else { shared as f64 / all as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_spacing_and_punctuation_do_not_make_another_text() {
+        for (one, other, signs, plain) in [
+            ("What is x^2 + 3?", "what is  X^2+3", true, true),
+            ("What is 2 + 3?", "What is 2 + 4?", false, false),
+            ("What is 2 + 3?", "What is 2 - 3?", false, true),
+            ("Add 3.5 and 4.", "Add 3 5 and 4", false, true),
+            ("twenty-five", "twenty five", true, true),
+            ("2(3 + 4)", "2 * 3 + 4", false, true),
+            ("Café ÉTÉ", "café été!", false, true),
+            ("Café, ÉTÉ", "café été.", true, true),
+            ("$x$, y", "x y", true, true),
+            ("ab c", "a bc", false, false),
+        ] {
+            assert_eq!(words(one, Reading::Signs) == words(other, Reading::Signs), signs, "{one} / {other}");
+            assert_eq!(words(one, Reading::Plain) == words(other, Reading::Plain), plain, "{one} / {other}");
+        }
+        assert_eq!(words("He has 12.5 apples", Reading::AnyNumber), words("He has 7 apples", Reading::AnyNumber));
+    }
+
+    #[test]
+    fn a_run_has_the_same_hash_wherever_it_stands() {
+        let text = words("a b c d e a b c", Reading::Plain);
+        let hashes = runs(&text, 3);
+        assert_eq!(hashes.len(), 6);
+        assert_eq!(hashes[0], hashes[5]);
+        assert_eq!(hashes.iter().collect::<std::collections::HashSet<_>>().len(), 5);
+        assert_eq!(runs(&text[..2], 3), runs(&text[..2], 2));
+        assert!(runs(&[], 3).is_empty());
+    }
+
+    #[test]
+    fn similarity_is_shared_over_all() {
+        assert_eq!(jaccard(&[1, 2, 3], &[2, 3, 4]), 0.5);
+        assert_eq!((jaccard(&[], &[]), jaccard(&[1], &[])), (1.0, 0.0));
+    }
+}

@@ -1,0 +1,139 @@
+//! `verify`: a reference must satisfy its own verifier.
+//!
+//! - A mathematical answer is given as the answer to its own question: it must parse, and equal itself.
+//! - A program task's own solution, from a further column, must pass its tests in the sandbox.
+//! - A Countdown target must be reachable from its numbers.
+
+use rayon::prelude::*;
+use rewards::{Reference, RewardSet, Sample};
+use serde_json::Value;
+
+use super::frame::{text, to_tasks};
+use super::job::Verify;
+use super::work::{Verdict, Work};
+use crate::error::DatasetError;
+use crate::task::Task;
+
+pub(super) fn run(verify: &Verify, work: &mut Work<'_>) -> Result<(), DatasetError> {
+    // Python is prepared only where there is a program to run.
+    let mut programs = false;
+    for index in 0..work.input.len() {
+        let references = work.input.read(index)?;
+        programs |= text(&references, "reference")?.iter().flatten().any(|json| json.contains("\"kind\":\"tests\""));
+        if programs {
+            break;
+        }
+    }
+    let rewards = work.host.rewards(programs).map_err(|what| DatasetError::Host { what })?;
+    work.judge(|_, frame| {
+        let tasks = to_tasks(frame)?;
+        tasks.par_iter().map(|task| judge(verify, &rewards, task)).collect()
+    })
+}
+
+fn judge(verify: &Verify, rewards: &RewardSet, task: &Task) -> Result<Verdict, DatasetError> {
+    let completion = match &task.reference {
+        Reference::Math { answer } => format!("<answer> {answer} </answer>"),
+        Reference::Integer { value } => format!("<answer> {value} </answer>"),
+        Reference::Countdown { numbers, target } => match countdown(numbers, *target) {
+            Some(expression) => format!("<answer> {expression} </answer>"),
+            None => return Ok(Verdict::drop("target cannot be reached", format!("{numbers:?} for {target}"))),
+        },
+        Reference::Tests { .. } => {
+            let texts = verify.solutions.iter().filter_map(|name| task.extra.get(name).and_then(Value::as_str));
+            match texts.into_iter().find(|text| !text.trim().is_empty()) {
+                // Windows line ends are an indentation error to nobody but Python's tokenizer in a template.
+                Some(solution) => format!("<answer>\n```python\n{}\n```\n</answer>", solution.replace("\r\n", "\n")),
+                None if verify.keep_without_solution => return Ok(Verdict::Keep),
+                None => {
+                    let columns: Vec<&str> = task.extra.keys().map(String::as_str).collect();
+                    return Ok(Verdict::drop("no solution to run", format!("columns: {}", columns.join(", "))));
+                }
+            }
+        }
+        #[allow(unreachable_patterns, reason = "other kinds of references are their verifier's affair")]
+        _ => return Ok(Verdict::Keep),
+    };
+    let sample = Sample { prompt: &task.prompt, completion: &completion, reference: &task.reference, truncated: false };
+    let breakdown = rewards.score(&sample).map_err(|error| DatasetError::Host { what: error.to_string() })?;
+    let cause = breakdown.components.iter().find_map(|component| component.score.cause.clone());
+    Ok(match breakdown.total {
+        Some(total) if total >= 1.0 => Verdict::Keep,
+        Some(_) if matches!(task.reference, Reference::Tests { .. }) => {
+            Verdict::drop("solution fails its tests", cause.unwrap_or_default())
+        }
+        Some(_) => Verdict::drop("answer does not equal itself", shown(task, cause)),
+        None if breakdown.components.is_empty() => Verdict::drop("nothing verifies this kind", task.reference.kind()),
+        None => Verdict::drop("reference cannot be used", shown(task, cause)),
+    })
+}
+
+fn shown(task: &Task, cause: Option<String>) -> String {
+    let answer = match &task.reference {
+        Reference::Math { answer } => answer.as_str(),
+        other => other.kind(),
+    };
+    format!("{}: {}", cause.unwrap_or_default(), answer.chars().take(80).collect::<String>())
+}
+
+/// More numbers than this have too many expressions to go through.
+const MOST_NUMBERS: usize = 5;
+
+/// An expression of the numbers, each used once, that has the target as its value.
+fn countdown(numbers: &[i64], target: i64) -> Option<String> {
+    if numbers.is_empty() || numbers.len() > MOST_NUMBERS {
+        return None;
+    }
+    // A value is a fraction: (numerator, denominator).
+    let start: Vec<(i128, i128, String)> = numbers.iter().map(|&n| (i128::from(n), 1, n.to_string())).collect();
+    reach(&start, i128::from(target))
+}
+
+fn reach(values: &[(i128, i128, String)], target: i128) -> Option<String> {
+    if let [(top, bottom, text)] = values {
+        return (*top == target * bottom).then(|| text.clone());
+    }
+    for one in 0..values.len() {
+        for other in 0..values.len() {
+            if one == other {
+                continue;
+            }
+            let ((a, b, left), (c, d, right)) = (&values[one], &values[other]);
+            let rest: Vec<_> =
+                (0..values.len()).filter(|&at| at != one && at != other).map(|at| values[at].clone()).collect();
+            let mut results = vec![(a * d - c * b, b * d, '-')];
+            if one < other {
+                results.extend([(a * d + c * b, b * d, '+'), (a * c, b * d, '*')]);
+            }
+            if *c != 0 {
+                results.push((a * d, b * c, '/'));
+            }
+            for (top, bottom, sign) in results {
+                let mut next = rest.clone();
+                next.push((top, bottom, format!("( {left} {sign} {right} )")));
+                if let Some(found) = reach(&next, target) {
+                    return Some(found);
+                }
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reachable_targets_are_reached() {
+        for (numbers, target, reachable) in [
+            (&[3, 4][..], 7, true),
+            (&[3, 4], 13, false),
+            (&[25, 4, 3], 87, true),
+            (&[8, 3, 8, 3], 24, true),
+            (&[], 0, false),
+        ] {
+            assert_eq!(countdown(numbers, target).is_some(), reachable, "{numbers:?} {target}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Strings, lists and sets: steps in words, carried out one after the other.
+
+use super::{Drawn, written};
+use crate::random::Counter;
+
+/// A word that can be said, so that it is read letter by letter and not looked up: never a unit or a constant.
+fn made_up_word(letters: usize, counter: &mut Counter) -> String {
+    const CONSONANTS: &[char] = &['b', 'd', 'f', 'g', 'k', 'l', 'm', 'n', 'p', 'r', 's', 't', 'v', 'z'];
+    const VOWELS: &[char] = &['a', 'e', 'i', 'o', 'u'];
+    let first = counter.below(2);
+    (0..letters).map(|at| *counter.pick(if (at + first) % 2 == 0 { CONSONANTS } else { VOWELS })).collect()
+}
+
+/// Shifts a letter of a to z.
+fn shift(letter: char, by: u8) -> char {
+    if letter.is_ascii_lowercase() { char::from(b'a' + (letter as u8 - b'a' + by) % 26) } else { letter }
+}
+
+pub(super) fn strings(level: u8, counter: &mut Counter) -> Drawn {
+    let letters = 5 + counter.below(3) + 2 * (usize::from(level) - 1);
+    let word = made_up_word(letters, counter);
+    let mut text = word.clone();
+    let mut steps = Vec::new();
+    let mut last = usize::MAX;
+    while steps.len() < usize::from(level) {
+        let kind = counter.below(7);
+        if kind == last {
+            continue;
+        }
+        let (step, next): (String, String) = match kind {
+            0 => ("write it backwards".to_owned(), text.chars().rev().collect()),
+            1 => {
+                let by = 1 + counter.below(5);
+                let next = text.chars().map(|letter| shift(letter, u8::try_from(by).unwrap_or(1))).collect();
+                (format!("replace each letter by the one {by} later in the alphabet, with a after z"), next)
+            }
+            2 => {
+                let by = 1 + counter.below(3);
+                let mut next: Vec<char> = text.chars().collect();
+                next.rotate_left(by);
+                (format!("move the first {by} letters to the end"), next.into_iter().collect())
+            }
+            3 => ("double its last letter".to_owned(), text.chars().chain(text.chars().last()).collect()),
+            4 => {
+                let mut next: Vec<char> = text.chars().collect();
+                let end = next.len() - 1;
+                next.swap(0, end);
+                ("swap its first and last letter".to_owned(), next.into_iter().collect())
+            }
+            5 => {
+                let mut next: Vec<char> = text.chars().collect();
+                next.sort_unstable();
+                ("put its letters into alphabetical order".to_owned(), next.into_iter().collect())
+            }
+            _ => {
+                let gone = *counter.pick(&['a', 'e', 'i', 'o', 'u']);
+                (format!("leave out every {gone}"), text.chars().filter(|&letter| letter != gone).collect())
+            }
+        };
+        // Fewer than four letters may be an abbreviation of something.
+        if next == text || next.len() < 4 {
+            continue;
+        }
+        last = kind;
+        steps.push(step);
+        text = next;
+    }
+    let prompt = format!("Take the word {word}. Then {}. What is the result?", steps.join("; then "));
+    let mut wrong: Vec<char> = text.chars().collect();
+    let place = counter.below(wrong.len());
+    wrong[place] = if wrong[place] == 'x' { 'q' } else { 'x' };
+    Drawn::compared(prompt, text, wrong.into_iter().collect())
+}
+
+pub(super) fn lists(level: u8, counter: &mut Counter) -> Drawn {
+    let length = 5 + counter.below(3) + 2 * (usize::from(level) - 1);
+    let first: Vec<i64> = (0..length).map(|_| counter.between(0, 99)).collect();
+    let mut list = first.clone();
+    let mut steps = Vec::new();
+    let mut last = usize::MAX;
+    while steps.len() < usize::from(level) {
+        let kind = counter.below(9);
+        if kind == last {
+            continue;
+        }
+        let mut next = list.clone();
+        let step = match kind {
+            0 => {
+                next.sort_unstable();
+                "sort it from small to large".to_owned()
+            }
+            1 => {
+                next.sort_unstable_by(|one, other| other.cmp(one));
+                "sort it from large to small".to_owned()
+            }
+            2 => {
+                next.reverse();
+                "reverse it".to_owned()
+            }
+            3 => {
+                let by = 1 + counter.below(3);
+                next.rotate_left(by % list.len());
+                format!("move its first {by} numbers to the end")
+            }
+            4 => {
+                let divisor = counter.between(2, 4);
+                next.retain(|number| number % divisor != 0);
+                format!("leave out what {divisor} divides")
+            }
+            5 => {
+                let bound = counter.between(20, 80);
+                next.retain(|&number| number > bound);
+                format!("keep only what is greater than {bound}")
+            }
+            6 => {
+                let mut sum = 0;
+                for number in &mut next {
+                    sum += *number;
+                    *number = sum;
+                }
+                "replace each number by the sum of all up to it".to_owned()
+            }
+            7 => {
+                next = list.windows(2).map(|pair| pair[1] - pair[0]).collect();
+                "replace it by the differences of neighbours, each minus the one before it".to_owned()
+            }
+            _ => {
+                next = list.iter().copied().step_by(2).collect();
+                "keep the first, third, fifth number and so on".to_owned()
+            }
+        };
+        // Two numbers at least, so that the answer is a tuple.
+        if next == list || next.len() < 2 {
+            if list.len() <= 3 {
+                break;
+            }
+            continue;
+        }
+        last = kind;
+        steps.push(step);
+        list = next;
+    }
+    if steps.is_empty() {
+        list.reverse();
+        steps.push("reverse it".to_owned());
+    }
+    let prompt = format!("Take the list {first:?}. Then {}. Give the result as a tuple.", steps.join("; then "));
+    let mut wrong = list.clone();
+    let place = counter.below(wrong.len());
+    wrong[place] += 1;
+    Drawn::compared(prompt, written(&list), written(&wrong))
+}
+
+pub(super) fn sets(level: u8, counter: &mut Counter) -> Drawn {
+    let size = 4 + 2 * usize::from(level);
+    let mut draw = || {
+        let mut numbers: Vec<i64> = (1..=30).collect();
+        counter.shuffle(&mut numbers);
+        let most = numbers.len().min(size + counter.below(4));
+        numbers.truncate(most);
+        numbers.sort_unstable();
+        numbers
+    };
+    let (a, b, c) = (draw(), draw(), draw());
+    let shown = |set: &[i64]| set.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+    let all = 1..=30_i64;
+    let in_sets = |number: i64| (a.contains(&number), b.contains(&number), c.contains(&number));
+    let kinds: &[(&str, fn((bool, bool, bool)) -> bool)] = &[
+        ("in A or in B", |(a, b, _)| a || b),
+        ("in both A and B", |(a, b, _)| a && b),
+        ("in A but not in B", |(a, b, _)| a && !b),
+        ("in exactly one of A and B", |(a, b, _)| a != b),
+        ("in exactly one of A, B and C", |(a, b, c)| u8::from(a) + u8::from(b) + u8::from(c) == 1),
+        ("in at least two of A, B and C", |(a, b, c)| u8::from(a) + u8::from(b) + u8::from(c) >= 2),
+        ("in A or B but not in C", |(a, b, c)| (a || b) && !c),
+    ];
+    let (words, holds) = kinds[counter.below(if level == 1 { 4 } else { 7 })];
+    let value = all.filter(|&number| holds(in_sets(number))).count();
+    let third = if words.contains('C') { format!(", C = {{{}}}", shown(&c)) } else { String::new() };
+    let prompt = format!("A = {{{}}}, B = {{{}}}{third}. How many numbers are {words}?", shown(&a), shown(&b));
+    Drawn::integer(prompt, i64::try_from(value).unwrap_or(0), counter.between(1, 2))
+}

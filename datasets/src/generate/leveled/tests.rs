@@ -1,0 +1,101 @@
+//! What holds for every family with levels: enough different problems, a right answer that passes, a wrong one that fails.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use rewards::{RewardSet, RewardSpec, Sample};
+
+use super::*;
+use crate::generate::Family;
+use crate::task::Split;
+
+fn families() -> impl Iterator<Item = Family> {
+    Family::ALL.into_iter().filter(|family| matches!(family, Family::Leveled(_)))
+}
+
+fn verdict(rewards: &RewardSet, prompt: &str, answer: &str, reference: &Reference) -> Option<f64> {
+    let completion = format!("<think> </think> <answer> {answer} </answer>");
+    rewards.score(&Sample { prompt, completion: &completion, reference, truncated: false }).unwrap().total
+}
+
+fn set(name: &str, python: Option<Arc<sandbox::Python>>) -> RewardSet {
+    RewardSet::build(&[RewardSpec { name: name.to_owned(), weight: 1.0 }], python).unwrap()
+}
+
+#[test]
+fn names_are_the_families_own() {
+    let names: HashSet<&str> = Family::ALL.iter().map(|family| family.name()).collect();
+    assert_eq!(names.len(), Family::ALL.len());
+    assert!(families().count() >= 20);
+}
+
+/// Ten thousand of each family, over all levels: none twice. Below, what each level's range gives.
+#[test]
+fn ten_thousand_tasks_without_a_repetition() {
+    let mut narrow = Vec::new();
+    for family in families() {
+        let started = std::time::Instant::now();
+        let tasks = family.distinct(Split::Train, 1, 10_000).unwrap_or_else(|error| panic!("{error}"));
+        let draws: HashSet<String> = (0..10_000).map(|index| family.task(Split::Train, 1, index).id).collect();
+        let took = started.elapsed();
+        println!("{family}: {} different among the first 10,000 draws; {took:?} for both", draws.len());
+        assert_eq!(tasks.len(), 10_000);
+        if draws.len() < 6_000 {
+            narrow.push(format!("{family}: {} different tasks in 10,000 draws", draws.len()));
+        }
+        let levels: HashSet<u64> = tasks.iter().filter_map(|task| task.extra["level"].as_u64()).collect();
+        assert_eq!(levels.len(), usize::from(family.levels()), "{family}: {levels:?}");
+    }
+    assert!(narrow.is_empty(), "{narrow:?}");
+}
+
+#[test]
+fn the_right_answer_passes_and_the_wrong_one_fails() {
+    let rewards = set("accuracy", None);
+    for family in families().filter(|family| family.domain() != Domain::Code) {
+        for level in 1..=family.levels() {
+            for index in 0..300 {
+                let task = family.task_at(Some(level), Split::Held, 3, index);
+                let (right, wrong) = family.answers(Some(level), Split::Held, 3, index).unwrap();
+                let score = |answer: &str| verdict(&rewards, &task.prompt, answer, &task.reference);
+                assert_eq!(score(&right), Some(1.0), "{family} {level}: {}\n{right}", task.prompt);
+                assert_eq!(score(&wrong), Some(0.0), "{family} {level}: {}\n{wrong} for {right}", task.prompt);
+                // What is asked must not be an answer.
+                if index > 30 {
+                    continue;
+                }
+                assert_eq!(score(&task.prompt), Some(0.0), "{family} {level}: {}", task.prompt);
+            }
+        }
+    }
+}
+
+#[test]
+fn programs_run_as_their_twins_say() {
+    let python = sandbox::Python::prepare(&sandbox::default_cache_dir(), &mut |_| {}).unwrap();
+    let rewards = set("code", Some(Arc::new(python)));
+    for family in families().filter(|family| family.domain() == Domain::Code) {
+        for level in 1..=family.levels() {
+            for index in 0..100 {
+                let task = family.task_at(Some(level), Split::Train, 4, index);
+                let (right, wrong) = family.answers(Some(level), Split::Train, 4, index).unwrap();
+                let score = |answer: &str| {
+                    verdict(&rewards, &task.prompt, &format!("\n```python\n{answer}\n```\n"), &task.reference)
+                };
+                assert_eq!(score(&right), Some(1.0), "{}\n{right}\n{:?}", task.prompt, task.reference);
+                assert_eq!(score(&wrong), Some(0.0), "{}\n{wrong}", task.prompt);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_fence_holds_at_every_level() {
+    for family in families() {
+        let prompts = |split| -> HashSet<String> {
+            (0..1_500).map(|index| family.task(split, index % 3, index).prompt).collect()
+        };
+        let (train, held) = (prompts(Split::Train), prompts(Split::Held));
+        assert!(train.is_disjoint(&held), "{family}");
+    }
+}

@@ -1,0 +1,477 @@
+//! The steps of a job as typed, and what each is as validated.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use datasets::curate::{
+    Decontaminate, Dedup, Difficulty, EvaluationSet, Expression, FamilySource, FileSource, Filter, Group, LANGUAGES,
+    Load, Map, Mix, MixBy, Sample, Shares, Source, Step, Verify, Write, check_name,
+};
+use datasets::{Domain, Family, Split};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::document::Document;
+use super::error::RecipeError;
+use super::keys::{Problem, at_least, between, checked, positive, positive_up_to};
+use super::read::value;
+use super::settings::{OnBadLine, suggested};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LoadTable {
+    sources: Vec<Spanned<SourceTable>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SourceTable {
+    path: Option<Spanned<PathBuf>>,
+    name: Option<String>,
+    layout: Option<Spanned<String>>,
+    licence: Option<String>,
+    origin: Option<String>,
+    optional: Option<bool>,
+    on_bad_line: Option<OnBadLine>,
+    family: Option<Spanned<String>>,
+    level: Option<Spanned<u64>>,
+    count: Option<Spanned<u64>>,
+    split: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MapTable {
+    rename: Option<BTreeMap<String, String>>,
+    remove: Option<Vec<String>>,
+    template: Option<String>,
+    system: Option<String>,
+    source: Option<String>,
+    domain: Option<Spanned<String>>,
+    difficulty_from: Option<String>,
+    difficulty_scale: Option<Spanned<f64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FilterTable {
+    min_chars: Option<usize>,
+    max_chars: Option<usize>,
+    min_words: Option<usize>,
+    max_words: Option<usize>,
+    #[serde(rename = "where")]
+    condition: Option<Spanned<String>>,
+    languages: Option<Vec<Spanned<String>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DedupTable {
+    exact: Option<bool>,
+    near: Option<Spanned<f64>>,
+    shingle: Option<Spanned<u64>>,
+    permutations: Option<Spanned<u64>>,
+    numbers_matter: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DecontaminateTable {
+    against: Vec<Spanned<EvaluationTable>>,
+    ngram: Option<Spanned<u64>>,
+    label: Option<bool>,
+}
+
+/// A path alone, or a table.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum EvaluationTable {
+    Path(PathBuf),
+    Table {
+        path: PathBuf,
+        layout: Option<String>,
+        #[serde(default)]
+        optional: bool,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VerifyTable {
+    solutions: Option<Vec<String>>,
+    keep_without_solution: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DifficultyTable {
+    completions: Option<PathBuf>,
+    model: Option<PathBuf>,
+    samples: Option<Spanned<u64>>,
+    max_new_tokens: Option<Spanned<u64>>,
+    temperature: Option<Spanned<f64>>,
+    keep: Option<Spanned<Vec<f64>>>,
+    keep_unmeasured: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MixTable {
+    by: Option<Spanned<String>>,
+    weights: Option<BTreeMap<String, Spanned<f64>>>,
+    total: Option<Spanned<u64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SplitTable {
+    shares: BTreeMap<Spanned<String>, Spanned<f64>>,
+    group: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SampleTable {
+    count: Option<Spanned<u64>>,
+    share: Option<Spanned<f64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WriteTable {
+    path: Spanned<PathBuf>,
+    split: Option<Spanned<String>>,
+}
+
+/// A step of this kind from its other keys.
+pub(super) fn read_step(
+    document: &Document,
+    kind: &str,
+    table: DeTable<'_>,
+    span: Range<usize>,
+    data: &Path,
+) -> Result<Step, RecipeError> {
+    let reader = Reader { document, span: span.clone() };
+    let step = match kind {
+        "load" => load(reader.table(table)?, data),
+        "map" => map(reader.table(table)?),
+        "filter" => filter(reader.table(table)?),
+        "dedup" => dedup(reader.table(table)?),
+        "decontaminate" => decontaminate(reader.table(table)?, data),
+        "verify" => Ok(verify(reader.table(table)?)),
+        "difficulty" => difficulty(reader.table(table)?, data),
+        "mix" => mix(reader.table(table)?),
+        "balance" => mix(reader.table::<MixTable>(table)?).map(|step| match step {
+            Step::Mix(mix) => Step::Mix(Mix { weights: None, ..mix }),
+            other => other,
+        }),
+        "split" => split(reader.table(table)?),
+        "sample" => sample(reader.table(table)?),
+        _ => write(reader.table(table)?),
+    };
+    step.map_err(|mut problem| {
+        problem.span.get_or_insert(span);
+        document.error(problem)
+    })
+}
+
+struct Reader<'a> {
+    document: &'a Document,
+    span: Range<usize>,
+}
+
+impl Reader<'_> {
+    fn table<T: DeserializeOwned>(&self, table: DeTable<'_>) -> Result<T, RecipeError> {
+        T::deserialize(value(Spanned::new(self.span.clone(), DeValue::Table(table))))
+            .map_err(|error| self.document.read_error(&error, &["kind", "name"]))
+    }
+}
+
+fn one_of<T>(typed: &Spanned<String>, what: &str, names: &[&str], found: Option<T>) -> Result<T, Problem> {
+    found.ok_or_else(|| {
+        let problem = Problem::at(
+            typed.span(),
+            format!("no {what} is called \"{}\", expected {}", typed.get_ref(), names.join(", ")),
+        );
+        suggested(problem, typed.get_ref(), names)
+    })
+}
+
+const SPLITS: [&str; 3] = ["train", "validation", "held"];
+
+fn split_named(typed: &Spanned<String>) -> Result<Split, Problem> {
+    one_of(typed, "split", &SPLITS, Split::from_name(typed.get_ref()))
+}
+
+fn load(table: LoadTable, data: &Path) -> Result<Step, Problem> {
+    if table.sources.is_empty() {
+        return Err(
+            Problem::anywhere("a load step without sources").hint("add [[step.sources]] with `path` or `family`")
+        );
+    }
+    let sources = table.sources.into_iter().map(|source| {
+        let span = source.span();
+        self::source(source.into_inner(), span, data)
+    });
+    Ok(Step::Load(Load { sources: sources.collect::<Result<_, _>>()? }))
+}
+
+fn source(table: SourceTable, span: Range<usize>, data: &Path) -> Result<Source, Problem> {
+    let misplaced =
+        |key: &str, needs: &str| Problem::at(span.clone(), format!("`{key}` has a meaning only with `{needs}`"));
+    match (table.path, table.family) {
+        (Some(path), None) => {
+            if table.level.is_some() || table.count.is_some() || table.split.is_some() {
+                return Err(misplaced("level, count and split", "family"));
+            }
+            let path = path.into_inner();
+            // A Hub name has the form owner/name, and is no file.
+            let text = path.to_string_lossy().into_owned();
+            let full = data.join(&path);
+            if path.extension().is_none() && text.split('/').count() == 2 && !full.exists() {
+                return Err(Problem::at(
+                    span,
+                    format!(
+                        "`{text}` looks like a data set of the Hugging Face Hub, and this \
+                     program downloads nothing"
+                    ),
+                )
+                .hint(format!(
+                    "fetch it once (hf download {text} --repo-type dataset --local-dir DIR), then name its file"
+                )));
+            }
+            if let Some(layout) = &table.layout {
+                let names = datasets::source::layout_names();
+                let known = names.contains(&layout.get_ref().as_str()).then_some(());
+                one_of(layout, "layout", &names, known)?;
+            }
+            Ok(Source::File(FileSource {
+                path: full,
+                name: table.name,
+                layout: table.layout.map(Spanned::into_inner),
+                licence: table.licence,
+                origin: table.origin,
+                optional: table.optional.unwrap_or(false),
+                on_bad_line: table.on_bad_line.unwrap_or(OnBadLine::Stop).into(),
+            }))
+        }
+        (None, Some(family)) => {
+            if table.layout.is_some() || table.optional.is_some() || table.on_bad_line.is_some() || table.name.is_some()
+            {
+                return Err(misplaced("name, layout, optional and on_bad_line", "path"));
+            }
+            let names: Vec<&str> = Family::ALL.iter().map(|family| family.name()).collect();
+            let found = one_of(&family, "family", &names, Family::from_str(family.get_ref()).ok())?;
+            let levels = u32::from(found.levels());
+            let level = match table.level {
+                None => None,
+                level => Some(checked("level", level, 1, &between(1, levels))?),
+            };
+            Ok(Source::Family(FamilySource {
+                family: found,
+                level: level.and_then(|level| u8::try_from(level).ok()),
+                count: checked("count", table.count, 1_000, &at_least(1))?,
+                split: table.split.as_ref().map_or(Ok(Split::Train), split_named)?,
+            }))
+        }
+        _ => Err(Problem::at(span, "a source has either a `path` or a `family`")),
+    }
+}
+
+fn map(table: MapTable) -> Result<Step, Problem> {
+    let names: Vec<&str> = Domain::ALL.iter().map(|domain| domain.name()).collect();
+    let domain = match &table.domain {
+        None => None,
+        Some(name) => Some(one_of(name, "domain", &names, Domain::from_name(name.get_ref()))?),
+    };
+    Ok(Step::Map(Map {
+        // As typed: old name = "new name".
+        rename: table.rename.unwrap_or_default().into_iter().map(|(old, new)| (new, old)).collect(),
+        remove: table.remove.unwrap_or_default(),
+        template: table.template,
+        system: table.system,
+        source: table.source,
+        domain,
+        difficulty_from: table.difficulty_from,
+        difficulty_scale: checked("difficulty_scale", table.difficulty_scale, 1.0, &positive())?,
+    }))
+}
+
+fn filter(table: FilterTable) -> Result<Step, Problem> {
+    let condition = match table.condition {
+        None => None,
+        Some(text) => Some(
+            Expression::parse(text.get_ref())
+                .map_err(|what| Problem::at(text.span(), format!("`where` cannot be read: {what}")))?,
+        ),
+    };
+    let mut languages = Vec::new();
+    for language in table.languages.unwrap_or_default() {
+        let known = LANGUAGES.contains(&language.get_ref().as_str()).then_some(());
+        one_of(&language, "language", LANGUAGES, known)?;
+        languages.push(language.into_inner());
+    }
+    Ok(Step::Filter(Filter {
+        min_chars: table.min_chars,
+        max_chars: table.max_chars,
+        min_words: table.min_words,
+        max_words: table.max_words,
+        condition,
+        languages,
+    }))
+}
+
+fn size(key: &str, typed: Option<Spanned<u64>>, default: u64, low: u32, high: u32) -> Result<usize, Problem> {
+    let value = checked(key, typed, default, &between(low, high))?;
+    Ok(usize::try_from(value).unwrap_or(usize::MAX))
+}
+
+fn dedup(table: DedupTable) -> Result<Step, Problem> {
+    let near = match table.near {
+        None => None,
+        near => Some(checked("near", near, 1.0, &positive_up_to(1))?),
+    };
+    let exact = table.exact.unwrap_or(true);
+    if !exact && near.is_none() {
+        return Err(Problem::anywhere("a dedup step that looks for neither exact nor near repetitions")
+            .hint("set `near` to a similarity, such as 0.8"));
+    }
+    Ok(Step::Dedup(Dedup {
+        exact,
+        near,
+        shingle: size("shingle", table.shingle, 3, 1, 100)?,
+        permutations: size("permutations", table.permutations, 128, 16, 1_024)?,
+        numbers_matter: table.numbers_matter.unwrap_or(true),
+    }))
+}
+
+fn decontaminate(table: DecontaminateTable, data: &Path) -> Result<Step, Problem> {
+    if table.against.is_empty() {
+        return Err(Problem::anywhere("`against` names no evaluation set"));
+    }
+    let against = table.against.into_iter().map(|set| match set.into_inner() {
+        EvaluationTable::Path(path) => EvaluationSet { path: data.join(path), layout: None, optional: false },
+        EvaluationTable::Table { path, layout, optional } => EvaluationSet { path: data.join(path), layout, optional },
+    });
+    Ok(Step::Decontaminate(Decontaminate {
+        against: against.collect(),
+        ngram: size("ngram", table.ngram, 8, 1, 1_000)?,
+        label: table.label.unwrap_or(false),
+    }))
+}
+
+fn verify(table: VerifyTable) -> Step {
+    let columns = || ["solution", "code", "canonical_solution"].map(str::to_owned).to_vec();
+    Step::Verify(Verify {
+        solutions: table.solutions.unwrap_or_else(columns),
+        keep_without_solution: table.keep_without_solution.unwrap_or(false),
+    })
+}
+
+fn difficulty(table: DifficultyTable, data: &Path) -> Result<Step, Problem> {
+    if table.completions.is_none() && table.model.is_none() {
+        return Err(Problem::anywhere("a difficulty step needs `completions` (a file) or `model` (a folder)"));
+    }
+    let keep = match table.keep {
+        None => (0.0, 1.0),
+        Some(keep) => match keep.get_ref()[..] {
+            [low, high] if (0.0..=1.0).contains(&low) && (low..=1.0).contains(&high) => (low, high),
+            _ => {
+                let message =
+                    format!("`keep` is {:?}, expected [low, high] with 0 <= low <= high <= 1", keep.get_ref());
+                return Err(Problem::at(keep.span(), message));
+            }
+        },
+    };
+    Ok(Step::Difficulty(Difficulty {
+        completions: table.completions.map(|path| data.join(path)),
+        model: table.model,
+        samples: size("samples", table.samples, 8, 1, 1_024)?,
+        max_new_tokens: size("max_new_tokens", table.max_new_tokens, 96, 1, 1_000_000)?,
+        temperature: checked("temperature", table.temperature, 1.0, &positive_up_to(10))?,
+        keep,
+        keep_unmeasured: table.keep_unmeasured.unwrap_or(false),
+    }))
+}
+
+fn mix(table: MixTable) -> Result<Step, Problem> {
+    let by = match &table.by {
+        None => MixBy::Source,
+        Some(name) => {
+            let found = match name.get_ref().as_str() {
+                "source" => Some(MixBy::Source),
+                "domain" => Some(MixBy::Domain),
+                _ => None,
+            };
+            one_of(name, "thing to weigh", &["source", "domain"], found)?
+        }
+    };
+    let weights = match table.weights {
+        None => None,
+        Some(typed) => {
+            let weights = typed
+                .into_iter()
+                .map(|(name, weight)| checked(&name, Some(weight), 1.0, &at_least(0)).map(|weight| (name, weight)));
+            Some(weights.collect::<Result<BTreeMap<_, _>, _>>()?)
+        }
+    };
+    if weights.as_ref().is_some_and(|weights| weights.values().all(|&weight| weight == 0.0)) {
+        return Err(Problem::anywhere("no row has a weight: all weights are 0"));
+    }
+    let total = match table.total {
+        None => None,
+        total => Some(checked("total", total, 1, &at_least(1))?),
+    };
+    Ok(Step::Mix(Mix { by, weights, total }))
+}
+
+fn split(table: SplitTable) -> Result<Step, Problem> {
+    let mut shares = Vec::new();
+    let mut sum = 0.0;
+    for (name, share) in table.shares {
+        let share = checked(name.get_ref(), Some(share), 0.0, &between(0, 1))?;
+        sum += share;
+        shares.push((split_named(&name)?, share));
+    }
+    if (sum - 1.0_f64).abs() > 1e-9 {
+        return Err(Problem::anywhere(format!("the shares add up to {sum}, expected 1")));
+    }
+    shares.sort_by_key(|(split, _)| split.name() != "train");
+    let group = match table.group.as_deref() {
+        None | Some("prompt") => Group::Prompt,
+        Some("template") => Group::Template,
+        Some(column) => Group::Column(column.to_owned()),
+    };
+    Ok(Step::Split(Shares { shares, group }))
+}
+
+fn sample(table: SampleTable) -> Result<Step, Problem> {
+    if table.count.is_none() && table.share.is_none() {
+        return Err(Problem::anywhere("a sample step needs `count` or `share`"));
+    }
+    let count = match table.count {
+        None => None,
+        count => Some(checked("count", count, 1, &at_least(1))?),
+    };
+    let share = match table.share {
+        None => None,
+        share => Some(checked("share", share, 1.0, &positive_up_to(1))?),
+    };
+    Ok(Step::Sample(Sample { count, share }))
+}
+
+fn write(table: WriteTable) -> Result<Step, Problem> {
+    let path_span = table.path.span();
+    let path = table.path.into_inner();
+    check_name(&path).map_err(|error| Problem::at(path_span.clone(), error.to_string()))?;
+    let outside = path.is_absolute() || path.components().any(|part| part == std::path::Component::ParentDir);
+    if outside {
+        return Err(Problem::at(path_span, "a job writes into its own folder; give a path below it"));
+    }
+    let split = table.split.as_ref().map(split_named).transpose()?;
+    Ok(Step::Write(Write { path, split }))
+}

@@ -1,0 +1,108 @@
+//! The data card: what a set is made of, under which licences, and what was done to it. In the form that the Hugging Face Hub
+//! reads: Markdown below a YAML head.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use datasets::curate::{JobOutcome, Source};
+
+use super::{sources, thousands};
+use crate::config::JobFile;
+
+/// The card as Markdown.
+pub(super) fn card(job: &JobFile, outcome: &JobOutcome) -> String {
+    let licences: BTreeSet<String> = sources(job)
+        .filter_map(|source| match source {
+            Source::File(file) if file.path.exists() => file.licence.clone(),
+            _ => None,
+        })
+        .collect();
+    let mut text = String::from("---\n");
+    if !licences.is_empty() {
+        text.push_str("license:\n");
+        for licence in &licences {
+            let _ = writeln!(text, "  - {}", licence.to_lowercase());
+        }
+    }
+    let _ = writeln!(text, "size_categories:\n  - {}", size_category(outcome.left.rows));
+    text.push_str("---\n\n");
+    let _ = writeln!(text, "# {}\n\n{}\n", job.job.name, job.description);
+    let _ = writeln!(
+        text,
+        "{} tasks, {:.1} words each on average. Made by `recipe curate` {} with seed {}; the same job over the same files \
+         gives the same bytes.\n",
+        thousands(outcome.left.rows),
+        outcome.left.mean_words(),
+        env!("CARGO_PKG_VERSION"),
+        job.job.seed
+    );
+    text.push_str("## Files\n\n| file | rows | SHA-256 |\n|---|---|---|\n");
+    for (name, written) in &outcome.written {
+        let _ = writeln!(text, "| `{name}` | {} | `{}` |", thousands(written.rows), written.sha256);
+    }
+    text.push_str("\n## Sources\n\n| source | licence | from | SHA-256 |\n|---|---|---|---|\n");
+    for source in sources(job) {
+        match source {
+            Source::File(file) => {
+                let path = file.path.display().to_string();
+                let hash = outcome.files.get(&path).map_or("", String::as_str);
+                let name = file.path.file_name().unwrap_or_default().to_string_lossy();
+                let _ = writeln!(
+                    text,
+                    "| `{name}` | {} | {} | {} |",
+                    file.licence.as_deref().unwrap_or("not stated"),
+                    file.origin.as_deref().unwrap_or("not stated"),
+                    if hash == "missing" { "not there".to_owned() } else { format!("`{hash}`") }
+                );
+            }
+            Source::Family(family) => {
+                let level = family.level.map_or_else(String::new, |level| format!(", level {level}"));
+                let _ = writeln!(
+                    text,
+                    "| `{}`{level} | generated, no rights of others | {} | |",
+                    family.family,
+                    family.family.description().draws
+                );
+            }
+        }
+    }
+    text.push_str(
+        "\n## What was done\n\n| step | kind | rows in | rows out | why rows went |\n|---|---|---|---|---|\n",
+    );
+    for step in &outcome.steps {
+        let why: Vec<String> =
+            step.tally.dropped.iter().map(|(reason, count)| format!("{reason} {}", thousands(*count))).collect();
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} |",
+            step.name,
+            step.kind,
+            thousands(step.tally.rows_in),
+            thousands(step.tally.rows_out),
+            why.join(", ")
+        );
+    }
+    text.push_str("\n## What is in it\n\n| | rows |\n|---|---|\n");
+    let shares = outcome.left.sources.iter().map(|(name, count)| (format!("source `{name}`"), count));
+    let domains = outcome.left.domains.iter().map(|(name, count)| (format!("domain {name}"), count));
+    let splits = outcome.left.splits.iter().map(|(name, count)| (format!("split {name}"), count));
+    for (name, count) in shares.chain(domains).chain(splits) {
+        let _ = writeln!(text, "| {name} | {} |", thousands(*count));
+    }
+    text.push_str(
+        "\nColumns: `id` (a hash of the content), `source`, `domain`, `split`, `prompt` (messages), `answer` (where there is \
+         one), `reference` (what the verifier takes, JSON), `difficulty`, `extra` (the source's further columns, JSON).\n",
+    );
+    text
+}
+
+/// The Hub's words for how large a set is.
+fn size_category(rows: u64) -> &'static str {
+    match rows {
+        0..1_000 => "n<1K",
+        1_000..10_000 => "1K<n<10K",
+        10_000..100_000 => "10K<n<100K",
+        100_000..1_000_000 => "100K<n<1M",
+        _ => "1M<n<10M",
+    }
+}

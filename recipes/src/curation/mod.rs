@@ -1,0 +1,150 @@
+//! Curation jobs from the file to the folder: the work is `datasets::curate`, what people see of it is here.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `host` | rewards, a policy and progress, for the steps that ask for them |
+//! | `card` | the data card |
+//! The page itself is drawn in `report/job`.
+
+mod card;
+mod host;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use datasets::curate::{JobOutcome, Source, Step};
+use serde_json::json;
+
+use crate::config::JobFile;
+use crate::interrupt::Interrupt;
+use crate::progress::Reporter;
+use crate::run::write_whole;
+use host::JobHost;
+
+/// Where and how a job runs.
+#[derive(Debug)]
+pub struct CurateOptions {
+    /// The job's folder.
+    pub folder: PathBuf,
+    /// Where prepared interpreters lie.
+    pub cache_dir: PathBuf,
+    /// Where progress goes.
+    pub reporter: Reporter,
+    /// Raised to stop.
+    pub interrupt: Interrupt,
+    /// Threads; all cores unless given.
+    pub threads: Option<usize>,
+}
+
+/// Runs a job and writes what people read about it: `report.html`, `README.md` (the data card), `summary.json`, `job.toml`.
+///
+/// # Errors
+/// If the folder is another job's, or whatever the job says.
+pub fn curate(job: &JobFile, options: &CurateOptions) -> anyhow::Result<JobOutcome> {
+    let folder = &options.folder;
+    let summary = folder.join("summary.json");
+    if folder.exists() && !summary.exists() && !folder.join("steps").exists() {
+        let empty =
+            std::fs::read_dir(folder).with_context(|| format!("cannot use {}", folder.display()))?.next().is_none();
+        anyhow::ensure!(empty, "{} holds other things\n  hint: name another folder with --out DIR", folder.display());
+    }
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    // Two processes would write the same steps.
+    let _lock = crate::run::lock(folder)?;
+    let host = JobHost::new(options);
+    let run = || datasets::curate::run(&job.job, folder, &host);
+    let outcome = match options.threads {
+        None => run(),
+        Some(threads) => {
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?.install(run)
+        }
+    }?;
+    write_whole(&folder.join("job.toml"), job.text.as_bytes())?;
+    write_whole(&folder.join("README.md"), card::card(job, &outcome).as_bytes())?;
+    write_whole(&folder.join("report.html"), crate::report::job::render(job, &outcome).as_bytes())?;
+    let text = serde_json::to_string_pretty(&summary_of(job, &outcome))? + "\n";
+    write_whole(&summary, text.as_bytes())?;
+    Ok(outcome)
+}
+
+/// The counts, for programs. Nothing in it depends on the clock or on what was reused.
+fn summary_of(job: &JobFile, outcome: &JobOutcome) -> serde_json::Value {
+    let steps: Vec<_> = outcome
+        .steps
+        .iter()
+        .map(|step| {
+            json!({
+                "name": step.name,
+                "kind": step.kind,
+                "rows_in": step.tally.rows_in,
+                "rows_out": step.tally.rows_out,
+                "dropped": step.tally.dropped,
+                "marked": step.tally.marked,
+                "notes": step.tally.notes,
+            })
+        })
+        .collect();
+    json!({
+        "job": job.job.name,
+        "seed": job.job.seed,
+        "version": env!("CARGO_PKG_VERSION"),
+        "steps": steps,
+        "files_read": outcome.files,
+        "files_written": outcome.written,
+    })
+}
+
+/// The sources of a job.
+fn sources(job: &JobFile) -> impl Iterator<Item = &Source> {
+    job.job
+        .steps
+        .iter()
+        .filter_map(|named| match &named.step {
+            Step::Load(load) => Some(&load.sources),
+            _ => None,
+        })
+        .flatten()
+}
+
+/// The table that is printed at the end.
+#[must_use]
+pub fn table(outcome: &JobOutcome, folder: &Path) -> String {
+    let mut text = String::new();
+    let width = outcome.steps.iter().map(|step| step.name.len()).max().unwrap_or(0).max(4);
+    text.push_str(&format!("{:width$}  {:>9}  {:>9}  why rows went\n", "step", "rows in", "rows out"));
+    for step in &outcome.steps {
+        let reasons: Vec<String> =
+            step.tally.dropped.iter().map(|(reason, count)| format!("{reason} {}", thousands(*count))).collect();
+        let marks = step.tally.marked.iter().map(|(mark, count)| format!("{mark}: {}", thousands(*count)));
+        let why: Vec<String> = reasons.into_iter().chain(marks).collect();
+        text.push_str(
+            format!(
+                "{:width$}  {:>9}  {:>9}  {}",
+                step.name,
+                thousands(step.tally.rows_in),
+                thousands(step.tally.rows_out),
+                why.join(", ")
+            )
+            .trim_end(),
+        );
+        text.push('\n');
+        for note in step.tally.notes.iter().take(8) {
+            text.push_str(&format!("{:width$}    {note}\n", ""));
+        }
+    }
+    text.push_str(&format!("\n{}\n", folder.join("report.html").display()));
+    text
+}
+
+/// `12,345`.
+pub(crate) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

@@ -1,0 +1,314 @@
+//! The shipped curation jobs. The counts of `math` are recomputed here from the raw files, with other means: strings where
+//! the job has hashes, all pairs where it has signatures.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use datasets::curate::JobOutcome;
+use datasets::source::read;
+use datasets::{Domain, OnBadLine, Split};
+use recipes::config::{JobFile, SHIPPED_JOBS};
+use recipes::curation::{CurateOptions, curate};
+use recipes::{Interrupt, Reporter, Verbosity};
+use rewards::{RewardSet, RewardSpec, Sample};
+use serde_json::Value;
+
+use crate::support::{cache, place, python};
+
+fn run(job: &JobFile, folder: &Path) -> JobOutcome {
+    let options = CurateOptions {
+        folder: folder.to_owned(),
+        cache_dir: cache().to_owned(),
+        reporter: Reporter::new(Verbosity::Silent),
+        interrupt: Interrupt::new(),
+        threads: None,
+    };
+    curate(job, &options).unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+/// The public sets beside the checkout; none where they are not there.
+fn public_sets() -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/tasks");
+    let found = path.join("gsm8k_train.jsonl").is_file();
+    if !found {
+        println!("skipped: there are no public sets beside the checkout");
+    }
+    found.then_some(path)
+}
+
+fn count(outcome: &JobOutcome, step: &str) -> (u64, u64, BTreeMap<String, u64>) {
+    let step = outcome.steps.iter().find(|other| other.name == step).expect("the job has this step");
+    (step.tally.rows_in, step.tally.rows_out, step.tally.dropped.clone())
+}
+
+fn json_lines(path: &Path) -> Vec<Value> {
+    fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn text(row: &Value, key: &str) -> String {
+    row[key].as_str().unwrap().replace("\r\n", "\n")
+}
+
+/// Words in lower case, nothing else.
+fn plain_words(text: &str) -> Vec<String> {
+    text.to_lowercase()
+        .split(|letter: char| !letter.is_alphanumeric())
+        .filter(|w| !w.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Words and the signs that calculate.
+fn words_and_signs(text: &str) -> Vec<String> {
+    let letters: Vec<char> = text.to_lowercase().chars().collect();
+    let mut spaced = String::new();
+    for (at, &letter) in letters.iter().enumerate() {
+        let near = |offset: isize| at.checked_add_signed(offset).and_then(|at| letters.get(at)).copied().unwrap_or(' ');
+        let decimal = letter == '.' && near(-1).is_ascii_digit() && near(1).is_ascii_digit();
+        let hyphen = letter == '-' && near(-1).is_alphabetic() && near(1).is_alphabetic();
+        if letter.is_alphanumeric() || decimal {
+            spaced.push(letter);
+        } else if "+-*/^=<>|%!()[]_×÷−≤≥≠±√∪∩∈⋅·°→∞".contains(letter) && !hyphen {
+            spaced.push(' ');
+            spaced.push(letter);
+            spaced.push(' ');
+        } else {
+            spaced.push(' ');
+        }
+    }
+    spaced.split_whitespace().map(str::to_owned).collect()
+}
+
+/// The prompts of the three sets, in the job's order, without the rows that have no answer.
+fn raw_prompts(data: &Path) -> Vec<String> {
+    let mut prompts: Vec<String> =
+        json_lines(&data.join("gsm8k_train.jsonl")).iter().map(|row| text(row, "question")).collect();
+    let math: Vec<Value> = serde_json::from_str(&fs::read_to_string(data.join("math_train.json")).unwrap()).unwrap();
+    prompts.extend(
+        math.iter()
+            .filter(|row| row["answer"].as_str().is_some_and(|answer| !answer.trim().is_empty()))
+            .map(|row| text(row, "problem")),
+    );
+    for row in json_lines(&data.join("svamp_qwen.jsonl")) {
+        let (body, question) = (text(&row, "Body"), text(&row, "Question"));
+        let (body, question) = (body.trim(), question.trim());
+        let stop = if body.ends_with(['.', '!', '?', ',']) { "" } else { "." };
+        prompts.push(format!("{body}{stop} {question}"));
+    }
+    prompts
+}
+
+/// Which prompts repeat an earlier one that stays, to a Jaccard similarity of three-word runs of 0.8: over all pairs that
+/// share a run at all.
+fn near_repetitions(prompts: &[String]) -> HashSet<usize> {
+    let mut rows_with: HashMap<Vec<String>, Vec<usize>> = HashMap::new();
+    let mut sizes = Vec::new();
+    let mut gone = HashSet::new();
+    for (row, prompt) in prompts.iter().enumerate() {
+        let words = words_and_signs(prompt);
+        let runs: HashSet<Vec<String>> = words.windows(3.min(words.len())).map(<[String]>::to_vec).collect();
+        let mut shared: HashMap<usize, usize> = HashMap::new();
+        for run in &runs {
+            for &earlier in rows_with.get(run).into_iter().flatten() {
+                *shared.entry(earlier).or_default() += 1;
+            }
+        }
+        sizes.push(runs.len());
+        if shared.iter().any(|(&earlier, &both)| both as f64 / (runs.len() + sizes[earlier] - both) as f64 >= 0.8) {
+            gone.insert(row);
+        } else {
+            // Only rows that stay make others repetitions.
+            runs.into_iter().for_each(|run| rows_with.entry(run).or_default().push(row));
+        }
+    }
+    gone
+}
+
+#[test]
+fn every_count_of_the_math_job_is_right() {
+    let Some(data) = public_sets() else { return };
+    let job = JobFile::find("math", Some(&data)).unwrap();
+    let folder = place("curated-math");
+    let outcome = run(&job, &folder);
+
+    let mut prompts = raw_prompts(&data);
+    assert_eq!(count(&outcome, "load").1, prompts.len() as u64);
+    let short = prompts.iter().filter(|prompt| prompt.split_whitespace().count() < 3).count() as u64;
+    let (_, _, dropped) = count(&outcome, "filter");
+    assert_eq!(dropped.get("too few words").copied().unwrap_or(0), short);
+    prompts.retain(|prompt| (3..=400).contains(&prompt.split_whitespace().count()) && !prompt.contains("[asy]"));
+    assert_eq!(count(&outcome, "filter").1, prompts.len() as u64);
+
+    let mut seen = HashSet::new();
+    let before = prompts.len();
+    prompts.retain(|prompt| seen.insert(words_and_signs(prompt)));
+    let exact = (before - prompts.len()) as u64;
+    let near = near_repetitions(&prompts);
+    let (_, _, dropped) = count(&outcome, "dedup");
+    assert_eq!(
+        dropped,
+        [("exact repetition".to_owned(), exact), ("near repetition".to_owned(), near.len() as u64)].into()
+    );
+    let prompts: Vec<String> =
+        prompts.into_iter().enumerate().filter(|(row, _)| !near.contains(row)).map(|(_, prompt)| prompt).collect();
+
+    // The exams, in the job's order: a run counts for the first that has it.
+    let mut exams: HashMap<Vec<String>, &str> = HashMap::new();
+    let mut math_500 = HashSet::new();
+    for (file, key) in [("math500.jsonl", "problem"), ("aime24.jsonl", "problem"), ("gsm8k_test.jsonl", "question")] {
+        for row in json_lines(&data.join(file)) {
+            let words = plain_words(&text(&row, key));
+            if key == "problem" && file == "math500.jsonl" {
+                math_500.insert(words.clone());
+            }
+            for run in words.windows(8.min(words.len()).max(1)) {
+                exams.entry(run.to_vec()).or_insert(file.split('.').next().unwrap());
+            }
+        }
+    }
+    let mut expected: BTreeMap<String, u64> = BTreeMap::new();
+    let mut clean = 0;
+    let mut verbatim = 0;
+    for prompt in &prompts {
+        let words = plain_words(prompt);
+        match words.windows(8.min(words.len()).max(1)).find_map(|run| exams.get(run)) {
+            Some(exam) => *expected.entry(format!("in {exam}")).or_default() += 1,
+            None => clean += 1,
+        }
+        verbatim += u64::from(math_500.contains(&words));
+    }
+    let (_, left, dropped) = count(&outcome, "decontaminate");
+    assert_eq!((dropped, left), (expected, clean));
+
+    // The overlap of MATH train with its test set: not one word-for-word copy is left.
+    let written: Vec<_> = ["train.parquet", "validation.parquet"]
+        .iter()
+        .flat_map(|name| read(&folder.join(name), OnBadLine::Stop).unwrap().tasks)
+        .collect();
+    println!("MATH-500 problems that stand word for word among the training rows: {verbatim}");
+    assert!(verbatim > 0, "there is an overlap to be found");
+    assert!(written.iter().all(|task| !math_500.contains(&plain_words(&task.prompt))));
+
+    // Every reference that is left grades itself right, and none that does not was left out in silence.
+    let rewards = RewardSet::build(&[RewardSpec { name: "accuracy".to_owned(), weight: 1.0 }], None).unwrap();
+    let (verified_in, verified_out, _) = count(&outcome, "verify");
+    assert_eq!((verified_in, verified_out), (clean, written.len() as u64));
+    for task in &written {
+        let rewards::Reference::Math { answer } = &task.reference else { panic!("{task:?}") };
+        let completion = format!("<answer> {answer} </answer>");
+        let sample = Sample { prompt: "", completion: &completion, reference: &task.reference, truncated: false };
+        assert_eq!(rewards.score(&sample).unwrap().total, Some(1.0), "{answer}");
+    }
+    // No prompt but for its numbers on both sides.
+    let template = |prompt: &str| {
+        let words = words_and_signs(prompt);
+        words
+            .into_iter()
+            .map(|word| if word.starts_with(|c: char| c.is_ascii_digit()) { "#".into() } else { word })
+            .collect::<Vec<String>>()
+    };
+    let side = |split| written.iter().filter(move |task| task.split == split).map(|task| template(&task.prompt));
+    let train: HashSet<_> = side(Split::Train).collect();
+    assert!(side(Split::Validation).all(|prompt| !train.contains(&prompt)));
+}
+
+#[test]
+fn the_code_job_runs_every_solution() {
+    let Some(data) = public_sets() else { return };
+    let job = JobFile::find("code", Some(&data)).unwrap();
+    let outcome = run(&job, &place("curated-code"));
+    let rows = json_lines(&data.join("mbpp.jsonl"));
+    let sanitized: Vec<Value> =
+        serde_json::from_str(&fs::read_to_string(data.join("sanitized-mbpp.json")).unwrap()).unwrap();
+    assert_eq!(count(&outcome, "load").1 as usize, rows.len() + sanitized.len());
+    let trains = |row: &&Value| !(11..511).contains(&row["task_id"].as_u64().unwrap());
+    let train = rows.iter().filter(trains).count() + sanitized.iter().filter(trains).count();
+    assert_eq!(count(&outcome, "filter").1 as usize, train);
+    let (verified_in, verified_out, _) = count(&outcome, "verify");
+    assert!(verified_in > 500 && verified_out >= verified_in - 3, "{verified_out} of {verified_in}");
+    let _ = python();
+}
+
+#[test]
+fn the_generated_job_needs_nothing_and_repeats_itself() {
+    let job = JobFile::find("generated", None).unwrap();
+    let (first, second) = (place("curated-generated"), place("curated-generated-again"));
+    let outcome = run(&job, &first);
+    let reused = run(&job, &first);
+    assert!(reused.steps.iter().all(|step| step.reused || step.kind == "write"));
+    run(&job, &second);
+    for name in ["train.parquet", "validation.parquet", "summary.json", "README.md", "report.html", "job.toml"] {
+        assert_eq!(fs::read(first.join(name)).unwrap(), fs::read(second.join(name)).unwrap(), "{name}");
+    }
+    let (verified_in, verified_out, _) = count(&outcome, "verify");
+    assert_eq!((verified_in, verified_out), (32_000, 32_000));
+    let tasks = read(&first.join("train.parquet"), OnBadLine::Stop).unwrap().tasks;
+    let share = |domain| tasks.iter().filter(|task| task.domain == domain).count() as f64 / tasks.len() as f64;
+    assert!((share(Domain::Math) - 0.8).abs() < 0.01 && (share(Domain::Code) - 0.04).abs() < 0.01);
+    let page = fs::read_to_string(first.join("report.html")).unwrap();
+    assert!(page.contains("class=\"flow\"") && page.contains("word_problems") && page.trim_end().ends_with("</html>"));
+    assert!(!page.contains("http"), "the page needs nothing but itself");
+    let card = fs::read_to_string(first.join("README.md")).unwrap();
+    assert!(card.contains("| `train.parquet` |") && card.contains("generated, no rights of others"), "{card}");
+}
+
+#[test]
+fn every_shipped_job_is_read() {
+    for shipped in SHIPPED_JOBS {
+        let job = JobFile::find(shipped.name, None).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(job.job.name, shipped.name);
+        assert!(!job.description.is_empty());
+    }
+}
+
+/// What a person reads when a job is wrong.
+#[test]
+fn a_wrong_job_is_refused_with_the_line_and_what_would_be_right() {
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let error = JobFile::parse("job.toml", text, Path::new("")).expect_err("should be refused").to_string();
+        assert!(error.contains(expected), "{error}\n\nshould contain\n\n{expected}");
+    }
+    const LOAD: &str = "[[step]]\nkind = \"load\"\nsources = [{ path = \"a.jsonl\" }]\n";
+    check("name = \"x\"", "the job has no steps\n  hint: begin with [[step]] and kind = \"load\"");
+    check(&format!("{LOAD}[[step]]\nkind = \"dedupe\""), "job.toml, line 5: no kind of step is called \"dedupe\"");
+    check(&format!("{LOAD}[[step]]\nkind = \"dedupe\""), "hint: did you mean `dedup`?");
+    check(
+        &format!("{LOAD}[[step]]\nkind = \"dedup\"\nnear = 1.5"),
+        "line 6: `near` is 1.5, expected a number above 0, at most 1",
+    );
+    check(&format!("{LOAD}[[step]]\nkind = \"dedup\"\nnaer = 0.5"), "did you mean `near`?");
+    check(
+        &format!("{LOAD}[[step]]\nkind = \"filter\"\nwhere = \"level >\""),
+        "line 6: `where` cannot be read: at character 8",
+    );
+    check(
+        &format!("{LOAD}[[step]]\nkind = \"split\"\nshares = {{ train = 0.5 }}"),
+        "the shares add up to 0.5, expected 1",
+    );
+    check(&format!("{LOAD}[[step]]\nkind = \"split\"\nshares = {{ trian = 1.0 }}"), "did you mean `train`?");
+    check(
+        &format!("{LOAD}[[step]]\nkind = \"write\"\npath = \"a.txt\""),
+        "expected a name that ends in one of .parquet",
+    );
+    check(&format!("{LOAD}[[step]]\nkind = \"write\"\npath = \"../a.jsonl\""), "a job writes into its own folder");
+    check(
+        &format!("{LOAD}[[step]]\nkind = \"difficulty\"\nmodel = \"m\"\nkeep = [0.9, 0.1]"),
+        "line 7: `keep` is [0.9, 0.1]",
+    );
+    check(&format!("{LOAD}[[step]]\nkind = \"sample\""), "a sample step needs `count` or `share`");
+    check("[[step]]\nkind = \"dedup\"", "the first step must be of kind \"load\"");
+    check("[[step]]\nkind = \"load\"\nsources = [{ family = \"fractoins\" }]", "did you mean `fractions`?");
+    check(
+        "[[step]]\nkind = \"load\"\nsources = [{ family = \"fractions\", level = 9 }]",
+        "`level` is 9, expected a whole number from 1 to 4",
+    );
+    check(
+        "[[step]]\nkind = \"load\"\nsources = [{ path = \"openai/gsm8k\" }]",
+        "looks like a data set of the Hugging Face Hub",
+    );
+    check("[[step]]\nkind = \"load\"\nsources = [{ path = \"a.jsonl\", layout = \"gsm9k\" }]", "did you mean `gsm8k`?");
+    let missing = JobFile::find("mth", None).expect_err("there is none").to_string();
+    assert!(missing.contains("did you mean `math`?"), "{missing}");
+}
