@@ -101,7 +101,7 @@ fn tensors_of_the_wrong_name_shape_or_type() {
     // A bias that the configuration does not know of would silently be left out.
     check("llama", configure("attention_bias", "false"), &["model.layers.0.self_attn.k_proj.bias", "no such tensor"]);
     check("qwen3", configure("intermediate_size", "25"), &["mlp.down_proj.weight", "[16, 24]", "[16, 25]"]);
-    check("deepseek", configure("n_routed_experts", "12"), &["mlp.experts.", "missing from the checkpoint"]);
+    check("deepseek", configure("n_routed_experts", "12"), &["mlp.gate.e_score_correction_bias", "[8]", "[12]"]);
     check("deepseek", configure("n_shared_experts", "1"), &["mlp.shared_experts.", "[16, 12]", "[16, 6]"]);
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::Policy;
 use super::feed_forward::is_fused;
-use super::parameters::{Parameters, Spec, from_values, layer_prefix, specs};
+use super::parameters::{Parameters, Spec, from_values, layer_prefix, specs, values};
 use crate::checkpoint::{TensorArchive, TensorView, save_tensors};
 use crate::config::ModelConfig;
 use crate::{PolicyError, Result};
@@ -94,7 +94,7 @@ impl Source<'_> {
                 return Err(self.mismatch(name, format!("of shape {found:?}, where config.json asks for {shape:?}")));
             }
         }
-        let strange = |name: &&str| !expected.contains_key(*name) && !self.is_left_out(name);
+        let strange = |name: &&str| !expected.contains_key(*name) && !name.ends_with(SCALE) && !self.is_left_out(name);
         for (name, shape) in &expected {
             if self.archive.shape(name).is_none() {
                 let kind = self.config.architecture.name();
@@ -174,7 +174,8 @@ impl Source<'_> {
 pub(super) fn save(folder: &Path, policy: &Policy) -> Result<()> {
     let config = policy.config();
     let mut named: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
-    for (spec, values) in specs(config).into_iter().zip(policy.values()?) {
+    for (spec, parameter) in specs(config).into_iter().zip(policy.parameters()) {
+        let values = values(parameter)?;
         if !is_fused(&spec) {
             named.push((spec.name, spec.shape, values));
             continue;

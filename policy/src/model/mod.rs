@@ -17,7 +17,7 @@ mod projection;
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor, Var};
+use candle_core::{Tensor, Var};
 use candle_nn::{Embedding, Module};
 
 use crate::config::{AttentionKind, GroupedAttention, LatentAttention, ModelConfig};
@@ -223,11 +223,7 @@ impl Policy {
     /// # Errors
     /// If a parameter is not f32 on the CPU.
     pub(crate) fn values(&self) -> Result<Vec<Vec<f32>>> {
-        let copy = |(name, var): &(String, Var)| {
-            let flat = var.as_tensor().to_dtype(DType::F32).and_then(|t| t.flatten_all()?.to_vec1());
-            flat.during(format!("read `{name}`"))
-        };
-        self.parameters.iter().map(copy).collect()
+        self.parameters.iter().map(parameters::values).collect()
     }
 }
 

@@ -4,7 +4,7 @@
 //! tensor `[experts, 3 * inner, hidden]` (gate, up, down transposed), which is what the fused operation reads.
 //! [`super::hugging_face`] takes them apart and puts them together.
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
 use super::{feed_forward, grouped, latent};
 use crate::config::{AttentionKind, ModelConfig};
@@ -97,6 +97,12 @@ pub(crate) fn specs(config: &ModelConfig) -> Vec<Spec> {
         specs.matrix("lm_head.weight", &[config.vocab_size, width]);
     }
     specs.list
+}
+
+/// The numbers of a parameter, copied out.
+pub(super) fn values((name, var): &(String, Var)) -> Result<Vec<f32>> {
+    let flat = var.as_tensor().to_dtype(DType::F32).and_then(|tensor| tensor.flatten_all()?.to_vec1());
+    flat.during(format!("read `{name}`"))
 }
 
 /// Hands out the parameters in the order of [`specs`].

@@ -8,7 +8,7 @@ use policy::ModelConfig;
 use policy::config::AttentionKind;
 
 use super::super::read_recipe;
-use crate::config::ModelSettings;
+use crate::config::{ModelSettings, find_shipped};
 
 /// What memory is stated for, unless it is said.
 const TOKENS: u64 = 2048;
@@ -26,8 +26,10 @@ pub(super) fn info(model: &str, sequences: u64, tokens: Option<u64>) -> anyhow::
 /// A folder, a `config.json`, or a recipe.
 fn find(model: &str) -> anyhow::Result<ModelConfig> {
     let path = Path::new(model);
-    if path.is_dir() {
-        return Ok(ModelConfig::from_file(path.join("config.json"))?);
+    let inside = path.join("config.json");
+    // A folder that happens to have a recipe's name hides it only if it is a model.
+    if inside.is_file() || (path.is_dir() && find_shipped(model).is_err()) {
+        return Ok(ModelConfig::from_file(inside)?);
     }
     if path.extension().is_some_and(|extension| extension == "json") {
         return Ok(ModelConfig::from_file(path)?);
