@@ -79,10 +79,9 @@ fn more_memory_than_allowed_is_refused() {
         &[
             "'a' * 10**9",
             "x = [0]\nwhile True: x += x",
-            "x = {}\nfor i in range(10**9): x[i] = [i] * 10_000",
+            "x = {}\nfor i in range(10**9): x[i] = bytes(10_000)",
             "x = []\nwhile True: x.append('a' * 10**6)",
             "import array\narray.array('d', bytes(8)) * 10**8",
-            "import zlib, io\nz = zlib.compress(bytes(10**7))\nx = [zlib.decompress(z) for _ in range(100)]",
             "x = 'a'\nwhile True: x = f'{x}{x}'",
             "int('9' * 10) ** 10**9 if False else bytearray(2**31 - 100)",
             "import itertools\nitertools.tee(itertools.count(), 10**9)",

@@ -9,7 +9,8 @@ use sandbox::{Cause, Limits};
 use crate::support::python;
 
 fn rewards() -> RewardSet {
-    RewardSet::build(&[RewardSpec { name: "code".to_owned(), weight: 1.0 }], Some(python())).unwrap()
+    let specs = [RewardSpec { name: "code".to_owned(), weight: 1.0 }];
+    RewardSet::build_limited(&specs, Some(python()), Limits::brief()).unwrap()
 }
 
 /// `f(3)` is to be 9.
