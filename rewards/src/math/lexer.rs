@@ -579,6 +579,13 @@ impl<'a> Lexer<'a> {
             self.at = start + 1;
             return Some(());
         }
+        // A brace that opens a system and is never closed.
+        if let Some(system) = rest.strip_prefix("\\{")
+            && system.trim_start().starts_with("\\begin")
+        {
+            self.at = start + 2;
+            return Some(());
+        }
         let bar = ["|", "\\vert", "\\lvert", "\\rvert", "\\Vert", "\\lVert", "\\rVert", "\\|"]
             .into_iter()
             .find(|bar| rest.starts_with(bar));

@@ -1,6 +1,7 @@
 //! The lower half of the grammar: sums, products, powers, and what they are made of.
 
 use super::super::lexer::Token;
+use super::super::meaning::is_range;
 use super::super::node::{Constant, Function, Literal, Node, Relation};
 use super::{NoParse, Parsed, Parser, number};
 
@@ -574,6 +575,11 @@ fn is_function_name(node: &Node) -> bool {
 pub(super) fn product_of(mut factors: Vec<Node>) -> Node {
     if factors.len() == 1 {
         return factors.swap_remove(0);
+    }
+    // What a letter ranges over may stand in parentheses behind a formula.
+    if factors.last().is_some_and(is_range) {
+        factors.pop();
+        return product_of(factors);
     }
     for factor in &mut factors {
         if let Node::Set(items) = factor

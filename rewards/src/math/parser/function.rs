@@ -3,7 +3,7 @@
 use super::super::budget::Budget;
 use super::super::lexer::Token;
 use super::super::matrix;
-use super::super::node::{Constant, Function, Literal, NamedSet, Node, Relation};
+use super::super::node::{Constant, Function, Joint, Literal, NamedSet, Node, Relation};
 use super::formula::product_of;
 use super::{NoParse, Parsed, Parser, number};
 
@@ -406,6 +406,10 @@ impl<'a> Parser<'a> {
         if environment == "vmatrix" {
             let determinant = matrix::determinant(&rows, &mut Budget::new(DETERMINANT_STEPS));
             return determinant.ok().flatten().ok_or(NoParse::Unparsable);
+        }
+        // A system of conditions below each other.
+        if rows.iter().flatten().all(|cell| matches!(cell, Node::Relation(..))) {
+            return Ok(Node::List(Joint::Comma, rows.into_iter().flatten().collect()));
         }
         Ok(Node::Matrix(rows))
     }
