@@ -315,6 +315,8 @@ fn last_formula(text: &str) -> Option<(usize, &str)> {
     let bytes = text.as_bytes();
     let mut found = None;
     let mut at = 0;
+    // Closing delimiters that do not come any more: looked for once, so that the scan stays linear.
+    let mut missing: Vec<&str> = Vec::new();
     while at < bytes.len() {
         let (open, close) = match bytes[at] {
             b'\\' => match bytes.get(at + 1) {
@@ -333,7 +335,14 @@ fn last_formula(text: &str) -> Option<(usize, &str)> {
             }
         };
         let inside_from = at + open;
-        let Some(length) = text.get(inside_from..).and_then(|rest| find_unescaped(rest, close)) else {
+        let length = match text.get(inside_from..) {
+            Some(rest) if !missing.contains(&close) => find_unescaped(rest, close),
+            _ => None,
+        };
+        let Some(length) = length else {
+            if !missing.contains(&close) {
+                missing.push(close);
+            }
             at = inside_from;
             continue;
         };

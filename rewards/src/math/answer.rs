@@ -44,6 +44,11 @@ impl Answer {
         self.readings.iter().all(|reading| reading.any(&mut |node| matches!(node, Node::Text(_))))
     }
 
+    /// Whether it is the letter of a choice, perhaps with what is written behind it.
+    pub(crate) fn is_choice(&self) -> bool {
+        self.choice.is_some()
+    }
+
     /// Why a reference cannot be compared with anything.
     pub(crate) fn unusable(&self) -> Option<Stop> {
         let first = self.readings.first()?;

@@ -16,7 +16,8 @@ use super::matrix;
 use super::meaning::{Measured, is_name, meaning, named_value};
 use super::node::{Joint, Literal, NamedSet, Node, Relation};
 use super::numeric::Ball;
-use super::region::{is_region, matches, region, solutions};
+use super::region::{is_region, matches, region};
+use super::roots::solutions;
 
 /// The fewest significant digits by which a decimal stands for a value that has no finite decimal.
 const ENOUGH_DIGITS: u32 = 6;

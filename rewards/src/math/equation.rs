@@ -9,7 +9,7 @@ use super::budget::{Budget, Stop};
 use super::equal::equal;
 use super::exact::{Normalizer, Polynomial};
 use super::node::{Node, Relation};
-use super::region::solutions;
+use super::roots::solutions;
 
 /// `left - right` of a relation with two sides.
 pub(crate) fn difference(relation: &Node) -> Option<Node> {

@@ -50,7 +50,11 @@ fn relation(mut terms: Vec<Node>, mut relations: Vec<Relation>) -> Node {
     Node::Relation(terms, relations)
 }
 
-fn list(joint: Joint, items: Vec<Node>) -> Node {
+fn list(joint: Joint, mut items: Vec<Node>) -> Node {
+    // 2k\pi, k \in Z: what k ranges over is no answer of its own.
+    if !items.iter().all(is_range) {
+        items.retain(|item| !is_range(item));
+    }
     let items: Vec<Node> = items.into_iter().map(meaning).collect();
     // x = 2 and x = -2; x = 1, 2, 3: the names go where every item is a value or says its name.
     let mut flat = Vec::with_capacity(items.len());
@@ -60,19 +64,19 @@ fn list(joint: Joint, items: Vec<Node>) -> Node {
             other => flat.push(other),
         }
     }
-    // 2k\pi, k \in Z: what k ranges over is no answer of its own.
-    let is_range = |node: &Node| match node {
-        Node::Relation(terms, relations) => {
-            relations.as_slice() == [Relation::In]
-                && matches!(terms.as_slice(), [Node::Symbol(_), Node::Named(set)] if *set != NamedSet::Empty)
-        }
-        Node::Named(_) => true,
+    if flat.len() == 1 { flat.swap_remove(0) } else { Node::List(joint, flat) }
+}
+
+/// What a letter ranges over: `k \in Z`.
+pub(crate) fn is_range(node: &Node) -> bool {
+    let Node::Relation(terms, relations) = node else { return false };
+    let is_set = |node: &Node| match node {
+        Node::Named(set) => *set != NamedSet::Empty,
+        Node::Symbol(name) => matches!(name.as_str(), "Z" | "N" | "Q" | "R"),
+        Node::Text(_) => true,
         _ => false,
     };
-    if !flat.iter().all(is_range) {
-        flat.retain(|item| !is_range(item));
-    }
-    if flat.len() == 1 { flat.swap_remove(0) } else { Node::List(joint, flat) }
+    relations.as_slice() == [Relation::In] && matches!(terms.as_slice(), [Node::Symbol(_), set] if is_set(set))
 }
 
 /// The name and the value of `x = 4`, `f(x) = e`, `AB = 5`, `4 = x`.

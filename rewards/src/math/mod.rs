@@ -25,6 +25,7 @@ mod numeric;
 mod parser;
 mod place;
 mod region;
+mod roots;
 mod text;
 mod unit;
 

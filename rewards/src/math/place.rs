@@ -25,7 +25,7 @@ pub(crate) fn candidate(completion: &str) -> Option<Result<Answer, NoParse>> {
             let whole = answer::parse(found.text);
             // In the weaker places a sentence may surround the value: "the answer is that she has 5 left".
             if found.place != Place::Tag
-                && (whole.is_err() || whole.as_ref().is_ok_and(Answer::has_words))
+                && whole.as_ref().map_or(true, |whole| whole.has_words() && !whole.is_choice())
                 && let Some(value) = extract::value_of_sentence(found.text)
                 && let Ok(value) = answer::parse(value)
             {
@@ -50,7 +50,7 @@ fn unmarked(completion: &str) -> Option<Result<Answer, NoParse>> {
     let short = !text.is_empty() && text.len() <= WHOLE_LENGTH;
     let whole = short.then(|| answer::parse(text));
     if let Some(Ok(whole)) = &whole
-        && !whole.has_words()
+        && (!whole.has_words() || whole.is_choice())
     {
         return Some(Ok(whole.clone()));
     }

@@ -1,14 +1,8 @@
 //! Properties over many seeded inputs: comparison is symmetric and reflexive, nothing panics, nothing is slow.
 
-use std::time::{Duration, Instant};
-
 use super::answer::{self, Answer};
 use super::node::Node;
 use super::{countdown, math};
-
-/// The bound that the project states for a single verdict, with room for a busy machine: these tests run in
-/// the release profile, beside others.
-const BOUND: Duration = Duration::from_millis(50);
 
 /// A small counter-based generator (splitmix64): the tests need no more.
 struct Random(u64);
@@ -198,8 +192,10 @@ fn random_bytes_never_panic() {
     }
 }
 
+/// Whatever a text asks for, its verdict comes by counted steps and on a small stack. (Times are `recipe grade`'s to say:
+/// here a runaway would show as a test that does not end.)
 #[test]
-fn hostile_texts_are_quick() {
+fn hostile_texts_end_on_a_small_stack() {
     let long = 1_000_000;
     let deep = 100_000;
     let texts = [
@@ -237,23 +233,42 @@ fn hostile_texts_are_quick() {
         " and ".repeat(400),
         ", or ".repeat(400),
         "(1,".repeat(600),
+        "\\[".repeat(deep),
+        "\\(".repeat(deep),
+        "$ one two $ 3 ".repeat(deep),
+        "a1 ".repeat(deep),
+        "{1,".repeat(39) + "1" + &"}".repeat(39),
+        "\\sqrt{2+".repeat(38) + "1" + &"}".repeat(38),
+        "\\sin(".repeat(38) + "x" + &")".repeat(38),
+        "2^".repeat(60) + "2",
+        "|x-".repeat(30) + "1" + &"|".repeat(30),
+        "e^{e^{e^{e^{e}}}}".to_owned(),
+        "20000!".to_owned(),
+        "\\binom{20000}{10000}".to_owned(),
+        "\\sum_{k=1}^{2000}\\frac{1}{k}".to_owned(),
+        "\\sum_{k=1}^{1000}\\sum_{j=1}^{1000}kj".to_owned(),
+        "(x+y+z+w)^{60}".to_owned(),
+        "\\begin{pmatrix}x&1&2\\\\3&y&5\\\\6&7&z\\end{pmatrix}^8".to_owned(),
+        "\\begin{pmatrix}1&1\\\\1&0\\end{pmatrix}".repeat(25),
+        (2..60)
+            .map(|k| format!("\\setminus\\{{\\sqrt{{{k}}}\\}}"))
+            .fold("\\mathbb{R}".to_owned(), |all, one| all + &one),
+        (2..100).map(|k| format!("\\sqrt{{{k}}}+\\sqrt{{{}}},", k + 1)).collect(),
+        "|||||x|-1|-2|-3|-4|<5".to_owned(),
+        "x^{11}+x^7-3x^2-1>0".to_owned(),
+        "\\sin(10^{1000})".to_owned(),
     ];
-    for text in &texts {
-        for completion in [text.clone(), format!("<answer>{text}</answer>"), format!("\\boxed{{{text}}}")] {
-            let shown: String = completion.chars().take(40).collect();
-            // The best of three: another process may hold the core for a while.
-            let quickest = (0..3)
-                .map(|_| {
-                    let start = Instant::now();
-                    let _ = math(&completion, "1/3");
-                    let _ = math("1/3", &completion);
-                    let _ = countdown::check(&completion, &[1, 2], 3);
-                    let _ = super::math_key(&completion);
-                    start.elapsed()
-                })
-                .min()
-                .unwrap();
-            assert!(quickest < BOUND, "{shown:?}... took {quickest:?}");
+    let judge = move || {
+        for text in &texts {
+            for completion in [text.clone(), format!("<answer>{text}</answer>"), format!("\\boxed{{{text}}}")] {
+                for other in ["1/3", "x", "(0,1)", text.as_str()] {
+                    let _ = math(&completion, other);
+                    let _ = math(other, &completion);
+                }
+                let _ = countdown::check(&completion, &[1, 2], 3);
+                let _ = super::math_key(&completion);
+            }
         }
-    }
+    };
+    std::thread::Builder::new().stack_size(512 << 10).spawn(judge).unwrap().join().unwrap();
 }

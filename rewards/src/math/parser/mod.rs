@@ -10,12 +10,15 @@
 //! factor   := '-'* primary postfix*
 //! postfix  := '!' | '^' factor | '_' factor | '%' | '°' | '''
 //! ```
-//! [`answer`] holds the upper half, [`formula`] the lower one, [`function`] what takes arguments, [`number`] literals.
+//! [`answer`] holds the upper half, [`formula`] the lower one, [`bracket`] what stands in brackets, [`function`] what takes
+//! arguments, [`sympy`] that notation's constructors, [`number`] literals.
 
 mod answer;
+mod bracket;
 mod formula;
 mod function;
 mod number;
+mod sympy;
 
 use super::budget::Stop;
 use super::lexer::{Lexed, Lexeme, MAX_LENGTH, Reading, Token, lex};
