@@ -1,6 +1,8 @@
 //! The shipped curation jobs. The counts of `math` are recomputed here from the raw files, with other means: strings where
 //! the job has hashes, all pairs where it has signatures.
 
+#![allow(clippy::print_stdout, reason = "figures for whoever runs the tests with --nocapture")]
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,7 +54,11 @@ fn text(row: &Value, key: &str) -> String {
 
 /// Words in lower case, nothing else.
 fn plain_words(text: &str) -> Vec<String> {
-    text.to_lowercase().split(|letter: char| !letter.is_alphanumeric()).filter(|w| !w.is_empty()).map(str::to_owned).collect()
+    text.to_lowercase()
+        .split(|letter: char| !letter.is_alphanumeric())
+        .filter(|w| !w.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Words and the signs that calculate.
@@ -81,7 +87,11 @@ fn raw_prompts(data: &Path) -> Vec<String> {
     let mut prompts: Vec<String> =
         json_lines(&data.join("gsm8k_train.jsonl")).iter().map(|row| text(row, "question")).collect();
     let math: Vec<Value> = serde_json::from_str(&fs::read_to_string(data.join("math_train.json")).unwrap()).unwrap();
-    prompts.extend(math.iter().filter(|row| row["answer"].as_str().is_some_and(|answer| !answer.trim().is_empty())).map(|row| text(row, "problem")));
+    prompts.extend(
+        math.iter()
+            .filter(|row| row["answer"].as_str().is_some_and(|answer| !answer.trim().is_empty()))
+            .map(|row| text(row, "problem")),
+    );
     for row in json_lines(&data.join("svamp_qwen.jsonl")) {
         let (body, question) = (text(&row, "Body"), text(&row, "Question"));
         let (body, question) = (body.trim(), question.trim());
@@ -138,7 +148,10 @@ fn every_count_of_the_math_job_is_right() {
     let exact = (before - prompts.len()) as u64;
     let near = near_repetitions(&prompts);
     let (_, _, dropped) = count(&outcome, "dedup");
-    assert_eq!(dropped, [("exact repetition".to_owned(), exact), ("near repetition".to_owned(), near.len() as u64)].into());
+    assert_eq!(
+        dropped,
+        [("exact repetition".to_owned(), exact), ("near repetition".to_owned(), near.len() as u64)].into()
+    );
     let prompts: Vec<String> =
         prompts.into_iter().enumerate().filter(|(row, _)| !near.contains(row)).map(|(_, prompt)| prompt).collect();
 
@@ -192,7 +205,10 @@ fn every_count_of_the_math_job_is_right() {
     // No prompt but for its numbers on both sides.
     let template = |prompt: &str| {
         let words = words_and_signs(prompt);
-        words.into_iter().map(|word| if word.starts_with(|c: char| c.is_ascii_digit()) { "#".into() } else { word }).collect::<Vec<String>>()
+        words
+            .into_iter()
+            .map(|word| if word.starts_with(|c: char| c.is_ascii_digit()) { "#".into() } else { word })
+            .collect::<Vec<String>>()
     };
     let side = |split| written.iter().filter(move |task| task.split == split).map(|task| template(&task.prompt));
     let train: HashSet<_> = side(Split::Train).collect();
@@ -260,19 +276,40 @@ fn a_wrong_job_is_refused_with_the_line_and_what_would_be_right() {
     check("name = \"x\"", "the job has no steps\n  hint: begin with [[step]] and kind = \"load\"");
     check(&format!("{LOAD}[[step]]\nkind = \"dedupe\""), "job.toml, line 5: no kind of step is called \"dedupe\"");
     check(&format!("{LOAD}[[step]]\nkind = \"dedupe\""), "hint: did you mean `dedup`?");
-    check(&format!("{LOAD}[[step]]\nkind = \"dedup\"\nnear = 1.5"), "line 6: `near` is 1.5, expected a number above 0, at most 1");
+    check(
+        &format!("{LOAD}[[step]]\nkind = \"dedup\"\nnear = 1.5"),
+        "line 6: `near` is 1.5, expected a number above 0, at most 1",
+    );
     check(&format!("{LOAD}[[step]]\nkind = \"dedup\"\nnaer = 0.5"), "did you mean `near`?");
-    check(&format!("{LOAD}[[step]]\nkind = \"filter\"\nwhere = \"level >\""), "line 6: `where` cannot be read: at character 8");
-    check(&format!("{LOAD}[[step]]\nkind = \"split\"\nshares = {{ train = 0.5 }}"), "the shares add up to 0.5, expected 1");
+    check(
+        &format!("{LOAD}[[step]]\nkind = \"filter\"\nwhere = \"level >\""),
+        "line 6: `where` cannot be read: at character 8",
+    );
+    check(
+        &format!("{LOAD}[[step]]\nkind = \"split\"\nshares = {{ train = 0.5 }}"),
+        "the shares add up to 0.5, expected 1",
+    );
     check(&format!("{LOAD}[[step]]\nkind = \"split\"\nshares = {{ trian = 1.0 }}"), "did you mean `train`?");
-    check(&format!("{LOAD}[[step]]\nkind = \"write\"\npath = \"a.txt\""), "expected a name that ends in one of .parquet");
+    check(
+        &format!("{LOAD}[[step]]\nkind = \"write\"\npath = \"a.txt\""),
+        "expected a name that ends in one of .parquet",
+    );
     check(&format!("{LOAD}[[step]]\nkind = \"write\"\npath = \"../a.jsonl\""), "a job writes into its own folder");
-    check(&format!("{LOAD}[[step]]\nkind = \"difficulty\"\nmodel = \"m\"\nkeep = [0.9, 0.1]"), "line 7: `keep` is [0.9, 0.1]");
+    check(
+        &format!("{LOAD}[[step]]\nkind = \"difficulty\"\nmodel = \"m\"\nkeep = [0.9, 0.1]"),
+        "line 7: `keep` is [0.9, 0.1]",
+    );
     check(&format!("{LOAD}[[step]]\nkind = \"sample\""), "a sample step needs `count` or `share`");
     check("[[step]]\nkind = \"dedup\"", "the first step must be of kind \"load\"");
     check("[[step]]\nkind = \"load\"\nsources = [{ family = \"fractoins\" }]", "did you mean `fractions`?");
-    check("[[step]]\nkind = \"load\"\nsources = [{ family = \"fractions\", level = 9 }]", "`level` is 9, expected a whole number from 1 to 4");
-    check("[[step]]\nkind = \"load\"\nsources = [{ path = \"openai/gsm8k\" }]", "looks like a data set of the Hugging Face Hub");
+    check(
+        "[[step]]\nkind = \"load\"\nsources = [{ family = \"fractions\", level = 9 }]",
+        "`level` is 9, expected a whole number from 1 to 4",
+    );
+    check(
+        "[[step]]\nkind = \"load\"\nsources = [{ path = \"openai/gsm8k\" }]",
+        "looks like a data set of the Hugging Face Hub",
+    );
     check("[[step]]\nkind = \"load\"\nsources = [{ path = \"a.jsonl\", layout = \"gsm9k\" }]", "did you mean `gsm8k`?");
     let missing = JobFile::find("mth", None).expect_err("there is none").to_string();
     assert!(missing.contains("did you mean `math`?"), "{missing}");

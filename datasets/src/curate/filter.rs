@@ -10,7 +10,8 @@ use super::work::{Verdict, Work};
 use crate::error::DatasetError;
 
 pub(super) fn run(filter: &Filter, work: &mut Work<'_>) -> Result<(), DatasetError> {
-    work.judge(|_, frame| {
+    let columns: &[&str] = if filter.condition.is_some() { &[] } else { &["prompt"] };
+    work.judge(columns, |_, frame| {
         let tasks = if filter.condition.is_some() { to_tasks(frame)? } else { Vec::new() };
         let prompts = text(frame, "prompt")?;
         let judged = prompts.iter().enumerate().map(|(at, prompt)| {
@@ -59,12 +60,49 @@ pub const LANGUAGES: &[&str] = &["eng", "deu", "fra", "spa", "ita", "por", "rus"
 
 /// Small words by language. Words that several of these languages have are left out, or stand with each.
 const SMALL_WORDS: &[(&str, &[&str])] = &[
-    ("eng", &["the", "of", "and", "is", "to", "how", "what", "that", "for", "are", "with", "find", "many", "if", "has", "each", "his", "her", "it", "which", "by", "was", "from", "be", "than", "they", "does", "at", "write", "function"]),
-    ("deu", &["der", "die", "und", "das", "ist", "wie", "viele", "ein", "eine", "mit", "von", "hat", "den", "auf", "nicht", "sie", "für", "dem", "wenn", "sind", "einen", "zu"]),
-    ("fra", &["le", "la", "les", "et", "est", "un", "une", "des", "du", "que", "pour", "dans", "combien", "il", "elle", "sur", "avec", "par", "ont", "si"]),
-    ("spa", &["el", "los", "las", "y", "es", "un", "una", "que", "de", "cuántos", "cuántas", "para", "con", "por", "en", "si", "cada", "del", "tiene"]),
-    ("ita", &["il", "lo", "gli", "e", "è", "un", "una", "che", "di", "quanti", "quante", "per", "con", "della", "sono", "ha", "del", "se", "ogni"]),
-    ("por", &["o", "os", "as", "e", "é", "um", "uma", "que", "de", "quantos", "quantas", "para", "com", "por", "em", "não", "cada", "do", "da", "tem"]),
+    (
+        "eng",
+        &[
+            "the", "of", "and", "is", "to", "how", "what", "that", "for", "are", "with", "find", "many", "if", "has",
+            "each", "his", "her", "it", "which", "by", "was", "from", "be", "than", "they", "does", "at", "write",
+            "function",
+        ],
+    ),
+    (
+        "deu",
+        &[
+            "der", "die", "und", "das", "ist", "wie", "viele", "ein", "eine", "mit", "von", "hat", "den", "auf",
+            "nicht", "sie", "für", "dem", "wenn", "sind", "einen", "zu",
+        ],
+    ),
+    (
+        "fra",
+        &[
+            "le", "la", "les", "et", "est", "un", "une", "des", "du", "que", "pour", "dans", "combien", "il", "elle",
+            "sur", "avec", "par", "ont", "si",
+        ],
+    ),
+    (
+        "spa",
+        &[
+            "el", "los", "las", "y", "es", "un", "una", "que", "de", "cuántos", "cuántas", "para", "con", "por", "en",
+            "si", "cada", "del", "tiene",
+        ],
+    ),
+    (
+        "ita",
+        &[
+            "il", "lo", "gli", "e", "è", "un", "una", "che", "di", "quanti", "quante", "per", "con", "della", "sono",
+            "ha", "del", "se", "ogni",
+        ],
+    ),
+    (
+        "por",
+        &[
+            "o", "os", "as", "e", "é", "um", "uma", "que", "de", "quantos", "quantas", "para", "com", "por", "em",
+            "não", "cada", "do", "da", "tem",
+        ],
+    ),
 ];
 
 /// Fewer small words than this say nothing.
@@ -126,7 +164,8 @@ mod tests {
     #[test]
     fn lengths_are_bounds_that_are_included() {
         let filter = Filter { min_words: Some(2), max_chars: Some(10), ..Filter::default() };
-        for (prompt, reason) in [("one two", None), ("one", Some("too few words")), ("one two three", Some("too long"))] {
+        for (prompt, reason) in [("one two", None), ("one", Some("too few words")), ("one two three", Some("too long"))]
+        {
             let found = match judge(&filter, prompt) {
                 Verdict::Keep => None,
                 Verdict::Drop { reason, .. } => Some(reason),

@@ -49,7 +49,8 @@ pub(super) fn text<'a>(frame: &'a DataFrame, name: &str) -> Result<&'a StringChu
 /// The tasks of these rows.
 pub(super) fn to_tasks(frame: &DataFrame) -> Result<Vec<Task>, DatasetError> {
     let column = |name: &str| text(frame, name).map(|column| column.iter().map(Option::unwrap_or_default));
-    let difficulty = frame.column("difficulty").and_then(|column| column.f64().cloned()).map_err(|error| broken(&error))?;
+    let difficulty =
+        frame.column("difficulty").and_then(|column| column.f64().cloned()).map_err(|error| broken(&error))?;
     let mut difficulty = difficulty.iter();
     let (mut ids, mut sources, mut domains) = (column("id")?, column("source")?, column("domain")?);
     let (mut splits, mut prompts, mut turns) = (column("split")?, column("prompt")?, column("turns")?);

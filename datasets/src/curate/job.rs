@@ -63,7 +63,17 @@ pub enum Step {
 impl Step {
     /// Every kind, as job files write it. `balance` is a `mix` of equal weights.
     pub const KINDS: [&'static str; 12] = [
-        "load", "map", "filter", "dedup", "decontaminate", "verify", "difficulty", "balance", "mix", "split", "sample",
+        "load",
+        "map",
+        "filter",
+        "dedup",
+        "decontaminate",
+        "verify",
+        "difficulty",
+        "balance",
+        "mix",
+        "split",
+        "sample",
         "write",
     ];
 

@@ -1,5 +1,7 @@
 //! Jobs as a whole: planted cases, the same bytes, going on after a stop, and what is wrong with what is given.
 
+#![allow(clippy::print_stdout, reason = "figures for whoever runs the tests with --nocapture")]
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -25,9 +27,8 @@ struct TestHost {
 impl Host for TestHost {
     fn rewards(&self, programs: bool) -> Result<Arc<RewardSet>, String> {
         let spec = |name: &str| RewardSpec { name: name.to_owned(), weight: 1.0 };
-        let python = (programs && self.python).then(|| {
-            Arc::new(sandbox::Python::prepare(&sandbox::default_cache_dir(), &mut |_| {}).unwrap())
-        });
+        let python = (programs && self.python)
+            .then(|| Arc::new(sandbox::Python::prepare(&sandbox::default_cache_dir(), &mut |_| {}).unwrap()));
         let specs = if python.is_some() { vec![spec("accuracy"), spec("code")] } else { vec![spec("accuracy")] };
         Ok(Arc::new(RewardSet::build(&specs, python).unwrap()))
     }
@@ -169,14 +170,17 @@ fn near_repetitions_are_found_above_the_threshold_and_kept_below() {
     }
     let recall = f64::from(found) / f64::from(found + missed);
     let precision = f64::from(found) / f64::from(found + wrong);
-    println!("threshold {THRESHOLD}: recall {recall:.4}, precision {precision:.4}; dropped of planted by tenth: {by_tenth:?}");
+    println!(
+        "threshold {THRESHOLD}: recall {recall:.4}, precision {precision:.4}; dropped of planted by tenth: {by_tenth:?}"
+    );
     assert!(found > 300 && by_tenth.len() > 5, "{by_tenth:?}");
     assert!(recall >= 0.999 && wrong == 0, "recall {recall}, {wrong} dropped below the threshold");
 }
 
 #[test]
 fn exact_repetitions_go_and_other_tasks_stay() {
-    let prompts = ["What is 3 + 4?", "what is  3+4", "What is 3 - 4?", "What is 3.4?", "Is it twenty-one?", "Is it twenty one?"];
+    let prompts =
+        ["What is 3 + 4?", "what is  3+4", "What is 3 - 4?", "What is 3.4?", "Is it twenty-one?", "Is it twenty one?"];
     let (folder, path) = rows(&prompts.map(|prompt| (prompt.to_owned(), "1")));
     let outcome = run_in(folder.path(), &job(vec![load(&path), ("dedup", dedup(None))]));
     let tally = &outcome.steps[1].tally;
@@ -235,7 +239,11 @@ fn planted_contamination_is_found() {
     assert_eq!(outcome.steps[1].tally.marked["in rows"], planted as u64);
     let labelled = read(&folder.path().join("labelled/labelled.jsonl"), OnBadLine::Stop).unwrap().tasks;
     assert_eq!(labelled.len(), 3_000);
-    assert!(labelled[9].extra["contaminated_with"].as_str().unwrap().split(", ").count() == 8, "{:?}", labelled[9].extra);
+    assert!(
+        labelled[9].extra["contaminated_with"].as_str().unwrap().split(", ").count() == 8,
+        "{:?}",
+        labelled[9].extra
+    );
     drop(exam_folder);
 }
 
@@ -264,11 +272,10 @@ fn references_that_do_not_satisfy_their_verifier_go() {
 fn program_tasks_must_pass_their_own_tests() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("programs.jsonl");
-    let row = |code: &str, number: usize| {
-        json!({ "text": format!("Task {number}"), "code": code, "test_list": ["assert f(2) == 4"], "task_id": number })
-    };
+    let row = |code: &str, number: usize| json!({ "text": format!("Task {number}"), "code": code, "test_list": ["assert f(2) == 4"], "task_id": number });
     let codes = ["def f(x):\r\n  return x + x", "def f(x):\n  return x", "def f(x:\n", "", "while True: pass"];
-    let lines: Vec<String> = codes.iter().enumerate().map(|(number, code)| row(code, number).to_string() + "\n").collect();
+    let lines: Vec<String> =
+        codes.iter().enumerate().map(|(number, code)| row(code, number).to_string() + "\n").collect();
     fs::write(&path, lines.concat()).unwrap();
     let verify = Step::Verify(Verify { solutions: vec!["code".to_owned()], keep_without_solution: false });
     let host = TestHost { python: true, ..TestHost::default() };
@@ -314,9 +321,8 @@ fn no_group_is_torn_apart() {
 
 #[test]
 fn difficulty_is_measured_and_a_band_kept() {
-    let written: Vec<(String, &str)> = (0..60)
-        .map(|number| (format!("{}q{number}", "word ".repeat(3 + number % 5)), "7"))
-        .collect();
+    let written: Vec<(String, &str)> =
+        (0..60).map(|number| (format!("{}q{number}", "word ".repeat(3 + number % 5)), "7")).collect();
     let (folder, path) = rows(&written);
     let step = |completions: Option<PathBuf>, model: Option<PathBuf>| {
         Step::Difficulty(Difficulty {
@@ -334,7 +340,8 @@ fn difficulty_is_measured_and_a_band_kept() {
     let out = folder.path().join("out");
     // The policy goes away in the middle; what it did is not done again.
     let failing = TestHost { stop_after_attempts: Some(1), ..TestHost::default() };
-    let more: Vec<(String, &str)> = (0..200).map(|number| (format!("{}q{number}", "word ".repeat(3 + number % 5)), "7")).collect();
+    let more: Vec<(String, &str)> =
+        (0..200).map(|number| (format!("{}q{number}", "word ".repeat(3 + number % 5)), "7")).collect();
     let (more_folder, more_path) = rows(&more);
     let long = job(vec![load(&more_path), ("difficulty", step(None, Some("policy".into())))]);
     let long_out = more_folder.path().join("out");
@@ -356,7 +363,10 @@ fn difficulty_is_measured_and_a_band_kept() {
     let lines: Vec<String> = tasks[..2]
         .iter()
         .flat_map(|task| {
-            [json!({ "task": task.id, "completion": "<answer> 7 </answer>" }), json!({ "task": task.id, "right": false })]
+            [
+                json!({ "task": task.id, "completion": "<answer> 7 </answer>" }),
+                json!({ "task": task.id, "right": false }),
+            ]
         })
         .map(|row| row.to_string() + "\n")
         .collect();
@@ -368,9 +378,8 @@ fn difficulty_is_measured_and_a_band_kept() {
 }
 
 fn a_long_job(data: &Path) -> Job {
-    let family = |family: Family, count| {
-        Source::Family(FamilySource { family, level: None, count, split: Split::Train })
-    };
+    let family =
+        |family: Family, count| Source::Family(FamilySource { family, level: None, count, split: Split::Train });
     let sources = vec![
         file(data),
         family("word_problems".parse().unwrap(), 20_000),
@@ -387,10 +396,7 @@ fn a_long_job(data: &Path) -> Job {
         ("verify", Step::Verify(Verify { solutions: vec![], keep_without_solution: false })),
         ("mix", Step::Mix(Mix { by: MixBy::Source, weights, total: Some(9_000) })),
         ("sample", Step::Sample(Sample { count: None, share: Some(0.5) })),
-        (
-            "split",
-            Step::Split(Shares { shares: vec![(Split::Train, 0.9), (Split::Held, 0.1)], group: Group::Prompt }),
-        ),
+        ("split", Step::Split(Shares { shares: vec![(Split::Train, 0.9), (Split::Held, 0.1)], group: Group::Prompt })),
         ("write", Step::Write(Write { path: "train.parquet".into(), split: Some(Split::Train) })),
         ("write", Step::Write(Write { path: "all.jsonl.gz".into(), split: None })),
         ("write", Step::Write(Write { path: "all.csv".into(), split: None })),
@@ -444,7 +450,10 @@ fn the_same_job_gives_the_same_bytes_also_after_being_stopped_anywhere_and_with_
     let mut changed = job.clone();
     changed.steps[6].step = Step::Sample(Sample { count: Some(10), share: None });
     let outcome = run(&changed, &stopped, &TestHost::default()).unwrap();
-    assert_eq!(outcome.steps.iter().take(8).map(|step| step.reused).collect::<Vec<_>>(), [true, true, true, true, true, true, false, false]);
+    assert_eq!(
+        outcome.steps.iter().take(8).map(|step| step.reused).collect::<Vec<_>>(),
+        [true, true, true, true, true, true, false, false]
+    );
     assert_eq!(outcome.left.rows, 10);
 }
 
@@ -466,7 +475,10 @@ fn what_is_written_reads_the_same_from_every_format() {
         let expected = read(&out.join("a.jsonl"), OnBadLine::Stop).unwrap().tasks;
         assert_eq!((expected.len(), expected[5].domain, expected[5].split), (6, Domain::Code, Split::Held));
         assert_eq!(expected[0].turns.len(), usize::from(mapped));
-        assert_eq!((expected[0].prompt.as_str(), expected[1].extra["level"].as_u64()), ("Say one, \"two\"\nthree", Some(1)));
+        assert_eq!(
+            (expected[0].prompt.as_str(), expected[1].extra["level"].as_u64()),
+            ("Say one, \"two\"\nthree", Some(1))
+        );
         for name in names {
             assert_eq!(read(&out.join(name), OnBadLine::Stop).unwrap().tasks, expected, "{name}");
         }
@@ -485,8 +497,14 @@ fn what_is_wrong_is_said_with_file_and_step_and_nothing_is_left_half_written() {
     };
     let bad = folder.path().join("bad.jsonl");
     for (content, message) in [
-        (&b"{\"prompt\": \"p\", \"answer\": 1}\n{\"prompt\":"[..], "bad.jsonl, line 2: malformed JSON: EOF while parsing a value at column 10"),
-        (b"{\"prompt\": \"p\", \"answer\": 1}\n{\"prompt\": 7, \"answer\": 1}", "bad.jsonl, line 2: the column `prompt` should be text, but is a number (layout plain)"),
+        (
+            &b"{\"prompt\": \"p\", \"answer\": 1}\n{\"prompt\":"[..],
+            "bad.jsonl, line 2: malformed JSON: EOF while parsing a value at column 10",
+        ),
+        (
+            b"{\"prompt\": \"p\", \"answer\": 1}\n{\"prompt\": 7, \"answer\": 1}",
+            "bad.jsonl, line 2: the column `prompt` should be text, but is a number (layout plain)",
+        ),
         (b"{\"prompt\": \"\xFF\", \"answer\": 1}", "bad.jsonl, line 1: invalid UTF-8 at byte 13"),
         (b"", "the task file bad.jsonl holds no rows"),
     ] {
@@ -495,21 +513,40 @@ fn what_is_wrong_is_said_with_file_and_step_and_nothing_is_left_half_written() {
     }
     fs::write(&bad, "{\"text\": \"p\", \"label\": 1}").unwrap();
     let unknown = error(&job(vec![load(&bad)]));
-    assert!(unknown.contains("found the columns text, label; known layouts are task (prompt, reference, domain)"), "{unknown}");
-    let named = Source::File(FileSource { layout: Some("gsm8k".into()), ..match file(&bad) { Source::File(file) => file, Source::Family(_) => unreachable!() } });
+    assert!(
+        unknown.contains("found the columns text, label; known layouts are task (prompt, reference, domain)"),
+        "{unknown}"
+    );
+    let named = Source::File(FileSource {
+        layout: Some("gsm8k".into()),
+        ..match file(&bad) {
+            Source::File(file) => file,
+            Source::Family(_) => unreachable!(),
+        }
+    });
     let wrong = error(&job(vec![("load", Step::Load(Load { sources: vec![named] }))]));
-    assert_eq!(wrong, "step 1 (load): bad.jsonl, line 1: the column `question` is missing: the layout gsm8k needs question, answer ending in `#### value`; found text, label");
+    assert_eq!(
+        wrong,
+        "step 1 (load): bad.jsonl, line 1: the column `question` is missing: the layout gsm8k needs question, answer ending in `#### value`; found text, label"
+    );
 
     let missing = error(&job(vec![load(&folder.path().join("none.jsonl"))]));
     assert!(missing.starts_with("step 1 (load): cannot read the task file none.jsonl: No such file"), "{missing}");
     let template = Map { template: Some("{nothing}".into()), difficulty_scale: 1.0, ..Map::default() };
     let no_column = error(&job(vec![load(&path), ("reword", Step::Map(template))]));
-    assert!(no_column.starts_with("step 2 (reword): the template `{nothing}` cannot be filled in: there is no column `nothing`"), "{no_column}");
+    assert!(
+        no_column
+            .starts_with("step 2 (reword): the template `{nothing}` cannot be filled in: there is no column `nothing`"),
+        "{no_column}"
+    );
 
     // A file that somebody else put there is not overwritten, and one that was changed since neither.
     fs::write(out.join("taken.jsonl"), "mine").unwrap();
     let taken = job(vec![load(&path), write_to("taken.jsonl")]);
-    assert_eq!(error(&taken), "step 2 (write): out/taken.jsonl exists already\n  hint: remove it, or write under another name");
+    assert_eq!(
+        error(&taken),
+        "step 2 (write): out/taken.jsonl exists already\n  hint: remove it, or write under another name"
+    );
     assert_eq!(fs::read_to_string(out.join("taken.jsonl")).unwrap(), "mine");
     fs::remove_file(out.join("taken.jsonl")).unwrap();
     run(&taken, &out, &TestHost::default()).unwrap();

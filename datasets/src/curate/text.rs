@@ -58,8 +58,8 @@ pub(super) fn each_word(text: &str, reading: Reading, mut found: impl FnMut(&str
     while let Some((place, letter)) = letters.next() {
         let after = letters.peek().map(|next| next.1);
         let digit = |letter: Option<char>| letter.is_some_and(|letter| letter.is_ascii_digit());
-        let in_word = letter.is_alphanumeric()
-            || (letter == '.' && reading != Reading::Plain && digit(before) && digit(after));
+        let in_word =
+            letter.is_alphanumeric() || (letter == '.' && reading != Reading::Plain && digit(before) && digit(after));
         if in_word {
             if lower.is_empty() {
                 start = place;

@@ -18,14 +18,14 @@ pub(super) fn run(verify: &Verify, work: &mut Work<'_>) -> Result<(), DatasetErr
     // Python is prepared only where there is a program to run.
     let mut programs = false;
     for index in 0..work.input.len() {
-        let references = work.input.read(index)?;
+        let references = work.input.read_columns(index, &["reference"])?;
         programs |= text(&references, "reference")?.iter().flatten().any(|json| json.contains("\"kind\":\"tests\""));
         if programs {
             break;
         }
     }
     let rewards = work.host.rewards(programs).map_err(|what| DatasetError::Host { what })?;
-    work.judge(|_, frame| {
+    work.judge(&[], |_, frame| {
         let tasks = to_tasks(frame)?;
         tasks.par_iter().map(|task| judge(verify, &rewards, task)).collect()
     })
@@ -54,8 +54,7 @@ fn judge(verify: &Verify, rewards: &RewardSet, task: &Task) -> Result<Verdict, D
         #[allow(unreachable_patterns, reason = "other kinds of references are their verifier's affair")]
         _ => return Ok(Verdict::Keep),
     };
-    let sample =
-        Sample { prompt: &task.prompt, completion: &completion, reference: &task.reference, truncated: false };
+    let sample = Sample { prompt: &task.prompt, completion: &completion, reference: &task.reference, truncated: false };
     let breakdown = rewards.score(&sample).map_err(|error| DatasetError::Host { what: error.to_string() })?;
     let cause = breakdown.components.iter().find_map(|component| component.score.cause.clone());
     Ok(match breakdown.total {
@@ -127,9 +126,13 @@ mod tests {
 
     #[test]
     fn reachable_targets_are_reached() {
-        for (numbers, target, reachable) in
-            [(&[3, 4][..], 7, true), (&[3, 4], 13, false), (&[25, 4, 3], 87, true), (&[8, 3, 8, 3], 24, true), (&[], 0, false)]
-        {
+        for (numbers, target, reachable) in [
+            (&[3, 4][..], 7, true),
+            (&[3, 4], 13, false),
+            (&[25, 4, 3], 87, true),
+            (&[8, 3, 8, 3], 24, true),
+            (&[], 0, false),
+        ] {
             assert_eq!(countdown(numbers, target).is_some(), reachable, "{numbers:?} {target}");
         }
     }

@@ -73,7 +73,10 @@ fn names_lead_to_families_and_back() {
         assert_eq!(serde_json::to_string(&family).unwrap(), format!("\"{family}\""));
     }
     let error = "arithmetics".parse::<Family>().expect_err("no such family").to_string();
-    assert_eq!(error, "there is no task family `arithmetics`: the families are arithmetic, countdown, python, chains, fractions, decimals, percentages, bases, gcd_lcm, primes, linear_systems, polynomials, inequalities, matrices, modular, divisors, combinatorics, coins, lattice_paths, word_problems, shopping, ages, dates, clocks, propositional, knights_knaves, ordering, sudoku4, sequences, strings, lists, sets, graph_paths, reachability, programs");
+    assert_eq!(
+        error,
+        "there is no task family `arithmetics`: the families are arithmetic, countdown, python, chains, fractions, decimals, percentages, bases, gcd_lcm, primes, linear_systems, polynomials, inequalities, matrices, modular, divisors, combinatorics, coins, lattice_paths, word_problems, shopping, ages, dates, clocks, propositional, knights_knaves, ordering, sudoku4, sequences, strings, lists, sets, graph_paths, reachability, programs"
+    );
 }
 
 /// What the corpus is made of keeps to its tables: shares within five standard deviations, and

@@ -174,9 +174,8 @@ impl TaskStream {
         match &mut self.rows {
             Rows::Whole(rows) => Ok(rows.by_ref().take(BATCH).collect()),
             Rows::Parquet { file, next } => {
-                let rows = file
-                    .rows(*next, BATCH)
-                    .map_err(|what| DatasetError::Damaged { path: self.path.clone(), what })?;
+                let rows =
+                    file.rows(*next, BATCH).map_err(|what| DatasetError::Damaged { path: self.path.clone(), what })?;
                 *next += rows.len();
                 Ok(rows)
             }

@@ -94,9 +94,7 @@ impl ParquetFile {
     fn of(bytes: Bytes) -> Result<Self, String> {
         let mut parquet = Self { bytes, height: 0 };
         parquet.height = match &parquet.bytes {
-            Bytes::Path(path) => {
-                ParquetReader::new(File::open(path).map_err(|error| error.to_string())?).num_rows()
-            }
+            Bytes::Path(path) => ParquetReader::new(File::open(path).map_err(|error| error.to_string())?).num_rows(),
             Bytes::Memory(bytes) => ParquetReader::new(Cursor::new(bytes.as_slice())).num_rows(),
         }
         .map_err(|error| format!("malformed Parquet: {error}"))?;
@@ -111,9 +109,9 @@ impl ParquetFile {
         }
         let slice = Some((start, count));
         let frame = match &self.bytes {
-            Bytes::Path(path) => ParquetReader::new(File::open(path).map_err(|error| error.to_string())?)
-                .with_slice(slice)
-                .finish(),
+            Bytes::Path(path) => {
+                ParquetReader::new(File::open(path).map_err(|error| error.to_string())?).with_slice(slice).finish()
+            }
             Bytes::Memory(bytes) => ParquetReader::new(Cursor::new(bytes.as_slice())).with_slice(slice).finish(),
         }
         .map_err(|error| format!("malformed Parquet: {error}"))?;

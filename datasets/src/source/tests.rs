@@ -118,7 +118,8 @@ fn other_peoples_layouts_say_more_than_a_question() {
 #[test]
 fn a_layout_can_be_named() {
     let (_folder, path) = file("rows.jsonl", br#"{"question": "q", "answer": "so\n#### 4"}"#);
-    let read = |layout| TaskStream::open(&path, Some(layout), OnBadLine::Stop).and_then(|mut stream| stream.next_batch());
+    let read =
+        |layout| TaskStream::open(&path, Some(layout), OnBadLine::Stop).and_then(|mut stream| stream.next_batch());
     assert_eq!(read("gsm8k").unwrap().unwrap().tasks[0].reference, math("4"));
     assert_eq!(read("plain").unwrap().unwrap().tasks[0].reference, math("so\n#### 4"));
     let error = read("gsm9k").expect_err("no such layout").to_string();
@@ -171,8 +172,14 @@ fn parquet() -> Vec<u8> {
 fn a_malformed_line_is_named_with_its_place_and_its_fault() {
     for (bad, what) in [
         (&br#"{"question": "q", "#[..], "malformed JSON: EOF while parsing a value at column 17"),
-        (br#"{"question": "q"}"#, "the column `answer` is missing: the layout gsm8k needs question, answer ending in `#### value`; found question"),
-        (br#"{"answer": "\n#### 1"}"#, "the column `question` is missing: the layout gsm8k needs question, answer ending in `#### value`; found answer"),
+        (
+            br#"{"question": "q"}"#,
+            "the column `answer` is missing: the layout gsm8k needs question, answer ending in `#### value`; found question",
+        ),
+        (
+            br#"{"answer": "\n#### 1"}"#,
+            "the column `question` is missing: the layout gsm8k needs question, answer ending in `#### value`; found answer",
+        ),
         (
             br#"{"question": 7, "answer": "1\n#### 1"}"#,
             "the column `question` should be text, but is a number (layout gsm8k)",

@@ -136,7 +136,8 @@ fn read_steps(
             return Err(document.error(Problem::at(name_span, message)));
         }
         if !Step::KINDS.contains(&kind.as_str()) {
-            let message = format!("no kind of step is called \"{kind}\", expected one of \"{}\"", Step::KINDS.join("\", \""));
+            let message =
+                format!("no kind of step is called \"{kind}\", expected one of \"{}\"", Step::KINDS.join("\", \""));
             return Err(document.error(suggested(Problem::at(kind_span, message), &kind, &Step::KINDS)));
         }
         let step = read_step(document, &kind, table, span.clone(), data)?;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use datasets::curate::{
-    Decontaminate, Dedup, Difficulty, EvaluationSet, Expression, FamilySource, FileSource, Filter, Group, LANGUAGES, Load,
-    Map, Mix, MixBy, Sample, Shares, Source, Step, Verify, Write, check_name,
+    Decontaminate, Dedup, Difficulty, EvaluationSet, Expression, FamilySource, FileSource, Filter, Group, LANGUAGES,
+    Load, Map, Mix, MixBy, Sample, Shares, Source, Step, Verify, Write, check_name,
 };
 use datasets::{Domain, Family, Split};
 use serde::Deserialize;
@@ -193,8 +193,10 @@ impl Reader<'_> {
 
 fn one_of<T>(typed: &Spanned<String>, what: &str, names: &[&str], found: Option<T>) -> Result<T, Problem> {
     found.ok_or_else(|| {
-        let problem =
-            Problem::at(typed.span(), format!("no {what} is called \"{}\", expected {}", typed.get_ref(), names.join(", ")));
+        let problem = Problem::at(
+            typed.span(),
+            format!("no {what} is called \"{}\", expected {}", typed.get_ref(), names.join(", ")),
+        );
         suggested(problem, typed.get_ref(), names)
     })
 }
@@ -207,7 +209,9 @@ fn split_named(typed: &Spanned<String>) -> Result<Split, Problem> {
 
 fn load(table: LoadTable, data: &Path) -> Result<Step, Problem> {
     if table.sources.is_empty() {
-        return Err(Problem::anywhere("a load step without sources").hint("add [[step.sources]] with `path` or `family`"));
+        return Err(
+            Problem::anywhere("a load step without sources").hint("add [[step.sources]] with `path` or `family`")
+        );
     }
     let sources = table.sources.into_iter().map(|source| {
         let span = source.span();
@@ -217,7 +221,8 @@ fn load(table: LoadTable, data: &Path) -> Result<Step, Problem> {
 }
 
 fn source(table: SourceTable, span: Range<usize>, data: &Path) -> Result<Source, Problem> {
-    let misplaced = |key: &str, needs: &str| Problem::at(span.clone(), format!("`{key}` has a meaning only with `{needs}`"));
+    let misplaced =
+        |key: &str, needs: &str| Problem::at(span.clone(), format!("`{key}` has a meaning only with `{needs}`"));
     match (table.path, table.family) {
         (Some(path), None) => {
             if table.level.is_some() || table.count.is_some() || table.split.is_some() {
@@ -228,9 +233,16 @@ fn source(table: SourceTable, span: Range<usize>, data: &Path) -> Result<Source,
             let text = path.to_string_lossy().into_owned();
             let full = data.join(&path);
             if path.extension().is_none() && text.split('/').count() == 2 && !full.exists() {
-                return Err(Problem::at(span, format!("`{text}` looks like a data set of the Hugging Face Hub, and this \
-                     program downloads nothing"))
-                    .hint(format!("fetch it once (hf download {text} --repo-type dataset --local-dir DIR), then name its file")));
+                return Err(Problem::at(
+                    span,
+                    format!(
+                        "`{text}` looks like a data set of the Hugging Face Hub, and this \
+                     program downloads nothing"
+                    ),
+                )
+                .hint(format!(
+                    "fetch it once (hf download {text} --repo-type dataset --local-dir DIR), then name its file"
+                )));
             }
             if let Some(layout) = &table.layout {
                 let names = datasets::source::layout_names();
@@ -248,7 +260,8 @@ fn source(table: SourceTable, span: Range<usize>, data: &Path) -> Result<Source,
             }))
         }
         (None, Some(family)) => {
-            if table.layout.is_some() || table.optional.is_some() || table.on_bad_line.is_some() || table.name.is_some() {
+            if table.layout.is_some() || table.optional.is_some() || table.on_bad_line.is_some() || table.name.is_some()
+            {
                 return Err(misplaced("name, layout, optional and on_bad_line", "path"));
             }
             let names: Vec<&str> = Family::ALL.iter().map(|family| family.name()).collect();
@@ -368,7 +381,8 @@ fn difficulty(table: DifficultyTable, data: &Path) -> Result<Step, Problem> {
         Some(keep) => match keep.get_ref()[..] {
             [low, high] if (0.0..=1.0).contains(&low) && (low..=1.0).contains(&high) => (low, high),
             _ => {
-                let message = format!("`keep` is {:?}, expected [low, high] with 0 <= low <= high <= 1", keep.get_ref());
+                let message =
+                    format!("`keep` is {:?}, expected [low, high] with 0 <= low <= high <= 1", keep.get_ref());
                 return Err(Problem::at(keep.span(), message));
             }
         },
@@ -399,9 +413,9 @@ fn mix(table: MixTable) -> Result<Step, Problem> {
     let weights = match table.weights {
         None => None,
         Some(typed) => {
-            let weights = typed.into_iter().map(|(name, weight)| {
-                checked(&name, Some(weight), 1.0, &at_least(0)).map(|weight| (name, weight))
-            });
+            let weights = typed
+                .into_iter()
+                .map(|(name, weight)| checked(&name, Some(weight), 1.0, &at_least(0)).map(|weight| (name, weight)));
             Some(weights.collect::<Result<BTreeMap<_, _>, _>>()?)
         }
     };

@@ -66,7 +66,9 @@ pub(super) fn card(job: &JobFile, outcome: &JobOutcome) -> String {
             }
         }
     }
-    text.push_str("\n## What was done\n\n| step | kind | rows in | rows out | why rows went |\n|---|---|---|---|---|\n");
+    text.push_str(
+        "\n## What was done\n\n| step | kind | rows in | rows out | why rows went |\n|---|---|---|---|---|\n",
+    );
     for step in &outcome.steps {
         let why: Vec<String> =
             step.tally.dropped.iter().map(|(reason, count)| format!("{reason} {}", thousands(*count))).collect();

@@ -90,12 +90,8 @@ impl JobHost {
                 prompt: solver.tokenizer.encode(&datasets::template::r1_zero(&task.prompt)),
                 samples,
             };
-            let params = SamplingParams {
-                temperature: step.temperature,
-                top_p: 1.0,
-                top_k: 0,
-                max_tokens: step.max_new_tokens,
-            };
+            let params =
+                SamplingParams { temperature: step.temperature, top_p: 1.0, top_k: 0, max_tokens: step.max_new_tokens };
             let options = RolloutOptions {
                 seed,
                 step: (id >> 32) as u32,

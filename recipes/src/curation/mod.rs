@@ -9,7 +9,6 @@
 mod card;
 mod host;
 
-
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -45,12 +44,9 @@ pub fn curate(job: &JobFile, options: &CurateOptions) -> anyhow::Result<JobOutco
     let folder = &options.folder;
     let summary = folder.join("summary.json");
     if folder.exists() && !summary.exists() && !folder.join("steps").exists() {
-        let empty = std::fs::read_dir(folder).with_context(|| format!("cannot use {}", folder.display()))?.next().is_none();
-        anyhow::ensure!(
-            empty,
-            "{} holds other things\n  hint: name another folder with --out DIR",
-            folder.display()
-        );
+        let empty =
+            std::fs::read_dir(folder).with_context(|| format!("cannot use {}", folder.display()))?.next().is_none();
+        anyhow::ensure!(empty, "{} holds other things\n  hint: name another folder with --out DIR", folder.display());
     }
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     // Two processes would write the same steps.
@@ -59,11 +55,9 @@ pub fn curate(job: &JobFile, options: &CurateOptions) -> anyhow::Result<JobOutco
     let run = || datasets::curate::run(&job.job, folder, &host);
     let outcome = match options.threads {
         None => run(),
-        Some(threads) => rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .context("cannot start threads")?
-            .install(run),
+        Some(threads) => {
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?.install(run)
+        }
     }?;
     write_whole(&folder.join("job.toml"), job.text.as_bytes())?;
     write_whole(&folder.join("README.md"), card::card(job, &outcome).as_bytes())?;
@@ -102,11 +96,14 @@ fn summary_of(job: &JobFile, outcome: &JobOutcome) -> serde_json::Value {
 
 /// The sources of a job.
 fn sources(job: &JobFile) -> impl Iterator<Item = &Source> {
-    job.job.steps.iter().filter_map(|named| match &named.step {
-        Step::Load(load) => Some(&load.sources),
-        _ => None,
-    })
-    .flatten()
+    job.job
+        .steps
+        .iter()
+        .filter_map(|named| match &named.step {
+            Step::Load(load) => Some(&load.sources),
+            _ => None,
+        })
+        .flatten()
 }
 
 /// The table that is printed at the end.

@@ -64,8 +64,9 @@ fn flow(steps: &[StepOutcome]) -> String {
     const ROW: f64 = 46.0;
     let most = steps.iter().map(|step| step.tally.rows_in.max(step.tally.rows_out)).max().unwrap_or(0).max(1) as f64;
     let height = ROW * steps.len() as f64 + 8.0;
-    let mut svg =
-        format!("<svg class=\"flow\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"rows through the steps\">");
+    let mut svg = format!(
+        "<svg class=\"flow\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"rows through the steps\">"
+    );
     for (place, step) in steps.iter().enumerate() {
         let y = ROW * place as f64 + 8.0;
         let (kept, all) = (step.tally.rows_out as f64 / most * BAR, step.tally.rows_in as f64 / most * BAR);
@@ -100,13 +101,16 @@ fn flow(steps: &[StepOutcome]) -> String {
             step.tally.dropped.iter().map(|(reason, count)| format!("-{} {reason}", thousands(*count))).collect();
         let marks = step.tally.marked.iter().map(|(mark, count)| format!("{} {mark}", thousands(*count)));
         let why: Vec<String> = reasons.into_iter().chain(marks).collect();
+        // The reasons stand below the bar: beside a long one there is no room.
         let _ = write!(
             svg,
-            "<text x=\"{:.1}\" y=\"{:.1}\"><tspan class=\"count\">{}</tspan> {}</text>",
+            "<text x=\"{:.1}\" y=\"{:.1}\" class=\"count\">{}</text><text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
             LEFT + kept.max(all) + 10.0,
             y + 15.0,
             thousands(step.tally.rows_out),
-            escape(&shortened(&why.join(", "), 90))
+            LEFT + 6.0,
+            y + 37.0,
+            escape(&shortened(&why.join(", "), 120))
         );
     }
     svg.push_str("</svg>");
@@ -209,7 +213,11 @@ fn article(task: &Task, badge: &str, class: &str, detail: &str) -> String {
         escape(&task.id),
         escape(&shortened(&task.prompt, SHOWN)),
         escape(&shortened(&answer, SHOWN / 2)),
-        if detail.is_empty() { String::new() } else { format!("<p class=\"small\">{}</p>", escape(&shortened(detail, SHOWN / 2))) }
+        if detail.is_empty() {
+            String::new()
+        } else {
+            format!("<p class=\"small\">{}</p>", escape(&shortened(detail, SHOWN / 2)))
+        }
     )
 }
 
@@ -218,9 +226,9 @@ fn dropped(outcome: &JobOutcome) -> String {
     for group in &outcome.dropped {
         let articles: String =
             group.rows.iter().map(|(task, detail)| article(task, &group.reason, "none", detail)).collect();
-        let _ = write!(
+        let _ = writeln!(
             text,
-            "<details><summary>{}: {}</summary>{articles}</details>\n",
+            "<details><summary>{}: {}</summary>{articles}</details>",
             escape(&group.step),
             escape(&group.reason)
         );
@@ -241,7 +249,8 @@ fn files(outcome: &JobOutcome) -> String {
     }
     for (name, hash) in &outcome.files {
         let name = std::path::Path::new(name).file_name().unwrap_or_default().to_string_lossy();
-        let _ = write!(rows, "<tr><td>read: {}</td><td></td><td><code>{}</code></td></tr>", escape(&name), escape(hash));
+        let _ =
+            write!(rows, "<tr><td>read: {}</td><td></td><td><code>{}</code></td></tr>", escape(&name), escape(hash));
     }
     format!(
         "<div class=\"scroll\"><table><thead><tr><th>file</th><th>rows</th><th>SHA-256</th></tr></thead><tbody>{rows}</tbody>\

@@ -24,7 +24,8 @@ pub(super) struct Signer {
 impl Signer {
     pub(super) fn new(count: usize) -> Self {
         let word = |place: usize, purpose: u64| mix(mix(place as u64 + 1) ^ purpose);
-        let permutations = (0..count).map(|place| Permutation { flip: word(place, 0x5157), odd: word(place, 0xA11C) | 1 });
+        let permutations =
+            (0..count).map(|place| Permutation { flip: word(place, 0x5157), odd: word(place, 0xA11C) | 1 });
         Self { permutations: permutations.collect() }
     }
 
@@ -90,7 +91,8 @@ mod tests {
 
     #[test]
     fn bands_find_what_is_at_the_threshold() {
-        let recall = |bands: usize, rows: usize, threshold: f64| 1.0 - (1.0 - threshold.powi(rows as i32)).powi(bands as i32);
+        let recall =
+            |bands: usize, rows: usize, threshold: f64| 1.0 - (1.0 - threshold.powi(rows as i32)).powi(bands as i32);
         for (permutations, threshold) in [(128, 0.8), (128, 0.5), (128, 0.95), (256, 0.7), (32, 0.9)] {
             let (bands, rows) = bands_for(permutations, threshold);
             assert!(recall(bands, rows, threshold) >= RECALL && bands * rows <= permutations, "{threshold}");

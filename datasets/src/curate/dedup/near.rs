@@ -85,9 +85,8 @@ fn spill(
     scratch: &Path,
 ) -> Result<Spill, DatasetError> {
     let paths = [scratch.join("shingles"), scratch.join("keys")];
-    let create = |path: &Path| {
-        File::options().create(true).truncate(true).read(true).write(true).open(path).map_err(io(path))
-    };
+    let create =
+        |path: &Path| File::options().create(true).truncate(true).read(true).write(true).open(path).map_err(io(path));
     let (mut shingles, mut keys) = (BufWriter::new(create(&paths[0])?), BufWriter::new(create(&paths[1])?));
     let signer = Signer::new(bands * rows);
     let mut offsets = vec![0_u64];
@@ -96,6 +95,7 @@ fn spill(
     each_part(
         work.input,
         work.host,
+        &["prompt"],
         |_, frame| {
             let prompts = text(&frame, "prompt")?;
             let signed = prompts.iter().map(|prompt| {
@@ -131,7 +131,8 @@ fn spill(
             Ok(())
         },
     )?;
-    let whole = |writer: BufWriter<File>, path: &Path| writer.into_inner().map_err(|error| io(path)(error.into_error()));
+    let whole =
+        |writer: BufWriter<File>, path: &Path| writer.into_inner().map_err(|error| io(path)(error.into_error()));
     let shingles = whole(shingles, &paths[0])?;
     let keys = whole(keys, &paths[1])?;
     Ok(Spill { shingles, keys, paths, offsets, parts })
@@ -168,7 +169,10 @@ impl Spill {
             .seek(SeekFrom::Start(start * 8))
             .and_then(|_| self.shingles.read_exact(&mut bytes))
             .map_err(io(&self.paths[0]))?;
-        Ok(bytes.chunks_exact(8).map(|word| word.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))).collect())
+        Ok(bytes
+            .chunks_exact(8)
+            .map(|word| word.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte)))
+            .collect())
     }
 
     /// Compares the rows of one key, ascending, each with the first few and the few just before it.

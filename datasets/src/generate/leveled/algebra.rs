@@ -49,8 +49,9 @@ pub(super) fn linear_system(level: u8, counter: &mut Counter) -> Drawn {
     let solution: Vec<i64> = (0..unknowns).map(|_| counter.between(-size, size)).collect();
     // Ends: a random matrix is singular seldom.
     let matrix = loop {
-        let matrix: Vec<Vec<i64>> =
-            (0..unknowns).map(|_| (0..unknowns).map(|_| nonzero(4 + 3 * i64::from(level), counter)).collect()).collect();
+        let matrix: Vec<Vec<i64>> = (0..unknowns)
+            .map(|_| (0..unknowns).map(|_| nonzero(4 + 3 * i64::from(level), counter)).collect())
+            .collect();
         if determinant(&matrix) != 0 {
             break matrix;
         }
@@ -100,7 +101,8 @@ pub(super) fn polynomials(level: u8, counter: &mut Counter) -> Drawn {
             let lead = counter.between(1, i64::from(level));
             let coefficients = [lead * first * second, -lead * (first + second), lead];
             let prompt = format!("Give the set of all solutions of {} = 0.", polynomial(&coefficients));
-            let set = |a: i64, b: i64| if a == b { format!("{{{a}}}") } else { format!("{{{}, {}}}", a.min(b), a.max(b)) };
+            let set =
+                |a: i64, b: i64| if a == b { format!("{{{a}}}") } else { format!("{{{}, {}}}", a.min(b), a.max(b)) };
             Drawn::compared(prompt, set(first, second), set(first, second + 1 + i64::from(first == second + 1)))
         }
         _ => {
@@ -112,11 +114,8 @@ pub(super) fn polynomials(level: u8, counter: &mut Counter) -> Drawn {
                 }
             }
             let power = counter.below(product.len());
-            let prompt = format!(
-                "What is the coefficient of x^{power} in ({}) * ({})?",
-                polynomial(&left),
-                polynomial(&right)
-            );
+            let prompt =
+                format!("What is the coefficient of x^{power} in ({}) * ({})?", polynomial(&left), polynomial(&right));
             Drawn::integer(prompt, product[power], slip(counter))
         }
     }
@@ -126,9 +125,8 @@ pub(super) fn inequalities(level: u8, counter: &mut Counter) -> Drawn {
     let bound = [60, 200, 400][usize::from(level) - 1];
     // Everything below is false outside of this, so counting through it counts all.
     let reach = 4 * bound;
-    let count = |holds: &dyn Fn(i64) -> bool| {
-        i64::try_from((-reach..=reach).filter(|&x| holds(x)).count()).unwrap_or(i64::MAX)
-    };
+    let count =
+        |holds: &dyn Fn(i64) -> bool| i64::try_from((-reach..=reach).filter(|&x| holds(x)).count()).unwrap_or(i64::MAX);
     let (factor, shift) = (counter.between(2, 12), counter.between(-20, 20));
     let line = sum_of(&[(factor, "x"), (shift, "")]);
     let (text, value) = match counter.below(if level == 1 { 2 } else { 3 }) {

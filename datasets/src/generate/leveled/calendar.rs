@@ -6,7 +6,17 @@ use crate::random::Counter;
 
 const WEEKDAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 
@@ -65,8 +75,10 @@ pub(super) fn dates(level: u8, counter: &mut Counter) -> Drawn {
             Drawn::integer(prompt, days, slip(counter))
         }
         1 => {
-            let (sign, date) = if counter.percent(50) { ("after", end) } else { ("before", Date::of(start.number() - days)) };
-            let prompt = format!("Which date is {days} days {sign} {}? Give (year, month, day) in numbers.", start.text());
+            let (sign, date) =
+                if counter.percent(50) { ("after", end) } else { ("before", Date::of(start.number() - days)) };
+            let prompt =
+                format!("Which date is {days} days {sign} {}? Give (year, month, day) in numbers.", start.text());
             let near = Date::of(date.number() + 1);
             Drawn::compared(
                 prompt,
@@ -75,12 +87,8 @@ pub(super) fn dates(level: u8, counter: &mut Counter) -> Drawn {
             )
         }
         2 => {
-            let prompt = format!(
-                "{} is a {}. What day of the week is {}?",
-                start.text(),
-                WEEKDAYS[start.weekday()],
-                end.text()
-            );
+            let prompt =
+                format!("{} is a {}. What day of the week is {}?", start.text(), WEEKDAYS[start.weekday()], end.text());
             let right = end.weekday();
             Drawn::compared(prompt, WEEKDAYS[right].to_owned(), WEEKDAYS[(right + 1) % 7].to_owned())
         }
@@ -101,8 +109,19 @@ pub(super) fn dates(level: u8, counter: &mut Counter) -> Drawn {
 }
 
 const CITIES: &[(&str, i64)] = &[
-    ("London", 0), ("Berlin", 1), ("Cairo", 2), ("Moscow", 3), ("Dubai", 4), ("Karachi", 5), ("Bangkok", 7),
-    ("Beijing", 8), ("Tokyo", 9), ("Buenos Aires", -3), ("New York", -5), ("Mexico City", -6), ("Denver", -7),
+    ("London", 0),
+    ("Berlin", 1),
+    ("Cairo", 2),
+    ("Moscow", 3),
+    ("Dubai", 4),
+    ("Karachi", 5),
+    ("Bangkok", 7),
+    ("Beijing", 8),
+    ("Tokyo", 9),
+    ("Buenos Aires", -3),
+    ("New York", -5),
+    ("Mexico City", -6),
+    ("Denver", -7),
 ];
 
 fn clock(minutes: i64) -> String {

@@ -38,7 +38,10 @@ pub(super) fn modular(level: u8, counter: &mut Counter) -> Drawn {
                 unit -= 1;
             }
             let inverse = (1..modulus).find(|candidate| candidate * unit % modulus == 1).unwrap_or(1);
-            (format!("Which x with 0 < x < {modulus} leaves {unit} * x with remainder 1 when divided by {modulus}?"), inverse)
+            (
+                format!("Which x with 0 < x < {modulus} leaves {unit} * x with remainder 1 when divided by {modulus}?"),
+                inverse,
+            )
         }
     };
     Drawn::integer(prompt, value, counter.between(1, 3))
@@ -106,8 +109,8 @@ pub(super) fn combinatorics(level: u8, counter: &mut Counter) -> Drawn {
         2 => {
             let seats = counter.between(4, 6 + i64::from(level));
             let names = [
-                "Ann", "Bob", "Eve", "Max", "Zoe", "Leo", "Mia", "Tom", "Ida", "Kai", "Lea", "Jan", "Nora", "Paul", "Ruth",
-                "Sara", "Tim", "Uwe", "Vera", "Wim",
+                "Ann", "Bob", "Eve", "Max", "Zoe", "Leo", "Mia", "Tom", "Ida", "Kai", "Lea", "Jan", "Nora", "Paul",
+                "Ruth", "Sara", "Tim", "Uwe", "Vera", "Wim",
             ];
             let (first, second) = (counter.below(10), 10 + counter.below(10));
             let together = 2 * factorial(seats - 1);
@@ -183,7 +186,8 @@ pub(super) fn coins(level: u8, counter: &mut Counter) -> Drawn {
     } else {
         let mut fewest = vec![0_i64; size + 1];
         for at in 1..=size {
-            let before = |&value: &i64| at.checked_sub(usize::try_from(value).unwrap_or(1)).map(|rest| fewest[rest] + 1);
+            let before =
+                |&value: &i64| at.checked_sub(usize::try_from(value).unwrap_or(1)).map(|rest| fewest[rest] + 1);
             // The coin of 1 always fits.
             fewest[at] = values.iter().filter_map(before).min().unwrap_or(0);
         }

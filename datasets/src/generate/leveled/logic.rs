@@ -119,8 +119,9 @@ pub(super) fn knights_and_knaves(level: u8, counter: &mut Counter) -> Drawn {
     // Ends: about every tenth draw of claims has exactly one solution.
     let (claims, knights) = loop {
         let claims: Vec<Claim> = (0..people).map(|speaker| draw_claim(speaker, people, counter)).collect();
-        let mut fitting = (0..1_usize << people)
-            .filter(|&knights| claims.iter().enumerate().all(|(who, claim)| claim.holds(knights) == (knights >> who & 1 == 1)));
+        let mut fitting = (0..1_usize << people).filter(|&knights| {
+            claims.iter().enumerate().all(|(who, claim)| claim.holds(knights) == (knights >> who & 1 == 1))
+        });
         if let (Some(only), None) = (fitting.next(), fitting.next()) {
             break (claims, only);
         }
@@ -134,7 +135,8 @@ pub(super) fn knights_and_knaves(level: u8, counter: &mut Counter) -> Drawn {
         names.join(", ")
     );
     let kinds = |knights: usize| {
-        let words: Vec<&str> = (0..people).map(|who| if knights >> who & 1 == 1 { "knight" } else { "knave" }).collect();
+        let words: Vec<&str> =
+            (0..people).map(|who| if knights >> who & 1 == 1 { "knight" } else { "knave" }).collect();
         format!("({})", words.join(", "))
     };
     Drawn::compared(prompt, kinds(knights), kinds(knights ^ 1 << counter.below(people)))
@@ -159,7 +161,10 @@ fn orders(count: usize) -> Vec<Vec<usize>> {
         orders = orders
             .into_iter()
             .flat_map(|order| {
-                (0..count).filter(|who| !order.contains(who)).map(|who| [order.clone(), vec![who]].concat()).collect::<Vec<_>>()
+                (0..count)
+                    .filter(|who| !order.contains(who))
+                    .map(|who| [order.clone(), vec![who]].concat())
+                    .collect::<Vec<_>>()
             })
             .collect();
     }

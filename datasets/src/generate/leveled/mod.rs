@@ -116,102 +116,294 @@ macro_rules! leveled {
 
 /// Every family with levels, in the order of lists.
 pub(crate) const LEVELED: &[Leveled] = &[
-    leveled!("chains", Math, 4, number::chain,
+    leveled!(
+        "chains",
+        Math,
+        4,
+        number::chain,
         "sums, differences and products of several numbers under the usual precedence, with brackets",
-        "3 to 6 numbers of 1 to 99, brackets from level 2", INTEGER),
-    leveled!("fractions", Math, 4, number::fractions,
+        "3 to 6 numbers of 1 to 99, brackets from level 2",
+        INTEGER
+    ),
+    leveled!(
+        "fractions",
+        Math,
+        4,
+        number::fractions,
         "two to four fractions added, subtracted, multiplied, divided",
-        "denominators to 9, 20, 30, 40", "m + n for the result m/n in lowest terms, written out"),
-    leveled!("decimals", Math, 3, number::decimals,
+        "denominators to 9, 20, 30, 40",
+        "m + n for the result m/n in lowest terms, written out"
+    ),
+    leveled!(
+        "decimals",
+        Math,
+        3,
+        number::decimals,
         "sums, differences and products of decimal numbers",
-        "one decimal place to three, values to 10, 100, 1000", "how many thousandths, written out"),
-    leveled!("percentages", Math, 3, number::percentages,
+        "one decimal place to three, values to 10, 100, 1000",
+        "how many thousandths, written out"
+    ),
+    leveled!(
+        "percentages",
+        Math,
+        3,
+        number::percentages,
         "shares, rises and falls, the original before a change, two changes after each other",
-        "values to 2,000, 20,000, 200,000", INTEGER),
-    leveled!("bases", Math, 3, number::bases,
+        "values to 2,000, 20,000, 200,000",
+        INTEGER
+    ),
+    leveled!(
+        "bases",
+        Math,
+        3,
+        number::bases,
         "a number from one base to another, or a sum in a base",
-        "bases 2 to 9, values to 4,095, 65,535, 1,048,575", "the digits in the base asked for"),
-    leveled!("gcd_lcm", Math, 3, number::gcd_lcm,
+        "bases 2 to 9, values to 4,095, 65,535, 1,048,575",
+        "the digits in the base asked for"
+    ),
+    leveled!(
+        "gcd_lcm",
+        Math,
+        3,
+        number::gcd_lcm,
         "the greatest common divisor or least common multiple of two to four numbers",
-        "numbers to 120, 600, 2,400, with common factors", INTEGER),
-    leveled!("primes", Math, 3, number::primes,
+        "numbers to 120, 600, 2,400, with common factors",
+        INTEGER
+    ),
+    leveled!(
+        "primes",
+        Math,
+        3,
+        number::primes,
         "how many primes lie between, the next prime, the largest prime factor, the sum of the prime factors",
-        "numbers to 1,500, 6,000, 30,000", INTEGER),
-    leveled!("linear_systems", Math, 3, algebra::linear_system,
+        "numbers to 1,500, 6,000, 30,000",
+        INTEGER
+    ),
+    leveled!(
+        "linear_systems",
+        Math,
+        3,
+        algebra::linear_system,
         "two or three linear equations with one whole solution",
-        "unknowns -9 to 9, -20 to 20; three of them at level 3", TUPLE),
-    leveled!("polynomials", Math, 3, algebra::polynomials,
+        "unknowns -9 to 9, -20 to 20; three of them at level 3",
+        TUPLE
+    ),
+    leveled!(
+        "polynomials",
+        Math,
+        3,
+        algebra::polynomials,
         "values, roots and coefficients of products of polynomials",
-        "degrees 2 to 4, coefficients -9 to 9", "the number, or the set of the roots"),
-    leveled!("inequalities", Math, 3, algebra::inequalities,
+        "degrees 2 to 4, coefficients -9 to 9",
+        "the number, or the set of the roots"
+    ),
+    leveled!(
+        "inequalities",
+        Math,
+        3,
+        algebra::inequalities,
         "how many whole numbers satisfy linear, absolute and quadratic inequalities",
-        "coefficients to 12, bounds to 60, 200, 400", INTEGER),
-    leveled!("matrices", Math, 3, algebra::matrices,
+        "coefficients to 12, bounds to 60, 200, 400",
+        INTEGER
+    ),
+    leveled!(
+        "matrices",
+        Math,
+        3,
+        algebra::matrices,
         "determinants, and entries of products, of matrices",
-        "2 by 2 to 4 by 4, entries -9 to 9", INTEGER),
-    leveled!("modular", Math, 3, counting::modular,
+        "2 by 2 to 4 by 4, entries -9 to 9",
+        INTEGER
+    ),
+    leveled!(
+        "modular",
+        Math,
+        3,
+        counting::modular,
         "powers, products and inverses modulo a number",
-        "moduli to 50, 300, 2,000; exponents to 60, 2,000, 100,000", INTEGER),
-    leveled!("divisors", Math, 3, counting::divisors,
+        "moduli to 50, 300, 2,000; exponents to 60, 2,000, 100,000",
+        INTEGER
+    ),
+    leveled!(
+        "divisors",
+        Math,
+        3,
+        counting::divisors,
         "how many divisors, their sum, Euler's totient",
-        "numbers to 3,000, 8,000, 40,000", INTEGER),
-    leveled!("combinatorics", Math, 3, counting::combinatorics,
+        "numbers to 3,000, 8,000, 40,000",
+        INTEGER
+    ),
+    leveled!(
+        "combinatorics",
+        Math,
+        3,
+        counting::combinatorics,
         "committees, arrangements of letters, seatings with a condition, ways to share",
-        "sets of 4 to 10, 8 to 14, 10 to 20", INTEGER),
-    leveled!("coins", Math, 3, counting::coins,
+        "sets of 4 to 10, 8 to 14, 10 to 20",
+        INTEGER
+    ),
+    leveled!(
+        "coins",
+        Math,
+        3,
+        counting::coins,
         "ways to pay an amount with given coins, or the fewest coins for it",
-        "three to five values, amounts to 40, 90, 200", INTEGER),
-    leveled!("lattice_paths", Math, 3, counting::lattice_paths,
+        "three to five values, amounts to 40, 90, 200",
+        INTEGER
+    ),
+    leveled!(
+        "lattice_paths",
+        Math,
+        3,
+        counting::lattice_paths,
         "shortest ways through a grid around blocked crossings",
-        "grids to 6 by 6, 8 by 8, 10 by 10, with 2 to 8 crossings blocked", INTEGER),
-    leveled!("word_problems", Math, 4, story::word_problem,
+        "grids to 6 by 6, 8 by 8, 10 by 10, with 2 to 8 crossings blocked",
+        INTEGER
+    ),
+    leveled!(
+        "word_problems",
+        Math,
+        4,
+        story::word_problem,
         "a story of 2 to 7 events, each drawn by itself, about who has how many of what",
-        "12 kinds of events, amounts to 60, 100, 200, 400", INTEGER),
-    leveled!("shopping", Math, 3, story::shopping,
+        "12 kinds of events, amounts to 60, 100, 200, 400",
+        INTEGER
+    ),
+    leveled!(
+        "shopping",
+        Math,
+        3,
+        story::shopping,
         "a bill of 2 to 5 lines with discounts and change",
-        "prices to 20, 60, 150; quantities to 12", INTEGER),
-    leveled!("ages", Math, 3, story::ages,
+        "prices to 20, 60, 150; quantities to 12",
+        INTEGER
+    ),
+    leveled!(
+        "ages",
+        Math,
+        3,
+        story::ages,
         "ages of 2 to 4 people from how they stand to each other, now and in other years",
-        "ages to 90", INTEGER),
-    leveled!("dates", Math, 3, calendar::dates,
+        "ages to 90",
+        INTEGER
+    ),
+    leveled!(
+        "dates",
+        Math,
+        3,
+        calendar::dates,
         "days between dates, the date so many days on, the day of the week",
-        "years 1990 to 2040; spans to 60, 1,000, 10,000 days", "the number, the weekday, or (year, month, day)"),
-    leveled!("clocks", Math, 3, calendar::clocks,
+        "years 1990 to 2040; spans to 60, 1,000, 10,000 days",
+        "the number, the weekday, or (year, month, day)"
+    ),
+    leveled!(
+        "clocks",
+        Math,
+        3,
+        calendar::clocks,
         "times after so many minutes, time between, the angle of the hands, across midnight and time zones",
-        "minutes to 300, 1,440, 5,000", "the number, or (hour, minute) of the 24-hour clock"),
-    leveled!("propositional", Logic, 3, logic::propositional,
+        "minutes to 300, 1,440, 5,000",
+        "the number, or (hour, minute) of the 24-hour clock"
+    ),
+    leveled!(
+        "propositional",
+        Logic,
+        3,
+        logic::propositional,
         "how many assignments of truth values make a formula true",
-        "3 to 5 variables, formulas of 4 to 9 connectives", INTEGER),
-    leveled!("knights_knaves", Logic, 3, logic::knights_and_knaves,
+        "3 to 5 variables, formulas of 4 to 9 connectives",
+        INTEGER
+    ),
+    leveled!(
+        "knights_knaves",
+        Logic,
+        3,
+        logic::knights_and_knaves,
         "islanders who always or never tell the truth, speaking of each other, with one solution",
-        "3 to 6 islanders", "the tuple of `knight` and `knave`, in order"),
-    leveled!("ordering", Logic, 3, logic::ordering,
+        "3 to 6 islanders",
+        "the tuple of `knight` and `knave`, in order"
+    ),
+    leveled!(
+        "ordering",
+        Logic,
+        3,
+        logic::ordering,
         "runners and clues about their places, with one solution",
-        "4 to 6 runners", "the tuple of the names, first to last"),
-    leveled!("sudoku4", Logic, 3, puzzle::sudoku,
+        "4 to 6 runners",
+        "the tuple of the names, first to last"
+    ),
+    leveled!(
+        "sudoku4",
+        Logic,
+        3,
+        puzzle::sudoku,
         "sudoku of 4 by 4 with one solution",
-        "4 to 10 cells empty", "the 16 digits in order, as a tuple"),
-    leveled!("sequences", Math, 4, sequence::sequences,
+        "4 to 10 cells empty",
+        "the 16 digits in order, as a tuple"
+    ),
+    leveled!(
+        "sequences",
+        Math,
+        4,
+        sequence::sequences,
         "the next term: arithmetic, geometric, second differences, two woven together, each from the two before",
-        "steps to 12, 25, 60, 120", INTEGER),
-    leveled!("strings", Text, 3, listing::strings,
+        "steps to 12, 25, 60, 120",
+        INTEGER
+    ),
+    leveled!(
+        "strings",
+        Text,
+        3,
+        listing::strings,
         "a made-up word reversed, shifted, thinned out, several such steps after each other",
-        "words of 5 to 12 letters, 1 to 3 steps", "the word, letter by letter"),
-    leveled!("lists", Math, 3, listing::lists,
+        "words of 5 to 12 letters, 1 to 3 steps",
+        "the word, letter by letter"
+    ),
+    leveled!(
+        "lists",
+        Math,
+        3,
+        listing::lists,
         "a list of numbers sorted, rotated, filtered, summed up, several such steps after each other",
-        "5 to 12 numbers of 0 to 99, 1 to 3 steps", TUPLE),
-    leveled!("sets", Math, 3, listing::sets,
+        "5 to 12 numbers of 0 to 99, 1 to 3 steps",
+        TUPLE
+    ),
+    leveled!(
+        "sets",
+        Math,
+        3,
+        listing::sets,
         "how many numbers lie in unions, intersections and differences of two or three sets",
-        "sets of 5 to 12 numbers of 1 to 30", INTEGER),
-    leveled!("graph_paths", Math, 3, graph::graph_paths,
+        "sets of 5 to 12 numbers of 1 to 30",
+        INTEGER
+    ),
+    leveled!(
+        "graph_paths",
+        Math,
+        3,
+        graph::graph_paths,
         "the length of the shortest way between two places of a weighted graph",
-        "5 to 10 places, 7 to 18 roads of length 1 to 20", INTEGER),
-    leveled!("reachability", Math, 3, graph::reachability,
+        "5 to 10 places, 7 to 18 roads of length 1 to 20",
+        INTEGER
+    ),
+    leveled!(
+        "reachability",
+        Math,
+        3,
+        graph::reachability,
         "how many places can be reached along one-way roads, or the fewest roads to take",
-        "6 to 12 places, 8 to 24 roads", INTEGER),
-    leveled!("programs", Code, 3, program::programs,
+        "6 to 12 places, 8 to 24 roads",
+        INTEGER
+    ),
+    leveled!(
+        "programs",
+        Code,
+        3,
+        program::programs,
         "a Python function over a list, of 2 to 5 steps in words, with tests generated from its Rust twin",
-        "22 kinds of steps; lists of 4 to 9 numbers of -20 to 50", "five assertions in the sandbox"),
+        "22 kinds of steps; lists of 4 to 9 numbers of -20 to 50",
+        "five assertions in the sandbox"
+    ),
 ];
 
 #[cfg(test)]

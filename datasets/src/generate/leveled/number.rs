@@ -81,12 +81,15 @@ pub(super) fn fractions(level: u8, counter: &mut Counter) -> Drawn {
         // Brackets all the way, so that precedence is not what is asked.
         let left = if step == 0 { text } else { format!("({text})") };
         let right = if next.bottom == 1 { shown(next) } else { format!("({})", shown(next)) };
-        text = format!("{}{left}{} {operator} {right}", if step == 0 { "(" } else { "" }, if step == 0 { ")" } else { "" });
+        text = format!(
+            "{}{left}{} {operator} {right}",
+            if step == 0 { "(" } else { "" },
+            if step == 0 { ")" } else { "" }
+        );
         value = value.apply(operator, next);
     }
-    let prompt = format!(
-        "Compute {text}. Written in lowest terms as m/n with n positive, the result has what value of m + n?"
-    );
+    let prompt =
+        format!("Compute {text}. Written in lowest terms as m/n with n positive, the result has what value of m + n?");
     Drawn::integer(prompt, value.top + value.bottom, slip(counter))
 }
 

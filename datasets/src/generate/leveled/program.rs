@@ -18,11 +18,14 @@ enum Value {
     Number(i64),
 }
 
+/// What a step does, in Rust.
+type Twin<T> = dyn Fn(&[i64]) -> T;
+
 /// A step: its words, its Python (`x` is the list so far), and what it does.
 struct Step {
     words: String,
     python: String,
-    apply: Box<dyn Fn(&[i64]) -> Value>,
+    apply: Box<Twin<Value>>,
 }
 
 fn listed(words: String, python: String, apply: impl Fn(&[i64]) -> Vec<i64> + 'static) -> Step {
@@ -36,53 +39,87 @@ fn numbered(words: &str, python: &str, apply: impl Fn(&[i64]) -> i64 + 'static) 
 /// A step that gives a list. `k` is its constant.
 fn step(kind: usize, k: i64) -> Step {
     let size = usize::try_from(k).unwrap_or(1);
-    let text = |words: &str, python: &str| {
-        (words.replace('K', &k.to_string()), python.replace('K', &k.to_string()))
-    };
-    let plain = |words: &str, python: &str, apply: Box<dyn Fn(&[i64]) -> Vec<i64>>| {
+    let text = |words: &str, python: &str| (words.replace('K', &k.to_string()), python.replace('K', &k.to_string()));
+    let plain = |words: &str, python: &str, apply: Box<Twin<Vec<i64>>>| {
         let (words, python) = text(words, python);
         listed(words, python, apply)
     };
     match kind {
-        0 => plain("keep the numbers greater than K", "[v for v in x if v > K]",
-            Box::new(move |x| x.iter().copied().filter(|&v| v > k).collect())),
-        1 => plain("drop the numbers divisible by K", "[v for v in x if v % K != 0]",
-            Box::new(move |x| x.iter().copied().filter(|&v| v.rem_euclid(k) != 0).collect())),
+        0 => plain(
+            "keep the numbers greater than K",
+            "[v for v in x if v > K]",
+            Box::new(move |x| x.iter().copied().filter(|&v| v > k).collect()),
+        ),
+        1 => plain(
+            "drop the numbers divisible by K",
+            "[v for v in x if v % K != 0]",
+            Box::new(move |x| x.iter().copied().filter(|&v| v.rem_euclid(k) != 0).collect()),
+        ),
         2 => plain("add K to each", "[v + K for v in x]", Box::new(move |x| x.iter().map(|v| v + k).collect())),
         3 => plain("multiply each by K", "[v * K for v in x]", Box::new(move |x| x.iter().map(|v| v * k).collect())),
-        4 => plain("replace each by its remainder when divided by K", "[v % K for v in x]",
-            Box::new(move |x| x.iter().map(|v| v.rem_euclid(k)).collect())),
-        5 => plain("sort from small to large", "sorted(x)", Box::new(|x| {
-            let mut x = x.to_vec();
-            x.sort_unstable();
-            x
-        })),
+        4 => plain(
+            "replace each by its remainder when divided by K",
+            "[v % K for v in x]",
+            Box::new(move |x| x.iter().map(|v| v.rem_euclid(k)).collect()),
+        ),
+        5 => plain(
+            "sort from small to large",
+            "sorted(x)",
+            Box::new(|x| {
+                let mut x = x.to_vec();
+                x.sort_unstable();
+                x
+            }),
+        ),
         6 => plain("reverse the order", "x[::-1]", Box::new(|x| x.iter().rev().copied().collect())),
-        7 => plain("keep the first K (all if there are fewer)", "x[:K]",
-            Box::new(move |x| x.iter().take(size).copied().collect())),
+        7 => plain(
+            "keep the first K (all if there are fewer)",
+            "x[:K]",
+            Box::new(move |x| x.iter().take(size).copied().collect()),
+        ),
         8 => plain("drop the first K", "x[K:]", Box::new(move |x| x.iter().skip(size).copied().collect())),
-        9 => plain("remove repeated numbers, keeping the first of each", "list(dict.fromkeys(x))", Box::new(|x| {
-            let mut seen = Vec::new();
-            x.iter().for_each(|v| {
-                if !seen.contains(v) {
-                    seen.push(*v);
-                }
-            });
-            seen
-        })),
+        9 => plain(
+            "remove repeated numbers, keeping the first of each",
+            "list(dict.fromkeys(x))",
+            Box::new(|x| {
+                let mut seen = Vec::new();
+                x.iter().for_each(|v| {
+                    if !seen.contains(v) {
+                        seen.push(*v);
+                    }
+                });
+                seen
+            }),
+        ),
         10 => plain("take absolute values", "[abs(v) for v in x]", Box::new(|x| x.iter().map(|v| v.abs()).collect())),
         11 => plain("square each", "[v * v for v in x]", Box::new(|x| x.iter().map(|v| v * v).collect())),
-        12 => plain("replace each by the running sum up to it", "[sum(x[:i + 1]) for i in range(len(x))]",
-            Box::new(|x| x.iter().scan(0, |sum, v| {
-                *sum += v;
-                Some(*sum)
-            }).collect())),
-        13 => plain("replace the list by the differences of neighbours (each minus the one before)",
-            "[b - a for a, b in zip(x, x[1:])]", Box::new(|x| x.windows(2).map(|pair| pair[1] - pair[0]).collect())),
-        14 => plain("keep every second number, beginning with the first", "x[::2]",
-            Box::new(|x| x.iter().step_by(2).copied().collect())),
-        _ => plain("replace numbers greater than K by K", "[min(v, K) for v in x]",
-            Box::new(move |x| x.iter().map(|&v| v.min(k)).collect())),
+        12 => plain(
+            "replace each by the running sum up to it",
+            "[sum(x[:i + 1]) for i in range(len(x))]",
+            Box::new(|x| {
+                x.iter()
+                    .scan(0, |sum, v| {
+                        *sum += v;
+                        Some(*sum)
+                    })
+                    .collect()
+            }),
+        ),
+        13 => plain(
+            "replace the list by the differences of neighbours (each minus the one before)",
+            "[b - a for a, b in zip(x, x[1:])]",
+            Box::new(|x| x.windows(2).map(|pair| pair[1] - pair[0]).collect()),
+        ),
+        14 => plain(
+            "keep every second number, beginning with the first",
+            "x[::2]",
+            Box::new(|x| x.iter().step_by(2).copied().collect()),
+        ),
+        _ => plain(
+            "replace numbers greater than K by K",
+            "[min(v, K) for v in x]",
+            Box::new(move |x| x.iter().map(|&v| v.min(k)).collect()),
+        ),
     }
 }
 
@@ -103,11 +140,9 @@ fn ending(kind: usize) -> Step {
             x.dedup();
             i64::try_from(x.len()).unwrap_or(0)
         }),
-        _ => numbered(
-            "return the sum of the numbers at even positions (counted from 0)",
-            "sum(x[::2])",
-            |x| x.iter().step_by(2).sum(),
-        ),
+        _ => numbered("return the sum of the numbers at even positions (counted from 0)", "sum(x[::2])", |x| {
+            x.iter().step_by(2).sum()
+        }),
     }
 }
 

@@ -74,7 +74,12 @@ pub(super) fn sudoku(level: u8, counter: &mut Counter) -> Drawn {
     }
     let shown: Vec<String> = puzzle
         .chunks(4)
-        .map(|row| row.iter().map(|&digit| if digit == 0 { "_".to_owned() } else { digit.to_string() }).collect::<Vec<_>>().join(" "))
+        .map(|row| {
+            row.iter()
+                .map(|&digit| if digit == 0 { "_".to_owned() } else { digit.to_string() })
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
         .collect();
     let prompt = format!(
         "Fill in the blanks so that each row, each column and each 2 by 2 corner block holds 1, 2, 3 and 4.\n{}\nGive the \

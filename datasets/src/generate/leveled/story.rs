@@ -8,8 +8,8 @@ use super::{Drawn, slip};
 use crate::random::Counter;
 
 const NAMES: &[&str] = &[
-    "Anna", "Ben", "Carla", "David", "Elena", "Farid", "Grace", "Hugo", "Ines", "Jonas", "Kira", "Liam", "Mina", "Noah",
-    "Olga", "Pablo", "Rosa", "Samir", "Tara", "Yusuf",
+    "Anna", "Ben", "Carla", "David", "Elena", "Farid", "Grace", "Hugo", "Ines", "Jonas", "Kira", "Liam", "Mina",
+    "Noah", "Olga", "Pablo", "Rosa", "Samir", "Tara", "Yusuf",
 ];
 const THINGS: &[&str] = &[
     "apples", "marbles", "stickers", "pencils", "cards", "shells", "coins", "books", "beads", "stamps", "buttons",
@@ -42,9 +42,7 @@ pub(super) fn word_problem(level: u8, counter: &mut Counter) -> Drawn {
             2 if mine > amount => (format!("{name} gives {amount} to {other}."), mine - amount, theirs + amount),
             3 if mine < 500 => (format!("{name} doubles the number by a lucky swap."), 2 * mine, theirs),
             4 if mine % 2 == 0 => (format!("{name} gives half of them to {other}."), mine / 2, theirs + mine / 2),
-            5 if mine % 3 == 0 => {
-                (format!("{name} sells a third of them {place}."), mine - mine / 3, theirs)
-            }
+            5 if mine % 3 == 0 => (format!("{name} sells a third of them {place}."), mine - mine / 3, theirs),
             6 if mine < 300 => {
                 let (packs, size) = (counter.between(2, 6), counter.between(2, 12));
                 (format!("{name} buys {packs} packs of {size} {thing} each."), mine + packs * size, theirs)
@@ -82,8 +80,20 @@ pub(super) fn word_problem(level: u8, counter: &mut Counter) -> Drawn {
     Drawn::integer(format!("{text} {question}"), value, slip(counter))
 }
 
-const GOODS: &[&str] = &["a lamp", "a chair", "a bottle of oil", "a pound of cheese", "a ticket", "a box of tea", "a scarf",
-    "a notebook", "a plant", "a ball", "a bag of rice", "a mug"];
+const GOODS: &[&str] = &[
+    "a lamp",
+    "a chair",
+    "a bottle of oil",
+    "a pound of cheese",
+    "a ticket",
+    "a box of tea",
+    "a scarf",
+    "a notebook",
+    "a plant",
+    "a ball",
+    "a bag of rice",
+    "a mug",
+];
 
 pub(super) fn shopping(level: u8, counter: &mut Counter) -> Drawn {
     let largest = [20, 60, 150][usize::from(level) - 1];
@@ -130,11 +140,8 @@ pub(super) fn ages(level: u8, counter: &mut Counter) -> Drawn {
             0 => (format!("{} is {years} years older than {}.", names[at], names[at - 1]), before + years),
             1 => (format!("{} is twice as old as {}.", names[at], names[at - 1]), 2 * before),
             2 => {
-                let clue = format!(
-                    "In {years} years, {} will be twice as old as {} will be then.",
-                    names[at],
-                    names[at - 1]
-                );
+                let clue =
+                    format!("In {years} years, {} will be twice as old as {} will be then.", names[at], names[at - 1]);
                 (clue, 2 * (before + years) - years)
             }
             _ => {

@@ -30,7 +30,8 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
         return Err(format!("the column `answer` names none of the {} choices", choices.len()));
     };
     let letters = 'A'..='Z';
-    let listed: Vec<String> = letters.zip(&choices).map(|(letter, choice)| format!("{letter}. {}", choice.trim())).collect();
+    let listed: Vec<String> =
+        letters.zip(&choices).map(|(letter, choice)| format!("{letter}. {}", choice.trim())).collect();
     let prompt = format!(
         "{}\n{}\nAnswer with the letter of the right choice.",
         text(columns, "question")?.trim(),

@@ -10,8 +10,8 @@ pub(super) const LAYOUT: Layout = Layout {
     name: "open-r1",
     needs: "problem and answer with problem_type or generations; or prompt and solution",
     recognises: |columns| {
-        let collected = has(columns, &["problem", "answer"])
-            && (has(columns, &["problem_type"]) || has(columns, &["generations"]));
+        let collected =
+            has(columns, &["problem", "answer"]) && (has(columns, &["problem_type"]) || has(columns, &["generations"]));
         collected || (has(columns, &["prompt", "solution"]) && !has(columns, &["answer"]))
     },
     convert,

@@ -29,9 +29,7 @@ fn object(columns: &Columns, name: &str) -> Result<Option<Value>, String> {
 fn convert(columns: &Columns) -> Result<Draft, String> {
     let (prompt, turns) = match object(columns, "prompt") {
         // CSV holds the messages as JSON text.
-        Ok(Some(list @ Value::Array(_))) => {
-            conversation(&Map::from_iter([("prompt".to_owned(), list)]), "prompt")?
-        }
+        Ok(Some(list @ Value::Array(_))) => conversation(&Map::from_iter([("prompt".to_owned(), list)]), "prompt")?,
         _ => conversation(columns, "prompt")?,
     };
     let reference = object(columns, "reference")?.ok_or("the column `reference` is empty")?;

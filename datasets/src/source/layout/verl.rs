@@ -47,8 +47,10 @@ fn ground_truth(text: &str) -> Result<Reference, String> {
 
 /// TinyZero's Countdown in verl's layout: `numbers` and `target`.
 fn countdown(fields: &serde_json::Map<String, Value>) -> Result<Reference, String> {
-    let numbers: Option<Vec<i64>> =
-        fields.get("numbers").and_then(Value::as_array).map(|numbers| numbers.iter().filter_map(Value::as_i64).collect());
+    let numbers: Option<Vec<i64>> = fields
+        .get("numbers")
+        .and_then(Value::as_array)
+        .map(|numbers| numbers.iter().filter_map(Value::as_i64).collect());
     match (numbers, fields.get("target").and_then(Value::as_i64)) {
         (Some(numbers), Some(target)) if !numbers.is_empty() => Ok(Reference::Countdown { numbers, target }),
         _ => Err("`ground_truth` is an object without `numbers` and `target`".to_owned()),

@@ -47,7 +47,9 @@ pub(super) fn list() -> String {
         let _ = writeln!(text, "{:33} range: {}", "", description.range);
         let _ = writeln!(text, "{:33} answer: {}", "", description.verifier);
     }
-    text.push_str("\nrecipe tasks generate FAMILY makes tasks; a recipe practises them: --set tasks.families.FAMILY=1\n");
+    text.push_str(
+        "\nrecipe tasks generate FAMILY makes tasks; a recipe practises them: --set tasks.families.FAMILY=1\n",
+    );
     text
 }
 
@@ -55,13 +57,18 @@ pub(super) fn run(arguments: &GenerateArguments) -> anyhow::Result<ExitCode> {
     let family = Family::from_str(&arguments.family).map_err(|error| {
         let names = Family::ALL.iter().map(|family| family.name());
         match nearest(&arguments.family, names) {
-            Some(near) => anyhow::anyhow!("there is no task family `{}`\n  hint: did you mean `{near}`?", arguments.family),
+            Some(near) => {
+                anyhow::anyhow!("there is no task family `{}`\n  hint: did you mean `{near}`?", arguments.family)
+            }
             None => anyhow::anyhow!("{error}"),
         }
     })?;
     if let Some(level) = arguments.level {
         let levels = family.levels();
-        anyhow::ensure!((1..=levels).contains(&level), "the family `{family}` has the levels 1 to {levels}, not {level}");
+        anyhow::ensure!(
+            (1..=levels).contains(&level),
+            "the family `{family}` has the levels 1 to {levels}, not {level}"
+        );
     }
     let split = if arguments.split == "held" { Split::Held } else { Split::Train };
     let tasks = family.distinct_at(arguments.level, split, arguments.seed, arguments.count)?;

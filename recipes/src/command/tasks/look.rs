@@ -64,7 +64,14 @@ pub(super) fn head(arguments: &HeadArguments) -> anyhow::Result<String> {
     {
         for task in batch.tasks.iter().take(arguments.count - shown) {
             shown += 1;
-            let _ = writeln!(text, "{shown}. {}\n   {}  [{} {}]\n", one_line(&task.prompt, 300), answer(task), task.source, task.id);
+            let _ = writeln!(
+                text,
+                "{shown}. {}\n   {}  [{} {}]\n",
+                one_line(&task.prompt, 300),
+                answer(task),
+                task.source,
+                task.id
+            );
         }
     }
     Ok(text)
@@ -83,7 +90,11 @@ fn answer(task: &Task) -> String {
         Reference::Integer { value } => format!("answer: {value}"),
         Reference::Countdown { numbers, target } => format!("make {target} of {numbers:?}"),
         Reference::Tests { assertions, .. } => {
-            format!("{} tests, the first: {}", assertions.len(), one_line(assertions.first().map_or("", String::as_str), 100))
+            format!(
+                "{} tests, the first: {}",
+                assertions.len(),
+                one_line(assertions.first().map_or("", String::as_str), 100)
+            )
         }
         #[allow(unreachable_patterns, reason = "other kinds show as they are stored")]
         other => serde_json::to_string(other).unwrap_or_default(),
@@ -118,7 +129,12 @@ pub(super) fn stats(arguments: &StatsArguments) -> anyhow::Result<String> {
             first_bad = batch.bad.into_iter().next();
         }
     }
-    let mut text = format!("{}: {} tasks, {:.1} words a prompt\n", arguments.file.display(), thousands(stats.rows), stats.mean_words());
+    let mut text = format!(
+        "{}: {} tasks, {:.1} words a prompt\n",
+        arguments.file.display(),
+        thousands(stats.rows),
+        stats.mean_words()
+    );
     if let Some(first) = first_bad {
         let _ = writeln!(text, "{} rows cannot be read; the first, {}: {}", thousands(bad), first.line, first.what);
     }
@@ -137,7 +153,13 @@ pub(super) fn stats(arguments: &StatsArguments) -> anyhow::Result<String> {
         }
         let _ = writeln!(text, "\n{title}");
         for (name, count) in counts {
-            let _ = writeln!(text, "  {:24} {:>9}  {:5.1}%", name, thousands(count), count as f64 / stats.rows as f64 * 100.0);
+            let _ = writeln!(
+                text,
+                "  {:24} {:>9}  {:5.1}%",
+                name,
+                thousands(count),
+                count as f64 / stats.rows as f64 * 100.0
+            );
         }
     }
     histogram(&mut text, "words of a prompt", &stats.words);
