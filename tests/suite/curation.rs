@@ -1,6 +1,8 @@
 //! The shipped curation jobs. The counts of `math` are recomputed here from the raw files, with other means: strings where
 //! the job has hashes, all pairs where it has signatures.
 
+#![allow(clippy::print_stdout, reason = "figures for whoever runs the tests with --nocapture")]
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};

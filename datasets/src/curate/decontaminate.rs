@@ -90,7 +90,7 @@ impl Index {
 pub(super) fn run(step: &Decontaminate, work: &mut Work<'_>) -> Result<(), DatasetError> {
     let index = Index::build(step, &mut work.tally.notes)?;
     if !step.label {
-        return work.judge(|_, frame| {
+        return work.judge(&["prompt"], |_, frame| {
             let prompts = text(frame, "prompt")?;
             let judged = prompts.iter().map(|prompt| match index.find(prompt.unwrap_or_default()) {
                 None => Verdict::Keep,

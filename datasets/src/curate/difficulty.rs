@@ -78,15 +78,16 @@ pub(super) fn run(step: &Difficulty, work: &mut Work<'_>, folder: &Path) -> Resu
     each_part(
         input,
         host,
+        &[],
         |_, frame| {
             let mut tasks = to_tasks(&frame)?;
             let verdicts = tasks.par_iter_mut().map(&judged).collect::<Result<Vec<_>, _>>()?;
             let count = tasks.iter().filter(|task| task.extra.contains_key("attempts")).count();
             Ok((to_frame(&tasks)?, verdicts, count))
         },
-        |_, (frame, verdicts, count)| {
+        |index, (frame, verdicts, count)| {
             measured += count as u64;
-            work.put(&frame, &verdicts)
+            work.put(index, &frame, &verdicts)
         },
     )?;
     work.tally.marked.insert("measured".to_owned(), measured);
@@ -104,7 +105,7 @@ fn grade(rewards: &RewardSet, task: &Task, completion: &str) -> Result<Option<bo
 
 fn any_program(work: &Work<'_>) -> Result<bool, DatasetError> {
     for index in 0..work.input.len() {
-        let frame = work.input.read(index)?;
+        let frame = work.input.read_columns(index, &["domain"])?;
         if super::frame::text(&frame, "domain")?.iter().flatten().any(|domain| domain == Domain::Code.name()) {
             return Ok(true);
         }

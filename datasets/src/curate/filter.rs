@@ -10,7 +10,8 @@ use super::work::{Verdict, Work};
 use crate::error::DatasetError;
 
 pub(super) fn run(filter: &Filter, work: &mut Work<'_>) -> Result<(), DatasetError> {
-    work.judge(|_, frame| {
+    let columns: &[&str] = if filter.condition.is_some() { &[] } else { &["prompt"] };
+    work.judge(columns, |_, frame| {
         let tasks = if filter.condition.is_some() { to_tasks(frame)? } else { Vec::new() };
         let prompts = text(frame, "prompt")?;
         let judged = prompts.iter().enumerate().map(|(at, prompt)| {

@@ -18,13 +18,24 @@ fn lot(seed: u64, row: usize, id: &str) -> u64 {
     mixed(mixed(seed ^ hash_text(id)).wrapping_add(row as u64))
 }
 
-/// The name and the lot of every row.
-fn lots(work: &Work<'_>, column: Option<&str>) -> Result<(Vec<u16>, Vec<u64>, Vec<String>), DatasetError> {
+/// What every row draws, and what it is called.
+struct Lots {
+    /// The place of each row's name in `names`; nothing where no column was asked for.
+    kinds: Vec<u16>,
+    /// The lot of each row.
+    lots: Vec<u64>,
+    names: Vec<String>,
+}
+
+/// The lots of all rows, with the names in a column.
+fn lots(work: &Work<'_>, column: Option<&str>) -> Result<Lots, DatasetError> {
     let starts = work.input.starts();
     let (mut kinds, mut lots, mut names) = (Vec::new(), Vec::new(), Vec::<String>::new());
+    let columns: Vec<&str> = std::iter::once("id").chain(column).collect();
     each_part(
         work.input,
         work.host,
+        &columns,
         |part, frame| {
             let ids = text(&frame, "id")?;
             let drawn: Vec<u64> = ids
@@ -53,7 +64,7 @@ fn lots(work: &Work<'_>, column: Option<&str>) -> Result<(Vec<u16>, Vec<u64>, Ve
             Ok(())
         },
     )?;
-    Ok((kinds, lots, names))
+    Ok(Lots { kinds, lots, names })
 }
 
 /// The largest lot among the `count` smallest.
@@ -67,7 +78,7 @@ pub(super) fn mix(mix: &Mix, work: &mut Work<'_>) -> Result<(), DatasetError> {
         MixBy::Source => "source",
         MixBy::Domain => "domain",
     };
-    let (kinds, lots, names) = lots(work, Some(column))?;
+    let Lots { kinds, lots, names } = lots(work, Some(column))?;
     let mut available: BTreeMap<&str, usize> = names.iter().map(|name| (name.as_str(), 0)).collect();
     for &kind in &kinds {
         *available.entry(&names[usize::from(kind)]).or_default() += 1;
@@ -93,7 +104,7 @@ pub(super) fn mix(mix: &Mix, work: &mut Work<'_>) -> Result<(), DatasetError> {
         .collect();
     let starts = work.input.starts();
     let weighed = |name: &str| weights.get(name).is_some_and(|&weight| weight > 0.0);
-    work.judge(|part, frame| {
+    work.judge(&["id"], |part, frame| {
         Ok((starts[part]..starts[part] + frame.height())
             .map(|row| {
                 let kind = usize::from(kinds[row]);
@@ -122,7 +133,7 @@ fn proportions<'a>(
 }
 
 pub(super) fn sample(sample: &Sample, work: &mut Work<'_>) -> Result<(), DatasetError> {
-    let (_, lots, _) = lots(work, None)?;
+    let Lots { lots, .. } = lots(work, None)?;
     let by_share = sample.share.map(|share| (lots.len() as f64 * share).round() as usize);
     let by_count = sample.count.map(|count| usize::try_from(count).unwrap_or(usize::MAX));
     let count = by_share.into_iter().chain(by_count).min().unwrap_or(lots.len());
@@ -131,7 +142,7 @@ pub(super) fn sample(sample: &Sample, work: &mut Work<'_>) -> Result<(), Dataset
     }
     let limit = limit(lots.clone(), count);
     let starts = work.input.starts();
-    work.judge(|part, frame| {
+    work.judge(&["id"], |part, frame| {
         Ok((starts[part]..starts[part] + frame.height())
             .map(|row| match limit {
                 Some(limit) if lots[row] <= limit => Verdict::Keep,

@@ -38,6 +38,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use polars::prelude::DataFrame;
 use rewards::RewardSet;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -54,7 +55,7 @@ pub use stats::{Histogram, Stats};
 pub use work::Tally;
 pub use write::{check_name, row, write_tasks};
 
-use parts::{Parts, PartsWriter};
+use parts::Parts;
 use work::Work;
 
 /// What makes rows changes its meaning with this number: results of older programs are not taken again.
@@ -147,8 +148,10 @@ pub struct Written {
 /// What a finished step leaves beside its parts.
 #[derive(Serialize, Deserialize)]
 struct Finished {
-    heights: Vec<usize>,
-    dropped_heights: Vec<usize>,
+    /// The rows that go on: in the step's own folder, or picked from that of an earlier one, whose name this is.
+    rows_of: String,
+    kept: Parts,
+    dropped: Parts,
     tally: Tally,
 }
 
@@ -162,7 +165,7 @@ pub fn run(job: &Job, folder: &Path, host: &dyn Host) -> Result<JobOutcome, Data
     remove_partial(&steps_folder)?;
     let mut files = BTreeMap::new();
     let mut key = hash_text(&format!("{FORMAT} {} {}", env!("CARGO_PKG_VERSION"), job.seed));
-    let mut input = Parts::new(steps_folder.clone(), Vec::new());
+    let mut input = Parts::default();
     let mut outcome = JobOutcome {
         steps: Vec::new(),
         loaded: Stats::default(),
@@ -198,12 +201,15 @@ pub fn run(job: &Job, folder: &Path, host: &dyn Host) -> Result<JobOutcome, Data
             fs::rename(&partial, &place).map_err(|source| DatasetError::Write { path: place.clone(), source })?;
         }
         let finished: Finished = read_json(&place.join("finished.json"))?;
-        input = Parts::new(place.join("kept"), finished.heights);
-        let dropped = Parts::new(place.join("dropped"), finished.dropped_heights);
-        outcome.dropped.extend(examples(&named.name, &dropped)?);
+        let dropped = finished.dropped.moved_to(place.join("dropped"));
+        outcome.dropped.extend(examples(&named.name, &input, &dropped)?);
         if job.keep_dropped && dropped.rows() > 0 {
-            write_dropped(&folder.join("dropped").join(format!("{:02}-{}.jsonl", index + 1, named.name)), &dropped)?;
+            let path = folder.join("dropped").join(format!("{:02}-{}.jsonl", index + 1, named.name));
+            write_dropped(&path, &input, &dropped)?;
         }
+        // Folders are named anew: the job's may have been moved.
+        let rows_of = if finished.rows_of.is_empty() { &key } else { &finished.rows_of };
+        input = finished.kept.moved_to(steps_folder.join(rows_of).join("kept"));
         if matches!(named.step, Step::Load(_)) {
             outcome.loaded = Stats::of(&input)?;
         }
@@ -236,14 +242,7 @@ fn execute(
     seed: u64,
     host: &dyn Host,
 ) -> Result<(), DatasetError> {
-    let mut work = Work {
-        input,
-        kept: PartsWriter::create(place.join("kept"))?,
-        dropped: PartsWriter::create(place.join("dropped"))?,
-        tally: Tally::default(),
-        host,
-        seed,
-    };
+    let mut work = Work::begin(input, place, host, seed)?;
     match step {
         Step::Load(load) => load::run(load, &mut work),
         Step::Map(map) => map::run(map, &mut work),
@@ -258,8 +257,12 @@ fn execute(
         // Is no rows' maker: `run` sees to it.
         Step::Write(_) => Ok(()),
     }?;
-    let finished =
-        Finished { heights: work.kept.finish()?, dropped_heights: work.dropped.finish()?, tally: work.tally };
+    let (kept, dropped, tally) = work.end()?;
+    let own = kept.folder().starts_with(place);
+    // `steps/KEY/kept`: the name of the step that wrote these rows.
+    let name = kept.folder().parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let rows_of = if own { String::new() } else { name.unwrap_or_default() };
+    let finished = Finished { rows_of, kept, dropped, tally };
     let path = place.join("finished.json");
     let text = serde_json::to_vec(&finished).map_err(|error| DatasetError::Frame { what: error.to_string() })?;
     fs::write(&path, text).map_err(|source| DatasetError::Write { path, source })
@@ -321,18 +324,21 @@ fn write_step(
 }
 
 /// Some of the rows that were dropped, by reason.
-fn examples(step: &str, dropped: &Parts) -> Result<Vec<DroppedExamples>, DatasetError> {
+fn examples(step: &str, input: &Parts, dropped: &Parts) -> Result<Vec<DroppedExamples>, DatasetError> {
     let mut by_reason: BTreeMap<String, Vec<(Task, String)>> = BTreeMap::new();
-    // The first parts show what there is to see.
-    for index in 0..dropped.len().min(4) {
-        let frame = dropped.read(index)?;
-        let (reasons, details) = (frame::text(&frame, "reason")?, frame::text(&frame, "detail")?);
-        for (row, (reason, detail)) in reasons.iter().zip(details.iter()).enumerate() {
-            let rows = by_reason.entry(reason.unwrap_or_default().to_owned()).or_default();
+    // The first of them show what there is to see.
+    for index in 0..dropped.len().min(2) {
+        let list = dropped.read(index)?;
+        let mut wanted: BTreeMap<String, usize> = BTreeMap::new();
+        let few = |reason: &str, _: &str| {
+            let count = wanted.entry(reason.to_owned()).or_default();
+            *count += 1;
+            *count <= EXAMPLES
+        };
+        for (task, reason, detail) in dropped_tasks(input, &list, few)? {
+            let rows = by_reason.entry(reason).or_default();
             if rows.len() < EXAMPLES {
-                for task in frame::to_tasks(&frame.slice(row as i64, 1))? {
-                    rows.push((task, detail.unwrap_or_default().to_owned()));
-                }
+                rows.push((task, detail));
             }
         }
     }
@@ -340,15 +346,43 @@ fn examples(step: &str, dropped: &Parts) -> Result<Vec<DroppedExamples>, Dataset
     Ok(by_reason.into_iter().map(|(reason, rows)| DroppedExamples { step: step.clone(), reason, rows }).collect())
 }
 
+/// The rows of a list of dropped ones that `wanted` (by reason and detail) asks for, with both.
+fn dropped_tasks(
+    input: &Parts,
+    list: &DataFrame,
+    mut wanted: impl FnMut(&str, &str) -> bool,
+) -> Result<Vec<(Task, String, String)>, DatasetError> {
+    let broken = |error: polars::prelude::PolarsError| DatasetError::Frame { what: error.to_string() };
+    let number = |name: &str| list.column(name).and_then(|column| column.u32()).map_err(broken);
+    let (parts, rows) = (number("part")?, number("row")?);
+    let (reasons, details) = (frame::text(list, "reason")?, frame::text(list, "detail")?);
+    let mut tasks = Vec::new();
+    // A part is read once: the list is in the order of the rows.
+    let mut open: Option<(u32, DataFrame)> = None;
+    for at in 0..list.height() {
+        let (reason, detail) = (reasons.get(at).unwrap_or_default(), details.get(at).unwrap_or_default());
+        if !wanted(reason, detail) {
+            continue;
+        }
+        let (part, row) = (parts.get(at).unwrap_or_default(), rows.get(at).unwrap_or_default());
+        if open.as_ref().is_none_or(|(known, _)| *known != part) {
+            open = Some((part, input.read(part as usize)?));
+        }
+        if let Some((_, frame)) = &open {
+            for task in frame::to_tasks(&frame.slice(i64::from(row), 1))? {
+                tasks.push((task, reason.to_owned(), detail.to_owned()));
+            }
+        }
+    }
+    Ok(tasks)
+}
+
 /// All rows that a step dropped, with why, as JSON Lines.
-fn write_dropped(path: &Path, dropped: &Parts) -> Result<(), DatasetError> {
+fn write_dropped(path: &Path, input: &Parts, dropped: &Parts) -> Result<(), DatasetError> {
     let mut text = String::new();
     for index in 0..dropped.len() {
-        let frame = dropped.read(index)?;
-        let (reasons, details) = (frame::text(&frame, "reason")?, frame::text(&frame, "detail")?);
-        let tasks = frame::to_tasks(&frame)?;
-        for (task, (reason, detail)) in tasks.iter().zip(reasons.iter().zip(details.iter())) {
-            let mut row = write::row(task);
+        for (task, reason, detail) in dropped_tasks(input, &dropped.read(index)?, |_, _| true)? {
+            let mut row = write::row(&task);
             row["dropped"] = serde_json::json!({ "reason": reason, "detail": detail });
             text.push_str(&row.to_string());
             text.push('\n');

@@ -1,32 +1,49 @@
-//! Rows on disk between steps: a folder of numbered Parquet files of bounded size.
+//! Rows on disk between steps: a folder of numbered Parquet files of bounded size, and which rows of them are meant.
 //!
-//! A part is read as a whole into memory and never mapped, so a step's memory is that of a few parts, whatever the job's
-//! size.
+//! A step that only drops rows writes none: it picks from the parts of the step that wrote them. A part is read as a whole
+//! into memory and never mapped, and only the columns that are asked for, so a step's memory is that of a few parts,
+//! whatever the job's size.
 
 use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use polars::polars_utils::compression::ZstdLevel;
-use polars::prelude::{DataFrame, ParquetCompression, ParquetReader, ParquetWriter, SerReader};
+use polars::prelude::{
+    BooleanChunked, DataFrame, NewChunkedArray, ParquetCompression, ParquetReader, ParquetWriter, SerReader,
+};
+use serde::{Deserialize, Serialize};
 
 use crate::error::DatasetError;
 
 /// Rows of a part, about.
 pub(super) const ROWS: usize = 8_192;
 
-/// A finished folder of parts.
-#[derive(Debug, Clone)]
+/// Rows: those of a folder's parts, or some of them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Parts {
     folder: PathBuf,
     /// Rows of each part.
     heights: Vec<usize>,
+    /// Which rows of each part, ascending; none for all.
+    picks: Vec<Option<Vec<u32>>>,
 }
 
 impl Parts {
-    /// The parts that a finished step left in `folder`.
-    pub(super) fn new(folder: PathBuf, heights: Vec<usize>) -> Self {
-        Self { folder, heights }
+    /// All rows of the parts in `folder`.
+    pub(super) fn whole(folder: PathBuf, heights: Vec<usize>) -> Self {
+        Self { folder, picks: vec![None; heights.len()], heights }
+    }
+
+    /// Some of these rows: for each part which of its rows, as numbers among those that are meant here.
+    pub(super) fn pick(&self, chosen: &[Vec<u32>]) -> Self {
+        let parts = self.picks.iter().zip(chosen).zip(&self.heights).map(|((before, chosen), &height)| match before {
+            _ if chosen.len() == height => before.clone(),
+            Some(before) => Some(chosen.iter().map(|&row| before[row as usize]).collect()),
+            None => Some(chosen.clone()),
+        });
+        let heights = chosen.iter().map(Vec::len).collect();
+        Self { folder: self.folder.clone(), heights, picks: parts.collect() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -41,6 +58,16 @@ impl Parts {
         self.heights.iter().sum()
     }
 
+    /// The same rows where their folder has another name.
+    pub(super) fn moved_to(mut self, folder: PathBuf) -> Self {
+        self.folder = folder;
+        self
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The number of the first row of each part.
     pub(super) fn starts(&self) -> Vec<usize> {
         self.heights
@@ -53,12 +80,26 @@ impl Parts {
             .collect()
     }
 
+    /// The rows of a part, with all columns.
     pub(super) fn read(&self, index: usize) -> Result<DataFrame, DatasetError> {
+        self.read_columns(index, &[])
+    }
+
+    /// The rows of a part, with the columns of these names; all for none.
+    pub(super) fn read_columns(&self, index: usize, columns: &[&str]) -> Result<DataFrame, DatasetError> {
         let path = part(&self.folder, index);
         let bytes = fs::read(&path).map_err(|source| DatasetError::Read { path: path.clone(), source })?;
-        ParquetReader::new(Cursor::new(bytes))
-            .finish()
-            .map_err(|error| DatasetError::Damaged { path, what: error.to_string() })
+        let names = (!columns.is_empty()).then(|| columns.iter().map(|&name| name.to_owned()).collect());
+        let frame = ParquetReader::new(Cursor::new(bytes)).with_columns(names).finish();
+        let picked = frame.and_then(|frame| {
+            let Some(picks) = &self.picks[index] else { return Ok(frame) };
+            let mut meant = vec![false; frame.height()];
+            for &row in picks {
+                meant[row as usize] = true;
+            }
+            frame.filter(&BooleanChunked::from_slice("meant".into(), &meant))
+        });
+        picked.map_err(|error| DatasetError::Damaged { path, what: error.to_string() })
     }
 }
 
@@ -105,11 +146,11 @@ impl PartsWriter {
     }
 
     /// Writes what still waits.
-    pub(super) fn finish(mut self) -> Result<Vec<usize>, DatasetError> {
+    pub(super) fn finish(mut self) -> Result<Parts, DatasetError> {
         if let Some(frame) = self.pending.take() {
             self.write(frame)?;
         }
-        Ok(self.heights)
+        Ok(Parts::whole(self.folder, self.heights))
     }
 }
 

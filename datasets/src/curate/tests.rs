@@ -1,5 +1,7 @@
 //! Jobs as a whole: planted cases, the same bytes, going on after a stop, and what is wrong with what is given.
 
+#![allow(clippy::print_stdout, reason = "figures for whoever runs the tests with --nocapture")]
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 

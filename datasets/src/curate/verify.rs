@@ -18,14 +18,14 @@ pub(super) fn run(verify: &Verify, work: &mut Work<'_>) -> Result<(), DatasetErr
     // Python is prepared only where there is a program to run.
     let mut programs = false;
     for index in 0..work.input.len() {
-        let references = work.input.read(index)?;
+        let references = work.input.read_columns(index, &["reference"])?;
         programs |= text(&references, "reference")?.iter().flatten().any(|json| json.contains("\"kind\":\"tests\""));
         if programs {
             break;
         }
     }
     let rewards = work.host.rewards(programs).map_err(|what| DatasetError::Host { what })?;
-    work.judge(|_, frame| {
+    work.judge(&[], |_, frame| {
         let tasks = to_tasks(frame)?;
         tasks.par_iter().map(|task| judge(verify, &rewards, task)).collect()
     })

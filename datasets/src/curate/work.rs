@@ -1,6 +1,7 @@
 //! What every step works with: rows in, rows out, what was dropped and why.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use polars::prelude::{BooleanChunked, Column, DataFrame, NamedFrom, NewChunkedArray, Series};
 use rayon::prelude::*;
@@ -48,24 +49,56 @@ impl Verdict {
 /// One step at work.
 pub(super) struct Work<'a> {
     pub(super) input: &'a Parts,
+    /// Rows that the step writes anew.
     pub(super) kept: PartsWriter,
-    pub(super) dropped: PartsWriter,
+    /// Which rows of each part of the input go on, where the step writes none.
+    picked: Option<Vec<Vec<u32>>>,
+    /// Which rows of the input do not, and why: part, row, reason, detail.
+    dropped: PartsWriter,
     pub(super) tally: Tally,
     pub(super) host: &'a dyn Host,
     pub(super) seed: u64,
 }
 
-impl Work<'_> {
-    /// Keeps and drops rows by a verdict on each.
+impl<'a> Work<'a> {
+    /// Begins a step whose files lie in `place`.
+    pub(super) fn begin(input: &'a Parts, place: &Path, host: &'a dyn Host, seed: u64) -> Result<Self, DatasetError> {
+        Ok(Self {
+            input,
+            kept: PartsWriter::create(place.join("kept"))?,
+            picked: None,
+            dropped: PartsWriter::create(place.join("dropped"))?,
+            tally: Tally::default(),
+            host,
+            seed,
+        })
+    }
+
+    /// The rows that go on, the list of those that do not, and the tally.
+    pub(super) fn end(self) -> Result<(Parts, Parts, Tally), DatasetError> {
+        let kept = self.kept.finish()?;
+        let kept = self.picked.map_or(kept, |picked| self.input.pick(&picked));
+        Ok((kept, self.dropped.finish()?, self.tally))
+    }
+
+    /// Keeps and drops rows by a verdict on each, which is reached by these columns (all for none).
     pub(super) fn judge(
         &mut self,
+        columns: &[&str],
         verdicts: impl Fn(usize, &DataFrame) -> Result<Vec<Verdict>, DatasetError> + Sync,
     ) -> Result<(), DatasetError> {
+        self.picked = Some(Vec::with_capacity(self.input.len()));
         each_part(
             self.input,
             self.host,
-            |index, frame| verdicts(index, &frame).map(|verdicts| (frame, verdicts)),
-            |_, (frame, verdicts)| self.put(&frame, &verdicts),
+            columns,
+            |index, frame| verdicts(index, &frame),
+            |index, verdicts| {
+                let kept = (0_u32..).zip(&verdicts).filter(|(_, verdict)| **verdict == Verdict::Keep);
+                let rows = kept.map(|(row, _)| row).collect();
+                self.picked.get_or_insert_default().push(rows);
+                self.count(index, &verdicts)
+            },
         )
     }
 
@@ -77,6 +110,7 @@ impl Work<'_> {
         each_part(
             self.input,
             self.host,
+            &[],
             |_, frame| {
                 let mut tasks = to_tasks(&frame)?;
                 let marks: Vec<_> = tasks.iter_mut().map(&change).collect::<Result<_, _>>()?;
@@ -93,32 +127,49 @@ impl Work<'_> {
         )
     }
 
-    /// Writes rows of one part by their verdicts.
-    pub(super) fn put(&mut self, frame: &DataFrame, verdicts: &[Verdict]) -> Result<(), DatasetError> {
-        let (kept, dropped) = divide(frame, verdicts)?;
-        self.count(verdicts);
+    /// Writes the rows of a part that go on, changed as they are in `frame`, and notes the others.
+    pub(super) fn put(&mut self, index: usize, frame: &DataFrame, verdicts: &[Verdict]) -> Result<(), DatasetError> {
+        let keep: Vec<bool> = verdicts.iter().map(|verdict| *verdict == Verdict::Keep).collect();
+        let kept = frame
+            .filter(&BooleanChunked::from_slice("keep".into(), &keep))
+            .map_err(|error| DatasetError::Frame { what: error.to_string() })?;
         self.kept.push(kept)?;
-        if let Some(dropped) = dropped {
-            self.dropped.push(dropped)?;
-        }
-        Ok(())
+        self.count(index, verdicts)
     }
 
-    fn count(&mut self, verdicts: &[Verdict]) {
+    fn count(&mut self, index: usize, verdicts: &[Verdict]) -> Result<(), DatasetError> {
         self.tally.rows_in += verdicts.len() as u64;
-        for verdict in verdicts {
+        let (mut rows, mut reasons, mut details) = (Vec::new(), Vec::new(), Vec::new());
+        for (row, verdict) in (0_u32..).zip(verdicts) {
             match verdict {
                 Verdict::Keep => self.tally.rows_out += 1,
-                Verdict::Drop { reason, .. } => *self.tally.dropped.entry(reason.clone()).or_default() += 1,
+                Verdict::Drop { reason, detail } => {
+                    *self.tally.dropped.entry(reason.clone()).or_default() += 1;
+                    rows.push(row);
+                    reasons.push(reason.as_str());
+                    details.push(detail.as_str());
+                }
             }
         }
+        let parts = vec![u32::try_from(index).unwrap_or(u32::MAX); rows.len()];
+        let columns = vec![
+            Column::from(Series::new("part".into(), parts)),
+            Column::from(Series::new("row".into(), &rows)),
+            Column::from(Series::new("reason".into(), reasons)),
+            Column::from(Series::new("detail".into(), details)),
+        ];
+        let frame =
+            DataFrame::new(rows.len(), columns).map_err(|error| DatasetError::Frame { what: error.to_string() })?;
+        self.dropped.push(frame)
     }
 }
 
-/// Goes through the parts, as many at once as there are threads, and takes the results in their order.
+/// Goes through the parts with these columns (all for none), as many at once as there are threads, and takes the results in
+/// their order.
 pub(super) fn each_part<T: Send>(
     input: &Parts,
     host: &dyn Host,
+    columns: &[&str],
     work: impl Fn(usize, DataFrame) -> Result<T, DatasetError> + Sync,
     mut take: impl FnMut(usize, T) -> Result<(), DatasetError>,
 ) -> Result<(), DatasetError> {
@@ -129,7 +180,7 @@ pub(super) fn each_part<T: Send>(
             return Err(DatasetError::Stopped);
         }
         let results: Vec<Result<T, DatasetError>> =
-            window.par_iter().map(|&index| work(index, input.read(index)?)).collect();
+            window.par_iter().map(|&index| work(index, input.read_columns(index, columns)?)).collect();
         for (&index, result) in window.iter().zip(results) {
             take(index, result?)?;
             done += input.heights()[index] as u64;
@@ -137,24 +188,4 @@ pub(super) fn each_part<T: Send>(
         host.progress(done);
     }
     Ok(())
-}
-
-/// The rows that go on, and those that do not with two more columns.
-fn divide(frame: &DataFrame, verdicts: &[Verdict]) -> Result<(DataFrame, Option<DataFrame>), DatasetError> {
-    let broken = |error: polars::prelude::PolarsError| DatasetError::Frame { what: error.to_string() };
-    let keep: Vec<bool> = verdicts.iter().map(|verdict| *verdict == Verdict::Keep).collect();
-    if keep.iter().all(|&keep| keep) {
-        return Ok((frame.clone(), None));
-    }
-    let mask = BooleanChunked::from_slice("keep".into(), &keep);
-    let kept = frame.filter(&mask).map_err(broken)?;
-    let mut dropped = frame.filter(&!&mask).map_err(broken)?;
-    let gone = verdicts.iter().filter_map(|verdict| match verdict {
-        Verdict::Keep => None,
-        Verdict::Drop { reason, detail } => Some((reason.as_str(), detail.as_str())),
-    });
-    let (reasons, details): (Vec<&str>, Vec<&str>) = gone.unzip();
-    dropped.with_column(Column::from(Series::new("reason".into(), reasons))).map_err(broken)?;
-    dropped.with_column(Column::from(Series::new("detail".into(), details))).map_err(broken)?;
-    Ok((kept, Some(dropped)))
 }

@@ -101,13 +101,16 @@ fn flow(steps: &[StepOutcome]) -> String {
             step.tally.dropped.iter().map(|(reason, count)| format!("-{} {reason}", thousands(*count))).collect();
         let marks = step.tally.marked.iter().map(|(mark, count)| format!("{} {mark}", thousands(*count)));
         let why: Vec<String> = reasons.into_iter().chain(marks).collect();
+        // The reasons stand below the bar: beside a long one there is no room.
         let _ = write!(
             svg,
-            "<text x=\"{:.1}\" y=\"{:.1}\"><tspan class=\"count\">{}</tspan> {}</text>",
+            "<text x=\"{:.1}\" y=\"{:.1}\" class=\"count\">{}</text><text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
             LEFT + kept.max(all) + 10.0,
             y + 15.0,
             thousands(step.tally.rows_out),
-            escape(&shortened(&why.join(", "), 90))
+            LEFT + 6.0,
+            y + 37.0,
+            escape(&shortened(&why.join(", "), 120))
         );
     }
     svg.push_str("</svg>");
@@ -223,9 +226,9 @@ fn dropped(outcome: &JobOutcome) -> String {
     for group in &outcome.dropped {
         let articles: String =
             group.rows.iter().map(|(task, detail)| article(task, &group.reason, "none", detail)).collect();
-        let _ = write!(
+        let _ = writeln!(
             text,
-            "<details><summary>{}: {}</summary>{articles}</details>\n",
+            "<details><summary>{}: {}</summary>{articles}</details>",
             escape(&group.step),
             escape(&group.reason)
         );

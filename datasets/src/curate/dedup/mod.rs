@@ -33,7 +33,7 @@ pub(super) fn run(dedup: &Dedup, work: &mut Work<'_>, scratch: &Path) -> Result<
     };
     let starts = work.input.starts();
     let ids = ids_of_first(&exact, &near, work)?;
-    work.judge(|part, frame| {
+    work.judge(&["id"], |part, frame| {
         let start = starts[part];
         Ok((0..frame.height())
             .map(|row| {
@@ -57,6 +57,7 @@ fn exact(dedup: &Dedup, work: &Work<'_>) -> Result<Repeats, DatasetError> {
     each_part(
         work.input,
         work.host,
+        &["prompt", "turns"],
         |_, frame| {
             let prompts = text(&frame, "prompt")?;
             let turns = text(&frame, "turns")?;
@@ -100,6 +101,7 @@ fn ids_of_first(exact: &Repeats, near: &Repeats, work: &Work<'_>) -> Result<Hash
     each_part(
         work.input,
         work.host,
+        &["id"],
         |part, frame| {
             let start = starts[part];
             let column = text(&frame, "id")?;

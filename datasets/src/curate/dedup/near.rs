@@ -95,6 +95,7 @@ fn spill(
     each_part(
         work.input,
         work.host,
+        &["prompt"],
         |_, frame| {
             let prompts = text(&frame, "prompt")?;
             let signed = prompts.iter().map(|prompt| {

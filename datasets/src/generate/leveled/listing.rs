@@ -8,7 +8,7 @@ fn made_up_word(letters: usize, counter: &mut Counter) -> String {
     const CONSONANTS: &[char] = &['b', 'd', 'f', 'g', 'k', 'l', 'm', 'n', 'p', 'r', 's', 't', 'v', 'z'];
     const VOWELS: &[char] = &['a', 'e', 'i', 'o', 'u'];
     let first = counter.below(2);
-    (0..letters).map(|at| *counter.pick(if (at + first) % 2 == 0 { CONSONANTS } else { VOWELS })).collect()
+    (0..letters).map(|at| *counter.pick(if (at + first).is_multiple_of(2) { CONSONANTS } else { VOWELS })).collect()
 }
 
 /// Shifts a letter of a to z.
@@ -151,6 +151,9 @@ pub(super) fn lists(level: u8, counter: &mut Counter) -> Drawn {
     Drawn::compared(prompt, written(&list), written(&wrong))
 }
 
+/// Whether a number counts, by which of A, B and C it is in.
+type Holds = fn((bool, bool, bool)) -> bool;
+
 pub(super) fn sets(level: u8, counter: &mut Counter) -> Drawn {
     let size = 4 + 2 * usize::from(level);
     let mut draw = || {
@@ -165,7 +168,7 @@ pub(super) fn sets(level: u8, counter: &mut Counter) -> Drawn {
     let shown = |set: &[i64]| set.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
     let all = 1..=30_i64;
     let in_sets = |number: i64| (a.contains(&number), b.contains(&number), c.contains(&number));
-    let kinds: &[(&str, fn((bool, bool, bool)) -> bool)] = &[
+    let kinds: &[(&str, Holds)] = &[
         ("in A or in B", |(a, b, _)| a || b),
         ("in both A and B", |(a, b, _)| a && b),
         ("in A but not in B", |(a, b, _)| a && !b),

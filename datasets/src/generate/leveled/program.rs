@@ -18,11 +18,14 @@ enum Value {
     Number(i64),
 }
 
+/// What a step does, in Rust.
+type Twin<T> = dyn Fn(&[i64]) -> T;
+
 /// A step: its words, its Python (`x` is the list so far), and what it does.
 struct Step {
     words: String,
     python: String,
-    apply: Box<dyn Fn(&[i64]) -> Value>,
+    apply: Box<Twin<Value>>,
 }
 
 fn listed(words: String, python: String, apply: impl Fn(&[i64]) -> Vec<i64> + 'static) -> Step {
@@ -37,7 +40,7 @@ fn numbered(words: &str, python: &str, apply: impl Fn(&[i64]) -> i64 + 'static) 
 fn step(kind: usize, k: i64) -> Step {
     let size = usize::try_from(k).unwrap_or(1);
     let text = |words: &str, python: &str| (words.replace('K', &k.to_string()), python.replace('K', &k.to_string()));
-    let plain = |words: &str, python: &str, apply: Box<dyn Fn(&[i64]) -> Vec<i64>>| {
+    let plain = |words: &str, python: &str, apply: Box<Twin<Vec<i64>>>| {
         let (words, python) = text(words, python);
         listed(words, python, apply)
     };

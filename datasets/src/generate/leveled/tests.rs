@@ -1,5 +1,7 @@
 //! What holds for every family with levels: enough different problems, a right answer that passes, a wrong one that fails.
 
+#![allow(clippy::print_stdout, reason = "figures for whoever runs the tests with --nocapture")]
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
