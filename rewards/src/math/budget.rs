@@ -51,9 +51,7 @@ impl Budget {
     pub(crate) fn spend_product(&mut self, left_bits: u64, right_bits: u64) -> Result<(), Stop> {
         self.spend(8 + (left_bits / 64 + 1).saturating_mul(right_bits / 64 + 1))
     }
-}
 
-impl Budget {
     /// How many steps are left.
     pub(crate) fn left(&self) -> u64 {
         self.left

@@ -110,7 +110,7 @@ fn proportional(left: &Node, right: &Node, zeros: bool, budget: &mut Budget) -> 
     let mut normalizer = Normalizer { budget };
     let (left, right) = (normalizer.normalize(left)?, normalizer.normalize(right)?);
     let (first, second) = if zeros {
-        (without_common_factor(&left.numerator), without_common_factor(&right.numerator))
+        (left.numerator.clone(), right.numerator.clone())
     } else {
         (left.numerator.mul(&right.denominator, budget)?, right.numerator.mul(&left.denominator, budget)?)
     };
@@ -135,11 +135,6 @@ fn proportional(left: &Node, right: &Node, zeros: bool, budget: &mut Budget) -> 
     let positive =
         |polynomial: &Polynomial| polynomial.terms.len() == 1 && polynomial.leading().is_some_and(Signed::is_positive);
     Ok(Some(if zeros || positive(&a.1) == positive(&b.1) { Ordering::Greater } else { Ordering::Less }))
-}
-
-/// Without a number's radical that all terms share, nothing changes the zeros; symbols stay, for their zeros count.
-fn without_common_factor(polynomial: &Polynomial) -> Polynomial {
-    polynomial.clone()
 }
 
 /// The last monomial of symbols, and the coefficient that constants make of it.

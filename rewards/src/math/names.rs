@@ -200,11 +200,10 @@ pub(crate) fn resolve(
     let called = behind == Some(b'(');
     if run.len() == 1 {
         return whole(match run {
-            "e" | "E" if run == "e" || behind != Some(b'_') && called_e(run, value_before) => {
-                Name::Constant(Constant::E)
-            }
-            "i" => Name::Constant(Constant::I),
-            "I" => Name::Constant(Constant::I),
+            "e" => Name::Constant(Constant::E),
+            // SymPy writes Euler's number so; behind a value it is a letter.
+            "E" if !value_before => Name::Constant(Constant::E),
+            "i" | "I" => Name::Constant(Constant::I),
             _ => Name::Symbol,
         });
     }
@@ -270,23 +269,17 @@ pub(crate) fn resolve(
         return whole(Name::Word);
     }
     // Letters that multiply.
-    run.char_indices()
-        .map(|(at, letter)| {
+    run.chars()
+        .map(|letter| {
             let name = match letter {
                 'e' if run.len() == 2 && run != "en" => Name::Constant(Constant::E),
                 'i' => Name::Constant(Constant::I),
-                'I' if run.len() == 2 && at == 1 => Name::Constant(Constant::I),
-                'I' if run.len() == 2 && at == 0 => Name::Constant(Constant::I),
+                'I' if run.len() == 2 => Name::Constant(Constant::I),
                 _ => Name::Symbol,
             };
             (name, 1)
         })
         .collect()
-}
-
-/// A lone E is Euler's number where it multiplies nothing, as SymPy writes it; else a letter.
-fn called_e(run: &str, value_before: bool) -> bool {
-    run == "E" && !value_before
 }
 
 /// Consecutive letters of the alphabet: `abcd`, `wxyz`.

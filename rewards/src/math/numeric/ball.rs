@@ -207,7 +207,7 @@ impl Ball {
         Self { mid: self.mid.clone(), err: self.err, exp: self.exp + by }
     }
 
-    /// The integers that lie at or below the value; `None` where the ball does not decide it.
+    /// The largest integer that is not above the value; `None` where the ball does not decide it.
     pub(crate) fn floor(&self) -> Option<BigInt> {
         if self.exp > 1 << 20 {
             return None;
@@ -223,7 +223,7 @@ impl Ball {
         self.sub(other, bits).ok()?.sign()
     }
 
-    /// A power of two larger than the radius relative to 1, for propagating errors: `radius <= 2^this`.
+    /// The midpoint alone, as if it were exact.
     pub(crate) fn midpoint(&self) -> Self {
         Self { mid: self.mid.clone(), err: 0, exp: self.exp }
     }

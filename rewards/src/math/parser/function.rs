@@ -59,15 +59,9 @@ impl<'a> Parser<'a> {
                 }
                 return Ok(Node::Product(vec![quotient, Node::Number(number::literal(rest)?)]));
             }
-            // \frac(a)(b) is written by some models.
-            _ => (self.argument()?, self.argument_after_numerator()?),
+            _ => (self.argument()?, self.argument()?),
         };
         Ok(Node::Product(vec![top, bottom.inverse()]))
-    }
-
-    /// `\frac{2}35` divides by 3; the 5 multiplies. People do not write that, so it is not told apart.
-    fn argument_after_numerator(&mut self) -> Parsed<Node> {
-        self.argument()
     }
 
     /// `\frac{d}{dx} f`, else a fraction.
@@ -102,14 +96,10 @@ impl<'a> Parser<'a> {
         let radicand = match self.peek() {
             // \sqrt12 is TeX's \sqrt{1}2, which nobody means.
             Some(Token::GroupOpen) => self.argument()?,
-            _ => self.power_without_postfix()?,
+            _ => self.nested(Self::primary)?,
         };
         let exponent = degree.unwrap_or_else(|| Node::integer(2)).inverse();
         Ok(Node::power(radicand, exponent))
-    }
-
-    fn power_without_postfix(&mut self) -> Parsed<Node> {
-        self.nested(Self::primary)
     }
 
     /// `\overline{x}` is a name of its own; `\overline{z}` of a formula is its conjugate; `\overline{AB}` a segment.
