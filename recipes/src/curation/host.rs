@@ -95,7 +95,7 @@ impl JobHost {
             let options = RolloutOptions {
                 seed,
                 step: (id >> 32) as u32,
-                end_of_text: solver.tokenizer.eos_id(),
+                end_of_text: solver.tokenizer.end_ids().to_vec(),
                 batch: DECODE_BATCH,
             };
             let mut completions = Vec::with_capacity(step.samples);
