@@ -1,7 +1,7 @@
 //! Ctrl-C: the first press asks the run to stop where nothing is lost, the second stops it at once.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -17,6 +17,17 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt {
     requested: Arc<AtomicBool>,
+    awaited: Arc<Mutex<Option<&'static str>>>,
+}
+
+/// Something long is under way that cannot be stopped before its end: see [`Interrupt::awaiting`].
+#[derive(Debug)]
+pub struct Awaiting(Interrupt);
+
+impl Drop for Awaiting {
+    fn drop(&mut self) {
+        *self.0.awaited() = None;
+    }
 }
 
 impl Interrupt {
@@ -27,11 +38,11 @@ impl Interrupt {
     }
 
     /// Raises the flag on Ctrl-C (or the signal to end); a second one ends the process. `announce`
-    /// is told the first. Signals belong to the process, so only the command asks for this.
+    /// is told of the first, and what has to end before the run can stop, if anything has. Signals belong to the process, so only the command asks for this.
     ///
     /// # Errors
     /// If the system refuses.
-    pub fn on_ctrl_c(&self, announce: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
+    pub fn on_ctrl_c(&self, announce: impl FnOnce(Option<&'static str>) + Send + 'static) -> anyhow::Result<()> {
         for signal in [SIGINT, SIGTERM] {
             // In this order: the first signal finds the flag down and raises it, the second finds
             // it up and ends the process. Both work even while every thread computes.
@@ -47,10 +58,24 @@ impl Interrupt {
                 while !seen.requested() {
                     std::thread::sleep(LOOK);
                 }
-                announce();
+                let awaited = *seen.awaited();
+                announce(awaited);
             })
             .context("cannot listen to Ctrl-C")?;
         Ok(())
+    }
+
+    /// Until the returned guard is dropped, the run can stop only when what is said here has come about, such as "the
+    /// Python sandbox is prepared".
+    #[must_use]
+    pub fn awaiting(&self, what: &'static str) -> Awaiting {
+        *self.awaited() = Some(what);
+        Awaiting(self.clone())
+    }
+
+    /// What has to end before the run can stop.
+    fn awaited(&self) -> MutexGuard<'_, Option<&'static str>> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Raises the flag.
@@ -77,5 +102,17 @@ mod tests {
         interrupt.request();
         assert!(seen_by_stage.requested());
         assert!(!Interrupt::new().requested());
+    }
+
+    #[test]
+    fn what_is_announced_is_what_is_awaited() {
+        let interrupt = Interrupt::new();
+        let awaiting = interrupt.clone().awaiting("the base is made");
+        let (told, heard) = std::sync::mpsc::channel();
+        interrupt.on_ctrl_c(move |awaited| told.send(awaited).unwrap()).unwrap();
+        interrupt.request();
+        assert_eq!(heard.recv_timeout(Duration::from_secs(10)), Ok(Some("the base is made")));
+        drop(awaiting);
+        assert_eq!(*interrupt.awaited(), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::config::counted;
 use crate::metrics::{Estimate, EvalMetrics, FamilyEval};
 use crate::progress::duration_text;
 use crate::session::{RunStatus, RunSummary};
@@ -159,13 +160,13 @@ fn costs(text: &mut String, summary: &RunSummary) {
         let flops: f64 = summary.stages.iter().map(|stage| stage.flops).sum();
         let _ = writeln!(
             text,
-            "\n{}, seed {}: {} in all, about {} FLOPs, {} threads on {} cores",
+            "\n{}, seed {}: {} in all, about {} FLOPs, {} on {}",
             summary.recipe,
             summary.seed,
             duration_text(seconds),
             flops_text(flops),
-            summary.threads,
-            summary.host_cores,
+            counted(summary.threads, "thread", "threads"),
+            counted(summary.host_cores, "core", "cores"),
         );
     }
     if summary.parameters > 0 {

@@ -9,6 +9,12 @@ use super::grade::GradeArguments;
 use super::model::ModelCommand;
 use super::sandbox::SandboxCommand;
 use super::tasks::TasksCommand;
+use crate::config::LARGEST_SEED;
+
+/// How many threads may be asked for: more than any machine has cores, and few enough to start.
+pub(super) fn threads() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..=1024)
+}
 
 /// Reinforcement learning for language models, on one machine.
 #[derive(Debug, Parser)]
@@ -118,7 +124,7 @@ pub(super) struct RunArguments {
     pub(super) settings: Vec<String>,
 
     /// All randomness comes from this: the same seed, the same run
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=LARGEST_SEED))]
     pub(super) seed: Option<u64>,
 
     /// Steps of reinforcement learning
@@ -150,6 +156,6 @@ pub(super) struct RunArguments {
     pub(super) skip_bad_lines: bool,
 
     /// Threads to work with [default: as many as the machine has cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = threads())]
     pub(super) threads: Option<u16>,
 }

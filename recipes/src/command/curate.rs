@@ -34,7 +34,7 @@ pub(super) struct CurateArguments {
     check: bool,
 
     /// Threads to work with [default: as many as the machine has cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = super::arguments::threads())]
     threads: Option<u16>,
 }
 
@@ -54,7 +54,7 @@ pub(super) fn run(arguments: &CurateArguments) -> anyhow::Result<ExitCode> {
     }
     let folder = arguments.out.clone().unwrap_or_else(|| PathBuf::from("curated").join(&job.job.name));
     let interrupt = Interrupt::new();
-    interrupt.on_ctrl_c(|| {
+    interrupt.on_ctrl_c(|_| {
         let _ = std::io::stderr().write_all(b"\nstopping; finished steps are kept (Ctrl-C again stops at once)\n");
     })?;
     let options = CurateOptions {

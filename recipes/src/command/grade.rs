@@ -37,7 +37,7 @@ pub(super) struct GradeArguments {
     pub(super) out: Option<PathBuf>,
 
     /// Threads to grade with [default: as many as the machine has cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = super::arguments::threads())]
     pub(super) threads: Option<u16>,
 }
 

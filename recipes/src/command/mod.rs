@@ -1,7 +1,8 @@
 //! The command line: arguments as typed, what they mean, and what is printed.
 //!
 //! Exit status: 0 if all went well, 1 if a run failed, 2 if what was asked for makes no sense
-//! (wrong arguments, a wrong recipe), 130 if a run was stopped by Ctrl-C and can be resumed.
+//! (wrong arguments, a wrong recipe, a model or task file that is not there or of no kind that is read, nothing to
+//! resume), 130 if a run was stopped by Ctrl-C and can be resumed.
 
 mod arguments;
 mod curate;
@@ -18,8 +19,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use datasets::DatasetError;
 
-use crate::config::{Recipe, RecipeError, find_shipped};
+use crate::config::{ModelSettings, Recipe, RecipeError, find_shipped};
 use crate::interrupt::Interrupt;
 use crate::run::RunDir;
 use crate::session::{RunOptions, RunStatus, RunSummary, run_recipe, run_to_resume};
@@ -49,17 +51,39 @@ pub fn main() -> ExitCode {
         Command::Curate(arguments) => curate::run(&arguments),
         Command::Tasks(command) => tasks::run(&command),
         Command::Grade(arguments) => grade::grade(&arguments),
-        Command::Validate { files, settings } => show::validate(&files, &settings).and_then(|text| print(&text)),
+        Command::Validate { files, settings } => validate(&files, &settings),
         Command::Sandbox(command) => sandbox::run(&command),
     };
     match done {
         Ok(code) => code,
         Err(error) => {
             complain(&error);
-            let wrong = error.chain().any(|cause| cause.is::<RecipeError>() || cause.is::<Wrong>());
-            ExitCode::from(if wrong { WRONG } else { FAILED })
+            ExitCode::from(status(&error))
         }
     }
+}
+
+/// The exit status that stands for an error.
+fn status(error: &anyhow::Error) -> u8 {
+    let wrong = error.chain().any(|cause| {
+        let no_tasks = matches!(
+            cause.downcast_ref(),
+            Some(DatasetError::UnknownKind { .. } | DatasetError::UnknownLayout { .. } | DatasetError::Empty { .. })
+        );
+        no_tasks || cause.is::<RecipeError>() || cause.is::<Wrong>()
+    });
+    if wrong { WRONG } else { FAILED }
+}
+
+/// Checks files: all of them, also if one is wrong.
+fn validate(files: &[String], settings: &[String]) -> anyhow::Result<ExitCode> {
+    let (text, errors) = show::validate(files, settings);
+    print(&text)?;
+    let wrong = !errors.is_empty();
+    for error in errors {
+        complain(&error.into());
+    }
+    Ok(if wrong { ExitCode::from(WRONG) } else { ExitCode::SUCCESS })
 }
 
 /// To standard output. A reader that went away (`recipe list | head -1`) is no error.
@@ -75,11 +99,18 @@ fn print(text: &str) -> anyhow::Result<ExitCode> {
 
 /// `error: what failed`, then each cause on a line of its own.
 fn complain(error: &anyhow::Error) {
+    let _ = std::io::stderr().write_all(complaint(error).as_bytes());
+}
+
+fn complaint(error: &anyhow::Error) -> String {
     let mut text = format!("error: {error}\n");
-    for cause in error.chain().skip(1) {
-        let _ = writeln!(text, "  because: {cause}");
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // Many errors say what caused them within their own text.
+        if !text.contains(&cause) {
+            let _ = writeln!(text, "  because: {cause}");
+        }
     }
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    text
 }
 
 fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
@@ -94,9 +125,16 @@ fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
         ..RunOptions::default()
     };
     let recipe = load(arguments, &mut options)?;
-    interrupt.on_ctrl_c(|| {
-        let _ = std::io::stderr()
-            .write_all(b"\nstopping after this step, with a checkpoint (Ctrl-C again stops at once)\n");
+    if !arguments.resume {
+        check_model(&recipe)?;
+    }
+    interrupt.on_ctrl_c(|awaited| {
+        let when = match awaited {
+            Some(awaited) => format!("as soon as {awaited}"),
+            None => "after this step, with a checkpoint".to_owned(),
+        };
+        let text = format!("\nstopping {when} (Ctrl-C again stops at once)\n");
+        let _ = std::io::stderr().write_all(text.as_bytes());
     })?;
     let summary = run_recipe(&recipe, &options)?;
     print(&table::render(&summary))?;
@@ -133,14 +171,28 @@ fn load(arguments: &RunArguments, options: &mut RunOptions) -> anyhow::Result<Re
     if options.resume {
         // Only the name is of interest: the settings may not fit without those of the run.
         let name = read_recipe(&arguments.recipe, &[]).map_or_else(|_| stem(&arguments.recipe), |recipe| recipe.name);
-        let path = run_to_resume(options, &name)?;
-        settings = RunDir::read_info(&path)?.settings;
+        let path = run_to_resume(options, &name).map_err(|error| Wrong(format!("{error:#}")))?;
+        settings = RunDir::read_info(&path).map_err(|error| Wrong(format!("{error:#}")))?.settings;
         options.run_dir = Some(path);
     }
     settings.extend(given_settings(arguments)?);
     let recipe = read_recipe(&arguments.recipe, &settings)?;
     options.settings = settings;
     Ok(recipe)
+}
+
+/// That a given model is of a kind that is read, and that completions fit into it: said before anything is prepared.
+fn check_model(recipe: &Recipe) -> anyhow::Result<()> {
+    let ModelSettings::Folder { path } = &recipe.model else { return Ok(()) };
+    let file = path.join("config.json");
+    if !file.is_file() {
+        return Err(Wrong(format!("{} is no model folder: it holds no config.json", path.display())).into());
+    }
+    let config = policy::ModelConfig::from_file(&file).map_err(|error| Wrong(error.to_string()))?;
+    recipe.check_positions(config.max_position_embeddings).map_err(|problem| {
+        let text = format!("{}: {}", path.display(), problem.message);
+        Wrong(problem.hint.map_or_else(|| text.clone(), |hint| format!("{text}\n  hint: {hint}"))).into()
+    })
 }
 
 fn stem(recipe: &str) -> String {
@@ -157,7 +209,12 @@ fn given_settings(arguments: &RunArguments) -> anyhow::Result<Vec<String>> {
     }
     if !arguments.tasks.is_empty() {
         for file in &arguments.tasks {
-            std::fs::File::open(file).with_context(|| format!("cannot read the task file {}", file.display()))?;
+            let wrong = |why: String| Wrong(format!("cannot read the task file {}: {why}", file.display()));
+            let metadata = std::fs::metadata(file).map_err(|error| wrong(error.to_string()))?;
+            if metadata.is_dir() {
+                return Err(wrong("it is a folder".to_owned()).into());
+            }
+            std::fs::File::open(file).map_err(|error| wrong(error.to_string()))?;
         }
         settings.push(format!("tasks.files={}", toml_list(&arguments.tasks)?));
     }
@@ -167,7 +224,7 @@ fn given_settings(arguments: &RunArguments) -> anyhow::Result<Vec<String>> {
     if let Some(model) = &arguments.model {
         // Said now rather than after the sandbox has been prepared.
         if !model.join("config.json").is_file() {
-            anyhow::bail!("{} is no model folder: it holds no config.json", model.display());
+            return Err(Wrong(format!("{} is no model folder: it holds no config.json", model.display())).into());
         }
         settings.push(format!("model={{ path = {} }}", toml_text(model)?));
     }
@@ -238,6 +295,86 @@ mod tests {
         let recipe = read_recipe("smoke", &settings).unwrap();
         assert_eq!(recipe.tasks.files, [tasks]);
         assert_eq!(recipe.model, crate::config::ModelSettings::Folder { path: model });
+    }
+
+    #[test]
+    fn the_exit_status_tells_wrong_input_from_a_failure() {
+        fn check(error: anyhow::Error, expected: u8) {
+            assert_eq!(status(&error), expected, "{error:#}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let there = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let tasks = |path: PathBuf| {
+            let read = datasets::source::read(&path, datasets::OnBadLine::Stop);
+            anyhow::Error::from(read.unwrap_err()).context("the run failed")
+        };
+        check(tasks(there("tasks.xlsx", "{}")), WRONG);
+        check(tasks(there("tasks.jsonl", "{\"x\": 1}\n")), WRONG);
+        check(tasks(there("empty.jsonl", "")), WRONG);
+        check(tasks(folder.path().join("gone.jsonl")), FAILED);
+        check(anyhow::anyhow!("the disk is full"), FAILED);
+
+        let given = |line: &[&str]| given_settings(&run_arguments(line)).unwrap_err();
+        check(given(&["smoke", "--tasks", "no/such/file.jsonl"]), WRONG);
+        check(given(&["smoke", "--tasks", folder.path().to_str().unwrap()]), WRONG);
+        check(given(&["smoke", "--model", "no/such/model"]), WRONG);
+
+        let resume = |run_dir: Option<PathBuf>| {
+            let runs_root = folder.path().join("runs");
+            let mut options = RunOptions { runs_root, run_dir, resume: true, ..RunOptions::default() };
+            load(&run_arguments(&["smoke", "--resume"]), &mut options).unwrap_err()
+        };
+        check(resume(None), WRONG);
+        check(resume(Some(folder.path().to_owned())), WRONG);
+    }
+
+    #[test]
+    fn a_given_model_is_looked_at_before_the_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let setting = format!("model={{ path = {} }}", toml_text(folder.path()).unwrap());
+        let recipe = read_recipe("smoke", &[setting]).unwrap();
+        let check = |config: serde_json::Value, expected: &str| {
+            std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+            let error = check_model(&recipe).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+            assert_eq!(status(&error), WRONG);
+        };
+        check(serde_json::json!({"model_type": "t5"}), "t5");
+        let shape = |positions| crate::config::ModelShape { max_position_embeddings: positions, ..Default::default() };
+        check(shape(32).hf_config(512), "leaves no room for a prompt: the model has 32 positions");
+        std::fs::write(folder.path().join("config.json"), shape(512).hf_config(512).to_string()).unwrap();
+        check_model(&recipe).unwrap();
+        std::fs::remove_file(folder.path().join("config.json")).unwrap();
+        assert_eq!(status(&check_model(&recipe).unwrap_err()), WRONG);
+    }
+
+    #[test]
+    fn numbers_have_bounds() {
+        fn check(line: &[&str], fine: bool) {
+            let line = ["recipe", "run", "smoke"].iter().chain(line);
+            assert_eq!(Arguments::try_parse_from(line.clone()).is_ok(), fine, "{line:?}");
+        }
+        check(&["--threads", "1024"], true);
+        check(&["--threads", "1025"], false);
+        check(&["--threads", "0"], false);
+        check(&["--seed", "9223372036854775807"], true);
+        check(&["--seed", "9223372036854775808"], false);
+        check(&["--seed", "18446744073709551615"], false);
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        fn check(error: anyhow::Error, expected: &str) {
+            assert_eq!(complaint(&error), expected);
+        }
+        let missing = || std::io::Error::other("no such file");
+        let read = DatasetError::Read { path: "a.jsonl".into(), source: missing() };
+        check(anyhow::Error::from(read), "error: cannot read the task file a.jsonl: no such file\n");
+        check(anyhow::Error::from(missing()).context("stopped"), "error: stopped\n  because: no such file\n");
     }
 
     #[test]

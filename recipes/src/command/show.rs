@@ -48,16 +48,20 @@ pub(super) fn keys() -> String {
     text
 }
 
-/// Checks files, and says what each would do.
-pub(super) fn validate(files: &[String], settings: &[String]) -> anyhow::Result<String> {
+/// Checks every file: says what each that is fine would do, and what is wrong with the others.
+pub(super) fn validate(files: &[String], settings: &[String]) -> (String, Vec<RecipeError>) {
     let mut text = String::new();
+    let mut errors = Vec::new();
     for file in files {
-        let recipe: Result<Recipe, RecipeError> = read_recipe(file, settings);
-        let recipe = recipe?;
-        let stages: Vec<&str> = recipe.stages.iter().map(|stage| stage.name.as_str()).collect();
-        let _ = writeln!(text, "{file}: fine ({}: {})", recipe.name, stages.join(" -> "));
+        match read_recipe(file, settings) {
+            Ok(recipe) => {
+                let stages: Vec<&str> = recipe.stages.iter().map(|stage| stage.name.as_str()).collect();
+                let _ = writeln!(text, "{file}: fine ({}: {})", recipe.name, stages.join(" -> "));
+            }
+            Err(error) => errors.push(error),
+        }
     }
-    Ok(text)
+    (text, errors)
 }
 
 /// The text in lines of at most so many characters, broken between words.
@@ -93,6 +97,17 @@ mod tests {
             assert!(!recipe.description.is_empty(), "{}", shipped.name);
             assert!(text.contains(&recipe.description), "{}", shipped.name);
         }
+    }
+
+    #[test]
+    fn one_wrong_file_does_not_hide_the_others() {
+        let files = ["smoke", "smok", "r1-zero", "r1-zer"].map(str::to_owned);
+        let (text, errors) = validate(&files, &[]);
+        let fine: Vec<&str> = text.lines().filter_map(|line| line.split(':').next()).collect();
+        assert_eq!(fine, ["smoke", "r1-zero"]);
+        let wrong: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(wrong.len(), 2, "{wrong:?}");
+        assert!(wrong[0].starts_with("smok: ") && wrong[1].starts_with("r1-zer: "), "{wrong:?}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::document::Place;
+use super::document::{Origin, Place};
 use super::keys::Problem;
 
 /// A recipe that cannot be run as it stands.
@@ -30,6 +30,18 @@ impl RecipeError {
             message: problem.message,
             hint: problem.hint,
         }
+    }
+
+    /// Whether the place is a `--set` of the command line.
+    pub(crate) fn is_of_a_setting(&self) -> bool {
+        self.place.as_ref().is_some_and(|place| matches!(place.origin, Origin::Set(_)))
+    }
+
+    /// The error as one of a `--set`, whatever place it was found at.
+    #[must_use]
+    pub(crate) fn of_setting(mut self, argument: &str) -> RecipeError {
+        self.place = Some(Box::new(Place { origin: Origin::Set(argument.to_owned()), line: None }));
+        self
     }
 
     /// Adds what to do about it.

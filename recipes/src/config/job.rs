@@ -13,7 +13,7 @@ use toml::de::DeValue;
 use super::document::Document;
 use super::error::{RecipeError, nearest};
 use super::job_steps::read_step;
-use super::keys::{Any, Problem, at_least, checked};
+use super::keys::{Any, Problem, Seeds, checked};
 use super::read::{take_text, value};
 use super::settings::suggested;
 
@@ -100,7 +100,7 @@ impl JobFile {
                 "`name` is {job_name:?}, expected letters, digits, and - or _: a folder is called after it"
             ))));
         }
-        let seed = checked("seed", typed.seed, 0, &at_least(0)).map_err(located)?;
+        let seed = checked("seed", typed.seed, 0, &Seeds).map_err(located)?;
         let steps = read_steps(&document, steps, data)?;
         let keep_dropped = typed.keep_dropped.unwrap_or(false);
         let job = Job { name: job_name, seed, keep_dropped, steps };

@@ -138,6 +138,37 @@ impl<T: Number> Allowed<T> for Bounds {
     }
 }
 
+/// Seeds: TOML's whole numbers end at 2^63 - 1, and a run's recipe is kept as TOML.
+pub(crate) struct Seeds;
+
+/// The largest seed.
+pub(crate) const LARGEST_SEED: u64 = i64::MAX as u64;
+
+impl Allowed<u64> for Seeds {
+    fn allows(&self, value: &u64) -> bool {
+        *value <= LARGEST_SEED
+    }
+
+    fn text(&self) -> String {
+        format!("{} from 0 to {LARGEST_SEED}", u64::kind())
+    }
+}
+
+/// What is wrong with a name that a file or a folder is called after, if anything is.
+pub(crate) fn name_problem(name: &str) -> Option<String> {
+    const LONGEST: usize = 100;
+    let fine = !name.is_empty()
+        && name.len() <= LONGEST
+        && !name.starts_with('.')
+        && name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c));
+    (!fine).then(|| {
+        format!(
+            "`name` is {name:?}, expected up to {LONGEST} letters, digits, and -, _ or . (not at the beginning): \
+             files and folders are called after it"
+        )
+    })
+}
+
 /// Every value of the type: what is allowed is in the type itself.
 pub(crate) struct Any;
 

@@ -37,6 +37,7 @@ pub use error::RecipeError;
 pub(crate) use error::nearest;
 pub use job::{JobFile, SHIPPED_JOBS, ShippedJob};
 pub use keys::KeyHelp;
+pub(crate) use keys::{LARGEST_SEED, counted};
 pub use model::{ModelSettings, ModelShape};
 pub use recipe::Recipe;
 pub use settings::{EvalSettings, OnBadLine, RewardSettings, TaskSettings};

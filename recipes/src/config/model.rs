@@ -4,47 +4,55 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::keys::{Any, Problem, at_least, positive, settings};
+use super::keys::{Any, Problem, between, positive, settings};
+use super::stages::MOST_TOKENS;
+
+/// The widest that any part of a new model may be.
+const WIDEST: u32 = 1 << 16;
+/// The most layers, heads or experts of a new model.
+const MOST: u32 = 1 << 12;
+/// The most parameters of a new model: its weights, gradients and moments take 16 bytes for each.
+const MOST_PARAMETERS: usize = 10_000_000_000;
 
 settings! {
     /// The sizes of a DeepSeek-V3 model, under the names of a Hugging Face `config.json`.
     ModelShape typed ModelTable {
         /// Width of the residual stream.
-        hidden_size: usize = 128, at_least(1);
+        hidden_size: usize = 128, between(1, WIDEST);
         /// Layers, the dense first ones included.
-        num_hidden_layers: usize = 4, at_least(1);
+        num_hidden_layers: usize = 4, between(1, MOST);
         /// Attention heads.
-        num_attention_heads: usize = 4, at_least(1);
+        num_attention_heads: usize = 4, between(1, MOST);
         /// Rank of the compressed keys and values: what the cache holds.
-        kv_lora_rank: usize = 32, at_least(1);
+        kv_lora_rank: usize = 32, between(1, WIDEST);
         /// Width of each head's keys without position.
-        qk_nope_head_dim: usize = 32, at_least(1);
+        qk_nope_head_dim: usize = 32, between(1, WIDEST);
         /// Width of the rotary part of the keys, shared by all heads.
-        qk_rope_head_dim: usize = 16, at_least(2);
+        qk_rope_head_dim: usize = 16, between(2, WIDEST);
         /// Width of each head's values.
-        v_head_dim: usize = 32, at_least(1);
+        v_head_dim: usize = 32, between(1, WIDEST);
         /// Inner width of the dense layers.
-        intermediate_size: usize = 384, at_least(1);
+        intermediate_size: usize = 384, between(1, WIDEST);
         /// Inner width of each expert.
-        moe_intermediate_size: usize = 96, at_least(1);
+        moe_intermediate_size: usize = 96, between(1, WIDEST);
         /// Layers at the bottom that are dense.
-        first_k_dense_replace: usize = 1, at_least(0);
+        first_k_dense_replace: usize = 1, between(0, MOST);
         /// Experts that the router chooses from.
-        n_routed_experts: usize = 8, at_least(1);
+        n_routed_experts: usize = 8, between(1, MOST);
         /// Experts that every token goes through.
-        n_shared_experts: usize = 1, at_least(0);
+        n_shared_experts: usize = 1, between(0, MOST);
         /// Routed experts that a token goes through.
-        num_experts_per_tok: usize = 2, at_least(1);
+        num_experts_per_tok: usize = 2, between(1, MOST);
         /// Groups the routed experts are divided into.
-        n_group: usize = 1, at_least(1);
+        n_group: usize = 1, between(1, MOST);
         /// Groups that a token may choose its experts from.
-        topk_group: usize = 1, at_least(1);
+        topk_group: usize = 1, between(1, MOST);
         /// The router's weights are multiplied by this.
         routed_scaling_factor: f64 = 1.0, positive();
         /// Whether the weights of the chosen experts are made to sum to 1.
         norm_topk_prob: bool = true, Any;
         /// Longest sequence.
-        max_position_embeddings: usize = 2048, at_least(2);
+        max_position_embeddings: usize = 2048, between(2, MOST_TOKENS);
         /// Base of the rotary frequencies.
         rope_theta: f64 = 10_000.0, positive();
         /// What `RMSNorm` adds to the mean square.
@@ -83,6 +91,18 @@ impl ModelShape {
             return problem(format!(
                 "`first_k_dense_replace` is {}, but there are only {} layers",
                 self.first_k_dense_replace, self.num_hidden_layers
+            ));
+        }
+        // Of the vocabulary only that it is bounded matters here.
+        let parameters = policy::ModelConfig::from_json(&self.hf_config(512).to_string())
+            .map_err(|error| Problem::anywhere(error.to_string()))?
+            .parameters()
+            .0;
+        if parameters > MOST_PARAMETERS {
+            return problem(format!(
+                "the model would have {parameters} parameters, expected at most {MOST_PARAMETERS}: its training would \
+                 take {} GB of memory",
+                parameters / 1_000_000_000 * 16
             ));
         }
         Ok(())

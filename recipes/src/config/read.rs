@@ -6,7 +6,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::document::Document;
 use super::error::RecipeError;
-use super::keys::Problem;
+use super::keys::{Problem, name_problem};
 use super::model::{ModelSettings, ModelShape, ModelTable};
 use super::settings::suggested;
 use super::stages::{GrpoTable, PretrainTable, Stage, StageSettings};
@@ -87,7 +87,13 @@ fn read_stage(document: &Document, element: Spanned<DeValue<'_>>) -> Result<Stag
             document.error(Problem::at(span, "this stage has no `kind`").hint(format!("one of \"{expected}\"")))
         );
     };
-    let name = take_text(document, &mut table, "name")?.map_or_else(|| kind.clone(), |(name, _)| name);
+    let name = match take_text(document, &mut table, "name")? {
+        None => kind.clone(),
+        Some((name, name_span)) => match name_problem(&name) {
+            None => name,
+            Some(message) => return Err(document.error(Problem::at(name_span, message))),
+        },
+    };
     let rest = value(Spanned::new(span.clone(), DeValue::Table(table)));
     let unreadable = |error: toml::de::Error| document.read_error(&error, &["kind", "name"]);
     let located = |problem| document.error(at_span(problem, span.clone()));

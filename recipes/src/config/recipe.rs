@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use datasets::Domain;
+use rewards::RewardSet;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::DeValue;
 
 use super::document::Document;
 use super::error::RecipeError;
-use super::keys::{Any, KeyHelp, Problem, at_least, checked};
+use super::keys::{Any, KeyHelp, Problem, Seeds, checked, name_problem};
 use super::model::{ModelSettings, ModelShape};
 use super::read::{read_model, read_stages, value};
 use super::settings::{EvalSettings, EvalTable, RewardSettings, RewardTable, TaskSettings, TaskTable, reward_names};
@@ -75,7 +77,32 @@ impl Recipe {
         Recipe::parse_named(name, text, settings, name.trim_end_matches(".toml"))
     }
 
-    fn parse_named(shown: &str, text: &str, settings: &[String], default_name: &str) -> Result<Recipe, RecipeError> {
+    /// Reads a recipe that errors call `shown`; one without a name is called `default_name`. What is wrong only because
+    /// of a `--set` is said of that `--set`, also where it is noticed at a line of the file.
+    pub(super) fn parse_named(
+        shown: &str,
+        text: &str,
+        settings: &[String],
+        default_name: &str,
+    ) -> Result<Recipe, RecipeError> {
+        let read = |settings: &[String]| Recipe::read_text(shown, text, settings, default_name);
+        read(settings).map_err(|error| {
+            if error.is_of_a_setting() {
+                return error;
+            }
+            // Without the one to blame, the others are fine.
+            let to_blame = (0..settings.len()).rev().find(|&index| {
+                let others = [&settings[..index], &settings[index + 1..]].concat();
+                read(&others).is_ok()
+            });
+            match to_blame {
+                Some(index) => error.of_setting(&settings[index]),
+                None => error,
+            }
+        })
+    }
+
+    fn read_text(shown: &str, text: &str, settings: &[String], default_name: &str) -> Result<Recipe, RecipeError> {
         let document = Document::new(shown, text, settings)?;
         let mut tree = document.tree(&TOP_LEVEL)?;
         // The stages and the model are read by themselves: what keys they have depends on what
@@ -88,14 +115,10 @@ impl Recipe {
         let located = |problem| document.error(problem);
 
         let name = checked("name", typed.name, default_name.to_owned(), &Any).map_err(located)?;
-        if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c)) {
-            return Err(located(Problem::anywhere(format!(
-                "`name` is {name:?}, expected letters, digits, and -, _ or .: folders are called \
-                 after it"
-            ))));
+        if let Some(message) = name_problem(&name) {
+            return Err(located(Problem::anywhere(message)));
         }
-        let largest_seed = i64::MAX as u64;
-        let seed = checked("seed", typed.seed, 0, &at_least(0)).map_err(located)?.min(largest_seed);
+        let seed = checked("seed", typed.seed, 0, &Seeds).map_err(located)?;
         let rewards = match typed.rewards {
             Some(rewards) => {
                 rewards.into_iter().map(RewardTable::validate).collect::<Result<Vec<_>, _>>().map_err(located)?
@@ -163,9 +186,88 @@ impl Recipe {
                 "the pretrain stage makes its text from the task families, and all have weight 0",
             ));
         }
+        let mut rewards = BTreeSet::new();
+        for reward in &self.rewards {
+            if !rewards.insert(&reward.name) {
+                return Err(Problem::anywhere(format!("the reward `{}` is listed twice", reward.name))
+                    .hint("name it once, with the sum of the weights"));
+            }
+        }
         if self.grpo().next().is_some() && self.rewards.iter().all(|reward| reward.weight == 0.0) {
             return Err(Problem::anywhere("no reward counts: all weights are 0")
                 .hint("add [[rewards]] with name = \"accuracy\""));
+        }
+        self.check_rewards_apply()?;
+        self.check_held_out()?;
+        match self.model_shape() {
+            Some(shape) => self.check_positions(shape.max_position_embeddings),
+            None => Ok(()),
+        }
+    }
+
+    /// Rewards that judge programs have nothing to judge where no family asks for one. What files ask for is not known
+    /// before they are read.
+    fn check_rewards_apply(&self) -> Result<(), Problem> {
+        let programs = self.tasks.weighted_families().iter().any(|(family, _)| family.domain() == Domain::Code);
+        let specs = self.reward_specs();
+        let judges_programs = |spec: &rewards::RewardSpec| RewardSet::needs_python(std::slice::from_ref(spec));
+        let known = programs || !self.tasks.files.is_empty();
+        if known
+            || self.grpo().next().is_none()
+            || !specs.iter().all(|spec| spec.weight == 0.0 || judges_programs(spec))
+        {
+            return Ok(());
+        }
+        let names: Vec<&str> =
+            specs.iter().filter(|spec| judges_programs(spec)).map(|spec| spec.name.as_str()).collect();
+        Err(Problem::anywhere(format!(
+            "no reward applies: {} judges programs, and no task family asks for one",
+            names.join(", ")
+        ))
+        .hint("give a family of programs a weight in [tasks.families], or add [[rewards]] with name = \"accuracy\""))
+    }
+
+    /// What examines the policy needs tasks that were set aside.
+    fn check_held_out(&self) -> Result<(), Problem> {
+        let Some(examiner) = self.examiner() else { return Ok(()) };
+        if self.tasks.files.is_empty() || self.tasks.held_out_share > 0.0 {
+            return Ok(());
+        }
+        Err(Problem::anywhere(format!(
+            "`tasks.held_out_share` is 0, so stage `{}` has no held-out task to examine the policy on",
+            examiner.name
+        ))
+        .hint("raise tasks.held_out_share; or leave the eval stages out and set eval_every = 0"))
+    }
+
+    /// The first stage that examines the policy on held-out tasks.
+    #[must_use]
+    pub fn examiner(&self) -> Option<&Stage> {
+        self.stages.iter().find(|stage| match &stage.settings {
+            StageSettings::Eval {} => true,
+            // The last step has no quick evaluation.
+            StageSettings::Grpo(settings) => settings.eval_every > 0 && settings.eval_every < settings.steps,
+            StageSettings::Pretrain(_) => false,
+        })
+    }
+
+    /// A prompt and its completion must fit into the model. How long prompts are is not known here; a completion that
+    /// leaves them no room never fits.
+    pub(crate) fn check_positions(&self, positions: usize) -> Result<(), Problem> {
+        let too_long = |key: &str, tokens: usize| {
+            Problem::anywhere(format!(
+                "`{key}` is {tokens}, which leaves no room for a prompt: the model has {positions} positions"
+            ))
+            .hint("lower it, or raise model.max_position_embeddings where the model is a new one")
+        };
+        for (stage, settings) in self.grpo() {
+            if settings.max_new_tokens >= positions {
+                return Err(too_long(&format!("{}.max_new_tokens", stage.name), settings.max_new_tokens));
+            }
+        }
+        // Where [eval] names no limit of its own it is a grpo stage's, or a default.
+        if self.examiner().is_some() && self.eval_max_new_tokens() >= positions {
+            return Err(too_long("eval.max_new_tokens", self.eval_max_new_tokens()));
         }
         Ok(())
     }

@@ -8,7 +8,11 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::error::nearest;
-use super::keys::{Any, KeyHelp, Kind, Problem, at_least, between, checked, positive_up_to, settings, words};
+use super::keys::{Allowed, Any, Bounds, KeyHelp, Kind, Problem, between, checked, positive_up_to, settings, words};
+use super::stages::{MOST_COMPLETIONS, MOST_TOKENS};
+
+/// The largest weight of a reward or a family: only the ratio of weights has a meaning.
+const LARGEST_WEIGHT: f64 = 1e6;
 
 words! {
     /// What to do about a line of a task file that cannot be read.
@@ -24,15 +28,15 @@ settings! {
     /// How much of what is measured, wherever the recipe has a stage of kind `eval`.
     EvalSettings typed EvalTable {
         /// Held-out tasks of each family.
-        tasks_per_family: usize = 500, at_least(1);
+        tasks_per_family: usize = 500, between(1, MOST_COMPLETIONS);
         /// Completions sampled for each task: pass@1 is their mean, and they vote.
-        samples: usize = 8, at_least(1);
+        samples: usize = 8, between(1, 65_536);
         /// Sampling temperature.
         temperature: f64 = 1.0, positive_up_to(10);
         /// Sample among the likeliest tokens that hold this share of the probability; 1 is all.
         top_p: f64 = 1.0, positive_up_to(1);
         /// A completion is cut off after so many tokens; 0 takes the grpo stage's limit.
-        max_new_tokens: usize = 0, at_least(0);
+        max_new_tokens: usize = 0, between(0, MOST_TOKENS);
     }
 }
 
@@ -130,7 +134,7 @@ impl TaskTable {
                             None => problem.hint("`recipe tasks list` shows the families"),
                         });
                     }
-                    let weight = checked(&name, Some(weight), 1.0, &at_least(0))?;
+                    let weight = checked(&name, Some(weight), 1.0, &between(0, LARGEST_WEIGHT))?;
                     families.insert(name, weight);
                 }
             }
@@ -168,9 +172,20 @@ impl RewardSettings {
                 &format!("Which reward. {which}."),
                 &format!("one of {}", reward_names().join(", ")),
             ),
-            key_help("weight", "1.0", "What its score is multiplied by in the sum.", f64::kind()),
+            key_help(
+                "weight",
+                "1.0",
+                "What its score is multiplied by in the sum.",
+                &Allowed::<f64>::text(&reward_weights()),
+            ),
         ]
     }
+}
+
+/// What a reward may count: less than nothing too, since a reward may also punish. Sums of what is larger would not
+/// stay finite in the single precision that advantages are computed in.
+fn reward_weights() -> Bounds {
+    between(-LARGEST_WEIGHT, LARGEST_WEIGHT)
 }
 
 /// [`RewardSettings`] as typed.
@@ -186,19 +201,6 @@ pub(crate) fn reward_names() -> Vec<&'static str> {
     rewards::descriptions().map(|description| description.name).collect()
 }
 
-/// A weight: any number, since a reward may also punish.
-struct Weight;
-
-impl super::keys::Allowed<f64> for Weight {
-    fn allows(&self, value: &f64) -> bool {
-        value.is_finite()
-    }
-
-    fn text(&self) -> String {
-        f64::kind().to_owned()
-    }
-}
-
 impl RewardTable {
     pub(crate) fn validate(self) -> Result<RewardSettings, Problem> {
         let span = self.name.span();
@@ -209,7 +211,7 @@ impl RewardTable {
             let problem = Problem::at(span, format!("no reward `{name}`, expected {expected}"));
             return Err(suggested(problem, &name, &names));
         }
-        Ok(RewardSettings { name, weight: checked("weight", self.weight, 1.0, &Weight)? })
+        Ok(RewardSettings { name, weight: checked("weight", self.weight, 1.0, &reward_weights())? })
     }
 }
 

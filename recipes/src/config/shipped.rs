@@ -24,7 +24,8 @@ impl ShippedRecipe {
     /// # Errors
     /// If a setting is wrong.
     pub fn recipe(&self, settings: &[String]) -> Result<Recipe, RecipeError> {
-        Recipe::parse(&format!("{}.toml", self.name), self.text, settings)
+        // Not `NAME.toml`: a person has no such file.
+        Recipe::parse_named(&format!("the shipped recipe {}", self.name), self.text, settings, self.name)
     }
 }
 

@@ -2,6 +2,11 @@
 
 use super::keys::{Any, Problem, at_least, between, positive, positive_up_to, settings, words};
 
+/// Above these, a size is a slip of the finger: no machine holds it in memory at once.
+pub(crate) const MOST_TOKENS: u32 = 1 << 24;
+/// Tasks or completions that are held at once.
+pub(crate) const MOST_COMPLETIONS: u32 = 1 << 20;
+
 words! {
     /// How the learning rate moves after the warm-up.
     Schedule {
@@ -41,9 +46,9 @@ settings! {
         /// Entries of the tokenizer's vocabulary.
         vocab_size: usize = 512, between(300, 200_000);
         /// Tokens to train on, in all.
-        tokens: u64 = 4_000_000, at_least(1);
+        tokens: u64 = 4_000_000, between(1, 1e15);
         /// Tokens of one optimizer step.
-        batch_tokens: usize = 8192, at_least(16);
+        batch_tokens: usize = 8192, between(16, MOST_TOKENS);
         /// Peak learning rate.
         learning_rate: f64 = 3e-3, at_least(0);
         /// Steps over which the learning rate rises from 0.
@@ -69,13 +74,13 @@ settings! {
     /// Reinforcement learning with group-relative policy optimization.
     GrpoSettings typed GrpoTable {
         /// Steps: each samples, grades, and updates the policy.
-        steps: u64 = 200, at_least(0);
+        steps: u64 = 200, between(0, 1e9);
         /// Different tasks in a step.
-        prompts_per_step: usize = 32, at_least(1);
+        prompts_per_step: usize = 32, between(1, MOST_COMPLETIONS);
         /// Completions sampled for each task; they are compared with each other.
-        group_size: usize = 16, at_least(2);
+        group_size: usize = 16, between(2, MOST_COMPLETIONS);
         /// A completion is cut off after so many tokens.
-        max_new_tokens: usize = 128, at_least(1);
+        max_new_tokens: usize = 128, between(1, MOST_TOKENS);
         /// Sampling temperature; 1 samples the policy as it is.
         temperature: f64 = 1.0, positive_up_to(10);
         /// Sample among the likeliest tokens that hold this share of the probability; 1 is all.
@@ -103,9 +108,9 @@ settings! {
         /// What advantages are divided by.
         advantage_scale: AdvantageScale = AdvantageScale::Group, Any;
         /// Optimizer steps a pass over a step's completions is split into.
-        mini_batches: usize = 1, at_least(1);
+        mini_batches: usize = 1, between(1, MOST_COMPLETIONS);
         /// Passes over a step's completions.
-        epochs: usize = 1, at_least(1);
+        epochs: usize = 1, between(1, 1000);
         /// Gradients longer than this are shortened to it.
         max_grad_norm: f64 = 1.0, positive();
         /// AdamW's decoupled weight decay.
@@ -116,7 +121,7 @@ settings! {
         beta2: f64 = 0.95, between(0, 0.99999);
         /// Tokens that go through the model at once while training: more is faster, less is
         /// smaller in memory.
-        micro_batch_tokens: usize = 8192, at_least(16);
+        micro_batch_tokens: usize = 8192, between(16, MOST_TOKENS);
         /// Step of the router's balancing bias, per optimizer step.
         router_bias_rate: f64 = 1e-3, at_least(0);
         /// A checkpoint is written every so many steps, and at the end; 0 is only at the end.
@@ -126,7 +131,7 @@ settings! {
         /// A quick evaluation on held-out tasks every so many steps; 0 is never.
         eval_every: u64 = 50, at_least(0);
         /// Held-out tasks of each family in a quick evaluation.
-        eval_tasks: usize = 64, at_least(1);
+        eval_tasks: usize = 64, between(1, MOST_COMPLETIONS);
     }
 }
 
@@ -139,6 +144,15 @@ impl GrpoSettings {
 
     /// What must hold between the keys.
     pub(crate) fn check(&self) -> Result<(), Problem> {
+        if self.completions_per_step() > MOST_COMPLETIONS as usize {
+            return Err(Problem::anywhere(format!(
+                "a step would have {} completions (prompts_per_step {} x group_size {}), expected at most \
+                 {MOST_COMPLETIONS}",
+                self.completions_per_step(),
+                self.prompts_per_step,
+                self.group_size
+            )));
+        }
         if self.mini_batches > self.completions_per_step() {
             return Err(Problem::anywhere(format!(
                 "`mini_batches` is {}, but a step has only {} completions \

@@ -118,7 +118,7 @@ small.toml, line 19: unknown key `groupsize`
         "group_size = 4",
         "group_size = 1",
         "
-small.toml, line 19: `group_size` is 1, expected a whole number, 2 or more
+small.toml, line 19: `group_size` is 1, expected a whole number from 2 to 1048576
      |
   19 | group_size = 1
      |              ^",
@@ -205,7 +205,8 @@ small.toml, line 3: unknown key `modell`
         "name = \"small\"",
         "name = \"a/b\"",
         "
-small.toml: `name` is \"a/b\", expected letters, digits, and -, _ or .: folders are called after it",
+small.toml: `name` is \"a/b\", expected up to 100 letters, digits, and -, _ or . (not at the beginning): files and folders are \
+called after it",
     );
     check(
         "kind = \"pretrain\"\ntokens = 1000",
@@ -272,7 +273,7 @@ fn a_wrong_setting_is_told_as_it_was_typed() {
     check(
         "train.group_size=1",
         "
---set train.group_size=1: `group_size` is 1, expected a whole number, 2 or more",
+--set train.group_size=1: `group_size` is 1, expected a whole number from 2 to 1048576",
     );
     check(
         "train.learning_rate=fast",
@@ -313,8 +314,75 @@ fn a_wrong_setting_is_told_as_it_was_typed() {
     check(
         "eval.samples=0",
         "
---set eval.samples=0: `samples` is 0, expected a whole number, 1 or more",
+--set eval.samples=0: `samples` is 0, expected a whole number from 1 to 65536",
     );
+}
+
+#[test]
+fn what_could_not_run_is_refused_when_it_is_read() {
+    fn check(settings: &[&str], expected: &str) {
+        let error = parse(SMALL, settings).expect_err(expected);
+        assert!(error.contains(expected), "{settings:?}: {error}");
+    }
+    check(&["model.max_position_embeddings=8"], "which leaves no room for a prompt: the model has 8 positions");
+    check(&["train.max_new_tokens=5000"], "`train.max_new_tokens` is 5000, which leaves no room");
+    check(&["eval.max_new_tokens=5000"], "`eval.max_new_tokens` is 5000, which leaves no room");
+    check(&["eval.max_new_tokens=4000000000"], "expected a whole number from 0 to 16777216");
+    check(&["train.group_size=1000000000000"], "expected a whole number from 2 to 1048576");
+    check(&["train.prompts_per_step=1048576"], "a step would have 4194304 completions");
+    check(&["model.hidden_size=1000000000000"], "expected a whole number from 1 to 65536");
+    check(&["model.hidden_size=65536", "model.intermediate_size=65536"], "expected at most 10000000000");
+    check(&["rewards=[{name='accuracy'}, {name='accuracy', weight=2}]"], "the reward `accuracy` is listed twice");
+    check(&["rewards=[{name='code'}]"], "no reward applies: code judges programs, and no task family asks for one");
+    check(&["rewards=[{name='code'}, {name='accuracy', weight=0}]"], "no reward applies");
+    check(&["rewards.accuracy.weight=1e308"], "expected a number from -1000000 to 1000000");
+    check(&["rewards.accuracy.weight=nan"], "expected a number from -1000000 to 1000000");
+    check(&["tasks.families.countdown=1e9"], "expected a number from 0 to 1000000");
+    check(&["seed=9223372036854775808"], "seed");
+    let files = "tasks.files=['a.jsonl']";
+    check(&[files, "tasks.held_out_share=0"], "stage `train` has no held-out task to examine");
+    check(&[files, "tasks.held_out_share=0", "train.eval_every=0"], "stage `eval` has no held-out task to examine");
+
+    fn fine(settings: &[&str]) {
+        parse(SMALL, settings).unwrap_or_else(|error| panic!("{settings:?}: {error}"));
+    }
+    fine(&["seed=9223372036854775807"]);
+    fine(&["train.max_new_tokens=2047"]);
+    fine(&["tasks.held_out_share=0"]);
+    fine(&["rewards=[{name='code'}]", "tasks.families.python=1"]);
+    fine(&["rewards=[{name='code'}]", files]);
+    fine(&["rewards.accuracy.weight=-1000000"]);
+}
+
+#[test]
+fn names_stay_within_the_run_folder() {
+    fn check(name: &str, fine: bool) {
+        let stage = SMALL.replacen("name = \"train\"", &format!("name = {name:?}"), 1);
+        assert_eq!(parse(&stage, &[]).is_ok(), fine, "stage {name:?}");
+        let recipe = SMALL.replacen("name = \"small\"", &format!("name = {name:?}"), 1);
+        assert_eq!(parse(&recipe, &[]).is_ok(), fine, "recipe {name:?}");
+    }
+    check("rl-2_b.1", true);
+    for name in ["../../../evil", "a/b", "a\\b", ".", "..", ".hidden", "", "a b", &"long".repeat(40)] {
+        check(name, false);
+    }
+}
+
+#[test]
+fn a_setting_that_spoils_a_shipped_recipe_is_to_blame() {
+    fn check(settings: &[&str], expected: &str) {
+        let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
+        let error = find_shipped("smoke").unwrap().recipe(&settings).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{settings:?}: {error}");
+    }
+    check(&["seed=1", "grpo.kl_coefficient=0"], "--set grpo.kl_coefficient=0: `reference_every` is set, but");
+    check(&["grpo.mini_batches=100", "seed=1"], "--set grpo.mini_batches=100: `mini_batches` is 100, but");
+    check(&["model.n_routed_experts=1"], "--set model.n_routed_experts=1: `num_experts_per_tok` is 2, but");
+    check(&["model.max_position_embeddings=8"], "--set model.max_position_embeddings=8: `grpo.max_new_tokens` is 32");
+    // Either alone would be fine: the last is what made it wrong.
+    check(&["grpo.prompts_per_step=1", "grpo.mini_batches=24"], "--set grpo.mini_batches=24: ");
+    // Where no single one is to blame, at least no file is named that a person does not have.
+    check(&["grpo.kl_coefficient=0", "grpo.mini_batches=100"], "the shipped recipe smoke, line ");
 }
 
 #[test]

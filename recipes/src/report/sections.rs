@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::StepCompletions;
 use super::html::escape;
+use crate::config::counted;
 use crate::metrics::{Estimate, EvalMetrics};
 use crate::progress::duration_text;
 use crate::run::{CompletionRecord, RunInfo};
@@ -252,7 +253,10 @@ pub(super) fn stages(summary: &RunSummary) -> String {
 pub(super) fn footer(info: &RunInfo) -> String {
     let revision = info.revision.as_deref().map_or_else(String::new, |text| format!(" ({text})"));
     escape(&format!(
-        "recipe {}{revision}; {}, {} threads on {} cores",
-        info.version, info.host, info.threads, info.host_cores
+        "recipe {}{revision}; {}, {} on {}",
+        info.version,
+        info.host,
+        counted(info.threads, "thread", "threads"),
+        counted(info.host_cores, "core", "cores")
     ))
 }

@@ -232,4 +232,8 @@ report: runs/r1-zero/report.html
     assert_eq!(text, expected, "{text}");
     let width = text.lines().map(|line| line.chars().count()).max();
     assert!(width <= Some(100), "{width:?}");
+
+    (summary.threads, summary.host_cores) = (1, 1);
+    let text = crate::table::render(&summary);
+    assert!(text.contains("FLOPs, 1 thread on 1 core\n"), "{text}");
 }

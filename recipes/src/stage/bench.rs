@@ -44,6 +44,7 @@ impl Bench {
 }
 
 fn prepare_python(context: &RunContext<'_>) -> anyhow::Result<Arc<Python>> {
+    let _awaiting = context.interrupt.awaiting("the Python sandbox is prepared");
     let phase = context.reporter.phase("Python sandbox", Some(sandbox::PrepareStep::ALL.len() as u64), "steps");
     let python = Python::prepare(&context.cache_dir, &mut |step| {
         phase.set_position(step.index() as u64);

@@ -48,6 +48,16 @@ impl Tasks {
             held_out.len(),
             settings.held_out_share
         );
+        if let Some(examiner) = recipe.examiner() {
+            anyhow::ensure!(
+                !held_out.is_empty(),
+                "no task is set aside for stage `{}` to examine the policy on: all {} are trained on\n  hint: raise \
+                 tasks.held_out_share from {}, name more tasks, or leave out what examines",
+                examiner.name,
+                train.len(),
+                settings.held_out_share
+            );
+        }
         let order = Order::new(train.len(), recipe.seed);
         Ok(Tasks::Files { train, held_out, order })
     }
@@ -123,6 +133,26 @@ fn share_of(id: &str) -> anyhow::Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_too_short_to_examine_is_refused_when_it_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("one.jsonl");
+        std::fs::write(&path, "{\"question\": \"What is 1 + 1?\", \"answer\": \"#### 2\"}\n").unwrap();
+        let recipe = |more: &[&str]| {
+            let file = format!("tasks.files=['{}']", path.display());
+            let settings = [&[file.as_str(), "tasks.held_out_share=1e-9"], more].concat();
+            let settings: Vec<String> = settings.into_iter().map(str::to_owned).collect();
+            crate::config::find_shipped("smoke").unwrap().recipe(&settings).unwrap()
+        };
+        let silent = Reporter::new(crate::progress::Verbosity::Silent);
+        let error = Tasks::read(&recipe(&[]), &silent).err().expect("there is nothing to examine on").to_string();
+        assert!(error.starts_with("no task is set aside for stage `before`"), "{error}");
+        // Without what examines there is nothing to miss.
+        let mut unexamined = recipe(&["grpo.eval_every=0"]);
+        unexamined.stages.retain(|stage| stage.settings != crate::config::StageSettings::Eval {});
+        assert!(Tasks::read(&unexamined, &silent).is_ok());
+    }
 
     #[test]
     fn families_come_in_proportion() {
