@@ -250,9 +250,5 @@ pub(super) fn stages(summary: &RunSummary) -> String {
 
 /// Version and machine.
 pub(super) fn footer(info: &RunInfo) -> String {
-    let revision = info.revision.as_deref().map_or_else(String::new, |text| format!(" ({text})"));
-    escape(&format!(
-        "recipe {}{revision}; {}, {} threads on {} cores",
-        info.version, info.host, info.threads, info.host_cores
-    ))
+    escape(&format!("recipe {}; {}, {} threads on {} cores", info.version, info.host, info.threads, info.host_cores))
 }
