@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Recipe, StageSettings};
+use crate::config::{ModelSettings, Recipe, StageSettings};
 use crate::interrupt::Interrupt;
 use crate::metrics::EvalMetrics;
 use crate::progress::{Reporter, Verbosity};
+use crate::report;
 use crate::run::{RunDir, RunInfo, StageRecord, newest_run};
-use crate::{report, stage};
+use crate::stage::{self, Tasks};
 
 /// How a recipe is run: all that does not belong to the recipe itself.
 #[derive(Clone, Debug)]
@@ -142,7 +143,8 @@ impl RunSummary {
 pub fn run_recipe(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<RunSummary> {
     let reporter = Reporter::new(options.verbosity);
     let threads = options.threads.unwrap_or_else(rayon::current_num_threads);
-    let (run, resumed) = open_run(recipe, options, threads, &reporter)?;
+    let recipe = &with_absolute_paths(recipe)?;
+    let (run, tasks, resumed) = open_run(recipe, options, threads, &reporter)?;
     let host_cores = run.info().host_cores;
     let mut context = RunContext {
         recipe,
@@ -159,10 +161,12 @@ pub fn run_recipe(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<RunSu
         .num_threads(threads)
         .build()
         .context("cannot start the threads")?
-        .install(|| stage::run(&mut context))
-        .with_context(|| {
+        .install(|| stage::run(&mut context, tasks))
+        .map_err(|error| {
             let path = context.run.path().display();
-            format!("the run in {path} failed; what it did is kept, and --resume goes on from there")
+            let goes_on = !error.is::<stage::Refused>() && context.run.holds_work();
+            let kept = if goes_on { "; what it did is kept, and --resume goes on from there" } else { "" };
+            error.context(format!("the run in {path} failed{kept}"))
         })?;
 
     let run = &context.run;
@@ -207,20 +211,43 @@ pub fn run_to_resume(options: &RunOptions, name: &str) -> anyhow::Result<PathBuf
     Ok(path)
 }
 
+/// The recipe with the paths of what it reads made absolute, so that a run can be resumed from any folder.
+fn with_absolute_paths(recipe: &Recipe) -> anyhow::Result<Recipe> {
+    let mut recipe = recipe.clone();
+    let model = match &mut recipe.model {
+        ModelSettings::Folder { path } => Some(path),
+        ModelSettings::Shape(_) => None,
+    };
+    for path in recipe.tasks.files.iter_mut().chain(model) {
+        *path = std::path::absolute(&*path).with_context(|| format!("cannot find the folder of {}", path.display()))?;
+    }
+    Ok(recipe)
+}
+
 fn open_run(
     recipe: &Recipe,
     options: &RunOptions,
     threads: usize,
     reporter: &Reporter,
-) -> anyhow::Result<(RunDir, bool)> {
+) -> anyhow::Result<(RunDir, Tasks, bool)> {
     if options.resume {
         let path = run_to_resume(options, &recipe.name)?;
         let run = RunDir::open(&path, recipe)?;
-        reporter.note(&format!("resuming the run in {}", run.path().display()));
-        return Ok((run, true));
+        let path = run.path().display();
+        if run.is_finished()? {
+            reporter
+                .note(&format!("the run in {path} is finished already: it goes on only if a checkpoint is damaged"));
+        } else {
+            reporter.note(&format!("resuming the run in {path}"));
+        }
+        let tasks = Tasks::read(recipe, reporter)?;
+        return Ok((run, tasks, true));
     }
     let files = &recipe.tasks.files;
     let info = RunInfo::collect(recipe.seed, threads, &options.command, &options.settings, files)?;
+    // What was given is read before there is a folder: what is wrong with it can then be mended without a trace.
+    let tasks = Tasks::read(recipe, reporter)?;
+    stage::check_model(recipe)?;
     let earlier = newest_run(&options.runs_root, &recipe.name);
     let run = RunDir::create(&options.runs_root, options.run_dir.as_deref(), recipe, info)?;
     let mut note = format!("{} runs in {}", recipe.name, run.path().display());
@@ -228,5 +255,5 @@ fn open_run(
         let _ = write!(note, " ({} is kept; --resume would have gone on with it)", earlier.display());
     }
     reporter.note(&note);
-    Ok((run, false))
+    Ok((run, tasks, false))
 }

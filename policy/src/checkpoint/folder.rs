@@ -130,6 +130,20 @@ impl Drop for CheckpointWriter {
 /// A missing or malformed manifest, or the first file at fault, by name, with what differs.
 pub fn verify(folder: impl AsRef<Path>) -> Result<Manifest> {
     let folder = folder.as_ref();
+    let manifest = has_all_files(folder)?;
+    for (name, expected) in &manifest.files {
+        let path = folder.join(name);
+        let sha256 = hash(&path)?;
+        if sha256 != expected.sha256 {
+            let message = format!("damaged: expected SHA-256 {}, found {sha256}", expected.sha256);
+            return Err(PolicyError::Checkpoint { path, message });
+        }
+    }
+    Ok(manifest)
+}
+
+/// Reads a checkpoint's manifest and checks that every file it lists is there and as long as it was.
+pub(super) fn has_all_files(folder: &Path) -> Result<Manifest> {
     let path = folder.join(MANIFEST);
     let text = fs::read(&path).map_err(PolicyError::io("read", &path))?;
     let manifest: Manifest =
@@ -144,11 +158,6 @@ pub fn verify(folder: impl AsRef<Path>) -> Result<Manifest> {
         if found != expected.bytes {
             let kind = if found < expected.bytes { "truncated" } else { "too long" };
             let message = format!("{kind}: expected {} bytes, found {found}", expected.bytes);
-            return Err(PolicyError::Checkpoint { path, message });
-        }
-        let sha256 = hash(&path)?;
-        if sha256 != expected.sha256 {
-            let message = format!("damaged: expected SHA-256 {}, found {sha256}", expected.sha256);
             return Err(PolicyError::Checkpoint { path, message });
         }
     }

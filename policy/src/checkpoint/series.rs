@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::folder::{remove_if_there, verify};
+use super::folder::{has_all_files, remove_if_there, verify};
 use crate::error::{PolicyError, Result};
 
 const STEP: &str = "step-";
@@ -69,14 +69,20 @@ pub fn remove_partial(root: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
 }
 
 /// Removes all checkpoints in `root` but the `keep_last` newest and the protected (the best, say),
-/// and tells which it removed.
+/// and tells which it removed. One that is plainly not whole (a file gone or of another length)
+/// does not count for the newest.
 ///
 /// # Errors
 /// The file system's refusal, naming the path.
 pub fn prune(root: impl AsRef<Path>, keep_last: usize, protected: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let protected: Vec<u64> = protected.iter().filter_map(|folder| step_of(folder)).collect();
     let mut removed = Vec::new();
-    for folder in newest_first(root.as_ref())?.into_iter().skip(keep_last) {
+    let mut kept = 0;
+    for folder in newest_first(root.as_ref())? {
+        if kept < keep_last {
+            kept += usize::from(has_all_files(&folder).is_ok());
+            continue;
+        }
         if step_of(&folder).is_some_and(|step| protected.contains(&step)) {
             continue;
         }
@@ -211,5 +217,16 @@ mod tests {
         check(1, &[4], &[4]);
         check(0, &[2], &[2]);
         check(9, &[], &[1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn what_is_not_whole_does_not_count_as_kept() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        write(root, &[1, 2, 3, 4]);
+        fs::write(step_dir(root, 4).join("weights"), "").unwrap();
+        fs::create_dir(step_dir(root, 5)).unwrap();
+        assert_eq!(prune(root, 2, &[]).unwrap(), [step_dir(root, 1)]);
+        assert_eq!(latest_valid(root).unwrap().path, Some(step_dir(root, 3)));
     }
 }

@@ -150,7 +150,8 @@ fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
 }
 
 fn resume_command(arguments: &RunArguments, summary: &RunSummary) -> String {
-    format!("recipe run {} --resume --run-dir {}", arguments.recipe, summary.run_dir.display())
+    let threads = arguments.threads.map_or_else(String::new, |threads| format!(" --threads {threads}"));
+    format!("recipe run {} --resume --run-dir {}{threads}", arguments.recipe, summary.run_dir.display())
 }
 
 /// A recipe by the name of a shipped one or by its file, with settings on top.
@@ -236,7 +237,9 @@ fn given_settings(arguments: &RunArguments) -> anyhow::Result<Vec<String>> {
     Ok(settings)
 }
 
+/// As TOML text, and absolute: a resumed run may be started from another folder.
 fn toml_text(path: &Path) -> anyhow::Result<String> {
+    let path = std::path::absolute(path).with_context(|| format!("cannot find the folder of {}", path.display()))?;
     let text = path.to_str().with_context(|| format!("the path {} is not Unicode text", path.display()))?;
     Ok(toml::Value::from(text).to_string())
 }

@@ -251,9 +251,8 @@ pub(super) fn stages(summary: &RunSummary) -> String {
 
 /// Version and machine.
 pub(super) fn footer(info: &RunInfo) -> String {
-    let revision = info.revision.as_deref().map_or_else(String::new, |text| format!(" ({text})"));
     escape(&format!(
-        "recipe {}{revision}; {}, {} on {}",
+        "recipe {}; {}, {} on {}",
         info.version,
         info.host,
         counted(info.threads, "thread", "threads"),

@@ -8,6 +8,8 @@ use serde::Serialize;
 
 /// The file that is locked while a process works in the folder.
 pub(super) const LOCK: &str = ".lock";
+/// The recipe as resolved.
+pub(super) const RECIPE: &str = "recipe.toml";
 
 fn numbered(name: &str, number: usize) -> String {
     if number == 1 { name.to_owned() } else { format!("{name}-{number}") }
@@ -16,7 +18,7 @@ fn numbered(name: &str, number: usize) -> String {
 /// Makes the folder of a new run, with a number if the name is taken.
 pub(super) fn create_numbered(root: &Path, name: &str) -> anyhow::Result<PathBuf> {
     fs::create_dir_all(root).with_context(|| format!("cannot make the folder for runs, {}", root.display()))?;
-    let mut number = newest_run(root, name).map_or(1, |(number, _)| number + 1);
+    let mut number = numbers(root, name).map(|(number, _)| number).max().map_or(1, |number| number + 1);
     loop {
         let path = root.join(numbered(name, number));
         match fs::create_dir(&path) {
@@ -30,22 +32,35 @@ pub(super) fn create_numbered(root: &Path, name: &str) -> anyhow::Result<PathBuf
     }
 }
 
-/// The newest run of this name below `root`: its number and its folder.
+/// The newest run of the recipe of this name below `root`: its number and its folder.
 #[must_use]
 pub fn newest_run(root: &Path, name: &str) -> Option<(usize, PathBuf)> {
-    let entries = fs::read_dir(root).ok()?;
-    entries
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let file_name = entry.file_name();
-            let rest = file_name.to_str()?.strip_prefix(name)?;
-            let number = match rest {
-                "" => 1,
-                _ => rest.strip_prefix('-')?.parse().ok().filter(|&number: &usize| number > 1)?,
-            };
-            Some((number, entry.path()))
-        })
-        .max_by_key(|(number, _)| *number)
+    numbers(root, name).filter(|(_, path)| is_run_of(path, name)).max_by_key(|(number, _)| *number)
+}
+
+/// What lies below `root` under this name, with or without a number.
+fn numbers(root: &Path, name: &str) -> impl Iterator<Item = (usize, PathBuf)> {
+    fs::read_dir(root).into_iter().flatten().filter_map(move |entry| {
+        let entry = entry.ok()?;
+        let file_name = entry.file_name();
+        let rest = file_name.to_str()?.strip_prefix(name)?;
+        let number = match rest {
+            "" => 1,
+            _ => rest.strip_prefix('-')?.parse().ok().filter(|&number: &usize| number > 1)?,
+        };
+        Some((number, entry.path()))
+    })
+}
+
+/// Whether the folder holds a run of the recipe: `smoke-2` is also the first run of a recipe of that name. One whose
+/// recipe cannot be read counts, so that opening it says what is wrong.
+fn is_run_of(folder: &Path, name: &str) -> bool {
+    let text = match fs::read_to_string(folder.join(RECIPE)) {
+        Ok(text) => text,
+        Err(error) => return error.kind() != std::io::ErrorKind::NotFound,
+    };
+    let recipe = text.parse::<toml::Table>();
+    recipe.map_or(true, |recipe| recipe.get("name").and_then(toml::Value::as_str) == Some(name))
 }
 
 /// Keeps other processes out of the folder for as long as the file is open.

@@ -5,9 +5,10 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use policy::checkpoint::step_of;
 use serde::Serialize;
 
-use super::files::{LOCK, create_numbered, drop_files_after, lock, read_json, write_json, write_whole};
+use super::files::{LOCK, RECIPE, create_numbered, drop_files_after, lock, read_json, write_json, write_whole};
 use super::info::{RunInfo, hash_files, now};
 use super::lines::{JsonLines, read_rows};
 use super::records::{CompletionRecord, StageRecord};
@@ -27,7 +28,6 @@ pub struct RunDir {
     lock: File,
 }
 
-const RECIPE: &str = "recipe.toml";
 const INFO: &str = "run.json";
 const METRICS: &str = "metrics.jsonl";
 const STAGES: &str = "stages.json";
@@ -66,16 +66,19 @@ impl RunDir {
             None => create_numbered(root, &recipe.name)?,
         };
         let lock = lock(&path)?;
-        write_whole(&path.join(RECIPE), recipe_file(recipe)?.as_bytes())?;
         write_json(&path.join(INFO), &info)?;
-        RunDir::assemble(path, recipe, info, lock)
+        write_json(&path.join(STAGES), &[(); 0])?;
+        let run = RunDir::assemble(path, recipe, info, lock)?;
+        // Last: a folder with a recipe in it is a run, and has all the other files.
+        write_whole(&run.path.join(RECIPE), recipe_file(recipe)?.as_bytes())?;
+        Ok(run)
     }
 
     /// Opens the folder of a run that is to go on.
     ///
     /// # Errors
-    /// If the run is not there or in use, or if the recipe or a task file differs from what the
-    /// run was made with: the error names the key or the file.
+    /// If the run is not there or in use, if one of its files is gone, or if the recipe or a task file
+    /// differs from what the run was made with: the error names the key or the file.
     pub fn open(path: &Path, recipe: &Recipe) -> anyhow::Result<RunDir> {
         let lock = lock(path)?;
         let stored = Recipe::read(&path.join(RECIPE), &[])
@@ -87,6 +90,18 @@ impl RunDir {
                  without --resume",
                 path.display()
             );
+        }
+        for name in [METRICS, STAGES] {
+            let file = path.join(name);
+            // Without them it would pass for a run that has done nothing, and what it did would be dropped.
+            if !file.try_exists().with_context(|| format!("cannot read {}", file.display()))? {
+                bail!(
+                    "{} is gone: the run in {} cannot go on without it\n  hint: put the file back, or start a new run \
+                     without --resume",
+                    file.display(),
+                    path.display()
+                );
+            }
         }
         let mut info = RunDir::read_info(path)?;
         let files = hash_files(&recipe.tasks.files)?;
@@ -276,6 +291,25 @@ impl RunDir {
     /// If the list cannot be read.
     pub fn is_done(&self, stage: &str) -> anyhow::Result<bool> {
         Ok(self.stages_done()?.iter().any(|record| record.name == stage))
+    }
+
+    /// Whether all stages of the recipe are done.
+    ///
+    /// # Errors
+    /// If the list cannot be read.
+    pub fn is_finished(&self) -> anyhow::Result<bool> {
+        let done = self.stages_done()?;
+        Ok(self.stages.iter().all(|stage| done.iter().any(|record| record.name == *stage)))
+    }
+
+    /// Whether there is anything to go on from: a stage that is done, or a checkpoint.
+    #[must_use]
+    pub fn holds_work(&self) -> bool {
+        let holds_folder = |path: PathBuf| {
+            fs::read_dir(path).is_ok_and(|entries| entries.flatten().any(|entry| step_of(&entry.path()).is_some()))
+        };
+        self.stages_done().is_ok_and(|done| !done.is_empty())
+            || self.stages.iter().any(|stage| holds_folder(self.checkpoints(stage)))
     }
 
     /// Notes that a stage is done.

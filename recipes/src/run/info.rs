@@ -5,7 +5,6 @@ use std::fmt::Write;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -19,8 +18,6 @@ pub struct RunInfo {
     pub seed: u64,
     /// The version of this program.
     pub version: String,
-    /// The revision of its source, where that is known.
-    pub revision: Option<String>,
     /// Threads that the run may use.
     pub threads: usize,
     /// Cores of the machine.
@@ -55,7 +52,6 @@ impl RunInfo {
         Ok(RunInfo {
             seed,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            revision: revision(),
             threads,
             host_cores: std::thread::available_parallelism().map_or(1, usize::from),
             host: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
@@ -100,14 +96,4 @@ fn hash_file(path: &Path) -> anyhow::Result<String> {
         }
         hash.update(&buffer[..length]);
     }
-}
-
-/// `git describe` of the source this program was built from, if it is still there.
-fn revision() -> Option<String> {
-    let output = Command::new("git")
-        .args(["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty", "--tags"])
-        .output()
-        .ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
 }

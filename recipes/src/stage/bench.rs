@@ -21,9 +21,8 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    /// Reads the tasks and prepares Python, if a program is to be run at all.
-    pub(super) fn prepare(context: &RunContext<'_>) -> anyhow::Result<Bench> {
-        let tasks = Tasks::read(context.recipe, &context.reporter)?;
+    /// Prepares Python, if a program is to be run at all.
+    pub(super) fn prepare(context: &RunContext<'_>, tasks: Tasks) -> anyhow::Result<Bench> {
         let specs = context.recipe.reward_specs();
         let python = tasks.have_programs().then(|| prepare_python(context)).transpose()?;
         // Without a program among the tasks, a reward that would need Python has nothing to apply to.

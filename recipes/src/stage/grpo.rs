@@ -162,9 +162,11 @@ impl<'a> Learner<'a> {
             reference.save(&folder)?;
         }
         writer.finish()?;
-        let best: Vec<PathBuf> =
-            self.state.best.iter().map(|(_, step)| context.run.checkpoint(&stage.name, *step)).collect();
-        prune(context.run.checkpoints(&stage.name), self.settings.keep_checkpoints, &best)?;
+        // The best; and this one, which a damaged one of a later step must not push out.
+        let best = self.state.best.map(|(_, step)| step);
+        let protected: Vec<PathBuf> =
+            best.into_iter().chain([self.state.step]).map(|step| context.run.checkpoint(&stage.name, step)).collect();
+        prune(context.run.checkpoints(&stage.name), self.settings.keep_checkpoints, &protected)?;
         Ok(())
     }
 

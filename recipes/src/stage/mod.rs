@@ -13,6 +13,7 @@ mod eval;
 mod grade;
 mod grpo;
 mod pretrain;
+mod start;
 mod tasks;
 mod trainer;
 
@@ -24,6 +25,8 @@ use crate::config::{ModelSettings, StageSettings};
 use crate::{RunContext, StagesOutcome};
 
 use bench::Bench;
+pub(crate) use start::{Refused, check_model};
+pub(crate) use tasks::Tasks;
 
 /// How a stage ended.
 enum Ended {
@@ -37,18 +40,23 @@ enum Ended {
 ///
 /// # Errors
 /// If a stage fails. What was done before is in the run folder.
-pub fn run(context: &mut RunContext<'_>) -> anyhow::Result<StagesOutcome> {
+pub(crate) fn run(context: &mut RunContext<'_>, tasks: Tasks) -> anyhow::Result<StagesOutcome> {
     let recipe = context.recipe;
-    let mut bench = Bench::prepare(context)?;
+    let mut bench = Bench::prepare(context, tasks)?;
     let mut outcome = StagesOutcome::default();
     let mut model = match &recipe.model {
-        ModelSettings::Folder { path } => Some(path.clone()),
+        ModelSettings::Folder { path } => Some(start::given_model(context, path)?),
         ModelSettings::Shape(_) => None,
     };
     let mut rl_steps = 0;
+    let mut prompts_fit = false;
     for stage in &recipe.stages {
         let from = || model.clone().with_context(|| format!("stage `{}` has no model to start from", stage.name));
         let done = context.run.is_done(&stage.name)?;
+        if let (Some(model), false) = (&model, prompts_fit) {
+            start::check_prompts(recipe, &bench.tasks, model)?;
+            prompts_fit = true;
+        }
         let ended = match &stage.settings {
             StageSettings::Pretrain(_) if done => Ended::Done(context.run.base()),
             StageSettings::Pretrain(settings) => pretrain::run(context, stage, settings)?,

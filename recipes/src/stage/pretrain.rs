@@ -36,23 +36,31 @@ pub(super) fn run(context: &mut RunContext<'_>, stage: &Stage, settings: &Pretra
     let cached = cached_base(context, &families);
     let mut record =
         StageRecord { name: stage.name.clone(), kind: stage.settings.kind().to_owned(), ..StageRecord::default() };
-    if verify(&cached).is_ok() {
+    let base = context.run.base();
+    let usable = verify(&cached);
+    if let (Err(error), true) = (&usable, std::fs::symlink_metadata(&cached).is_ok()) {
+        context.reporter.note(&format!("the base in the cache is damaged and not used, it is made anew: {error}"));
+    }
+    if usable.is_ok() {
         context.reporter.note(&format!("base: from the cache, {}", cached.display()));
         record.note = Some("from the cache".to_owned());
         for row in read_rows(&cached)? {
             context.run.push_metrics(&MetricRow::Pretrain(PretrainMetrics { stage: stage.name.clone(), ..row }))?;
         }
+        copy_base(&cached, &base)?;
     } else {
-        let Some(trained_tokens) = train(context, stage, settings, &families, &cached)? else {
+        let Some(trained_tokens) = train(context, stage, settings, &families, &base)? else {
             return Ok(Ended::Interrupted(0));
         };
-        let active = ModelConfig::from_file(cached.join("config.json"))?.parameters().1;
+        let active = ModelConfig::from_file(base.join("config.json"))?.parameters().1;
         record.steps = settings.steps();
         record.trained_tokens = trained_tokens;
         record.flops = flops(active, 0, trained_tokens);
+        // The run has its base; without a copy in the cache, only the next run is slower.
+        if let Err(error) = keep_in_cache(&base, &cached) {
+            context.reporter.note(&format!("the base is not kept for other runs: {error:#}"));
+        }
     }
-    let base = context.run.base();
-    copy_base(&cached, &base)?;
     record.seconds = start.elapsed().as_secs_f64();
     context.run.finish_stage(record)?;
     Ok(Ended::Done(base))
@@ -70,6 +78,14 @@ fn cached_base(context: &RunContext<'_>, families: &[(Family, f64)]) -> PathBuf 
     }
     let name = crate::run::hex(&hash.finalize());
     context.cache_dir.join("bases").join(&name[..16])
+}
+
+fn keep_in_cache(base: &Path, cached: &Path) -> anyhow::Result<()> {
+    // A folder that is in the way gives way to the new one; a file would not.
+    if cached.is_file() {
+        std::fs::remove_file(cached).with_context(|| format!("cannot remove the file {}", cached.display()))?;
+    }
+    copy_base(base, cached)
 }
 
 fn copy_base(from: &Path, to: &Path) -> anyhow::Result<()> {

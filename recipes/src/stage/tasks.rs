@@ -12,7 +12,7 @@ use crate::progress::Reporter;
 const HELD_OUT_SEED: u64 = 0;
 
 /// The tasks of a recipe.
-pub(super) enum Tasks {
+pub(crate) enum Tasks {
     /// Generated ones, without end.
     Families { families: Vec<(Family, f64)>, seed: u64 },
     /// Those of files: what is trained on, in a seeded order, and what is set aside.
@@ -20,7 +20,7 @@ pub(super) enum Tasks {
 }
 
 impl Tasks {
-    pub(super) fn read(recipe: &Recipe, reporter: &Reporter) -> anyhow::Result<Tasks> {
+    pub(crate) fn read(recipe: &Recipe, reporter: &Reporter) -> anyhow::Result<Tasks> {
         let settings = &recipe.tasks;
         if settings.files.is_empty() {
             return Ok(Tasks::Families { families: settings.weighted_families(), seed: recipe.seed });

@@ -1,0 +1,133 @@
+//! What is looked at before the first completion is sampled: the model that was given, and prompts that are too long.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use datasets::Task;
+use policy::checkpoint::{CheckpointWriter, verify};
+use policy::{ModelConfig, Tokenizer};
+use rayon::prelude::*;
+
+use super::bench::{Model, PromptEncoder};
+use super::tasks::Tasks;
+use crate::RunContext;
+use crate::config::{ModelSettings, Recipe, StageSettings};
+
+/// What was given cannot be used, and resuming would meet it again; why.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Refused(String);
+
+/// Reads the model that the recipe names, if it names one, so that a bad one is found before there is a run.
+pub(crate) fn check_model(recipe: &Recipe) -> anyhow::Result<()> {
+    if let ModelSettings::Folder { path } = &recipe.model {
+        Model::load(path)?;
+    }
+    Ok(())
+}
+
+/// The run's own copy of the model in `folder`: made when the run begins, and what it works with from then on, whatever
+/// becomes of the folder.
+pub(super) fn given_model(context: &RunContext<'_>, folder: &Path) -> anyhow::Result<PathBuf> {
+    let base = context.run.base();
+    match verify(&base) {
+        Ok(_) => return Ok(base),
+        Err(error) if !context.run.metrics()?.is_empty() || context.run.holds_work() => {
+            let message = format!(
+                "{} is damaged or gone ({error}): it is the model that this run began with\n  hint: put it back, or \
+                 start a new run without --resume",
+                base.display()
+            );
+            return Err(Refused(message).into());
+        }
+        Err(_) => {}
+    }
+    let writer = CheckpointWriter::begin(&base)?;
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("cannot read the model in {}", folder.display()))?;
+    for entry in entries {
+        let entry = entry.with_context(|| format!("cannot read the model in {}", folder.display()))?;
+        if entry.file_name().to_str().is_some_and(belongs_to_model) {
+            let from = entry.path();
+            std::fs::copy(&from, writer.path().join(entry.file_name()))
+                .with_context(|| format!("cannot copy {} to {}", from.display(), base.display()))?;
+        }
+    }
+    writer.finish()?;
+    Ok(base)
+}
+
+/// Whether a file of a Hugging Face folder is part of the model: not what a trainer keeps beside it, nor the same
+/// weights in other formats.
+fn belongs_to_model(name: &str) -> bool {
+    let weights = name.starts_with("model") && (name.ends_with(".safetensors") || name.ends_with(".index.json"));
+    weights
+        || name.starts_with("tokenizer")
+        || ["config.json", "generation_config.json", "special_tokens_map.json", "chat_template.jinja"].contains(&name)
+}
+
+/// That every prompt of the task files leaves room for an answer.
+pub(super) fn check_prompts(recipe: &Recipe, tasks: &Tasks, model: &Path) -> anyhow::Result<()> {
+    let Tasks::Files { train, held_out, .. } = tasks else { return Ok(()) };
+    let positions = ModelConfig::from_file(model.join("config.json"))?.max_position_embeddings;
+    let tokenizer = Tokenizer::from_dir(model)?;
+    let encoder = PromptEncoder::new(&tokenizer);
+    let trained = recipe.grpo().map(|(_, settings)| settings.max_new_tokens).max();
+    let examines = recipe.stages.iter().any(|stage| matches!(stage.settings, StageSettings::Eval {}))
+        || recipe.grpo().any(|(_, settings)| settings.eval_every > 0);
+    let examined = examines.then(|| recipe.eval_max_new_tokens());
+    for (tasks, answer) in [(train, trained), (held_out, examined)] {
+        let Some(answer) = answer else { continue };
+        let room = positions.saturating_sub(answer);
+        let too_long = tasks.par_iter().map(|task| (task, encoder.encode(&task.prompt).len()));
+        let too_long: Vec<(&Task, usize)> = too_long.filter(|(_, length)| *length > room).collect();
+        if let Some((task, length)) = too_long.first() {
+            let message = format!(
+                "{}: the prompt is too long: its {length} tokens and an answer of up to {answer} do not fit into the \
+                 model's {positions} positions ({} of {} prompts are too long)\n  hint: shorten or leave out those \
+                 tasks, or lower max_new_tokens, in a new run",
+                place(recipe, task),
+                too_long.len(),
+                tasks.len()
+            );
+            return Err(Refused(message).into());
+        }
+    }
+    Ok(())
+}
+
+/// Where a task stands: its file and number, found by reading the files again.
+fn place(recipe: &Recipe, task: &Task) -> String {
+    for file in &recipe.tasks.files {
+        let read = datasets::source::read(file, recipe.tasks.on_bad_line.into());
+        let number = read.ok().and_then(|read| read.tasks.iter().position(|other| other.id == task.id));
+        if let Some(number) = number {
+            return format!("{}, task {} ({})", file.display(), number + 1, task.id);
+        }
+    }
+    format!("{}, task {}", task.source, task.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_folder_only_the_model_is_copied() {
+        let names = [
+            ("config.json", true),
+            ("model.safetensors", true),
+            ("model-00001-of-00002.safetensors", true),
+            ("model.safetensors.index.json", true),
+            ("tokenizer.json", true),
+            ("tokenizer_config.json", true),
+            ("optimizer.safetensors", false),
+            ("trainer.json", false),
+            ("manifest.json", false),
+            ("pytorch_model.bin", false),
+        ];
+        for (name, expected) in names {
+            assert_eq!(belongs_to_model(name), expected, "{name}");
+        }
+    }
+}
