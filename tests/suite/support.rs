@@ -312,7 +312,7 @@ fn the_run_in_a_process() {
         verbosity: Verbosity::Plain,
         ..RunOptions::default()
     };
-    options.interrupt.on_ctrl_c(|| eprintln!("interrupted")).unwrap();
+    options.interrupt.on_ctrl_c(|_| eprintln!("interrupted")).unwrap();
     match run_recipe(&recipe, &options) {
         Ok(summary) if summary.status == RunStatus::Finished => {}
         Ok(_) => std::process::exit(INTERRUPTED),
