@@ -90,8 +90,59 @@ fn on_tasks(file: &Path, settings: &[&str]) -> Recipe {
 #[test]
 fn a_malformed_line_of_a_task_file_stops_the_run() {
     let file = tasks_with_a_bad_line("bad-line-stop");
-    let error = failure(&on_tasks(&file, &[]), &options(&place("bad-line-stops")));
+    let path = place("bad-line-stops");
+    let error = failure(&on_tasks(&file, &[]), &options(&path));
     contains(&error, &[&format!("{}, line 3: ", file.display())]);
+    assert!(!error.contains("--resume goes on"), "{error}");
+    assert!(!path.exists(), "the file can be mended and the run begun: nothing is to be in the way");
+}
+
+#[test]
+fn a_prompt_without_room_for_an_answer_is_named_before_anything_is_sampled() {
+    let file = folder("long-prompt").join("sums.jsonl");
+    let row = |question: &str| format!("{{\"question\": \"{question}\", \"answer\": \"So.\\n#### 3\"}}\n");
+    fs::write(&file, row("1 + 2?") + &row("2 + 1?") + &row(&"0 + 3 + ".repeat(2000)) + &row("3 + 0?")).unwrap();
+    let path = place("long-prompt-run");
+    // Wherever the task falls, it is looked at: it need not come up in the first step.
+    let error = failure(&on_tasks(&file, &["grpo.prompts_per_step=1"]), &options(&path));
+    contains(&error, &[&file.display().to_string(), "task 3 (", "the prompt is too long: its ", "hint: shorten"]);
+    assert!(!error.contains("--resume goes on"), "{error}");
+    assert!(step_rows(&path).is_empty());
+}
+
+/// A cache that cannot be written costs the next run its time, and this one nothing.
+#[test]
+fn a_cache_in_the_way_does_not_cost_the_base() {
+    let recipe = small(&["pretrain.tokens=10_000", "grpo.steps=1", "grpo.eval_every=0", "eval.tasks_per_family=1"]);
+    let cache = folder("cache-in-the-way");
+    fs::write(cache.join("bases"), "").unwrap();
+    let path = place("with-cache-in-the-way");
+    let words =
+        words(&in_a_process(&recipe, &RunOptions { cache_dir: cache.clone(), ..options(&path) }).output().unwrap(), 0);
+    contains(&words, &["the base is not kept for other runs", &cache.join("bases").display().to_string()]);
+    assert!(path.join("base/model.safetensors").is_file());
+}
+
+#[test]
+fn a_damaged_base_in_the_cache_is_said_and_replaced() {
+    let recipe =
+        small(&["pretrain.tokens=10_000", "pretrain.batch_tokens=512", "grpo.steps=0", "eval.tasks_per_family=1"]);
+    let cache = folder("cache-damaged");
+    let with = |path: PathBuf| RunOptions { cache_dir: cache.clone(), ..options(&path) };
+    finish(&recipe, &with(place("cache-whole")));
+    let cached = cache.join("bases").read_dir().unwrap().next().unwrap().unwrap().path();
+    let sound = fs::read(cached.join("model.safetensors")).unwrap();
+    fs::write(cached.join("model.safetensors"), "").unwrap();
+    let said = words(&in_a_process(&recipe, &with(place("cache-was-damaged"))).output().unwrap(), 0);
+    contains(&said, &["the base in the cache is damaged and not used", "model.safetensors"]);
+    assert!(fs::read(cached.join("model.safetensors")).unwrap() == sound);
+
+    fs::remove_dir_all(&cached).unwrap();
+    fs::write(&cached, "").unwrap();
+    let said = words(&in_a_process(&recipe, &with(place("cache-was-a-file"))).output().unwrap(), 0);
+    assert!(!said.contains("is not kept"), "{said}");
+    assert!(fs::read(cached.join("model.safetensors")).unwrap() == sound);
+    assert_eq!(cache.join("bases").read_dir().unwrap().count(), 1);
 }
 
 #[test]

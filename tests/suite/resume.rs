@@ -8,8 +8,8 @@ use std::time::Duration;
 use recipes::{Interrupt, RunOptions, RunStatus, run_recipe};
 
 use crate::support::{
-    INTERRUPTED, base, copy_folder, finish, folder, in_a_process, options, place, resuming, same, small, step_rows,
-    whole,
+    INTERRUPTED, base, copy_folder, failure, finish, folder, in_a_process, model_setting, options, place, resuming,
+    same, small, step_rows, whole,
 };
 
 /// Runs in a process of its own and sends it a signal once the metrics hold `step`; how it ended.
@@ -47,6 +47,15 @@ fn killed_thrice_and_resumed_it_is_the_same_run() {
     let summary = finish(&small(&[]), &resuming(&path));
     assert_eq!(summary.evaluations.len(), 2);
     same(&path, whole());
+}
+
+#[test]
+fn resuming_a_finished_run_says_that_it_is_finished() {
+    let path = place("finished-and-said");
+    copy_folder(whole(), &path);
+    let output = in_a_process(&small(&[]), &resuming(&path)).output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && words.contains("is finished already"), "{words}");
 }
 
 /// Runs in this process and asks it to stop once the metrics hold `step`.
@@ -96,6 +105,26 @@ fn stopped_by_ctrl_c_and_resumed_it_is_the_same_run() {
     let path = names.find(stopped).expect("one of five runs is stopped in time");
     finish(&small(&[]), &resuming(&path));
     same(&path, whole());
+}
+
+/// What a run begins with is its own: what becomes of the folder later does not change it.
+#[test]
+fn a_given_model_may_change_after_the_run_began() {
+    let model = place("given-model");
+    copy_folder(base(), &model);
+    let recipe = small(&[&model_setting(&model)]);
+    let whole = place("given-model-whole");
+    finish(&recipe, &options(&whole));
+    let path = place("given-model-resumed");
+    copy_folder(&whole, &path);
+    std::fs::remove_dir_all(path.join("checkpoints")).unwrap();
+    std::fs::remove_file(model.join("model.safetensors")).unwrap();
+    finish(&recipe, &resuming(&path));
+    same(&path, &whole);
+
+    std::fs::remove_file(path.join("base/model.safetensors")).unwrap();
+    let error = failure(&recipe, &resuming(&path));
+    assert!(error.contains("base is damaged or gone") && error.contains("model.safetensors"), "{error}");
 }
 
 fn has_partial(folder: &Path) -> bool {

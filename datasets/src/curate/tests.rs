@@ -257,7 +257,8 @@ fn references_that_do_not_satisfy_their_verifier_go() {
         ("blue", None),
         ("\\frac{1}{", Some("reference cannot be used")),
         ("1/0", Some("reference cannot be used")),
-        ("9^{9^{9}}", Some("reference cannot be used")),
+        // Too large to be written out, but equal to itself.
+        ("9^{9^{9}}", None),
     ];
     let written: Vec<(String, &str)> =
         cases.iter().enumerate().map(|(number, (answer, _))| (format!("Question number {number}"), *answer)).collect();

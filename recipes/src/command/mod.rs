@@ -381,6 +381,12 @@ mod tests {
     }
 
     #[test]
+    fn paths_are_kept_absolute() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(toml_text(Path::new("a.jsonl")).unwrap(), toml_text(&here.join("a.jsonl")).unwrap());
+    }
+
+    #[test]
     fn a_resumed_run_takes_its_settings_again() {
         let folder = tempfile::tempdir().unwrap();
         let mut options = RunOptions { runs_root: folder.path().to_owned(), ..RunOptions::default() };

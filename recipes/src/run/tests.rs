@@ -48,9 +48,47 @@ fn a_second_run_does_not_touch_the_first() {
     // The highest number counts, not the first gap; other names do not count at all.
     std::fs::create_dir(root.path().join("smoke-7")).unwrap();
     std::fs::create_dir(root.path().join("smoke-screen")).unwrap();
-    assert_eq!(newest_run(root.path(), "smoke").unwrap().0, 7);
+    // What holds no recipe is no run, but its name is taken.
+    assert_eq!(newest_run(root.path(), "smoke").unwrap().0, 2);
     assert_eq!(name(&create(root.path(), &recipe)), "smoke-8");
     assert!(newest_run(root.path(), "r1-zero").is_none());
+}
+
+#[test]
+fn a_run_of_another_recipe_is_not_the_newest() {
+    let root = tempfile::tempdir().unwrap();
+    create(root.path(), &smoke(&[]));
+    let other = Recipe { name: "smoke-2".to_owned(), ..smoke(&[]) };
+    assert_eq!(name(&create(root.path(), &other)), "smoke-2");
+    assert_eq!(newest_run(root.path(), "smoke").unwrap().0, 1);
+    assert_eq!(newest_run(root.path(), "smoke-2").unwrap().1, root.path().join("smoke-2"));
+    // One that cannot be read is not passed over.
+    std::fs::write(root.path().join("smoke-2/recipe.toml"), "name =").unwrap();
+    assert_eq!(newest_run(root.path(), "smoke").unwrap().0, 2);
+}
+
+#[test]
+fn a_lost_file_is_named() {
+    for lost in ["stages.json", "metrics.jsonl"] {
+        let root = tempfile::tempdir().unwrap();
+        let path = create(root.path(), &smoke(&[])).path().to_owned();
+        std::fs::remove_file(path.join(lost)).unwrap();
+        let error = RunDir::open(&path, &smoke(&[])).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{} is gone: ", path.join(lost).display())), "{error}");
+        assert!(!path.join(lost).exists());
+    }
+}
+
+#[test]
+fn a_run_holds_work_once_it_has_a_stage_or_a_checkpoint() {
+    let root = tempfile::tempdir().unwrap();
+    let mut run = create(root.path(), &smoke(&[]));
+    assert!(!run.holds_work());
+    std::fs::create_dir(run.checkpoint("grpo", 1)).unwrap();
+    assert!(run.holds_work());
+    std::fs::remove_dir(run.checkpoint("grpo", 1)).unwrap();
+    run.finish_stage(StageRecord { name: "pretrain".to_owned(), ..StageRecord::default() }).unwrap();
+    assert!(run.holds_work() && !run.is_finished().unwrap());
 }
 
 #[test]
