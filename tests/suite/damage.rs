@@ -101,7 +101,7 @@ fn a_malformed_line_of_a_task_file_stops_the_run() {
 fn a_prompt_without_room_for_an_answer_is_named_before_anything_is_sampled() {
     let file = folder("long-prompt").join("sums.jsonl");
     let row = |question: &str| format!("{{\"question\": \"{question}\", \"answer\": \"So.\\n#### 3\"}}\n");
-    fs::write(&file, row("1 + 2?") + &row("2 + 1?") + &row(&"0 + 3 + ".repeat(2000)) + &row("3 + 0?")).unwrap();
+    fs::write(&file, row("1 + 2?") + &row("2 + 1?") + &row(&"0 + 3 + ".repeat(6000)) + &row("3 + 0?")).unwrap();
     let path = place("long-prompt-run");
     // Wherever the task falls, it is looked at: it need not come up in the first step.
     let error = failure(&on_tasks(&file, &["grpo.prompts_per_step=1"]), &options(&path));

@@ -52,7 +52,7 @@ settings! {
         /// Whether the weights of the chosen experts are made to sum to 1.
         norm_topk_prob: bool = true, Any;
         /// Longest sequence.
-        max_position_embeddings: usize = 2048, between(2, MOST_TOKENS);
+        max_position_embeddings: usize = 8192, between(2, MOST_TOKENS);
         /// Base of the rotary frequencies.
         rope_theta: f64 = 10_000.0, positive();
         /// What `RMSNorm` adds to the mean square.

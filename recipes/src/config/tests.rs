@@ -325,8 +325,8 @@ fn what_could_not_run_is_refused_when_it_is_read() {
         assert!(error.contains(expected), "{settings:?}: {error}");
     }
     check(&["model.max_position_embeddings=8"], "which leaves no room for a prompt: the model has 8 positions");
-    check(&["train.max_new_tokens=5000"], "`train.max_new_tokens` is 5000, which leaves no room");
-    check(&["eval.max_new_tokens=5000"], "`eval.max_new_tokens` is 5000, which leaves no room");
+    check(&["train.max_new_tokens=9000"], "`train.max_new_tokens` is 9000, which leaves no room");
+    check(&["eval.max_new_tokens=9000"], "`eval.max_new_tokens` is 9000, which leaves no room");
     check(&["eval.max_new_tokens=4000000000"], "expected a whole number from 0 to 16777216");
     check(&["train.group_size=1000000000000"], "expected a whole number from 2 to 1048576");
     check(&["train.prompts_per_step=1048576"], "a step would have 4194304 completions");
