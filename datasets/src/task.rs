@@ -3,7 +3,8 @@
 use std::fmt;
 use std::fmt::Write as _;
 
-use rewards::Reference;
+pub use rewards::Message;
+use rewards::{Reference, Sample};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -99,15 +100,6 @@ impl Split {
     }
 }
 
-/// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// Who speaks: `system`, `user` or `assistant`.
-    pub role: String,
-    /// What is said.
-    pub content: String,
-}
-
 /// One problem with its verifier.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Task {
@@ -159,6 +151,12 @@ impl Task {
     /// Computes the id anew, after prompt, turns or reference have changed.
     pub fn renew_id(&mut self) {
         self.id = content_id(&self.turns, &self.prompt, &self.reference);
+    }
+
+    /// An answer to this task, as rewards judge it.
+    #[must_use]
+    pub fn sample<'a>(&'a self, completion: &'a str) -> Sample<'a> {
+        Sample { turns: &self.turns, columns: &self.extra, ..Sample::new(&self.prompt, completion, &self.reference) }
     }
 
     /// The prompt as messages: what stands before the question, and the question.

@@ -25,6 +25,7 @@ pub mod session;
 pub mod stage;
 pub mod table;
 
+pub use command::main_with;
 pub use config::Recipe;
 pub use interrupt::Interrupt;
 pub use progress::{Phase, Reporter, Verbosity};

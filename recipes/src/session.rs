@@ -11,7 +11,7 @@ use crate::interrupt::Interrupt;
 use crate::metrics::EvalMetrics;
 use crate::progress::{Reporter, Verbosity};
 use crate::report;
-use crate::run::{RunDir, RunInfo, StageRecord, newest_run};
+use crate::run::{RunDir, RunInfo, StageRecord, hash_files, newest_run};
 use crate::stage::{self, Tasks};
 
 /// How a recipe is run: all that does not belong to the recipe itself.
@@ -218,7 +218,8 @@ fn with_absolute_paths(recipe: &Recipe) -> anyhow::Result<Recipe> {
         ModelSettings::Folder { path } => Some(path),
         ModelSettings::Shape(_) => None,
     };
-    for path in recipe.tasks.files.iter_mut().chain(model) {
+    let rewards = recipe.rewards.iter_mut().filter_map(|reward| Some(&mut reward.custom.as_mut()?.path));
+    for path in recipe.tasks.files.iter_mut().chain(model).chain(rewards) {
         *path = std::path::absolute(&*path).with_context(|| format!("cannot find the folder of {}", path.display()))?;
     }
     Ok(recipe)
@@ -234,6 +235,9 @@ fn open_run(
         let path = run_to_resume(options, &recipe.name)?;
         let run = RunDir::open(&path, recipe)?;
         let path = run.path().display();
+        for file in run.changed_rewards() {
+            reporter.note(&format!("{file} is not what it was: from here on, the reward as it is now scores"));
+        }
         if run.is_finished()? {
             reporter
                 .note(&format!("the run in {path} is finished already: it goes on only if a checkpoint is damaged"));
@@ -244,10 +248,14 @@ fn open_run(
         return Ok((run, tasks, true));
     }
     let files = &recipe.tasks.files;
-    let info = RunInfo::collect(recipe.seed, threads, &options.command, &options.settings, files)?;
+    let info = RunInfo {
+        reward_files: hash_files(&recipe.reward_files())?,
+        ..RunInfo::collect(recipe.seed, threads, &options.command, &options.settings, files)?
+    };
     // What was given is read before there is a folder: what is wrong with it can then be mended without a trace.
     let tasks = Tasks::read(recipe, reporter)?;
     stage::check_model(recipe)?;
+    stage::check_rewards(recipe, &options.cache_dir)?;
     let earlier = newest_run(&options.runs_root, &recipe.name);
     let run = RunDir::create(&options.runs_root, options.run_dir.as_deref(), recipe, info)?;
     let mut note = format!("{} runs in {}", recipe.name, run.path().display());

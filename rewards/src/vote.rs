@@ -30,7 +30,7 @@ mod tests {
     #[test]
     fn programs_vote_by_their_text() {
         let reference = Reference::Tests { setup: String::new(), assertions: vec![] };
-        let key = |completion| vote_key(&Sample { prompt: "", completion, reference: &reference, truncated: false });
+        let key = |completion| vote_key(&Sample::new("", completion, &reference));
         assert_eq!(
             key("<answer>\ndef f():  \n\n    return 1\n</answer>"),
             key("<answer>\n```python\ndef f():\n    return 1\n```\n</answer>"),

@@ -7,6 +7,7 @@
 //! | `learning` | a step of GRPO makes what is rewarded likelier; equal rewards change nothing |
 //! | `determinism` | one seed, one result, with any number of threads |
 //! | `resume` | a run that was killed or interrupted ends as if it had not been |
+//! | `custom` | a recipe's own reward scores whole groups, on any number of threads, and fails with its file and line |
 //! | `curation` | the shipped curation jobs count rightly; a wrong job is refused with its line |
 //! | `damage` | bad input ends in a message that says what and where, and costs no finished work |
 //! | `hostile` | programs that attack the grader score 0 with a cause |
@@ -16,6 +17,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod curation;
+mod custom;
 mod damage;
 mod determinism;
 mod gradients;

@@ -5,7 +5,7 @@
 //! - A Countdown target must be reachable from its numbers.
 
 use rayon::prelude::*;
-use rewards::{Reference, RewardSet, Sample};
+use rewards::{Reference, RewardSet};
 use serde_json::Value;
 
 use super::frame::{text, to_tasks};
@@ -54,8 +54,8 @@ fn judge(verify: &Verify, rewards: &RewardSet, task: &Task) -> Result<Verdict, D
         #[allow(unreachable_patterns, reason = "other kinds of references are their verifier's affair")]
         _ => return Ok(Verdict::Keep),
     };
-    let sample = Sample { prompt: &task.prompt, completion: &completion, reference: &task.reference, truncated: false };
-    let breakdown = rewards.score(&sample).map_err(|error| DatasetError::Host { what: error.to_string() })?;
+    let breakdown =
+        rewards.score(&task.sample(&completion)).map_err(|error| DatasetError::Host { what: error.to_string() })?;
     let cause = breakdown.components.iter().find_map(|component| component.score.cause.clone());
     Ok(match breakdown.total {
         Some(total) if total >= 1.0 => Verdict::Keep,

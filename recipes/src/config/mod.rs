@@ -37,7 +37,7 @@ pub use error::RecipeError;
 pub(crate) use error::nearest;
 pub use job::{JobFile, SHIPPED_JOBS, ShippedJob};
 pub use keys::KeyHelp;
-pub(crate) use keys::{LARGEST_SEED, counted};
+pub(crate) use keys::{LARGEST_SEED, counted, name_problem};
 pub use model::{ModelSettings, ModelShape};
 pub use recipe::Recipe;
 pub use settings::{EvalSettings, OnBadLine, RewardSettings, TaskSettings};

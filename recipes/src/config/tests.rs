@@ -45,7 +45,7 @@ fn every_shipped_recipe_is_fine() {
 fn what_is_typed_is_meant_and_the_rest_has_defaults() {
     let recipe = parse(SMALL, &[]).unwrap();
     assert_eq!((recipe.name.as_str(), recipe.seed), ("small", 7));
-    assert_eq!(recipe.rewards, [RewardSettings { name: "accuracy".to_owned(), weight: 0.5 }]);
+    assert_eq!(recipe.rewards, [rewards::RewardSpec { weight: 0.5, ..rewards::RewardSpec::named("accuracy") }.into()]);
     assert_eq!(recipe.tasks.weighted_families().len(), 1);
     let (stage, grpo) = recipe.grpo().next().unwrap();
     assert_eq!((stage.name.as_str(), grpo.group_size), ("train", 4));
@@ -418,4 +418,29 @@ fn the_base_depends_on_what_makes_it_and_on_nothing_else() {
 fn a_missing_recipe_suggests_the_nearest() {
     let error = find_shipped("r1zero").unwrap_err().to_string();
     assert_eq!(error, "r1zero: there is no shipped recipe and no file of this name\n  hint: did you mean `r1-zero`?");
+}
+
+#[test]
+fn a_rewards_parameters_are_checked_where_they_stand() {
+    fn check(line: &str, settings: &[&str], expected: &str) {
+        let text = SMALL.replacen("weight = 0.5", line, 1);
+        assert_eq!(parse(&text, settings).expect_err(line), expected.trim_start_matches('\n'), "{line}");
+    }
+    check(
+        "parameters = { depth = 3 }",
+        &[],
+        "
+small.toml, line 10: the reward `accuracy` has no parameter `depth`
+     |
+  10 | parameters = { depth = 3 }
+     |                ^^^^^
+  hint: it has no parameters",
+    );
+    check(
+        "weight = 0.5",
+        &["rewards.accuracy.parameters.depth=3"],
+        "
+--set rewards.accuracy.parameters.depth=3: the reward `accuracy` has no parameter `depth`
+  hint: it has no parameters",
+    );
 }

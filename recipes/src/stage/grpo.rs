@@ -223,6 +223,7 @@ impl<'a> Learner<'a> {
             })
             .collect();
         context.run.write_completions(&stage.name, step, &records)?;
+        context.run.write_printed(&stage.name, step, &batch.printed)?;
         metrics.time.seconds = start.elapsed().as_secs_f64();
         Ok((metrics, stepped))
     }
@@ -257,7 +258,7 @@ impl<'a> Learner<'a> {
             votes: false,
             threads: context.threads,
         };
-        let batch = grader.while_sampling(|finish| {
+        let batch = grader.while_sampling(samples, |finish| {
             engine.generate(&requests, &self.settings.sampling(), &options, |completion| {
                 phase.inc(1);
                 finish(completion);

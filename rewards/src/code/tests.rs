@@ -24,7 +24,7 @@ fn tests(setup: &str, assertions: &[&str]) -> Reference {
 }
 
 fn score(code: &Code, completion: &str, reference: &Reference) -> Score {
-    code.score(&Sample { prompt: "", completion, reference, truncated: false }).unwrap()
+    code.score(&Sample::new("", completion, reference)).unwrap()
 }
 
 #[track_caller]
