@@ -403,7 +403,7 @@ mod tests {
     fn a_resumed_run_takes_its_settings_again() {
         let folder = tempfile::tempdir().unwrap();
         let mut options = RunOptions { runs_root: folder.path().to_owned(), ..RunOptions::default() };
-        let first = load(&run_arguments(&["smoke", "--steps", "9"]), &mut options).unwrap();
+        let first = load(&run_arguments(&["smoke", "--steps", "9"]), &mut options, &Registry::builtin()).unwrap();
         let info = crate::run::RunInfo::collect(0, 1, &[], &options.settings, &[]).unwrap();
         let path = RunDir::create(folder.path(), None, &first, info).unwrap().path().to_owned();
         options.resume = true;

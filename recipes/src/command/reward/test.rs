@@ -65,7 +65,9 @@ fn report(rewards: &RewardSet, path: &str, text: &str) -> anyhow::Result<(String
         }
         for printed in rewards.take_printed() {
             let _ = writeln!(report, "{path}, line {}: the reward prints:", index + 1);
-            printed.text.lines().for_each(|line| drop(writeln!(report, "  {line}")));
+            for line in printed.text.lines() {
+                let _ = writeln!(report, "  {line}");
+            }
         }
     }
     if cases == 0 {
