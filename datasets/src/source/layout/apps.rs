@@ -20,5 +20,5 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     let (reference, function) = input_output(&question, &tests)?;
     let starter = optional_text(columns, "starter_code")?;
     let prompt = prompt(&question, function.as_deref(), &starter);
-    Ok(Draft::new(prompt, reference, &["question", "input_output", "starter_code"]))
+    Ok(Draft::new(prompt, reference, &["question", "problem", "input_output", "starter_code"]))
 }

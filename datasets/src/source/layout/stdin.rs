@@ -29,7 +29,7 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     let reference = stdin(&question, cases, checker)?;
     let used = &[
         "tests", "test_cases", "testcases", "public_tests", "private_tests", "generated_tests", "stdin", "stdout",
-        "expected_output", "expected_stdout",
+        "expected_output", "expected_stdout", "prompt", "question", "problem", "problem_statement", "description",
     ];
     Ok(Draft::new(prompt(&question, None, ""), reference, used))
 }

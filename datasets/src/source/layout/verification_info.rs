@@ -25,7 +25,7 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
         return Err("the column `verification_info` has no list `test_cases`".to_owned());
     };
     let function = tests.iter().find_map(|test| test.get("fn_name")?.as_str()).filter(|name| !name.is_empty());
-    let used = &["verification_info"];
+    let used = &["verification_info", "prompt", "question", "problem", "problem_statement"];
     let Some(function) = function else {
         let mut cases = Vec::new();
         collect_cases(&Value::Array(tests), &mut cases);
