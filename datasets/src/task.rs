@@ -4,7 +4,7 @@ use std::fmt;
 use std::fmt::Write as _;
 
 pub use rewards::Message;
-use rewards::{Reference, Sample};
+use rewards::{Checker, Reference, Sample};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -131,10 +131,7 @@ impl Task {
     /// A task, its id computed from what it says. The domain follows from the reference.
     #[must_use]
     pub fn new(source: &str, prompt: String, reference: Reference, split: Split, extra: Map<String, Value>) -> Self {
-        let domain = match reference {
-            Reference::Tests { .. } => Domain::Code,
-            Reference::Math { .. } | Reference::Integer { .. } | Reference::Countdown { .. } => Domain::Math,
-        };
+        let domain = if reference.is_code() { Domain::Code } else { Domain::Math };
         let id = content_id(&[], &prompt, &reference);
         let source = source.to_owned();
         Self { id, source, domain, prompt, turns: Vec::new(), reference, difficulty: None, split, extra }
@@ -201,6 +198,31 @@ fn content_id(turns: &[Message], prompt: &str, reference: &Reference) -> String 
             part(setup);
             assertions.iter().for_each(|assertion| part(assertion));
         }
+        Reference::Stdin { cases, checker, tolerance } => {
+            part("stdin");
+            match checker {
+                Checker::Lines => part("lines"),
+                Checker::Tokens => part("tokens"),
+                Checker::Program(program) => part(program),
+            }
+            part(&tolerance.map_or(String::new(), |tolerance| tolerance.value().to_string()));
+            for case in cases {
+                part(&case.stdin);
+                part(&case.stdout);
+                part(&case.weight.to_string());
+            }
+        }
+        Reference::Calls { setup, function, cases, tolerance } => {
+            part("calls");
+            part(setup);
+            part(function);
+            part(&tolerance.map_or(String::new(), |tolerance| tolerance.value().to_string()));
+            for case in cases {
+                part(&case.arguments);
+                part(&case.expected);
+                part(&format!("{} {}", case.wrapped, case.weight));
+            }
+        }
     }
     digest.finalize().iter().take(8).fold(String::with_capacity(16), |mut id, byte| {
         // Writing to a String cannot fail.
@@ -244,6 +266,13 @@ mod tests {
     fn the_domain_follows_from_the_reference() {
         let tests = Reference::Tests { setup: String::new(), assertions: vec!["assert f(1) == 2".into()] };
         assert_eq!(Task::new("test", "p".into(), tests, Split::Held, Map::new()).domain, Domain::Code);
+        let call = |expected: &str| {
+            let text = format!(r#"{{"kind":"calls","function":"f","cases":[{{"arguments":"[1]","expected":"{expected}"}}]}}"#);
+            let reference = serde_json::from_str(&text).expect("a reference");
+            Task::new("test", "p".into(), reference, Split::Held, Map::new())
+        };
+        assert_eq!(call("2").domain, Domain::Code);
+        assert_ne!(call("2").id, call("3").id);
         assert_eq!(task("p", "1").domain, Domain::Math);
     }
 

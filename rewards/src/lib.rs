@@ -28,7 +28,7 @@ mod set;
 mod shape;
 mod vote;
 
-pub use code::{CodeGrader, Graded, StdinCase};
+pub use code::{CallCase, Checker, CodeGrader, Graded, Marking, StdinCase, Tolerance};
 pub use custom::{CustomKind, CustomReward, DEFAULT_FUNCTION, OnError};
 pub use error::RewardError;
 pub use registry::{PythonUse, Registry, RewardDescription, Surroundings};

@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use sandbox::{Limits, Python};
 
-use crate::code::Code;
-use crate::math::Accuracy;
+use crate::code::{Code, CodeParameters};
+use crate::math::{Accuracy, Choice};
 use crate::nearest::nearest;
 use crate::parameter::{Given, NoParameters, ParameterHelp, Parameters};
-use crate::shape::Format;
+use crate::shape::{
+    CodeFormat, CodeFormatParameters, Cosine, CosineParameters, Format, LanguageConsistency, LanguageParameters, Length,
+    LengthParameters, OverlongParameters, ReasoningSteps, RepetitionParameters, RepetitionPenalty, SoftOverlong, Steps,
+    TagCount,
+};
 use crate::{CustomKind, Reward, RewardError, RewardSet, RewardSpec};
 
 /// When a reward needs a prepared interpreter.
@@ -108,17 +112,77 @@ impl Registry {
                 PythonUse::Never,
                 |_, _| Ok(Box::new(Accuracy)),
             )
-            .with::<NoParameters>(
+            .with::<CodeParameters>(
                 "code",
-                "1 where the answer's Python passes every assertion in the sandbox; else 0.",
+                "The share of its tests that the answer's Python passes in the sandbox.",
                 PythonUse::ForPrograms,
-                |surroundings, _| Ok(Box::new(Code::new(surroundings.python("code")?, surroundings.limits))),
+                |surroundings, given| Ok(Box::new(Code::new(surroundings.python("code")?, surroundings.limits, &given))),
+            )
+            .with::<NoParameters>(
+                "binary_code",
+                "1 where the answer's Python passes all of its tests in the sandbox; else 0.",
+                PythonUse::ForPrograms,
+                |surroundings, _| Ok(Box::new(Code::binary(surroundings.python("binary_code")?, surroundings.limits))),
+            )
+            .with::<NoParameters>(
+                "choice",
+                "1 where the right one of several given answers is picked, by its letter or text; else 0.",
+                PythonUse::Never,
+                |_, _| Ok(Box::new(Choice)),
             )
             .with::<NoParameters>(
                 "format",
                 "1 where the completion is <think>...</think> <answer>...</answer> and nothing else; else 0.",
                 PythonUse::Never,
                 |_, _| Ok(Box::new(Format)),
+            )
+            .with::<NoParameters>(
+                "tag_count",
+                "A quarter for each of R1-Zero's four tags that stands exactly once.",
+                PythonUse::Never,
+                |_, _| Ok(Box::new(TagCount)),
+            )
+            .with::<CodeFormatParameters>(
+                "code_format",
+                "As format, and the answer holds a fenced block of the language.",
+                PythonUse::Never,
+                |_, given| Ok(Box::new(CodeFormat(given))),
+            )
+            .with::<Steps>(
+                "reasoning_steps",
+                "Markers of steps (Step 1:, First, lists), up to full marks for a number of them.",
+                PythonUse::Never,
+                |_, given| Ok(Box::new(ReasoningSteps(given))),
+            )
+            .with::<LengthParameters>(
+                "length",
+                "From 0.5 for the shortest of a prompt's completions to -0.5 for the longest; wrong ones get no more than 0.",
+                PythonUse::Never,
+                |_, given| Ok(Box::new(Length(given))),
+            )
+            .with::<CosineParameters>(
+                "cosine",
+                "Falls with the length of a right answer, rises with that of a wrong one, as a cosine.",
+                PythonUse::Never,
+                |_, given| Ok(Box::new(Cosine(given))),
+            )
+            .with::<OverlongParameters>(
+                "soft_overlong",
+                "0, falling to -1 as the tokens near a limit.",
+                PythonUse::Never,
+                |_, given| Ok(Box::new(SoftOverlong(given))),
+            )
+            .with::<RepetitionParameters>(
+                "repetition_penalty",
+                "0, falling with the share of repeated runs of words.",
+                PythonUse::Never,
+                |_, given| Ok(Box::new(RepetitionPenalty(given))),
+            )
+            .with::<LanguageParameters>(
+                "language_consistency",
+                "The share of the thought's words that are in one language.",
+                PythonUse::Never,
+                |_, given| Ok(Box::new(LanguageConsistency(given))),
             )
     }
 

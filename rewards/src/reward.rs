@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::code::{CallCase, Checker, StdinCase, Tolerance};
 use crate::RewardError;
 
 /// What a completion is compared with.
@@ -38,10 +39,34 @@ pub enum Reference {
         /// One Python statement each, normally an `assert`.
         assertions: Vec<String>,
     },
+    /// A Python program that reads standard input and prints.
+    Stdin {
+        /// What it reads and is to print.
+        cases: Vec<StdinCase>,
+        /// How that is compared.
+        #[serde(default, skip_serializing_if = "Checker::is_default")]
+        checker: Checker,
+        /// By how much numbers that are not whole may differ; none unless the task says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tolerance: Option<Tolerance>,
+    },
+    /// A Python function that is called with JSON.
+    Calls {
+        /// Python that runs before the submission: imports and the like.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        setup: String,
+        /// Its name; it may also be a method of a class `Solution`.
+        function: String,
+        /// What it is called with and is to return.
+        cases: Vec<CallCase>,
+        /// By how much numbers that are not whole may differ; none unless the task says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tolerance: Option<Tolerance>,
+    },
 }
 
 impl Reference {
-    /// The kind as it is written in a file: `math`, `integer`, `countdown` or `tests`.
+    /// The kind as it is written in a file: `math`, `integer`, `countdown`, `tests`, `stdin` or `calls`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -49,7 +74,15 @@ impl Reference {
             Self::Integer { .. } => "integer",
             Self::Countdown { .. } => "countdown",
             Self::Tests { .. } => "tests",
+            Self::Stdin { .. } => "stdin",
+            Self::Calls { .. } => "calls",
         }
+    }
+
+    /// Whether it is a program that is asked for, and judged by its tests.
+    #[must_use]
+    pub fn is_code(&self) -> bool {
+        matches!(self, Self::Tests { .. } | Self::Stdin { .. } | Self::Calls { .. })
     }
 }
 
@@ -282,5 +315,16 @@ mod tests {
         assert_eq!(reference, Reference::Countdown { numbers: vec![3, 4], target: 7 });
         assert_eq!(serde_json::to_string(&reference).unwrap(), text);
         assert!(serde_json::from_str::<Reference>(r#"{"kind":"math","answer":"1","extra":2}"#).is_err());
+        for text in [
+            r#"{"kind":"stdin","cases":[{"stdin":"1\n","stdout":"2\n"}]}"#,
+            r#"{"kind":"stdin","cases":[{"stdin":"","stdout":"2","weight":3}],"checker":"tokens","tolerance":1e-6}"#,
+            r#"{"kind":"stdin","cases":[],"checker":{"program":"print(1)"}}"#,
+            r#"{"kind":"calls","function":"f","cases":[{"arguments":"[1]","expected":"2"}]}"#,
+        ] {
+            let reference: Reference = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::to_string(&reference).unwrap(), text);
+        }
+        let negative = r#"{"kind":"stdin","cases":[],"tolerance":-1}"#;
+        assert!(serde_json::from_str::<Reference>(negative).unwrap_err().to_string().contains("-1 is not"));
     }
 }
