@@ -42,7 +42,8 @@ def numbers(low, high):
 BATCH = {
     "new": numbers(-3.0, -0.05),
     "advantages": [1.3, -0.7, 0.4, -1.9, 0.0, 2.1],
-    "entropy": numbers(0.0, 2.5),
+    # TRL takes the quantile in float32: these are the same in both.
+    "entropy": [[round(x * 1024) / 1024 for x in row] for row in numbers(0.0, 2.5)],
 }
 # Far enough from the new ones that every branch of every loss is taken.
 BATCH["old"] = [[x + DATA.uniform(-1.2, 1.2) for x in row] for row in BATCH["new"]]
@@ -141,6 +142,7 @@ def cut(tensor):
 def loss_case(settings):
     settings = dict(use_bias_correction_kl=False) | settings
     made = trainer(GRPOTrainer, GRPOConfig, settings, len(LENGTHS))
+    made.model.train()
     made.current_gradient_accumulation_steps = made.args.gradient_accumulation_steps
     new = padded(BATCH["new"]).requires_grad_()
     entropy = padded(BATCH["entropy"]).requires_grad_()
