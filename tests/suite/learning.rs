@@ -67,7 +67,7 @@ fn gradients(policy: &Policy, completions: &[Completion], rewards: &[f64]) -> Gr
     let mut gradients = Gradients::zeros(policy.parameters());
     for micro in pack(&sampled, 128).unwrap() {
         let forward = policy.forward(&micro.batch, 1.0, Track::Gradients).unwrap();
-        let new: Vec<f32> = forward.logprobs.to_vec1().unwrap();
+        let new = &forward.logprobs;
         let mut start = 0;
         let inputs: Vec<LossInput<'_>> = micro
             .completions
@@ -79,9 +79,7 @@ fn gradients(policy: &Policy, completions: &[Completion], rewards: &[f64]) -> Gr
             })
             .collect();
         let slope = loss(&inputs, &settings, completions.len(), tokens).gradient;
-        let slope = Tensor::new(slope, forward.logprobs.device()).unwrap();
-        let store = (forward.logprobs * slope).unwrap().sum_all().unwrap().backward().unwrap();
-        gradients.accumulate(&store, policy.parameters(), 1.0).unwrap();
+        policy.backward(forward, &slope, 0.0, &mut gradients).unwrap();
     }
     gradients
 }

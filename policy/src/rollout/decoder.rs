@@ -13,7 +13,8 @@ use super::grouped::GroupedLayer;
 use crate::Result;
 use crate::config::{LatentAttention, ModelConfig};
 use crate::model::latent::LATENT_EPS;
-use crate::model::{Attention, Policy};
+use crate::model::parts::{self, AttentionParts, FeedForwardParts, LatentParts, LayerParts, ModelParts, QueryParts};
+use crate::model::{Attention, Policy, with_numbers};
 use crate::ops::attention::AttentionConfig;
 use crate::ops::bias::add_to_rows;
 use crate::ops::experts::activate;
@@ -124,48 +125,34 @@ impl Projection {
     }
 }
 
-/// Hands out a policy's parameters in the order of its specs.
-pub(super) struct Values {
-    parameters: std::vec::IntoIter<Vec<f32>>,
-}
-
-impl Values {
-    pub(super) fn next(&mut self) -> Vec<f32> {
-        self.parameters.next().expect("a policy holds every parameter of its specs, in their order")
-    }
-
-    pub(super) fn next_if(&mut self, present: bool) -> Option<Vec<f32>> {
-        present.then(|| self.next())
-    }
-
-    pub(super) fn projection(&mut self, inputs: usize, biased: bool) -> Projection {
-        Projection { weight: PackedWeight::from_rows(&self.next(), inputs), bias: self.next_if(biased) }
+impl Projection {
+    pub(super) fn new(parts: &parts::Projection<&[f32]>, inputs: usize) -> Self {
+        Projection { weight: PackedWeight::from_rows(parts.weight, inputs), bias: parts.bias.map(<[f32]>::to_vec) }
     }
 }
 
 impl LatentLayer {
-    fn new(values: &mut Values, sizes: &LatentAttention, heads: usize, width: usize) -> Self {
-        let biased = sizes.attention_bias;
-        let query = match sizes.q_lora_rank {
-            None => LatentQuery::Full(values.projection(width, false)),
-            Some(rank) => LatentQuery::Compressed {
-                down: values.projection(width, biased),
-                norm: values.next(),
-                up: values.projection(rank, false),
+    fn new(parts: &LatentParts<&[f32]>, sizes: &LatentAttention, heads: usize, width: usize) -> Self {
+        let query = match &parts.query {
+            QueryParts::Full(weight) => {
+                LatentQuery::Full(Projection { weight: PackedWeight::from_rows(weight, width), bias: None })
+            }
+            QueryParts::Compressed { down, norm, up } => LatentQuery::Compressed {
+                down: Projection::new(down, width),
+                norm: norm.to_vec(),
+                up: Projection { weight: PackedWeight::from_rows(up, norm.len()), bias: None },
             },
         };
-        let compress = values.projection(width, biased);
-        let (latent_norm, key_value) = (values.next(), values.next());
-        let (nope, value, latent) = (sizes.qk_nope_head_dim, sizes.v_head_dim, latent_norm.len());
-        let rows = |head: usize| &key_value[head * (nope + value) * latent..][..(nope + value) * latent];
+        let (nope, value, latent) = (sizes.qk_nope_head_dim, sizes.v_head_dim, parts.latent_norm.len());
+        let rows = |head: usize| &parts.expand[head * (nope + value) * latent..][..(nope + value) * latent];
         let absorb = |head| PackedWeight::new(latent, nope, |j, l| rows(head)[l * latent + j]);
         LatentLayer {
             query,
-            compress,
+            compress: Projection::new(&parts.compress, width),
             absorb: (0..heads).map(absorb).collect(),
             expand: (0..heads).map(|head| PackedWeight::from_rows(&rows(head)[nope * latent..], latent)).collect(),
-            latent_norm,
-            output: values.projection(heads * sizes.v_head_dim, biased),
+            latent_norm: parts.latent_norm.to_vec(),
+            output: Projection::new(&parts.output, heads * sizes.v_head_dim),
         }
     }
 }
@@ -191,46 +178,52 @@ pub(super) fn normalise(out: &mut [f32], x: &[f32], weight: &[f32], eps: f64) {
 
 impl Decoder {
     pub(crate) fn new(policy: &Policy) -> Result<Self> {
+        with_numbers(policy.parameters(), |numbers| {
+            Self::from_parts(policy, &ModelParts::new(policy.config(), numbers.into_iter()))
+        })
+    }
+
+    fn from_parts(policy: &Policy, parts: &ModelParts<&[f32]>) -> Self {
         let (config, attention) = (policy.config().clone(), policy.attention().clone());
         let (width, heads) = (config.hidden_size, config.num_attention_heads);
-        let mut values = Values { parameters: policy.values()?.into_iter() };
         let mut biases = policy.router_bias().iter();
-        let embedding = values.next();
-        let layers = (0..config.num_hidden_layers)
-            .map(|layer| Layer {
-                attention_norm: values.next(),
-                attention: match &attention {
-                    Attention::Latent(sizes, _) => {
-                        LayerAttention::Latent(LatentLayer::new(&mut values, sizes, heads, width))
-                    }
-                    Attention::Grouped(sizes, _) => {
-                        LayerAttention::Grouped(GroupedLayer::new(&mut values, sizes, heads, width))
-                    }
-                },
-                mlp_norm: values.next(),
-                mlp: match (config.mixture_of(layer), policy.router()) {
-                    (Some(mixture), Some(router)) => Mlp::Moe(Moe {
-                        config: router,
-                        router: values.next(),
-                        bias: biases.next().cloned().expect("a policy holds a bias for each of its MoE layers"),
-                        experts: {
-                            let weights = values.next();
-                            let each = weights.chunks_exact(weights.len() / mixture.n_routed_experts);
-                            each.map(|weight| FeedForward::new(weight, width)).collect()
-                        },
-                        shared: values
-                            .next_if(mixture.n_shared_experts > 0)
-                            .map(|weight| FeedForward::new(&weight, width)),
-                    }),
-                    _ => Mlp::Dense(FeedForward::new(&values.next(), width)),
-                },
-            })
-            .collect();
-        let norm = values.next();
-        let head = values.next_if(!config.tie_word_embeddings);
-        let head = PackedWeight::from_rows(head.as_ref().unwrap_or(&embedding), width);
-        let moe_layers = policy.router_bias().len();
-        Ok(Decoder { config, attention, embedding, layers, moe_layers, norm, head })
+        let mut mlp = |parts: &FeedForwardParts<&[f32]>| match parts {
+            FeedForwardParts::Dense(weight) => Mlp::Dense(FeedForward::new(weight, width)),
+            FeedForwardParts::Mixed { router, experts, shared } => {
+                let config = policy.router().expect("a model with experts has a router");
+                let each = experts.chunks_exact(experts.len() / config.experts);
+                Mlp::Moe(Moe {
+                    experts: each.map(|weight| FeedForward::new(weight, width)).collect(),
+                    config,
+                    router: router.to_vec(),
+                    bias: biases.next().cloned().expect("a policy holds a bias for each of its MoE layers"),
+                    shared: shared.map(|weight| FeedForward::new(weight, width)),
+                })
+            }
+        };
+        let layer = |parts: &LayerParts<&[f32]>| Layer {
+            attention_norm: parts.attention_norm.to_vec(),
+            attention: match (&parts.attention, &attention) {
+                (AttentionParts::Latent(parts), Attention::Latent(sizes, _)) => {
+                    LayerAttention::Latent(LatentLayer::new(parts, sizes, heads, width))
+                }
+                (AttentionParts::Grouped(parts), Attention::Grouped(sizes, _)) => {
+                    LayerAttention::Grouped(GroupedLayer::new(parts, heads * sizes.head_dim, width))
+                }
+                _ => unreachable!("all layers of a model have its kind of attention"),
+            },
+            mlp_norm: parts.feed_forward_norm.to_vec(),
+            mlp: mlp(&parts.feed_forward),
+        };
+        Decoder {
+            layers: parts.layers.iter().map(layer).collect(),
+            embedding: parts.embedding.to_vec(),
+            norm: parts.norm.to_vec(),
+            head: PackedWeight::from_rows(parts.head.unwrap_or(parts.embedding), width),
+            moe_layers: policy.router_bias().len(),
+            config,
+            attention,
+        }
     }
 
     pub(crate) fn config(&self) -> &ModelConfig {

@@ -2,8 +2,8 @@
 //! key heads, `[2, key heads, width]`.
 
 use super::attend::{Place, Scratch, attend};
-use super::decoder::{Projection, Span, Values, normalise};
-use crate::config::GroupedAttention;
+use super::decoder::{Projection, Span, normalise};
+use crate::model::parts::GroupedParts;
 use crate::ops::grouped_attention::GroupedConfig;
 
 /// A layer's weights.
@@ -17,13 +17,14 @@ pub(super) struct GroupedLayer {
 }
 
 impl GroupedLayer {
-    pub(super) fn new(values: &mut Values, sizes: &GroupedAttention, heads: usize, width: usize) -> Self {
+    /// `queries`: numbers of all heads' queries.
+    pub(super) fn new(parts: &GroupedParts<&[f32]>, queries: usize, width: usize) -> Self {
         GroupedLayer {
-            query: values.projection(width, sizes.input_bias),
-            key: values.projection(width, sizes.input_bias),
-            value: values.projection(width, sizes.input_bias),
-            norms: sizes.query_key_norm.then(|| [values.next(), values.next()]),
-            output: values.projection(heads * sizes.head_dim, sizes.output_bias),
+            query: Projection::new(&parts.query, width),
+            key: Projection::new(&parts.key, width),
+            value: Projection::new(&parts.value, width),
+            norms: parts.norms.map(|norms| norms.map(<[f32]>::to_vec)),
+            output: Projection::new(&parts.output, queries),
         }
     }
 

@@ -5,6 +5,7 @@
 //! resume), 130 if a run was stopped by Ctrl-C and can be resumed.
 
 mod arguments;
+mod bench;
 mod curate;
 mod grade;
 mod model;
@@ -44,6 +45,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.command {
         Command::Run(arguments) => run(&arguments),
+        Command::Bench(arguments) => bench::bench(&arguments),
         Command::Model(command) => model::answer(&command).and_then(|text| print(&text)),
         Command::List => print(&show::list()),
         Command::Show { recipe, settings } => show::show(&recipe, &settings).and_then(|text| print(&text)),

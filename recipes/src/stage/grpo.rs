@@ -299,9 +299,11 @@ impl<'a> Learner<'a> {
                     temperature,
                     learning_rate: settings.lr_schedule().lr(step - 1),
                     max_grad_norm: settings.max_grad_norm,
-                    router_bias_rate: settings.router_bias_rate,
+                    balancing: settings.balancing(),
+                    track: settings.track(),
                 };
-                let one = self.trainer.step(&batches, &step_settings, |micro, forward, new| {
+                let one = self.trainer.step(&batches, &step_settings, |micro, forward| {
+                    let new = &forward.logprobs;
                     let reference =
                         reference.as_ref().map(|r| reference_logprobs(r, micro, temperature)).transpose()?;
                     let mut at = 0;
@@ -375,8 +377,7 @@ impl<'a> Learner<'a> {
 }
 
 fn reference_logprobs(reference: &Policy, micro: &MicroBatch, temperature: f64) -> anyhow::Result<Vec<f32>> {
-    let logprobs = reference.forward(&micro.batch.without_choices(), temperature, Track::Nothing)?.logprobs;
-    logprobs.to_vec1().context("read the reference's log-probabilities")
+    Ok(reference.forward(&micro.batch.without_choices(), temperature, Track::Nothing)?.logprobs)
 }
 
 /// The figures that follow from completions and scores alone.

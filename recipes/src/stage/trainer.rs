@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::Context;
-use candle_core::Tensor;
 use policy::checkpoint::{load_tensors, save_tensors};
 use policy::grpo::MicroBatch;
 use policy::ops::router::Balance;
@@ -26,7 +24,9 @@ pub(super) struct StepSettings {
     pub(super) temperature: f64,
     pub(super) learning_rate: f64,
     pub(super) max_grad_norm: f64,
-    pub(super) router_bias_rate: f64,
+    /// The step of the routers' bias, and the weight of the balance loss.
+    pub(super) balancing: (f64, f64),
+    pub(super) track: Track,
 }
 
 /// What an optimizer step did.
@@ -48,34 +48,32 @@ impl Trainer {
         Ok(Trainer { model, optimizer })
     }
 
-    /// One optimizer step. `slope` is told each micro-batch's pass and its log-probabilities, and returns the loss's
-    /// derivative with respect to each of them.
+    /// One optimizer step. `slope` is told each micro-batch's pass, and returns the loss's derivative with respect to each
+    /// of its log-probabilities.
     pub(super) fn step(
         &mut self,
         batches: &[MicroBatch],
         settings: &StepSettings,
-        mut slope: impl FnMut(&MicroBatch, &Forward, &[f32]) -> anyhow::Result<Vec<f32>>,
+        mut slope: impl FnMut(&MicroBatch, &Forward) -> anyhow::Result<Vec<f32>>,
     ) -> anyhow::Result<Stepped> {
         let policy = &self.model.policy;
         let mut gradients = Gradients::zeros(policy.parameters());
         let mut balance = vec![Balance::default(); policy.router_bias().len()];
+        let (bias_rate, balance_coefficient) = settings.balancing;
+        let all_rows: usize = batches.iter().map(|micro| micro.batch.token_ids.len()).sum();
         let mut rows = 0;
         for micro in batches {
-            let forward = policy.forward(&micro.batch, settings.temperature, Track::Gradients)?;
-            let logprobs = forward.logprobs.to_vec1::<f32>().context("read the log-probabilities")?;
-            let derivative = slope(micro, &forward, &logprobs)?;
+            let forward = policy.forward(&micro.batch, settings.temperature, settings.track)?;
+            let slope = slope(micro, &forward)?;
             rows += micro.batch.token_ids.len() as u64;
             balance.iter_mut().zip(&forward.routing).for_each(|(balance, routing)| balance.count(routing));
-            // With g fixed, the gradient of sum(g * logprobs) is the loss's own.
-            let surrogate = Tensor::new(derivative, forward.logprobs.device())
-                .and_then(|g| (forward.logprobs * g)?.sum_all())
-                .context("build the loss")?;
-            let store = surrogate.backward().context("backward pass")?;
-            gradients.accumulate(&store, policy.parameters(), 1.0)?;
+            // The step's balance loss is the mean over its rows.
+            let share = micro.batch.token_ids.len() as f64 / all_rows as f64;
+            policy.backward(forward, &slope, balance_coefficient * share, &mut gradients)?;
         }
         let report = self.optimizer.step(&gradients, settings.learning_rate, Some(settings.max_grad_norm))?;
         if report.applied {
-            self.model.policy.update_router_bias(&balance, settings.router_bias_rate as f32);
+            self.model.policy.update_router_bias(&balance, bias_rate as f32);
         }
         let max_vio = balance.iter().map(Balance::max_violation).fold(0.0, f64::max);
         Ok(Stepped { gradient_norm: report.grad_norm, max_vio, applied: report.applied, rows })
