@@ -22,6 +22,7 @@ pub(crate) mod packed;
 pub mod rms_norm;
 pub mod rope;
 pub mod router;
+pub(crate) mod rows;
 pub(crate) mod sum;
 
 pub use matmul::peak_flops;

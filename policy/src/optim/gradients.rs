@@ -137,6 +137,8 @@ fn mismatch(name: &str, message: String) -> PolicyError {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
 
     fn variable(values: &[f32]) -> Var {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::attend::{Place, Scratch, attend};
 use super::cache::{CacheRows, Prefix};
 use super::grouped::GroupedLayer;
+use super::matrix::{Matrix, Source, is_large};
 use crate::Result;
 use crate::config::{LatentAttention, ModelConfig};
 use crate::model::latent::LATENT_EPS;
@@ -77,21 +78,26 @@ struct Moe {
 
 /// A SwiGLU layer.
 struct FeedForward {
-    gate_up: PackedWeight,
-    down: PackedWeight,
+    gate_up: Matrix,
+    down: Matrix,
     inner: usize,
 }
 
 impl FeedForward {
-    /// From gate and up `[2 inner, width]`, then down `[inner, width]`.
-    fn new(weight: &[f32], width: usize) -> Self {
-        let inner = weight.len() / width / 3;
-        let (gate_up, down) = weight.split_at(2 * inner * width);
+    /// Layer `index` of those that a parameter holds, each of gate and up `[2 inner, width]`, then down `[inner, width]`.
+    fn new(weight: &Source<'_>, index: usize, inner: usize, width: usize) -> Self {
+        let start = index * 3 * inner * width;
+        let middle = start + 2 * inner * width;
         FeedForward {
-            gate_up: PackedWeight::from_rows(gate_up, width),
-            down: PackedWeight::new(width, inner, |j, l| down[l * width + j]),
+            gate_up: weight.matrix(start..middle, width),
+            down: weight.transposed(middle..middle + inner * width, width),
             inner,
         }
+    }
+
+    /// The only layer that a parameter holds.
+    fn only(weight: &Source<'_>, width: usize) -> Self {
+        Self::new(weight, 0, weight.numbers.len() / width / 3, width)
     }
 
     fn apply(&self, x: &[f32]) -> Vec<f32> {
@@ -107,7 +113,7 @@ impl FeedForward {
 
 /// A weight `[outputs, inputs]`, with a bias or without.
 pub(super) struct Projection {
-    weight: PackedWeight,
+    weight: Matrix,
     bias: Option<Vec<f32>>,
 }
 
@@ -126,46 +132,46 @@ impl Projection {
 }
 
 impl Projection {
-    pub(super) fn new(parts: &parts::Projection<&[f32]>, inputs: usize) -> Self {
-        Projection { weight: PackedWeight::from_rows(parts.weight, inputs), bias: parts.bias.map(<[f32]>::to_vec) }
+    pub(super) fn new(parts: &parts::Projection<Source<'_>>, inputs: usize) -> Self {
+        let bias = parts.bias.as_ref().map(|bias| bias.numbers.to_vec());
+        Projection { weight: parts.weight.whole(inputs), bias }
     }
 }
 
 impl LatentLayer {
-    fn new(parts: &LatentParts<&[f32]>, sizes: &LatentAttention, heads: usize, width: usize) -> Self {
+    fn new(parts: &LatentParts<Source<'_>>, sizes: &LatentAttention, heads: usize, width: usize) -> Self {
         let query = match &parts.query {
-            QueryParts::Full(weight) => {
-                LatentQuery::Full(Projection { weight: PackedWeight::from_rows(weight, width), bias: None })
-            }
+            QueryParts::Full(weight) => LatentQuery::Full(Projection { weight: weight.whole(width), bias: None }),
             QueryParts::Compressed { down, norm, up } => LatentQuery::Compressed {
                 down: Projection::new(down, width),
-                norm: norm.to_vec(),
-                up: Projection { weight: PackedWeight::from_rows(up, norm.len()), bias: None },
+                norm: norm.numbers.to_vec(),
+                up: Projection { weight: up.whole(norm.numbers.len()), bias: None },
             },
         };
-        let (nope, value, latent) = (sizes.qk_nope_head_dim, sizes.v_head_dim, parts.latent_norm.len());
-        let rows = |head: usize| &parts.expand[head * (nope + value) * latent..][..(nope + value) * latent];
+        let (nope, value, latent) = (sizes.qk_nope_head_dim, sizes.v_head_dim, sizes.kv_lora_rank);
+        let rows = |head: usize| &parts.expand.numbers[head * (nope + value) * latent..][..(nope + value) * latent];
         let absorb = |head| PackedWeight::new(latent, nope, |j, l| rows(head)[l * latent + j]);
         LatentLayer {
             query,
             compress: Projection::new(&parts.compress, width),
             absorb: (0..heads).map(absorb).collect(),
             expand: (0..heads).map(|head| PackedWeight::from_rows(&rows(head)[nope * latent..], latent)).collect(),
-            latent_norm: parts.latent_norm.to_vec(),
+            latent_norm: parts.latent_norm.numbers.to_vec(),
             output: Projection::new(&parts.output, heads * sizes.v_head_dim),
         }
     }
 }
 
-/// A copy of a policy's weights, laid out for decoding.
+/// A policy's weights, laid out for decoding.
 pub(crate) struct Decoder {
     config: ModelConfig,
     attention: Attention,
-    embedding: Vec<f32>,
+    embedding: Matrix,
     layers: Vec<Layer>,
     moe_layers: usize,
     norm: Vec<f32>,
-    head: PackedWeight,
+    head: Matrix,
+    large: bool,
 }
 
 /// Normalises rows, in the widest vectors there are.
@@ -178,31 +184,36 @@ pub(super) fn normalise(out: &mut [f32], x: &[f32], weight: &[f32], eps: f64) {
 
 impl Decoder {
     pub(crate) fn new(policy: &Policy) -> Result<Self> {
+        let large = is_large(policy.config().parameters().0);
         with_numbers(policy.parameters(), |numbers| {
-            Self::from_parts(policy, &ModelParts::new(policy.config(), numbers.into_iter()))
+            let sources = numbers.into_iter().zip(policy.parameters()).map(|(numbers, (_, var))| {
+                let shared = large.then(|| var.as_detached_tensor());
+                Source { numbers, shared }
+            });
+            Self::from_parts(policy, large, &ModelParts::new(policy.config(), sources))
         })
     }
 
-    fn from_parts(policy: &Policy, parts: &ModelParts<&[f32]>) -> Self {
+    fn from_parts(policy: &Policy, large: bool, parts: &ModelParts<Source<'_>>) -> Self {
         let (config, attention) = (policy.config().clone(), policy.attention().clone());
         let (width, heads) = (config.hidden_size, config.num_attention_heads);
         let mut biases = policy.router_bias().iter();
-        let mut mlp = |parts: &FeedForwardParts<&[f32]>| match parts {
-            FeedForwardParts::Dense(weight) => Mlp::Dense(FeedForward::new(weight, width)),
+        let mut mlp = |parts: &FeedForwardParts<Source<'_>>| match parts {
+            FeedForwardParts::Dense(weight) => Mlp::Dense(FeedForward::only(weight, width)),
             FeedForwardParts::Mixed { router, experts, shared } => {
                 let config = policy.router().expect("a model with experts has a router");
-                let each = experts.chunks_exact(experts.len() / config.experts);
+                let inner = experts.numbers.len() / config.experts / width / 3;
                 Mlp::Moe(Moe {
-                    experts: each.map(|weight| FeedForward::new(weight, width)).collect(),
+                    experts: (0..config.experts).map(|e| FeedForward::new(experts, e, inner, width)).collect(),
                     config,
-                    router: router.to_vec(),
+                    router: router.numbers.to_vec(),
                     bias: biases.next().cloned().expect("a policy holds a bias for each of its MoE layers"),
-                    shared: shared.map(|weight| FeedForward::new(weight, width)),
+                    shared: shared.as_ref().map(|weight| FeedForward::only(weight, width)),
                 })
             }
         };
-        let layer = |parts: &LayerParts<&[f32]>| Layer {
-            attention_norm: parts.attention_norm.to_vec(),
+        let layer = |parts: &LayerParts<Source<'_>>| Layer {
+            attention_norm: parts.attention_norm.numbers.to_vec(),
             attention: match (&parts.attention, &attention) {
                 (AttentionParts::Latent(parts), Attention::Latent(sizes, _)) => {
                     LayerAttention::Latent(LatentLayer::new(parts, sizes, heads, width))
@@ -212,18 +223,24 @@ impl Decoder {
                 }
                 _ => unreachable!("all layers of a model have its kind of attention"),
             },
-            mlp_norm: parts.feed_forward_norm.to_vec(),
+            mlp_norm: parts.feed_forward_norm.numbers.to_vec(),
             mlp: mlp(&parts.feed_forward),
         };
         Decoder {
             layers: parts.layers.iter().map(layer).collect(),
-            embedding: parts.embedding.to_vec(),
-            norm: parts.norm.to_vec(),
-            head: PackedWeight::from_rows(parts.head.unwrap_or(parts.embedding), width),
+            embedding: parts.embedding.table(width),
+            norm: parts.norm.numbers.to_vec(),
+            head: parts.head.as_ref().unwrap_or(&parts.embedding).whole(width),
             moe_layers: policy.router_bias().len(),
+            large,
             config,
             attention,
         }
+    }
+
+    /// Whether all threads work on one call, so that more calls at a time would only read the weights more often.
+    pub(crate) fn is_large(&self) -> bool {
+        self.large
     }
 
     pub(crate) fn config(&self) -> &ModelConfig {
@@ -241,9 +258,7 @@ impl Decoder {
         let rows: usize = spans.iter().map(|span| span.token_ids.len()).sum();
         let mut x = vec![0.0; rows * width];
         let ids = spans.iter().flat_map(|span| span.token_ids);
-        for (row, id) in x.chunks_exact_mut(width).zip(ids) {
-            row.copy_from_slice(&self.embedding[*id as usize * width..(*id as usize + 1) * width]);
-        }
+        self.embedding.copy_rows(&mut x, ids.copied());
         let mut normed = vec![0.0; rows * width];
         let mut moe_layer = 0;
         for (index, layer) in self.layers.iter().enumerate() {

@@ -3,6 +3,7 @@
 
 use super::attend::{Place, Scratch, attend};
 use super::decoder::{Projection, Span, normalise};
+use super::matrix::Source;
 use crate::model::parts::GroupedParts;
 use crate::ops::grouped_attention::GroupedConfig;
 
@@ -18,12 +19,12 @@ pub(super) struct GroupedLayer {
 
 impl GroupedLayer {
     /// `queries`: numbers of all heads' queries.
-    pub(super) fn new(parts: &GroupedParts<&[f32]>, queries: usize, width: usize) -> Self {
+    pub(super) fn new(parts: &GroupedParts<Source<'_>>, queries: usize, width: usize) -> Self {
         GroupedLayer {
             query: Projection::new(&parts.query, width),
             key: Projection::new(&parts.key, width),
             value: Projection::new(&parts.value, width),
-            norms: parts.norms.map(|norms| norms.map(<[f32]>::to_vec)),
+            norms: parts.norms.as_ref().map(|norms| norms.each_ref().map(|norm| norm.numbers.to_vec())),
             output: Projection::new(&parts.output, queries),
         }
     }

@@ -9,6 +9,7 @@ mod attend;
 mod cache;
 mod decoder;
 mod grouped;
+mod matrix;
 mod sampler;
 
 use std::sync::Arc;
@@ -84,7 +85,10 @@ pub struct RolloutOptions {
     pub batch: usize,
 }
 
-/// A policy's weights laid out for sampling, as they were when the engine was made.
+/// A policy's weights, laid out for sampling.
+///
+/// A small model's are copied, as they are when the engine is made. A large one's are shared with the policy and must stay
+/// as they are while the engine is used.
 pub struct RolloutEngine {
     decoder: Decoder,
 }
@@ -109,7 +113,7 @@ struct Sequence {
 }
 
 impl RolloutEngine {
-    /// Takes a copy of the policy's weights.
+    /// Prepares the policy's weights.
     ///
     /// # Errors
     /// If the weights cannot be read.
@@ -183,7 +187,11 @@ impl RolloutEngine {
             if active.is_empty() && waiting.peek().is_none() {
                 return Ok(());
             }
-            let rows = active.len().div_ceil(rayon::current_num_threads()).clamp(8, ROWS_PER_CALL);
+            let rows = if self.decoder.is_large() {
+                active.len().max(1)
+            } else {
+                active.len().div_ceil(rayon::current_num_threads()).clamp(8, ROWS_PER_CALL)
+            };
             active.par_chunks_mut(rows).for_each(|sequences| self.decode(sequences, params, options));
         }
     }
@@ -236,8 +244,13 @@ impl RolloutEngine {
             .collect();
         let hidden = self.decoder.forward(&mut spans);
         let mut logits = self.decoder.logits(&hidden);
-        for (sequence, logits) in sequences.iter_mut().zip(logits.chunks_exact_mut(self.decoder.config().vocab_size)) {
-            sequence.draw(logits, params, options);
+        let vocabulary = self.decoder.config().vocab_size;
+        if self.decoder.is_large() {
+            let rows = sequences.par_iter_mut().zip(logits.par_chunks_exact_mut(vocabulary));
+            rows.for_each(|(sequence, logits)| sequence.draw(logits, params, options));
+        } else {
+            let rows = sequences.iter_mut().zip(logits.chunks_exact_mut(vocabulary));
+            rows.for_each(|(sequence, logits)| sequence.draw(logits, params, options));
         }
     }
 }
