@@ -18,7 +18,7 @@ use policy::ModelConfig;
 use serde::Serialize;
 
 use super::arguments::threads;
-use super::print;
+use super::{Wrong, print};
 use work::{Sizes, Work};
 
 /// What can be measured.
@@ -120,13 +120,17 @@ fn measure(arguments: &BenchArguments) -> anyhow::Result<Report> {
         new_tokens: arguments.new_tokens.map_or(defaults.new_tokens, |n| n as usize),
         group: defaults.group,
     };
-    let limit = policy.config().max_position_embeddings;
-    let longest = sizes.length.max(sizes.prompt + sizes.new_tokens);
-    anyhow::ensure!(longest <= limit, "sequences of {longest} tokens; {} has {limit} positions", arguments.shape);
     let (parameters, activated) = policy.config().parameters();
-    let peak = policy::ops::peak_flops();
     let all = [Phase::Prefill, Phase::Decode, Phase::Train, Phase::Step];
     let phases = if arguments.phases.is_empty() { &all[..] } else { &arguments.phases };
+    let limit = policy.config().max_position_embeddings;
+    if let Some(longest) = phases.iter().map(|phase| sizes.longest(*phase)).max().filter(|longest| *longest > limit) {
+        return Err(Wrong(format!("sequences of {longest} tokens; {} has {limit} positions", arguments.shape)).into());
+    }
+    if policy.config().vocab_size <= 3 {
+        return Err(Wrong(format!("{} has a vocabulary of {}", arguments.shape, policy.config().vocab_size)).into());
+    }
+    let peak = policy::ops::peak_flops();
     let mut work = Work::new(policy, sizes, arguments.checkpoint_layers);
     let mut measured = Vec::new();
     for phase in phases {

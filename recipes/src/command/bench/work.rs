@@ -22,6 +22,16 @@ pub(super) struct Sizes {
     pub(super) group: usize,
 }
 
+impl Sizes {
+    /// Tokens of the longest sequence of a phase.
+    pub(super) fn longest(&self, phase: Phase) -> usize {
+        match phase {
+            Phase::Prefill | Phase::Train => self.length + 1,
+            Phase::Decode | Phase::Step => self.prompt + self.new_tokens,
+        }
+    }
+}
+
 /// Rows that go through the model at once while training.
 const MICRO_BATCH_ROWS: usize = 8192;
 const LEARNING_RATE: f64 = 1e-4;
