@@ -184,7 +184,11 @@ pub(super) fn normalise(out: &mut [f32], x: &[f32], weight: &[f32], eps: f64) {
 
 impl Decoder {
     pub(crate) fn new(policy: &Policy) -> Result<Self> {
-        let large = is_large(policy.config().parameters().0);
+        Self::laid_out(policy, is_large(policy.config().parameters().0))
+    }
+
+    /// As for a large model, or as for a small one.
+    pub(super) fn laid_out(policy: &Policy, large: bool) -> Result<Self> {
         with_numbers(policy.parameters(), |numbers| {
             let sources = numbers.into_iter().zip(policy.parameters()).map(|(numbers, (_, var))| {
                 let shared = large.then(|| var.as_detached_tensor());

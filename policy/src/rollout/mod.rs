@@ -286,3 +286,60 @@ impl Sequence {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ModelConfig;
+    use crate::config::{Architecture, AttentionKind, GroupedAttention};
+
+    fn latent() -> ModelConfig {
+        ModelConfig { initializer_range: 0.1, max_position_embeddings: 64, ..ModelConfig::tiny(50) }
+    }
+
+    fn grouped() -> ModelConfig {
+        let attention = AttentionKind::Grouped(GroupedAttention {
+            num_key_value_heads: 2,
+            head_dim: 24,
+            input_bias: true,
+            output_bias: false,
+            query_key_norm: true,
+        });
+        let architecture = Architecture::Qwen3;
+        ModelConfig { architecture, attention, mixture: None, tie_word_embeddings: true, ..latent() }
+    }
+
+    fn completions(policy: &Policy, large: bool, batch: usize, threads: usize) -> Vec<Completion> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let engine = RolloutEngine { decoder: Decoder::laid_out(policy, large).unwrap() };
+            let request = |task: u32| Request { task, prompt: vec![task + 3, 7, 20, 9 + task], samples: 5 };
+            let params = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens: 20 };
+            let options = RolloutOptions { seed: 2, step: 0, end_of_text: vec![1], batch };
+            let mut out = Vec::new();
+            engine.generate(&[request(0), request(1)], &params, &options, |c| out.push(c)).unwrap();
+            out.sort_by_key(|completion| (completion.task, completion.sample));
+            out
+        })
+    }
+
+    #[test]
+    fn a_large_models_layout_samples_the_same() {
+        for config in [latent(), grouped()] {
+            let policy = Policy::new(config, 5).unwrap();
+            let (small, large) = (completions(&policy, false, 8, 1), completions(&policy, true, 8, 1));
+            assert_eq!((small.len(), large.len()), (10, 10));
+            for (a, b) in small.iter().zip(&large) {
+                assert_eq!(a.token_ids, b.token_ids);
+                for (a, b) in a.logprobs.iter().zip(&b.logprobs) {
+                    assert!((a - b).abs() < 1e-5, "{a} {b}");
+                }
+            }
+            let bits = |completions: Vec<Completion>| -> Vec<u32> {
+                completions.iter().flat_map(|c| &c.logprobs).map(|logprob| logprob.to_bits()).collect()
+            };
+            let expected = bits(large);
+            assert!(bits(completions(&policy, true, 3, 2)) == expected, "another batch, other threads");
+        }
+    }
+}
