@@ -21,6 +21,6 @@ pub mod tokenizer;
 
 pub use config::ModelConfig;
 pub use error::{During, PolicyError, Result};
-pub use model::{Forward, Policy, Track};
+pub use model::{Forward, Policy, Slopes, Track};
 pub use rollout::{Completion, FinishReason, Request, RolloutEngine, RolloutOptions, SamplingParams};
 pub use tokenizer::Tokenizer;

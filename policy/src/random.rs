@@ -8,6 +8,7 @@
 //! turns a 128-bit counter under a 64-bit key into 128 random bits; it passes BigCrush, and since it
 //! is a bijection of the counter, two different draws of one run never share their bits.
 
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
@@ -103,11 +104,13 @@ impl Normal {
     /// The stream's first `count` elements, times `standard_deviation`.
     #[must_use]
     pub fn take(&self, count: usize, standard_deviation: f32) -> Vec<f32> {
-        let mut values: Vec<f32> = (0..count.div_ceil(2) as u64)
-            .flat_map(|index| self.pair(index))
-            .map(|value| value * standard_deviation)
-            .collect();
-        values.truncate(count);
+        let mut values = vec![0.0; count];
+        values.par_chunks_mut(2 * PAIRS).enumerate().for_each(|(block, values)| {
+            for (index, values) in values.chunks_mut(2).enumerate() {
+                let pair = self.pair((block * PAIRS + index) as u64);
+                values.iter_mut().zip(pair).for_each(|(value, drawn)| *value = drawn * standard_deviation);
+            }
+        });
         values
     }
 
@@ -123,6 +126,8 @@ impl Normal {
     }
 }
 
+/// Pairs that one task draws.
+const PAIRS: usize = 4096;
 const TWO_TO_53: f64 = 9_007_199_254_740_992.0;
 
 fn wide(high: u32, low: u32) -> u64 {

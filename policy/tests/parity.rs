@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 use policy::checkpoint::{TensorArchive, TensorData, load_tensors};
 use policy::model::batch::{BatchBuilder, PackedBatch};
+use policy::optim::Gradients;
 use policy::{Policy, Request, RolloutEngine, RolloutOptions, SamplingParams, Track};
 
 const CASES: [&str; 7] = ["deepseek", "deepseek_full_query", "deepseek_fp8", "llama", "llama_linear", "qwen2", "qwen3"];
@@ -99,8 +100,7 @@ fn logits_agree_over_the_whole_vocabulary() {
                 parent = Some(segment);
             }
             let forward = golden.policy.forward(&builder.build().unwrap(), 1.0, Track::Nothing).unwrap();
-            let found: Vec<f32> = forward.logprobs.to_vec1().unwrap();
-            close(case, &found, &golden.log_softmax(index).concat(), TOLERANCE);
+            close(case, &forward.logprobs, &golden.log_softmax(index).concat(), TOLERANCE);
         }
     });
 }
@@ -118,15 +118,16 @@ fn log_probabilities_and_every_gradient_agree() {
                 (PROMPT..sequence.len()).map(move |at| rows[at - 1][sequence[at] as usize]).collect::<Vec<_>>()
             })
             .collect();
-        close(case, &forward.logprobs.to_vec1::<f32>().unwrap(), &expected, TOLERANCE);
+        close(case, &forward.logprobs, &expected, TOLERANCE);
 
-        let weights = Tensor::new(golden.tensors["weights"].values.as_slice(), forward.logprobs.device()).unwrap();
-        let loss = (forward.logprobs * weights).unwrap().sum_all().unwrap();
-        let store = loss.backward().unwrap();
+        let mut gradients = Gradients::zeros(golden.policy.parameters());
+        golden.policy.backward(forward, &golden.tensors["weights"].values.clone().into(), 0.0, &mut gradients).unwrap();
+        let gradients: BTreeMap<&str, Option<&[f32]>> = gradients.iter().collect();
         let mut compared = 0;
         for (name, var) in golden.policy.parameters() {
-            let gradient = store.get(var).unwrap_or_else(|| panic!("{case}: {name} has no gradient"));
-            for (stored, found) in by_checkpoint_name(name, gradient) {
+            let gradient = gradients[name.as_str()].unwrap_or_else(|| panic!("{case}: {name} has no gradient"));
+            let gradient = Tensor::from_slice(gradient, var.shape(), var.device()).unwrap();
+            for (stored, found) in by_checkpoint_name(name, &gradient) {
                 let expected = &golden.tensors[&format!("grad.{stored}")].values;
                 close(&format!("{case}: gradient of {stored}"), &found, expected, TOLERANCE);
                 compared += 1;
@@ -134,6 +135,36 @@ fn log_probabilities_and_every_gradient_agree() {
         }
         assert_eq!(compared, golden.tensors.keys().filter(|name| name.starts_with("grad.")).count(), "{case}");
     });
+}
+
+fn bits(gradients: &Gradients) -> Vec<Vec<u32>> {
+    gradients.iter().map(|(_, values)| values.unwrap().iter().map(|value| value.to_bits()).collect()).collect()
+}
+
+#[test]
+fn layers_that_are_computed_again_give_the_same_gradients_to_the_bit() {
+    each(|case, golden| {
+        let gradients = |track| {
+            let forward = golden.policy.forward(&golden.batch(), 0.7, track).unwrap();
+            let slope = &golden.tensors["weights"].values;
+            let mut sums = Gradients::zeros(golden.policy.parameters());
+            golden.policy.backward(forward, &slope.to_vec().into(), 0.01, &mut sums).unwrap();
+            bits(&sums)
+        };
+        assert!(gradients(Track::LayerInputs) == gradients(Track::Gradients), "{case}");
+    });
+}
+
+#[test]
+fn a_backward_pass_needs_what_its_forward_pass_kept() {
+    let golden = Golden::load("qwen3");
+    let mut gradients = Gradients::zeros(golden.policy.parameters());
+    let mut message = |track, slope: &[f32]| {
+        let forward = golden.policy.forward(&golden.batch(), 1.0, track).unwrap();
+        golden.policy.backward(forward, &slope.to_vec().into(), 0.0, &mut gradients).unwrap_err().to_string()
+    };
+    assert!(message(Track::Nothing, &[]).contains("it was not tracked"));
+    assert!(message(Track::Gradients, &[1.0]).contains("1 slopes for"));
 }
 
 /// A parameter's gradient under the names that checkpoints use: experts one by one, down not transposed.
@@ -191,8 +222,7 @@ fn decoding_step_by_step_is_the_full_forward_pass() {
             let prompt = builder.context(&requests[completion.task as usize].prompt, None).unwrap();
             builder.completion(prompt, &completion.token_ids).unwrap();
             let forward = golden.policy.forward(&builder.build().unwrap(), 1.0, Track::Nothing).unwrap();
-            let found = forward.logprobs.to_vec1::<f32>().unwrap();
-            for (at, (found, expected)) in found.iter().zip(&completion.logprobs).enumerate() {
+            for (at, (found, expected)) in forward.logprobs.iter().zip(&completion.logprobs).enumerate() {
                 assert!((found - expected).abs() < 1e-5, "{case}, token {at}: {found}, sampled with {expected}");
             }
         }
@@ -253,15 +283,10 @@ fn one_thread_or_several_the_gradients_are_the_same_to_the_bit() {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
                 let forward = golden.policy.forward(&golden.batch(), 1.0, Track::Gradients).unwrap();
-                let store = forward.logprobs.sum_all().unwrap().backward().unwrap();
-                let flat = |tensor: &Tensor| -> Vec<f32> { tensor.flatten_all().unwrap().to_vec1().unwrap() };
-                let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<u32>>();
-                golden
-                    .policy
-                    .parameters()
-                    .iter()
-                    .map(|(_, var)| bits(flat(store.get(var).unwrap())))
-                    .collect::<Vec<_>>()
+                let ones = vec![1.0; forward.logprobs.len()];
+                let mut sums = Gradients::zeros(golden.policy.parameters());
+                golden.policy.backward(forward, &ones.clone().into(), 0.0, &mut sums).unwrap();
+                bits(&sums)
             })
         };
         assert!(gradients(1) == gradients(3), "{case}");

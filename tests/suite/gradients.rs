@@ -3,16 +3,17 @@
 
 use std::sync::Arc;
 
-use candle_core::{D, DType, Device, Result, Tensor, Var};
-use policy::ops::attention::{AttentionConfig, Layouts, Segment, latent_attention};
-use policy::ops::bias::add_bias;
-use policy::ops::experts::{experts, swiglu};
-use policy::ops::grouped_attention::{GroupedConfig, grouped_attention};
-use policy::ops::linear::linear;
-use policy::ops::logprob::logprob;
-use policy::ops::rms_norm::rms_norm;
+use candle_core::{D, Device, Result, Tensor, Var};
+use policy::ops::attention::{AttentionConfig, LatentAttention, Layouts, Segment};
+use policy::ops::bias::{add_bias, add_bias_backward};
+use policy::ops::embedding::{gather_rows, gather_rows_backward};
+use policy::ops::experts::{Experts, add_swiglu, add_swiglu_backward};
+use policy::ops::grouped_attention::{GroupedAttention, GroupedConfig};
+use policy::ops::linear::{add_linear, linear, linear_backward};
+use policy::ops::logprob::{Logprob, Logprobs};
+use policy::ops::rms_norm::{rms_norm, rms_norm_backward};
 use policy::ops::rope::RopeTable;
-use policy::ops::router::{RouterConfig, route, router_gates};
+use policy::ops::router::{RouterConfig, Routing, add_balance_backward, route, router_gates, router_gates_backward};
 use policy::random::Normal;
 
 fn random(name: &str, shape: &[usize]) -> Var {
@@ -21,46 +22,65 @@ fn random(name: &str, shape: &[usize]) -> Var {
     Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu).unwrap()).unwrap()
 }
 
-/// A scalar that weighs every element of the result differently, so that no gradient can hide.
-fn objective(y: &Tensor) -> Result<Tensor> {
-    let weights = random("objective", y.dims());
-    (y * weights.as_tensor().detach())?.sum_all()
+/// Factors that weigh every element of a result differently, so that no gradient can hide in the sum.
+fn objective_weights(count: usize) -> Vec<f64> {
+    Normal::new(7, "objective").take(count, 1.0).into_iter().map(f64::from).collect()
 }
 
-fn largest_difference(a: &Tensor, b: &Tensor) -> f64 {
-    (a - b).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f64>().unwrap()
+fn numbers(tensor: &Tensor) -> Vec<f64> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn largest_difference(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
 
 /// Compares an operation with its plain composition, forward and gradient, and its gradient with finite differences.
-fn check(name: &str, inputs: &[&Var], fused: impl Fn() -> Result<Tensor>, plain: Option<&dyn Fn() -> Result<Tensor>>) {
-    let y = fused().unwrap();
-    let grads = objective(&y).unwrap().backward().unwrap();
-    if let Some(plain) = plain {
-        let expected = plain().unwrap();
-        assert!(largest_difference(&y, &expected) < 1e-10, "{name}: forward differs from the plain composition");
-        let expected_grads = objective(&expected).unwrap().backward().unwrap();
-        for (index, var) in inputs.iter().enumerate() {
-            let difference = largest_difference(grads.get(var).unwrap(), expected_grads.get(var).unwrap());
-            assert!(
-                difference < 1e-9,
-                "{name}: gradient of input {index} differs by {difference:e} from the plain one"
-            );
-        }
+///
+/// `forward` makes the result of the inputs; `backward` adds to zeros, one for each input, for the result's gradient.
+fn check(
+    name: &str,
+    inputs: &[&Var],
+    forward: impl Fn(&[Vec<f64>]) -> Vec<f64>,
+    backward: impl Fn(&[Vec<f64>], &[f64], &mut [Vec<f64>]),
+    plain: &dyn Fn() -> Result<Tensor>,
+) {
+    let mut values: Vec<Vec<f64>> = inputs.iter().map(|var| numbers(var)).collect();
+    let y = forward(&values);
+    let weights = objective_weights(y.len());
+    let gradient = |sums: f64| {
+        let mut gradients: Vec<Vec<f64>> = values.iter().map(|values| vec![sums; values.len()]).collect();
+        backward(&values, &weights, &mut gradients);
+        gradients
+    };
+    let gradients = gradient(0.0);
+
+    let expected = plain().unwrap();
+    assert!(largest_difference(&y, &numbers(&expected)) < 1e-10, "{name}: forward differs from the plain composition");
+    let objective = Tensor::from_slice(&weights, expected.shape(), &Device::Cpu).unwrap();
+    let expected = (expected * objective).unwrap().sum_all().unwrap().backward().unwrap();
+    for (index, (var, gradient)) in inputs.iter().zip(&gradients).enumerate() {
+        let difference = largest_difference(gradient, &numbers(expected.get(var).unwrap()));
+        assert!(difference < 1e-9, "{name}: gradient of input {index} differs by {difference:e} from the plain one");
     }
+    // Gradients are added to what is there.
+    for (sum, gradient) in gradient(3.0).iter().zip(&gradients) {
+        let moved: Vec<f64> = gradient.iter().map(|g| g + 3.0).collect();
+        assert!(largest_difference(sum, &moved) < 1e-9, "{name}: a gradient is not added to its sum");
+    }
+
     let step = 1e-5;
-    for (index, var) in inputs.iter().enumerate() {
-        let original = var.copy().unwrap();
-        let values: Vec<f64> = original.flatten_all().unwrap().to_vec1().unwrap();
-        let gradient: Vec<f64> = grads.get(var).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+    for (index, gradient) in gradients.iter().enumerate() {
         // Every element of small inputs, some forty of larger ones.
-        for element in (0..values.len()).step_by((values.len() / 40).max(1)) {
-            let at = |delta: f64| -> f64 {
-                let mut moved = values.clone();
-                moved[element] += delta;
-                var.set(&Tensor::from_vec(moved, original.dims(), &Device::Cpu).unwrap()).unwrap();
-                objective(&fused().unwrap()).unwrap().to_scalar().unwrap()
+        for element in (0..gradient.len()).step_by((gradient.len() / 40).max(1)) {
+            let original = values[index][element];
+            let mut at = |delta: f64| -> f64 {
+                values[index][element] = original + delta;
+                forward(&values).iter().zip(&weights).map(|(y, w)| y * w).sum()
             };
             let slope = (at(step) - at(-step)) / (2.0 * step);
+            values[index][element] = original;
             let tolerance = 1e-6 * (1.0 + slope.abs());
             assert!(
                 (slope - gradient[element]).abs() < tolerance,
@@ -68,8 +88,12 @@ fn check(name: &str, inputs: &[&Var], fused: impl Fn() -> Result<Tensor>, plain:
                 gradient[element]
             );
         }
-        var.set(&original).unwrap();
     }
+}
+
+/// `sum += values`, for an operation that returns a gradient.
+fn add(sum: &mut [f64], values: &[f64]) {
+    sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
 }
 
 #[test]
@@ -77,24 +101,73 @@ fn linear_layers() {
     // More rows than one block, and a width at which the product is made of dot products.
     for outputs in [70, 5] {
         let (x, w) = (random("x", &[300, 12]), random("w", &[outputs, 12]));
-        check("linear", &[&x, &w], || linear(&x, &w), Some(&|| x.matmul(&w.t()?)));
+        check(
+            "linear",
+            &[&x, &w],
+            |v| linear(&v[0], &v[1], 12),
+            |v, d_y, d| {
+                let [d_x, d_w] = d else { unreachable!() };
+                linear_backward(d_x, d_w, &v[0], &v[1], d_y, 12);
+            },
+            &|| x.matmul(&w.t()?),
+        );
+        let mut sum = vec![2.0; 300 * outputs];
+        add_linear(&mut sum, &numbers(&x), &numbers(&w), 12);
+        let expected: Vec<f64> = linear(&numbers(&x), &numbers(&w), 12).iter().map(|y| y + 2.0).collect();
+        assert!(largest_difference(&sum, &expected) < 1e-12);
     }
 }
 
 #[test]
 fn biases() {
     let (x, b) = (random("x", &[300, 7]), random("b", &[7]));
-    check("add_bias", &[&x, &b], || add_bias(&x, &b), Some(&|| x.broadcast_add(&b)));
+    let forward = |v: &[Vec<f64>]| {
+        let mut y = v[0].clone();
+        add_bias(&mut y, &v[1]);
+        y
+    };
+    let backward = |_: &[Vec<f64>], d_y: &[f64], d: &mut [Vec<f64>]| {
+        add(&mut d[0], d_y);
+        add_bias_backward(&mut d[1], d_y);
+    };
+    check("add_bias", &[&x, &b], forward, backward, &|| x.broadcast_add(&b));
+}
+
+#[test]
+fn rows_of_a_table() {
+    let table = random("table", &[9, 5]);
+    let ids: Vec<u32> = (0..300).map(|i| i * 5 % 9).collect();
+    let index = Tensor::new(ids.as_slice(), &Device::Cpu).unwrap();
+    check(
+        "gather_rows",
+        &[&table],
+        |v| gather_rows(&v[0], &ids, 5),
+        |_, d_y, d| gather_rows_backward(&mut d[0], &ids, d_y, 5),
+        &|| table.index_select(&index, 0),
+    );
 }
 
 #[test]
 fn root_mean_square_norm() {
-    let (x, w) = (random("x", &[260, 20]), random("w", &[20]));
-    let plain = || {
-        let mean = x.sqr()?.mean_keepdim(D::Minus1)?;
-        x.broadcast_div(&(mean + 1e-3)?.sqrt()?)?.broadcast_mul(&w)
-    };
-    check("rms_norm", &[&x, &w], || rms_norm(&x, &w, 1e-3), Some(&plain));
+    // Whole rows, and the first part of wider ones.
+    for stride in [20, 23] {
+        let (x, w) = (random("x", &[260, stride]), random("w", &[20]));
+        let plain = || {
+            let x = x.narrow(1, 0, 20)?;
+            let mean = x.sqr()?.mean_keepdim(D::Minus1)?;
+            x.broadcast_div(&(mean + 1e-3)?.sqrt()?)?.broadcast_mul(&w)
+        };
+        check(
+            "rms_norm",
+            &[&x, &w],
+            |v| rms_norm(&v[0], stride, &v[1], 1e-3),
+            |v, d_y, d| {
+                let [d_x, d_w] = d else { unreachable!() };
+                rms_norm_backward((d_x, d_w), (&v[0], stride), &v[1], d_y, 1e-3);
+            },
+            &plain,
+        );
+    }
 }
 
 /// One SwiGLU layer from a fused weight `[3 * inner, width]`.
@@ -112,21 +185,41 @@ fn silu(x: &Tensor) -> Result<Tensor> {
 #[test]
 fn dense_feed_forward() {
     let (x, w) = (random("x", &[150, 6]), random("w", &[1, 12, 6]));
-    check("swiglu", &[&x, &w], || swiglu(&x, &w), Some(&|| plain_swiglu(&x, &w.squeeze(0)?)));
+    check(
+        "swiglu",
+        &[&x, &w],
+        |v| {
+            let mut y = vec![0.0; v[0].len()];
+            add_swiglu(&mut y, &v[0], &v[1], 6);
+            y
+        },
+        |v, d_y, d| {
+            let [d_x, d_w] = d else { unreachable!() };
+            let gate_up = add_swiglu(&mut vec![0.0; v[0].len()], &v[0], &v[1], 6);
+            add_swiglu_backward((d_x, d_w), (&v[0], &v[1]), &gate_up, d_y, 6);
+        },
+        &|| plain_swiglu(&x, &w.squeeze(0)?),
+    );
+}
+
+/// The affinities `[tokens, 4]` of a router's logits, and which of them were chosen.
+fn plain_affinities(logits: &Tensor, routing: &Routing) -> Result<Tensor> {
+    let tokens = logits.dim(0)?;
+    let chosen: Vec<f64> = (0..tokens * 4)
+        .map(|i| f64::from(u8::from(routing.chosen[i / 4 * 2..i / 4 * 2 + 2].contains(&(i as u32 % 4)))))
+        .collect();
+    let chosen = Tensor::from_vec(chosen, (tokens, 4), &Device::Cpu)?;
+    (logits.neg()?.exp()? + 1.0)?.recip()? * &chosen
 }
 
 #[test]
 fn mixture_of_experts() {
     let config = RouterConfig { experts: 4, top_k: 2, groups: 1, top_groups: 1, normalise: true, scale: 1.7 };
     let (x, logits, w) = (random("x", &[90, 6]), random("z", &[90, 4]), random("w", &[4, 9, 6]));
-    let routing = route(&logits, &[0.1, -0.1, 0.0, 0.3], &config).unwrap();
-    let fused = || experts(&x, &router_gates(&logits, &routing, &config)?, &w, &routing);
-    let chosen: Vec<f64> = (0..90 * 4)
-        .map(|i| f64::from(u8::from(routing.chosen[i / 4 * 2..i / 4 * 2 + 2].contains(&(i as u32 % 4)))))
-        .collect();
-    let chosen = Tensor::from_vec(chosen, (90, 4), &Device::Cpu).unwrap();
+    let routing = route(&numbers(&logits), &[0.1, -0.1, 0.0, 0.3], &config);
+    let mixture = Experts::new(&routing);
     let plain = || {
-        let affinities = ((logits.neg()?.exp()? + 1.0)?.recip()? * &chosen)?;
+        let affinities = plain_affinities(&logits, &routing)?;
         let gates = (affinities.broadcast_div(&affinities.sum_keepdim(1)?)? * 1.7)?;
         let mut y = x.zeros_like()?;
         for expert in 0..4 {
@@ -135,57 +228,110 @@ fn mixture_of_experts() {
         }
         Ok(y)
     };
-    check("experts", &[&x, &logits, &w], fused, Some(&plain));
+    check(
+        "experts",
+        &[&x, &logits, &w],
+        |v| {
+            let mut y = vec![0.0; v[0].len()];
+            mixture.add(&mut y, &v[0], &router_gates(&v[1], &routing, &config), &v[2], 6);
+            y
+        },
+        |v, d_y, d| {
+            let [d_x, d_logits, d_w] = d else { unreachable!() };
+            let gates = router_gates(&v[1], &routing, &config);
+            let kept = mixture.add(&mut vec![0.0; v[0].len()], &v[0], &gates, &v[2], 6);
+            let d_gates = mixture.backward((d_x, d_w), (&v[0], &gates, &v[2]), &kept, d_y, 6);
+            add(d_logits, &router_gates_backward(&v[1], &routing, &config, &d_gates));
+        },
+        &plain,
+    );
 }
 
 #[test]
 fn gates_without_normalisation() {
     let config = RouterConfig { experts: 4, top_k: 2, groups: 2, top_groups: 1, normalise: false, scale: 2.5 };
     let logits = random("z", &[30, 4]);
-    let routing = route(&logits, &[0.0; 4], &config).unwrap();
-    check("router_gates", &[&logits], || router_gates(&logits, &routing, &config), None);
+    let routing = route(&numbers(&logits), &[0.0; 4], &config);
+    let index = Tensor::from_slice(&routing.chosen, (30, 2), &Device::Cpu).unwrap();
+    check(
+        "router_gates",
+        &[&logits],
+        |v| router_gates(&v[0], &routing, &config),
+        |v, d_y, d| add(&mut d[0], &router_gates_backward(&v[0], &routing, &config, d_y)),
+        &|| plain_affinities(&logits, &routing)?.gather(&index, 1)? * 2.5,
+    );
+}
+
+/// `0.3 * sum_i f_i P_i`, as the report writes it.
+#[test]
+fn balance_loss() {
+    let config = RouterConfig { experts: 4, top_k: 2, groups: 1, top_groups: 1, normalise: true, scale: 1.0 };
+    let logits = random("z", &[50, 4]);
+    let routing = route(&numbers(&logits), &[0.0; 4], &config);
+    let used: Vec<f64> = routing.load.iter().map(|load| f64::from(*load) * 4.0 / (2.0 * 50.0)).collect();
+    let used = Tensor::from_vec(used, 4, &Device::Cpu).unwrap();
+    let plain = || {
+        let affinities = (logits.neg()?.exp()? + 1.0)?.recip()?;
+        let shares = affinities.broadcast_div(&affinities.sum_keepdim(1)?)?.mean(0)?;
+        (shares * &used)?.sum_all()? * 0.3
+    };
+    let expected = plain().unwrap().backward().unwrap();
+    let mut found = vec![0.0; 200];
+    add_balance_backward(&mut found, &numbers(&logits), &routing, &config, 0.3);
+    let difference = largest_difference(&found, &numbers(expected.get(&logits).unwrap()));
+    assert!(difference < 1e-12, "the gradient differs by {difference:e}");
+    // It pushes tokens from the expert that has most to the one that has least.
+    let most = (0..4).max_by_key(|expert| routing.load[*expert]).unwrap();
+    let least = (0..4).min_by_key(|expert| routing.load[*expert]).unwrap();
+    let slope = |expert: usize| found.iter().skip(expert).step_by(4).sum::<f64>();
+    assert!(routing.load[most] > routing.load[least] && slope(most) > 0.0 && slope(least) < 0.0);
 }
 
 #[test]
 fn log_probabilities_and_entropy() {
-    let (h, w) = (random("h", &[70, 8]), random("w", &[33, 8]));
-    let targets: Vec<u32> = (0..70).map(|i| i * 7 % 33).collect();
-    let index = Tensor::new(targets.as_slice(), &Device::Cpu).unwrap().unsqueeze(1).unwrap();
-    let logits = || h.matmul(&w.t()?)? / 0.7;
-    let log_softmax = || {
-        let z = logits()?;
-        let shifted = z.broadcast_sub(&z.max_keepdim(1)?.detach())?;
-        shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(1)?.log()?)
-    };
-    let plain = || log_softmax()?.gather(&index, 1)?.squeeze(1);
-    check("logprob", &[&h, &w], || Ok(logprob(&h, &w, targets.clone(), 0.7)?.logprobs), Some(&plain));
-
-    let plain_entropy = || (log_softmax()?.exp()? * log_softmax()?)?.sum(1)?.neg();
-    let entropy = || Ok(logprob(&h, &w, targets.clone(), 0.7)?.entropy);
-    check("entropy", &[&h, &w], entropy, Some(&plain_entropy));
-
-    // Both at once, from one pass.
-    let both = || {
-        let out = logprob(&h, &w, targets.clone(), 0.7)?;
-        Tensor::stack(&[out.logprobs, out.entropy], 0)
-    };
-    let plain_both = || Tensor::stack(&[plain()?, plain_entropy()?], 0);
-    check("logprob and entropy", &[&h, &w], both, Some(&plain_both));
+    // A vocabulary that lies in one panel, and one that takes three; rows of two chunks.
+    for (rows, vocabulary, width) in [(70, 33, 8), (131, 9000, 3)] {
+        let (h, w) = (random("h", &[rows, width]), random("w", &[vocabulary, width]));
+        let targets: Vec<u32> = (0..rows).map(|i| (i * 4099 % vocabulary) as u32).collect();
+        let index = Tensor::new(targets.as_slice(), &Device::Cpu).unwrap().unsqueeze(1).unwrap();
+        let log_softmax = || {
+            let z = (h.matmul(&w.t()?)? / 0.7)?;
+            let shifted = z.broadcast_sub(&z.max_keepdim(1)?.detach())?;
+            shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(1)?.log()?)
+        };
+        let plain = || log_softmax()?.gather(&index, 1)?.squeeze(1);
+        let plain_entropy = || (log_softmax()?.exp()? * log_softmax()?)?.sum(1)?.neg();
+        let of = |v: &[Vec<f64>]| -> Logprobs<f64> {
+            Logprob { head: &v[1], width, targets: &targets, temperature: 0.7 }.forward(&v[0])
+        };
+        let backward = |v: &[Vec<f64>], d: &mut [Vec<f64>], slopes: (&[f64], &[f64])| {
+            let [d_h, d_w] = d else { unreachable!() };
+            let op = Logprob { head: &v[1], width, targets: &targets, temperature: 0.7 };
+            add(d_h, &op.backward(d_w, &v[0], &of(v), slopes));
+        };
+        check("logprob", &[&h, &w], |v| of(v).logprobs, |v, d_y, d| backward(v, d, (d_y, &[])), &plain);
+        // Both at once, from one pass.
+        check(
+            "logprob and entropy",
+            &[&h, &w],
+            |v| [of(v).logprobs, of(v).entropy].concat(),
+            |v, d_y, d| backward(v, d, d_y.split_at(rows)),
+            &|| Tensor::cat(&[plain()?, plain_entropy()?], 0),
+        );
+    }
 }
 
 /// Two trees: a prompt with two children, one of which has a child of its own, and a long sequence alone.
-fn layouts() -> Arc<Layouts> {
+fn layouts() -> Layouts {
     let segment = |rows, parent, position| Segment { rows, parent, position };
-    Arc::new(
-        Layouts::new(vec![
-            segment(0..5, None, 0),
-            segment(5..9, Some(0), 5),
-            segment(9..12, Some(1), 9),
-            segment(12..14, Some(0), 5),
-            segment(14..90, None, 0),
-        ])
-        .unwrap(),
-    )
+    Layouts::new(vec![
+        segment(0..5, None, 0),
+        segment(5..9, Some(0), 5),
+        segment(9..12, Some(1), 9),
+        segment(12..14, Some(0), 5),
+        segment(14..90, None, 0),
+    ])
+    .unwrap()
 }
 
 /// For each row, the rows that it may attend to, by walking the same trees token by token.
@@ -264,7 +410,18 @@ fn latent_attention_over_trees() {
             }
             Tensor::cat(&outputs, 1)
         };
-        check("latent_attention", &[&q, &kv, &k], || latent_attention(&q, &kv, &k, &layouts, &config), Some(&plain));
+        let operation = LatentAttention { config: &config, layouts: &layouts };
+        let forward = |v: &[Vec<f64>]| operation.forward(&v[0], &v[1], &v[2]);
+        check(
+            "latent attention",
+            &[&q, &kv, &k],
+            |v| forward(v).out,
+            |v, d_y, d| {
+                let gradients = operation.backward([&v[0], &v[1], &v[2]], &forward(v), d_y);
+                d.iter_mut().zip(&gradients).for_each(|(sum, gradient)| add(sum, gradient));
+            },
+            &plain,
+        );
     }
 }
 
@@ -288,17 +445,17 @@ fn grouped_attention_over_trees() {
             }
             Tensor::cat(&outputs, 1)
         };
-        check("grouped_attention", &[&q, &k, &v], || grouped_attention(&q, &k, &v, &layouts, &config), Some(&plain));
+        let operation = GroupedAttention { config: &config, layouts: &layouts };
+        let forward = |v: &[Vec<f64>]| operation.forward([&v[0], &v[1], &v[2]]);
+        check(
+            "grouped attention",
+            &[&q, &k, &v],
+            |v| forward(v).out,
+            |v, d_y, d| {
+                let gradients = operation.backward([&v[0], &v[1], &v[2]], &forward(v), d_y);
+                d.iter_mut().zip(&gradients).for_each(|(sum, gradient)| add(sum, gradient));
+            },
+            &plain,
+        );
     }
-}
-
-#[test]
-fn arguments_that_do_not_fit_are_refused_by_name() {
-    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F64, &Device::Cpu).unwrap();
-    let message = linear(&zeros(&[2, 3]), &zeros(&[4, 5])).unwrap_err().to_string();
-    assert!(message.contains("linear") && message.contains("[2, 3]") && message.contains("[4, 5]"), "{message}");
-    let message = logprob(&zeros(&[1, 3]), &zeros(&[4, 3]), vec![4], 1.0).err().unwrap().to_string();
-    assert!(message.contains("target 4 outside the vocabulary of 4"), "{message}");
-    let half = Tensor::zeros((2, 3), DType::F16, &Device::Cpu).unwrap();
-    assert!(rms_norm(&half, &half.get(0).unwrap(), 1e-6).unwrap_err().to_string().contains("f32 or f64"));
 }

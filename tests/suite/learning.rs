@@ -74,8 +74,7 @@ fn gradients(policy: &Policy, completions: &[Completion], rewards: &[f64]) -> Gr
     let mut gradients = Gradients::zeros(policy.parameters());
     for micro in pack(&sampled, 128).unwrap() {
         let forward = policy.forward(&micro.batch, 1.0, Track::Gradients).unwrap();
-        let new: Vec<f32> = forward.logprobs.to_vec1().unwrap();
-        let entropy: Vec<f32> = forward.entropy.to_vec1().unwrap();
+        let (new, entropy) = (&forward.logprobs, &forward.entropy);
         let mut start = 0;
         let inputs: Vec<LossInput<'_>> = micro
             .completions
@@ -88,11 +87,9 @@ fn gradients(policy: &Policy, completions: &[Completion], rewards: &[f64]) -> Gr
                 LossInput { new, old, reference: None, entropy, kept: None, advantage: advantages[index] }
             })
             .collect();
-        let slope: Vec<f32> =
+            let slopes: Vec<f32> =
             loss(&inputs, &settings, &counts).gradient.into_iter().map(|slope| slope as f32).collect();
-        let slope = Tensor::new(slope, forward.logprobs.device()).unwrap();
-        let store = (forward.logprobs * slope).unwrap().sum_all().unwrap().backward().unwrap();
-        gradients.accumulate(&store, policy.parameters(), 1.0).unwrap();
+        policy.backward(forward, &slopes.into(), 0.0, &mut gradients).unwrap();
     }
     gradients
 }

@@ -74,6 +74,15 @@ impl AttentionKind {
         }
     }
 
+    /// Numbers of a query and of a value in a head: what a pair of tokens is multiplied over.
+    #[must_use]
+    pub fn score_and_value_width(&self) -> usize {
+        match self {
+            AttentionKind::Latent(latent) => latent.qk_head_dim() + latent.v_head_dim,
+            AttentionKind::Grouped(grouped) => 2 * grouped.head_dim,
+        }
+    }
+
     /// Width of the part of a query that is turned by its position.
     #[must_use]
     pub fn rope_width(&self) -> usize {

@@ -5,20 +5,20 @@
 
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor};
-
-use super::parameters::{Specs, Weights};
-use super::projection::{project, project_biased};
-use crate::config::{LatentAttention, ModelConfig};
-use crate::ops::attention::{AttentionConfig, Layouts, latent_attention};
-use crate::ops::rms_norm::rms_norm;
+use super::parameters::Specs;
+use super::parts::{LatentParts, QueryParts};
+use super::projection::{add_projection, project, project_backward};
+use crate::config::{self, ModelConfig};
+use crate::ops::attention::{Attended, AttentionConfig, LatentAttention};
+use crate::ops::linear::{linear, linear_backward};
+use crate::ops::rms_norm::{rms_norm, rms_norm_backward};
 use crate::ops::rope::RopeTable;
 
 /// What is added to the mean square of a latent.
 pub(crate) const LATENT_EPS: f64 = 1e-6;
 
 /// A layer's parameters, after its first norm.
-pub(super) fn specs(specs: &mut Specs<'_>, latent: &LatentAttention) {
+pub(super) fn specs(specs: &mut Specs<'_>, latent: &config::LatentAttention) {
     let (width, heads, bias) = (specs.config.hidden_size, specs.config.num_attention_heads, latent.attention_bias);
     let queries = heads * latent.qk_head_dim();
     match latent.q_lora_rank {
@@ -41,7 +41,7 @@ pub(super) fn specs(specs: &mut Specs<'_>, latent: &LatentAttention) {
 }
 
 /// The fused operation's sizes and angles.
-pub(super) fn operation(config: &ModelConfig, latent: &LatentAttention) -> AttentionConfig {
+pub(super) fn operation(config: &ModelConfig, latent: &config::LatentAttention) -> AttentionConfig {
     let rope = &config.rope;
     let frequencies = rope.frequencies(latent.qk_rope_head_dim);
     let table = RopeTable::scaled(config.max_position_embeddings, &frequencies, rope.amplitude(), rope.interleave);
@@ -55,26 +55,95 @@ pub(super) fn operation(config: &ModelConfig, latent: &LatentAttention) -> Atten
     }
 }
 
-/// What attention adds to the residual stream; `normed` `[n, d]`.
-pub(super) fn forward(
-    normed: &Tensor,
-    weights: &mut Weights<'_>,
-    latent: &LatentAttention,
-    operation: &AttentionConfig,
-    layouts: &Arc<Layouts>,
-) -> Result<Tensor> {
-    let bias = latent.attention_bias;
-    let query = if latent.q_lora_rank.is_some() {
-        let compressed = project_biased(normed, weights, bias)?;
-        project(&rms_norm(&compressed, &weights.next(), LATENT_EPS)?, weights)?
-    } else {
-        project(normed, weights)?
+/// What the backward pass needs of a layer's attention, besides its normalised input.
+pub(super) struct Kept {
+    /// The compressed query before its norm, and after.
+    query_latent: Option<[Vec<f32>; 2]>,
+    query: Vec<f32>,
+    /// Latent and rotary key, side by side as they are projected.
+    compressed: Vec<f32>,
+    normed_latent: Vec<f32>,
+    key_value: Vec<f32>,
+    key_rope: Vec<f32>,
+    attended: Attended<f32>,
+}
+
+/// Adds attention to the residual stream `x` `[n, d]`; `normed` `[n, d]`.
+pub(super) fn add(
+    x: &mut [f32],
+    normed: &[f32],
+    parts: &LatentParts<&[f32]>,
+    operation: LatentAttention<'_>,
+    width: usize,
+) -> Kept {
+    let AttentionConfig { heads, rope, value, .. } = *operation.config;
+    let (query, query_latent) = match &parts.query {
+        QueryParts::Full(weight) => (linear(normed, weight, width), None),
+        QueryParts::Compressed { down, norm, up } => {
+            let compressed = project(normed, down, width);
+            let latent = rms_norm(&compressed, norm.len(), norm, LATENT_EPS);
+            (linear(&latent, up, norm.len()), Some([compressed, latent]))
+        }
     }; // [n, h * (nope + rope)]
-    let compressed = project_biased(normed, weights, bias)?; // [n, latent + rope]
-    let compressed_key_value = compressed.narrow(1, 0, latent.kv_lora_rank)?.contiguous()?;
-    let key_rope = compressed.narrow(1, latent.kv_lora_rank, latent.qk_rope_head_dim)?.contiguous()?;
-    let normed_latent = rms_norm(&compressed_key_value, &weights.next(), LATENT_EPS)?;
-    let key_value = project(&normed_latent, weights)?; // [n, h * (nope + value)]
-    let attended = latent_attention(&query, &key_value, &key_rope, layouts, operation)?;
-    project_biased(&attended, weights, bias)
+    let compressed = project(normed, &parts.compress, width); // [n, latent + rope]
+    let (latent, stride) = (parts.latent_norm.len(), parts.latent_norm.len() + rope);
+    let normed_latent = rms_norm(&compressed, stride, parts.latent_norm, LATENT_EPS);
+    let key_rope: Vec<f32> = compressed.chunks_exact(stride).flat_map(|row| &row[latent..]).copied().collect();
+    let key_value = linear(&normed_latent, parts.expand, latent); // [n, h * (nope + value)]
+    let attended = operation.forward(&query, &key_value, &key_rope);
+    add_projection(x, &attended.out, &parts.output, heads * value);
+    Kept { query_latent, query, compressed, normed_latent, key_value, key_rope, attended }
+}
+
+/// The backward pass of [`add`] for the gradient `d_y` of the sum: `d_normed +=`, and the parameters' gradients.
+pub(super) fn backward(
+    d_normed: &mut [f32],
+    gradients: &mut LatentParts<&mut [f32]>,
+    (normed, kept): (&[f32], &Kept),
+    parts: &LatentParts<&[f32]>,
+    operation: LatentAttention<'_>,
+    d_y: &[f32],
+    width: usize,
+) {
+    let AttentionConfig { heads, rope, value, .. } = *operation.config;
+    let out = &kept.attended.out;
+    let mut d_out = vec![0.0; out.len()];
+    project_backward(&mut d_out, &mut gradients.output, out, &parts.output, d_y, heads * value);
+    let arguments = [&kept.query[..], &kept.key_value, &kept.key_rope];
+    let [d_query, d_key_value, d_key_rope] = operation.backward(arguments, &kept.attended, &d_out);
+
+    let (latent, stride) = (parts.latent_norm.len(), parts.latent_norm.len() + rope);
+    let mut d_latent = vec![0.0; kept.normed_latent.len()];
+    linear_backward(&mut d_latent, gradients.expand, &kept.normed_latent, parts.expand, &d_key_value, latent);
+    let mut d_compressed = vec![0.0; kept.compressed.len()];
+    rms_norm_backward(
+        (&mut d_compressed, gradients.latent_norm),
+        (&kept.compressed, stride),
+        parts.latent_norm,
+        &d_latent,
+        LATENT_EPS,
+    );
+    for (row, d_rope) in d_compressed.chunks_exact_mut(stride).zip(d_key_rope.chunks_exact(rope)) {
+        row[latent..].copy_from_slice(d_rope);
+    }
+    project_backward(d_normed, &mut gradients.compress, normed, &parts.compress, &d_compressed, width);
+
+    match (&parts.query, &mut gradients.query, &kept.query_latent) {
+        (QueryParts::Full(weight), QueryParts::Full(d_weight), _) => {
+            linear_backward(d_normed, d_weight, normed, weight, &d_query, width);
+        }
+        (
+            QueryParts::Compressed { down, norm, up },
+            QueryParts::Compressed { down: d_down, norm: d_norm, up: d_up },
+            Some([compressed, latent]),
+        ) => {
+            let rank = norm.len();
+            let mut d_latent = vec![0.0; latent.len()];
+            linear_backward(&mut d_latent, d_up, latent, up, &d_query, rank);
+            let mut d_compressed = vec![0.0; compressed.len()];
+            rms_norm_backward((&mut d_compressed, d_norm), (compressed, rank), norm, &d_latent, LATENT_EPS);
+            project_backward(d_normed, d_down, normed, down, &d_compressed, width);
+        }
+        _ => unreachable!("weights, gradients and what was kept are of one model"),
+    }
 }

@@ -12,26 +12,26 @@ mod grouped;
 pub mod hugging_face;
 pub(crate) mod latent;
 pub(crate) mod parameters;
+pub(crate) mod parts;
+mod pass;
 mod projection;
 
 use std::path::Path;
-use std::sync::Arc;
 
-use candle_core::{Tensor, Var};
-use candle_nn::{Embedding, Module};
+use candle_core::Var;
 
 use crate::config::{AttentionKind, GroupedAttention, LatentAttention, ModelConfig};
 use crate::error::During;
-use crate::ops::attention::{AttentionConfig, Layouts};
+use crate::ops::attention::AttentionConfig;
 use crate::ops::grouped_attention::GroupedConfig;
-use crate::ops::logprob::logprob;
-use crate::ops::rms_norm::rms_norm;
 use crate::ops::router::{Balance, RouterConfig, Routing};
+use crate::optim::Gradients;
 use crate::{PolicyError, Result};
 
 use batch::PackedBatch;
-use feed_forward::Choice;
-use parameters::Weights;
+use parts::ModelParts;
+pub(crate) use pass::with_numbers;
+use pass::{Activations, Pass};
 
 /// A policy: its configuration and its weights.
 pub struct Policy {
@@ -52,19 +52,39 @@ pub(crate) enum Attention {
 
 /// A forward pass over a packed batch.
 pub struct Forward {
-    /// Log-probability of each of the batch's targets `[targets]`; differentiable if the pass was tracked.
-    pub logprobs: Tensor,
-    /// Entropy of each target's distribution in nats `[targets]`; differentiable if the pass was tracked.
-    pub entropy: Tensor,
+    /// Log-probability of each of the batch's targets.
+    pub logprobs: Vec<f32>,
+    /// Entropy of each target's distribution in nats.
+    pub entropy: Vec<f32>,
     /// For each MoE layer, where the tokens went.
     pub routing: Vec<Routing>,
+    /// What [`Policy::backward`] needs, if the pass was tracked.
+    activations: Option<Activations>,
 }
 
-/// Whether a forward pass is to be differentiated.
+/// The loss's derivatives by what a pass computed for each target.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Slopes {
+    /// By the targets' log-probabilities `[targets]`.
+    pub logprobs: Vec<f32>,
+    /// By the entropies `[targets]`; empty where the loss does not look at them.
+    pub entropy: Vec<f32>,
+}
+
+impl From<Vec<f32>> for Slopes {
+    fn from(logprobs: Vec<f32>) -> Slopes {
+        Slopes { logprobs, entropy: Vec::new() }
+    }
+}
+
+/// Whether a forward pass is to be differentiated, and at what cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Track {
     /// Keep what the backward pass needs.
     Gradients,
+    /// Keep each layer's input; the backward pass makes the layer's forward pass again. A third more work, and the
+    /// memory of one layer's activations instead of all layers'. The gradients are the same to the bit.
+    LayerInputs,
     /// Log-probabilities only.
     Nothing,
 }
@@ -176,13 +196,19 @@ impl Policy {
         self.config.mixture.as_ref().map(feed_forward::router)
     }
 
-    /// Log-probabilities of a batch's targets at a sampling temperature.
+    /// Log-probabilities of a batch's targets at a sampling temperature, which is positive.
     ///
     /// # Errors
     /// If a token id lies outside the vocabulary or a sequence is longer than the model's positions.
     pub fn forward(&self, batch: &PackedBatch, temperature: f64, track: Track) -> Result<Forward> {
         self.check(batch)?;
-        self.try_forward(batch, temperature, track).during("forward pass of the policy")
+        let passed = with_numbers(&self.parameters, |numbers| {
+            let parts = ModelParts::new(&self.config, numbers.into_iter());
+            let pass = Pass { config: &self.config, attention: &self.attention, parts, layouts: &batch.layouts };
+            pass.forward(batch, &self.router_bias, temperature, track)
+        })?;
+        let pass::Passed { logprobs, entropy, routing, activations } = passed;
+        Ok(Forward { logprobs, entropy, routing, activations })
     }
 
     fn check(&self, batch: &PackedBatch) -> Result<()> {
@@ -209,58 +235,29 @@ impl Policy {
         Ok(())
     }
 
-    fn try_forward(&self, batch: &PackedBatch, temperature: f64, track: Track) -> candle_core::Result<Forward> {
-        let mut weights = Weights::new(&self.parameters, track);
-        let (config, eps) = (&self.config, self.config.rms_norm_eps);
-        let device = self.parameters[0].1.device();
-        let ids = Tensor::new(batch.token_ids.as_slice(), device)?;
-        let embedding = weights.next();
-        let mut x = Embedding::new(embedding.clone(), config.hidden_size).forward(&ids)?; // [n, d]
-        let mut routing = Vec::new();
-        for layer in 0..config.num_hidden_layers {
-            let normed = rms_norm(&x, &weights.next(), eps)?;
-            x = (x + self.attention.forward(&normed, &mut weights, &batch.layouts, eps)?)?;
-            let normed = rms_norm(&x, &weights.next(), eps)?;
-            if let Some(mixture) = config.mixture_of(layer) {
-                let choice = match &batch.choices {
-                    Some(choices) => Choice::Repeat(&choices.layers()[routing.len()]),
-                    None => Choice::Anew(&self.router_bias[routing.len()]),
-                };
-                let (mixed, chosen) = feed_forward::mixed(&x, &normed, &mut weights, mixture, choice)?;
-                x = mixed;
-                routing.push(chosen);
-            } else {
-                x = feed_forward::dense(&x, &normed, &mut weights)?;
-            }
-        }
-        let rows = Tensor::new(batch.target_rows.as_slice(), device)?;
-        let hidden = rms_norm(&x.index_select(&rows, 0)?, &weights.next(), eps)?; // [targets, d]
-        let head = if config.tie_word_embeddings { embedding } else { weights.next() };
-        let out = logprob(&hidden, &head, batch.target_ids.clone(), temperature)?;
-        Ok(Forward { logprobs: out.logprobs, entropy: out.entropy, routing })
-    }
-
-    /// The numbers of every parameter, copied out.
+    /// Adds the gradients of `sum(slopes.logprobs * logprobs) + sum(slopes.entropy * entropy)` to `gradients`, and those of the balance loss (the sum over MoE layers,
+    /// see `ops::router`) times `balance`; 0 for none.
     ///
     /// # Errors
-    /// If a parameter is not f32 on the CPU.
-    pub(crate) fn values(&self) -> Result<Vec<Vec<f32>>> {
-        self.parameters.iter().map(parameters::values).collect()
-    }
-}
-
-impl Attention {
-    /// What attention adds to the residual stream; `normed` `[n, d]`.
-    fn forward(
-        &self,
-        normed: &Tensor,
-        weights: &mut Weights<'_>,
-        layouts: &Arc<Layouts>,
-        eps: f64,
-    ) -> candle_core::Result<Tensor> {
-        match self {
-            Attention::Latent(sizes, operation) => latent::forward(normed, weights, sizes, operation, layouts),
-            Attention::Grouped(sizes, operation) => grouped::forward(normed, weights, sizes, operation, layouts, eps),
+    /// If the pass was not tracked, the slopes are not one for each target, or `gradients` are of another model.
+    pub fn backward(&self, forward: Forward, slopes: &Slopes, balance: f64, gradients: &mut Gradients) -> Result<()> {
+        let bad = |message| Err(PolicyError::Argument { operation: "backward pass of the policy", message });
+        let Some(activations) = forward.activations else {
+            return bad("the forward pass kept nothing; it was not tracked".to_owned());
+        };
+        let targets = forward.logprobs.len();
+        if slopes.logprobs.len() != targets {
+            return bad(format!("{} slopes for {targets} log-probabilities", slopes.logprobs.len()));
         }
+        if !slopes.entropy.is_empty() && slopes.entropy.len() != targets {
+            return bad(format!("{} slopes for {targets} entropies", slopes.entropy.len()));
+        }
+        let layouts = std::sync::Arc::clone(&activations.layouts);
+        let mut sums = ModelParts::new(&self.config, gradients.in_order_of(&self.parameters)?.into_iter());
+        with_numbers(&self.parameters, |numbers| {
+            let parts = ModelParts::new(&self.config, numbers.into_iter());
+            let pass = Pass { config: &self.config, attention: &self.attention, parts, layouts: &layouts };
+            pass.backward(activations, slopes, balance, &mut sums);
+        })
     }
 }

@@ -10,7 +10,7 @@ use super::{feed_forward, grouped, latent};
 use crate::config::{AttentionKind, ModelConfig};
 use crate::error::During;
 use crate::random::Normal;
-use crate::{PolicyError, Result, Track};
+use crate::{PolicyError, Result};
 
 /// Parameters with their names, in the order of [`specs`].
 pub(crate) type Parameters = Vec<(String, Var)>;
@@ -103,31 +103,6 @@ pub(crate) fn specs(config: &ModelConfig) -> Vec<Spec> {
 pub(super) fn values((name, var): &(String, Var)) -> Result<Vec<f32>> {
     let flat = var.as_tensor().to_dtype(DType::F32).and_then(|tensor| tensor.flatten_all()?.to_vec1());
     flat.during(format!("read `{name}`"))
-}
-
-/// Hands out the parameters in the order of [`specs`].
-pub(super) struct Weights<'a> {
-    parameters: std::slice::Iter<'a, (String, Var)>,
-    track: Track,
-}
-
-impl<'a> Weights<'a> {
-    pub(super) fn new(parameters: &'a [(String, Var)], track: Track) -> Self {
-        Weights { parameters: parameters.iter(), track }
-    }
-
-    pub(super) fn next(&mut self) -> Tensor {
-        let (_, var) = self.parameters.next().expect("the forward pass reads parameters in the order of their specs");
-        match self.track {
-            Track::Gradients => var.as_tensor().clone(),
-            Track::Nothing => var.as_detached_tensor(),
-        }
-    }
-
-    /// The next parameter, in a model that has it.
-    pub(super) fn next_if(&mut self, present: bool) -> Option<Tensor> {
-        present.then(|| self.next())
-    }
 }
 
 /// Fresh parameters. Each depends on the seed and its name alone, not on the others.

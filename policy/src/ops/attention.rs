@@ -9,16 +9,15 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::Result;
 use rayon::prelude::*;
 
 use super::logprob::log_sum_exp;
 use super::matmul::{View, matmul};
 use super::rope::RopeTable;
 use super::sum::{add_scaled, dot};
-use super::{Real, Stash, dispatch, read, slice, vectorised};
+use super::{Real, vectorised};
 
-const NAME: &str = "latent_attention";
 /// Queries whose probabilities are held at once.
 const QUERY_BLOCK: usize = 64;
 /// Rows in which one task puts the heads' results side by side.
@@ -64,10 +63,10 @@ impl Layouts {
                     tree.end = index + 1;
                     segments[parent].position + segments[parent].rows.len()
                 }
-                _ => candle_core::bail!("{NAME}: segment {index} continues one outside its tree"),
+                _ => candle_core::bail!("packed batch: segment {index} continues one outside its tree"),
             };
             if !in_order || position != segment.position {
-                candle_core::bail!("{NAME}: segment {index} is out of order: {segment:?} after row {next_row}");
+                candle_core::bail!("packed batch: segment {index} is out of order: {segment:?} after row {next_row}");
             }
             next_row = segment.rows.end;
         }
@@ -159,46 +158,24 @@ pub struct AttentionConfig {
     pub table: Arc<RopeTable>,
 }
 
-impl AttentionConfig {
-    fn key(&self) -> usize {
-        self.nope + self.rope
-    }
+/// Attention over a packed batch: sizes and layout.
+///
+/// Queries are `[tokens, heads * (nope + rope)]` and rotary keys `[tokens, rope]` before the rotation, keys and values
+/// `[tokens, heads * (nope + value)]` expanded from the latents; the result is `[tokens, heads * value]`.
+#[derive(Clone, Copy)]
+pub struct LatentAttention<'a> {
+    /// Sizes.
+    pub config: &'a AttentionConfig,
+    /// How the rows hang together.
+    pub layouts: &'a Layouts,
 }
 
-struct Attention {
-    config: AttentionConfig,
-    layouts: Arc<Layouts>,
+/// What attention computes, and what its backward pass needs besides its arguments.
+pub struct Attended<T> {
+    /// The heads' results side by side.
+    pub out: Vec<T>,
     /// For each (tree, head): the log-sum-exp of each row.
-    stash: Stash,
-}
-
-/// Attention for a packed batch of `tokens` rows.
-///
-/// `query` `[tokens, heads * (nope + rope)]` and `key_rope` `[tokens, rope]` before the rotation, `key_value`
-/// `[tokens, heads * (nope + value)]` expanded from the latents; result `[tokens, heads * value]`.
-///
-/// # Errors
-/// If the shapes do not fit, a position lies outside the rope table, or the number type is neither f32 nor f64.
-pub fn latent_attention(
-    query: &Tensor,
-    key_value: &Tensor,
-    key_rope: &Tensor,
-    layouts: &Arc<Layouts>,
-    config: &AttentionConfig,
-) -> Result<Tensor> {
-    let rows = layouts.rows();
-    let expected =
-        [(rows, config.heads * config.key()), (rows, config.heads * (config.nope + config.value)), (rows, config.rope)];
-    for (tensor, expected) in [query, key_value, key_rope].into_iter().zip(expected) {
-        if tensor.dims2()? != expected {
-            candle_core::bail!("{NAME}: {expected:?} expected, got {:?}", tensor.shape());
-        }
-    }
-    if layouts.positions() > config.table.positions() {
-        candle_core::bail!("{NAME}: {} positions, the model has {}", layouts.positions(), config.table.positions());
-    }
-    let op = Attention { config: config.clone(), layouts: Arc::clone(layouts), stash: Stash::default() };
-    query.contiguous()?.apply_op3(&key_value.contiguous()?, &key_rope.contiguous()?, op)
+    pub(super) totals: Vec<Vec<T>>,
 }
 
 /// One head's queries (scaled) and keys of a tree, rotated, and where its values lie.
@@ -231,9 +208,9 @@ pub(super) struct Outputs<'a, T> {
     pub(super) stride: usize,
 }
 
-impl Attention {
+impl LatentAttention<'_> {
     fn head<'a, T: Real>(&self, q: &[T], kv: &'a [T], k_rope: &[T], tree: &Range<usize>, head: usize) -> Head<'a, T> {
-        let AttentionConfig { heads, nope, rope, value, scale, ref table } = self.config;
+        let AttentionConfig { heads, nope, rope, value, scale, ref table } = *self.config;
         let (width, kv_width) = (nope + rope, nope + value);
         let rows = self.layouts.tree_rows(tree);
         let (q_stride, value_stride) = (heads * width, heads * kv_width);
@@ -261,22 +238,22 @@ impl Attention {
         self.layouts.trees.iter().flat_map(|tree| (0..self.config.heads).map(move |head| (tree, head))).collect()
     }
 
-    fn forward<T: Real>(&self, q: &[T], kv: &[T], k_rope: &[T]) -> Result<Vec<T>> {
+    /// Attends.
+    pub fn forward<T: Real>(&self, q: &[T], kv: &[T], k_rope: &[T]) -> Attended<T> {
         let (outputs, totals): (Vec<Vec<T>>, Vec<Vec<T>>) = self
             .tasks()
             .into_par_iter()
-            .map(|(tree, head)| self.head(q, kv, k_rope, tree, head).attend(&self.layouts, tree))
+            .map(|(tree, head)| self.head(q, kv, k_rope, tree, head).attend(self.layouts, tree))
             .unzip();
-        self.stash.keep(NAME, totals)?;
-        Ok(side_by_side(&outputs, &self.layouts, self.config.heads, self.config.value))
+        Attended { out: side_by_side(&outputs, self.layouts, self.config.heads, self.config.value), totals }
     }
 
-    /// The gradients of query, key_value and key_rope.
-    fn backward<T: Real>(&self, arguments: [&[T]; 3], out: &[T], d_out: &[T]) -> Result<[Vec<T>; 3]> {
+    /// The gradients of query, key and value, and rotary key: new rows, not added to anything.
+    pub fn backward<T: Real>(&self, arguments: [&[T]; 3], attended: &Attended<T>, d_out: &[T]) -> [Vec<T>; 3] {
+        let Attended { out, totals } = attended;
         let [q, kv, k_rope] = arguments;
-        let AttentionConfig { heads, nope, rope, value, scale, ref table } = self.config;
+        let AttentionConfig { heads, nope, rope, value, scale, ref table } = *self.config;
         let (width, kv_width) = (nope + rope, nope + value);
-        let totals: &Vec<Vec<T>> = self.stash.get(NAME)?;
         let tasks = self.tasks();
         let gradients: Vec<HeadGradients<T>> = tasks
             .par_iter()
@@ -284,7 +261,7 @@ impl Attention {
             .map(|((tree, head), totals)| {
                 let at = self.layouts.tree_rows(tree).start * heads * value + *head * value;
                 let outputs = Outputs { out: &out[at..], d_out: &d_out[at..], stride: heads * value };
-                self.head(q, kv, k_rope, tree, *head).gradients(&self.layouts, tree, totals, outputs)
+                self.head(q, kv, k_rope, tree, *head).gradients(self.layouts, tree, totals, outputs)
             })
             .collect();
 
@@ -318,7 +295,7 @@ impl Attention {
                     table.turn(dk_rope, position, -1.0);
                 }
             });
-        Ok([dq, dkv, dk_rope])
+        [dq, dkv, dk_rope]
     }
 }
 
@@ -457,49 +434,5 @@ impl<T: Real> Head<'_, T> {
             column += range.len();
         }
         columns
-    }
-}
-
-impl CustomOp3 for Attention {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        q: &CpuStorage,
-        lq: &Layout,
-        kv: &CpuStorage,
-        lkv: &Layout,
-        k_rope: &CpuStorage,
-        lk: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        use candle_core::backend::BackendStorage;
-        let shape = (self.layouts.rows(), self.config.heads * self.config.value);
-        dispatch!(NAME, q, T => {
-            let out = self.forward::<T>(slice(NAME, q, lq)?, slice(NAME, kv, lkv)?, slice(NAME, k_rope, lk)?)?;
-            Ok((<T as candle_core::WithDType>::to_cpu_storage_owned(out), shape.into()))
-        })
-    }
-
-    fn bwd(
-        &self,
-        q: &Tensor,
-        kv: &Tensor,
-        k_rope: &Tensor,
-        out: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
-        let (q_read, kv_read, k_read, out_read, d_read) = (read(q), read(kv), read(k_rope), read(out), read(&grad));
-        dispatch!(NAME, q, T => {
-            let arguments = [q_read.slice::<T>(NAME)?, kv_read.slice(NAME)?, k_read.slice(NAME)?];
-            let [dq, dkv, dk] = self.backward(arguments, out_read.slice(NAME)?, d_read.slice(NAME)?)?;
-            Ok((
-                Some(Tensor::from_vec(dq, q.shape(), q.device())?),
-                Some(Tensor::from_vec(dkv, kv.shape(), q.device())?),
-                Some(Tensor::from_vec(dk, k_rope.shape(), q.device())?),
-            ))
-        })
     }
 }

@@ -1,21 +1,19 @@
 //! SwiGLU feed-forward layers, many at once: `y = sum over the chosen experts e of gate_e * down_e(silu(gate_e x) * up_e x)`.
 //!
-//! One operation serves the routed experts (with gates) and the dense layer and the shared expert (one expert, no gates).
-//! Tokens are sorted by expert, so that each expert is three plain matrix products (grouped matmul); the results are added
-//! up per token in a fixed order. The weights of E experts of inner width I over rows of width D are one tensor
+//! [`Experts`] are the routed experts: tokens are sorted by expert, so that each expert is three plain matrix products
+//! (grouped matmul), and the results are added up per token in a fixed order. [`add_swiglu`] is one layer for every token:
+//! a dense layer, or a shared expert. The weights of E experts of inner width I over rows of width D are one tensor
 //! `[E, 3 I, D]`: gate, up, and down transposed. Shazeer, "GLU Variants Improve Transformer", 2020; DeepSeek-V3, 2.1.2.
 
 use std::ops::Range;
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::matmul::{View, add_weight_gradient, matmul};
 use super::router::Routing;
 use super::sum::{add_scaled, dot};
-use super::{Real, Stash, dispatch, read, sigmoid, slice, vectorised};
+use super::{Real, sigmoid, vectorised};
 
-const NAME: &str = "experts";
 /// Rows of one expert that one task computes.
 const ROW_BLOCK: usize = 128;
 /// Tokens whose contributions one task adds up.
@@ -34,11 +32,6 @@ struct Grouping {
 }
 
 impl Grouping {
-    fn single(tokens: usize) -> Self {
-        let identity: Vec<u32> = (0..tokens as u32).collect();
-        Grouping { token: identity.clone(), place: identity, ranges: vec![0..tokens; 1], top_k: 1 }
-    }
-
     fn of(routing: &Routing) -> Self {
         let mut next = 0;
         let ranges: Vec<Range<usize>> = routing
@@ -91,48 +84,245 @@ fn split<'a, T>(mut data: &'a mut [T], blocks: &[(usize, Range<usize>)], width: 
     parts
 }
 
-struct Experts {
-    grouping: Grouping,
-    stash: Stash,
+/// The weights of one SwiGLU layer, `[3 I, D]`.
+#[derive(Clone, Copy)]
+struct Swiglu<'a, T> {
+    /// gate and up, `[2 I, D]`.
+    up: &'a [T],
+    /// down transposed, `[I, D]`.
+    down: &'a [T],
+    inner: usize,
+    width: usize,
 }
 
-/// What the backward pass needs, in expert order.
-struct Kept<T> {
+impl<'a, T: Real> Swiglu<'a, T> {
+    fn new(weight: &'a [T], width: usize) -> Self {
+        let inner = weight.len() / width / 3;
+        let (up, down) = weight.split_at(2 * inner * width);
+        Swiglu { up, down, inner, width }
+    }
+
+    /// `out = layer(x)`, or `out +=` it, for a block of rows; `gate_up` `[rows, 2 I]` is kept for the backward pass.
+    fn forward(self, out: &mut [T], gate_up: &mut [T], x: &[T], accumulate: bool) {
+        let Swiglu { up, down, inner, width } = self;
+        let rows = x.len() / width;
+        let (x, up) = (View::rows(x, width), View::rows(up, width).t());
+        matmul(gate_up, 2 * inner, (rows, 2 * inner, width), x, up, T::one(), false);
+        let mut hidden = vec![T::zero(); rows * inner];
+        vectorised(
+            #[inline(always)]
+            || activate(&mut hidden, gate_up, inner),
+        );
+        let (hidden, down) = (View::rows(&hidden, inner), View::rows(down, width));
+        matmul(out, width, (rows, width, inner), hidden, down, T::one(), accumulate);
+    }
+
+    /// `d_x +=`, or `=`, for a block of rows; `hidden` `[rows, I]` and `d_gate_up` `[rows, 2 I]` are for the weights' gradients.
+    fn backward(self, d_x: &mut [T], (hidden, d_gate_up): (&mut [T], &mut [T]), gate_up: &[T], d_y: &[T], add: bool) {
+        let Swiglu { up, down, inner, width } = self;
+        let rows = d_y.len() / width;
+        let mut d_hidden = vec![T::zero(); rows * inner];
+        let (d_y, down) = (View::rows(d_y, width), View::rows(down, width).t());
+        matmul(&mut d_hidden, inner, (rows, inner, width), d_y, down, T::one(), false);
+        vectorised(
+            #[inline(always)]
+            || activation_gradient(hidden, d_gate_up, gate_up, &d_hidden, inner),
+        );
+        let (d_gate_up, up) = (View::rows(d_gate_up, 2 * inner), View::rows(up, width));
+        matmul(d_x, width, (rows, width, 2 * inner), d_gate_up, up, T::one(), add);
+    }
+
+    /// `d_weight +=` the gradients, once the rows are through.
+    fn add_weight_gradients(self, d_weight: &mut [T], x: &[T], hidden: &[T], d_gate_up: &[T], d_y: &[T]) {
+        let Swiglu { inner, width, .. } = self;
+        let (d_up, d_down) = d_weight.split_at_mut(2 * inner * width);
+        add_weight_gradient(d_up, d_gate_up, x, 2 * inner, width);
+        add_weight_gradient(d_down, hidden, d_y, inner, width);
+    }
+}
+
+/// One SwiGLU layer for every token: `y += layer(x)`, x and y `[tokens, D]`, weight `[3 I, D]`.
+///
+/// Returns gate and up before the activation, `[tokens, 2 I]`, for the backward pass.
+pub fn add_swiglu<T: Real>(y: &mut [T], x: &[T], weight: &[T], width: usize) -> Vec<T> {
+    let layer = Swiglu::new(weight, width);
+    let mut gate_up = vec![T::zero(); x.len() / width * 2 * layer.inner];
+    y.par_chunks_mut(ROW_BLOCK * width)
+        .zip(gate_up.par_chunks_mut(ROW_BLOCK * 2 * layer.inner))
+        .zip(x.par_chunks(ROW_BLOCK * width))
+        .for_each(|((y, gate_up), x)| layer.forward(y, gate_up, x, true));
+    gate_up
+}
+
+/// The backward pass of [`add_swiglu`]: `d_x +=`, `d_weight +=`.
+pub fn add_swiglu_backward<T: Real>(
+    (d_x, d_weight): (&mut [T], &mut [T]),
+    (x, weight): (&[T], &[T]),
+    gate_up: &[T],
+    d_y: &[T],
+    width: usize,
+) {
+    let layer = Swiglu::new(weight, width);
+    let inner = layer.inner;
+    let mut hidden = vec![T::zero(); gate_up.len() / 2];
+    let mut d_gate_up = vec![T::zero(); gate_up.len()];
+    d_x.par_chunks_mut(ROW_BLOCK * width)
+        .zip(hidden.par_chunks_mut(ROW_BLOCK * inner))
+        .zip(d_gate_up.par_chunks_mut(ROW_BLOCK * 2 * inner))
+        .zip(gate_up.par_chunks(ROW_BLOCK * 2 * inner))
+        .zip(d_y.par_chunks(ROW_BLOCK * width))
+        .for_each(|((((d_x, hidden), d_gate_up), gate_up), d_y)| {
+            layer.backward(d_x, (hidden, d_gate_up), gate_up, d_y, true);
+        });
+    layer.add_weight_gradients(d_weight, x, &hidden, &d_gate_up, d_y);
+}
+
+/// The routed experts of a batch.
+pub struct Experts {
+    grouping: Grouping,
+}
+
+/// What [`Experts::backward`] needs, in expert order.
+pub struct ExpertResults<T> {
     /// gate and up before the activation, `[pairs, 2 I]`.
     gate_up: Vec<T>,
-    /// Each pair's result before its gate, `[pairs, D]`; empty without gates.
+    /// Each pair's result before its gate, `[pairs, D]`.
     results: Vec<T>,
 }
 
-/// One SwiGLU layer for every token: `x` `[tokens, D]`, `weight` `[1, 3 I, D]`, result `[tokens, D]`.
-///
-/// # Errors
-/// If the shapes do not fit or the number type is neither f32 nor f64.
-pub fn swiglu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    check(x, weight, 1)?;
-    let op = Experts { grouping: Grouping::single(x.dims2()?.0), stash: Stash::default() };
-    x.contiguous()?.apply_op2(&weight.contiguous()?, op)
-}
-
-/// The chosen experts' SwiGLU layers, weighted by `gates` `[tokens, top_k]`: `x` `[tokens, D]`, `weight` `[E, 3 I, D]`.
-///
-/// # Errors
-/// If the shapes do not fit or the number type is neither f32 nor f64.
-pub fn experts(x: &Tensor, gates: &Tensor, weight: &Tensor, routing: &Routing) -> Result<Tensor> {
-    check(x, weight, routing.load.len())?;
-    if gates.dims2()? != (x.dims2()?.0, routing.top_k) {
-        candle_core::bail!("{NAME}: gates {:?} for tokens {:?}", gates.shape(), x.shape());
+impl Experts {
+    /// Sorts a batch's tokens by expert.
+    pub fn new(routing: &Routing) -> Self {
+        Experts { grouping: Grouping::of(routing) }
     }
-    let op = Experts { grouping: Grouping::of(routing), stash: Stash::default() };
-    x.contiguous()?.apply_op3(&gates.contiguous()?, &weight.contiguous()?, op)
-}
 
-fn check(x: &Tensor, weight: &Tensor, experts: usize) -> Result<()> {
-    let ((_, width), (count, rows, columns)) = (x.dims2()?, weight.dims3()?);
-    if count != experts || rows % 3 != 0 || columns != width {
-        candle_core::bail!("{NAME}: {experts} experts over {:?} with weights {:?}", x.shape(), weight.shape());
+    /// The layers of all experts, one after the other.
+    fn layers<'a, T: Real>(&self, weight: &'a [T], width: usize) -> Vec<Swiglu<'a, T>> {
+        weight.chunks_exact(weight.len() / self.grouping.ranges.len()).map(|w| Swiglu::new(w, width)).collect()
     }
-    Ok(())
+
+    /// `y += the chosen experts' layers`, weighted by `gates` `[tokens, top_k]`; x and y `[tokens, D]`, weight `[E, 3 I, D]`.
+    pub fn add<T: Real>(&self, y: &mut [T], x: &[T], gates: &[T], weight: &[T], width: usize) -> ExpertResults<T> {
+        let (grouping, layers) = (&self.grouping, self.layers(weight, width));
+        let (pairs, inner) = (grouping.token.len(), layers[0].inner);
+        let mut gate_up = vec![T::zero(); pairs * 2 * inner];
+        let mut results = vec![T::zero(); pairs * width];
+        let blocks = grouping.blocks();
+        let parts = split(&mut gate_up, &blocks, 2 * inner).into_iter().zip(split(&mut results, &blocks, width));
+        blocks.par_iter().zip(parts.collect::<Vec<_>>()).for_each(|((expert, range), (gate_up, result))| {
+            layers[*expert].forward(result, gate_up, &gather(x, &grouping.token[range.clone()], width), false);
+        });
+        y.par_chunks_mut(TOKEN_BLOCK * width).enumerate().for_each(|(block, y)| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    let mut sum = vec![T::zero(); width];
+                    for (i, y) in y.chunks_exact_mut(width).enumerate() {
+                        let first = (block * TOKEN_BLOCK + i) * grouping.top_k;
+                        let pairs = first..first + grouping.top_k;
+                        sum.fill(T::zero());
+                        for (place, gate) in grouping.place[pairs.clone()].iter().zip(&gates[pairs]) {
+                            let row = *place as usize * width;
+                            add_scaled(&mut sum, &results[row..row + width], *gate);
+                        }
+                        // As one number: the order in which decoding adds.
+                        add_scaled(y, &sum, T::one());
+                    }
+                },
+            );
+        });
+        ExpertResults { gate_up, results }
+    }
+
+    /// The backward pass of [`Experts::add`]: `d_x +=`, `d_weight +=`; returns the gates' gradients.
+    pub fn backward<T: Real>(
+        &self,
+        (d_x, d_weight): (&mut [T], &mut [T]),
+        (x, gates, weight): (&[T], &[T], &[T]),
+        kept: &ExpertResults<T>,
+        d_y: &[T],
+        width: usize,
+    ) -> Vec<T> {
+        let (grouping, layers) = (&self.grouping, self.layers(weight, width));
+        let ExpertResults { gate_up, results } = kept;
+        let (pairs, inner) = (grouping.token.len(), layers[0].inner);
+
+        // Each pair's gate in expert order, and the gates' gradients.
+        let mut d_gates = vec![T::zero(); gates.len()];
+        let mut gate_of_place = vec![T::one(); pairs];
+        for (pair, place) in grouping.place.iter().enumerate() {
+            gate_of_place[*place as usize] = gates[pair];
+        }
+        d_gates.par_chunks_mut(TOKEN_BLOCK).enumerate().for_each(|(block, d_gates)| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (i, d) in d_gates.iter_mut().enumerate() {
+                        let pair = block * TOKEN_BLOCK + i;
+                        let (row, token) = (grouping.place[pair] as usize * width, pair / grouping.top_k * width);
+                        *d = dot(&results[row..row + width], &d_y[token..token + width]);
+                    }
+                },
+            );
+        });
+
+        // Per block of rows: the gradient through down, the activation, and gate and up.
+        let blocks = grouping.blocks();
+        let mut hidden = vec![T::zero(); pairs * inner];
+        let mut d_gate_up = vec![T::zero(); pairs * 2 * inner];
+        let mut d_results = vec![T::zero(); pairs * width];
+        let mut d_rows = vec![T::zero(); pairs * width];
+        let parts: Vec<_> = split(&mut hidden, &blocks, inner)
+            .into_iter()
+            .zip(split(&mut d_gate_up, &blocks, 2 * inner))
+            .zip(split(&mut d_results, &blocks, width))
+            .zip(split(&mut d_rows, &blocks, width))
+            .collect();
+        blocks.par_iter().zip(parts).for_each(|((expert, range), (((hidden, d_gate_up), d_result), d_row))| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (place, d) in range.clone().zip(d_result.chunks_exact_mut(width)) {
+                        let token = grouping.token[place] as usize * width;
+                        for (d, g) in d.iter_mut().zip(&d_y[token..token + width]) {
+                            *d = *g * gate_of_place[place];
+                        }
+                    }
+                },
+            );
+            let gate_up = &gate_up[range.start * 2 * inner..range.end * 2 * inner];
+            layers[*expert].backward(d_row, (hidden, d_gate_up), gate_up, d_result, false);
+        });
+
+        // Per expert: the weights' gradients.
+        let each = d_weight.par_chunks_mut(3 * inner * width).zip(&grouping.ranges).zip(&layers);
+        each.for_each(|((d_weight, range), layer)| {
+            let x = gather(x, &grouping.token[range.clone()], width);
+            layer.add_weight_gradients(
+                d_weight,
+                &x,
+                &hidden[range.start * inner..range.end * inner],
+                &d_gate_up[range.start * 2 * inner..range.end * 2 * inner],
+                &d_results[range.start * width..range.end * width],
+            );
+        });
+
+        d_x.par_chunks_mut(TOKEN_BLOCK * width).enumerate().for_each(|(block, d_x)| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (i, d_x) in d_x.chunks_exact_mut(width).enumerate() {
+                        let first = (block * TOKEN_BLOCK + i) * grouping.top_k;
+                        for place in &grouping.place[first..first + grouping.top_k] {
+                            let row = *place as usize * width;
+                            add_scaled(d_x, &d_rows[row..row + width], T::one());
+                        }
+                    }
+                },
+            );
+        });
+        d_gates
+    }
 }
 
 /// `silu(gate) * up` for each row; `gate_up` holds `[gate, up]` side by side.
@@ -155,169 +345,6 @@ fn gather<T: Real>(x: &[T], tokens: &[u32], width: usize) -> Vec<T> {
     rows
 }
 
-impl Experts {
-    fn forward<T: Real>(&self, x: &[T], gates: Option<&[T]>, weight: &[T], width: usize) -> Result<Vec<T>> {
-        let grouping = &self.grouping;
-        let (pairs, inner) = (grouping.token.len(), weight.len() / grouping.ranges.len() / width / 3);
-        let mut gate_up = vec![T::zero(); pairs * 2 * inner];
-        let mut results = vec![T::zero(); pairs * width];
-        let blocks = grouping.blocks();
-        let parts = split(&mut gate_up, &blocks, 2 * inner).into_iter().zip(split(&mut results, &blocks, width));
-        blocks.par_iter().zip(parts.collect::<Vec<_>>()).for_each(|((expert, range), (gate_up, result))| {
-            let weight = &weight[expert * 3 * inner * width..(expert + 1) * 3 * inner * width];
-            let (up, down) = weight.split_at(2 * inner * width);
-            let rows = range.len();
-            let x = gather(x, &grouping.token[range.clone()], width);
-            matmul(
-                gate_up,
-                2 * inner,
-                (rows, 2 * inner, width),
-                View::rows(&x, width),
-                View::rows(up, width).t(),
-                T::one(),
-                false,
-            );
-            let mut hidden = vec![T::zero(); rows * inner];
-            vectorised(
-                #[inline(always)]
-                || activate(&mut hidden, gate_up, inner),
-            );
-            matmul(
-                result,
-                width,
-                (rows, width, inner),
-                View::rows(&hidden, inner),
-                View::rows(down, width),
-                T::one(),
-                false,
-            );
-        });
-        let Some(gates) = gates else {
-            self.stash.keep(NAME, Kept { gate_up, results: Vec::<T>::new() })?;
-            return Ok(results);
-        };
-        let mut out = vec![T::zero(); x.len()];
-        out.par_chunks_mut(TOKEN_BLOCK * width).enumerate().for_each(|(block, out)| {
-            for (i, out) in out.chunks_exact_mut(width).enumerate() {
-                let first = (block * TOKEN_BLOCK + i) * grouping.top_k;
-                let pairs = first..first + grouping.top_k;
-                for (place, gate) in grouping.place[pairs.clone()].iter().zip(&gates[pairs]) {
-                    let row = *place as usize * width;
-                    add_scaled(out, &results[row..row + width], *gate);
-                }
-            }
-        });
-        self.stash.keep(NAME, Kept { gate_up, results })?;
-        Ok(out)
-    }
-
-    /// The gradients of x, of the gates (empty without gates) and of the weights.
-    fn backward<T: Real>(
-        &self,
-        x: &[T],
-        gates: Option<&[T]>,
-        weight: &[T],
-        dy: &[T],
-        width: usize,
-    ) -> Result<[Vec<T>; 3]> {
-        let grouping = &self.grouping;
-        let Kept::<T> { gate_up, results } = self.stash.get(NAME)?;
-        let (pairs, inner) = (grouping.token.len(), weight.len() / grouping.ranges.len() / width / 3);
-
-        // Each pair's share of the gradient, in expert order, and the gates' gradients.
-        let mut d_gates = vec![T::zero(); gates.map_or(0, <[T]>::len)];
-        let mut gate_of_place = vec![T::one(); pairs];
-        if let Some(gates) = gates {
-            for (pair, place) in grouping.place.iter().enumerate() {
-                gate_of_place[*place as usize] = gates[pair];
-            }
-            d_gates.par_chunks_mut(TOKEN_BLOCK).enumerate().for_each(|(block, d_gates)| {
-                for (i, d) in d_gates.iter_mut().enumerate() {
-                    let pair = block * TOKEN_BLOCK + i;
-                    let (row, token) = (grouping.place[pair] as usize * width, pair / grouping.top_k * width);
-                    *d = dot(&results[row..row + width], &dy[token..token + width]);
-                }
-            });
-        }
-
-        // Per block of rows: the gradient through down, the activation, and gate and up.
-        let blocks = grouping.blocks();
-        let mut hidden = vec![T::zero(); pairs * inner];
-        let mut d_gate_up = vec![T::zero(); pairs * 2 * inner];
-        let mut d_results = vec![T::zero(); pairs * width];
-        let mut d_rows = vec![T::zero(); pairs * width];
-        let parts: Vec<_> = split(&mut hidden, &blocks, inner)
-            .into_iter()
-            .zip(split(&mut d_gate_up, &blocks, 2 * inner))
-            .zip(split(&mut d_results, &blocks, width))
-            .zip(split(&mut d_rows, &blocks, width))
-            .collect();
-        blocks.par_iter().zip(parts).for_each(|((expert, range), (((hidden, d_gate_up), d_result), d_row))| {
-            let weight = &weight[expert * 3 * inner * width..(expert + 1) * 3 * inner * width];
-            let (up, down) = weight.split_at(2 * inner * width);
-            let rows = range.len();
-            let places = range.clone().zip(d_result.chunks_exact_mut(width));
-            for (place, d) in places {
-                let token = grouping.token[place] as usize * width;
-                for (d, g) in d.iter_mut().zip(&dy[token..token + width]) {
-                    *d = *g * gate_of_place[place];
-                }
-            }
-            let mut d_hidden = vec![T::zero(); rows * inner];
-            matmul(
-                &mut d_hidden,
-                inner,
-                (rows, inner, width),
-                View::rows(d_result, width),
-                View::rows(down, width).t(),
-                T::one(),
-                false,
-            );
-            let gate_up = &gate_up[range.start * 2 * inner..range.end * 2 * inner];
-            vectorised(
-                #[inline(always)]
-                || activation_gradient(hidden, d_gate_up, gate_up, &d_hidden, inner),
-            );
-            matmul(
-                d_row,
-                width,
-                (rows, width, 2 * inner),
-                View::rows(d_gate_up, 2 * inner),
-                View::rows(up, width),
-                T::one(),
-                false,
-            );
-        });
-
-        // Per expert: the weights' gradients.
-        let mut d_weight = vec![T::zero(); weight.len()];
-        d_weight.par_chunks_mut(3 * inner * width).zip(&grouping.ranges).for_each(|(d_weight, range)| {
-            let (d_up, d_down) = d_weight.split_at_mut(2 * inner * width);
-            let x = gather(x, &grouping.token[range.clone()], width);
-            add_weight_gradient(d_up, &d_gate_up[range.start * 2 * inner..range.end * 2 * inner], &x, 2 * inner, width);
-            let hidden = &hidden[range.start * inner..range.end * inner];
-            add_weight_gradient(d_down, hidden, &d_results[range.start * width..range.end * width], inner, width);
-        });
-
-        let dx = if gates.is_none() {
-            d_rows
-        } else {
-            let mut dx = vec![T::zero(); x.len()];
-            dx.par_chunks_mut(TOKEN_BLOCK * width).enumerate().for_each(|(block, dx)| {
-                for (i, dx) in dx.chunks_exact_mut(width).enumerate() {
-                    let first = (block * TOKEN_BLOCK + i) * grouping.top_k;
-                    for place in &grouping.place[first..first + grouping.top_k] {
-                        let row = *place as usize * width;
-                        add_scaled(dx, &d_rows[row..row + width], T::one());
-                    }
-                }
-            });
-            dx
-        };
-        Ok([dx, d_gates, d_weight])
-    }
-}
-
 /// With `s = sigmoid(g)`: `h = g s u`, `dg = dh u s (1 + g (1 - s))`, `du = dh g s`.
 #[inline(always)]
 fn activation_gradient<T: Real>(hidden: &mut [T], d_gate_up: &mut [T], gate_up: &[T], d_hidden: &[T], inner: usize) {
@@ -333,73 +360,5 @@ fn activation_gradient<T: Real>(hidden: &mut [T], d_gate_up: &mut [T], gate_up: 
             d_gate[i] = d * u * s * (T::one() + g * (T::one() - s));
             d_up[i] = d * g * s;
         }
-    }
-}
-
-impl CustomOp2 for Experts {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, w: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
-        use candle_core::backend::BackendStorage;
-        let width = lx.shape().dims2()?.1;
-        dispatch!(NAME, x, T => {
-            let y = self.forward::<T>(slice(NAME, x, lx)?, None, slice(NAME, w, lw)?, width)?;
-            Ok((<T as candle_core::WithDType>::to_cpu_storage_owned(y), lx.shape().clone()))
-        })
-    }
-
-    fn bwd(&self, x: &Tensor, w: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
-        let (x_read, w_read, dy) = (read(x), read(w), read(&grad));
-        dispatch!(NAME, x, T => {
-            let [dx, _, dw] = self.backward::<T>(x_read.slice(NAME)?, None, w_read.slice(NAME)?, dy.slice(NAME)?, x.dims2()?.1)?;
-            Ok((Some(Tensor::from_vec(dx, x.shape(), x.device())?), Some(Tensor::from_vec(dw, w.shape(), x.device())?)))
-        })
-    }
-}
-
-impl CustomOp3 for Experts {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        gates: &CpuStorage,
-        lg: &Layout,
-        w: &CpuStorage,
-        lw: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        use candle_core::backend::BackendStorage;
-        let width = lx.shape().dims2()?.1;
-        dispatch!(NAME, x, T => {
-            let y = self.forward::<T>(slice(NAME, x, lx)?, Some(slice(NAME, gates, lg)?), slice(NAME, w, lw)?, width)?;
-            Ok((<T as candle_core::WithDType>::to_cpu_storage_owned(y), lx.shape().clone()))
-        })
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        gates: &Tensor,
-        w: &Tensor,
-        _y: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
-        let (x_read, g_read, w_read, dy) = (read(x), read(gates), read(w), read(&grad));
-        dispatch!(NAME, x, T => {
-            let arguments = (x_read.slice(NAME)?, Some(g_read.slice(NAME)?), w_read.slice(NAME)?, dy.slice(NAME)?);
-            let [dx, dg, dw] = self.backward::<T>(arguments.0, arguments.1, arguments.2, arguments.3, x.dims2()?.1)?;
-            Ok((
-                Some(Tensor::from_vec(dx, x.shape(), x.device())?),
-                Some(Tensor::from_vec(dg, gates.shape(), x.device())?),
-                Some(Tensor::from_vec(dw, w.shape(), x.device())?),
-            ))
-        })
     }
 }

@@ -7,15 +7,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::attention::{Head, HeadGradients, Layouts, Outputs, side_by_side};
+use super::Real;
+use super::attention::{Attended, Head, HeadGradients, Layouts, Outputs, side_by_side};
 use super::rope::RopeTable;
 use super::sum::add_scaled;
-use super::{Real, Stash, dispatch, read, slice};
 
-const NAME: &str = "grouped_attention";
 /// Rows in which one task puts the heads' gradients side by side.
 const ROW_BLOCK: usize = 256;
 
@@ -41,41 +39,16 @@ impl GroupedConfig {
     }
 }
 
-struct Attention {
-    config: GroupedConfig,
-    layouts: Arc<Layouts>,
-    /// For each (tree, head): the log-sum-exp of each row.
-    stash: Stash,
-}
-
-/// Attention for a packed batch of `tokens` rows.
+/// Attention over a packed batch: sizes and layout.
 ///
-/// `query` `[tokens, heads * width]`, `key` and `value` `[tokens, key_heads * width]`, before the rotation; result
+/// Queries are `[tokens, heads * width]`, keys and values `[tokens, key_heads * width]`, before the rotation; the result is
 /// `[tokens, heads * width]`.
-///
-/// # Errors
-/// If the shapes do not fit, a position lies outside the rope table, or the number type is neither f32 nor f64.
-pub fn grouped_attention(
-    query: &Tensor,
-    key: &Tensor,
-    value: &Tensor,
-    layouts: &Arc<Layouts>,
-    config: &GroupedConfig,
-) -> Result<Tensor> {
-    let (rows, shared) = (layouts.rows(), config.key_heads * config.width);
-    for (tensor, width) in [(query, config.heads * config.width), (key, shared), (value, shared)] {
-        if tensor.dims2()? != (rows, width) {
-            candle_core::bail!("{NAME}: [{rows}, {width}] expected, got {:?}", tensor.shape());
-        }
-    }
-    if !config.heads.is_multiple_of(config.key_heads) {
-        candle_core::bail!("{NAME}: {} heads in groups of {}", config.heads, config.key_heads);
-    }
-    if layouts.positions() > config.table.positions() {
-        candle_core::bail!("{NAME}: {} positions, the model has {}", layouts.positions(), config.table.positions());
-    }
-    let op = Attention { config: config.clone(), layouts: Arc::clone(layouts), stash: Stash::default() };
-    query.contiguous()?.apply_op3(&key.contiguous()?, &value.contiguous()?, op)
+#[derive(Clone, Copy)]
+pub struct GroupedAttention<'a> {
+    /// Sizes.
+    pub config: &'a GroupedConfig,
+    /// How the rows hang together.
+    pub layouts: &'a Layouts,
 }
 
 /// One group's gradients for a tree: those of its queries, head by head, and the sums for its key and value.
@@ -85,7 +58,7 @@ struct GroupGradients<T> {
     value: Vec<T>,
 }
 
-impl Attention {
+impl GroupedAttention<'_> {
     /// (tree, key head) pairs, each a task of its own.
     fn tasks(&self) -> Vec<(&Range<usize>, usize)> {
         let heads = 0..self.config.key_heads;
@@ -109,13 +82,14 @@ impl Attention {
 
     /// A group's key and value of a tree, with a place for a query.
     fn head<'a, T: Real>(&self, k: &[T], v: &'a [T], tree: &Range<usize>, key_head: usize) -> Head<'a, T> {
-        let GroupedConfig { key_heads, width, .. } = self.config;
+        let GroupedConfig { key_heads, width, .. } = *self.config;
         let key = self.turned(k, key_heads, key_head, tree, 1.0);
         let values = &v[(self.layouts.tree_rows(tree).start * key_heads + key_head) * width..];
         Head { query: Vec::new(), key, values, value_stride: key_heads * width, width, value: width }
     }
 
-    fn forward<T: Real>(&self, [q, k, v]: [&[T]; 3]) -> Result<Vec<T>> {
+    /// Attends.
+    pub fn forward<T: Real>(&self, [q, k, v]: [&[T]; 3]) -> Attended<T> {
         let (heads, group) = (self.config.heads, self.config.group());
         let (outputs, totals): (Vec<Vec<T>>, Vec<Vec<T>>) = self
             .tasks()
@@ -125,20 +99,19 @@ impl Attention {
                 (key_head * group..(key_head + 1) * group)
                     .map(|head| {
                         data.query = self.turned(q, heads, head, tree, self.config.scale);
-                        data.attend(&self.layouts, tree)
+                        data.attend(self.layouts, tree)
                     })
                     .collect::<Vec<_>>()
             })
             .unzip();
-        self.stash.keep(NAME, totals)?;
-        Ok(side_by_side(&outputs, &self.layouts, heads, self.config.width))
+        Attended { out: side_by_side(&outputs, self.layouts, heads, self.config.width), totals }
     }
 
-    /// The gradients of query, key and value.
-    fn backward<T: Real>(&self, [q, k, v]: [&[T]; 3], out: &[T], d_out: &[T]) -> Result<[Vec<T>; 3]> {
-        let GroupedConfig { heads, key_heads, width, scale, ref table } = self.config;
+    /// The gradients of query, key and value: new rows, not added to anything.
+    pub fn backward<T: Real>(&self, [q, k, v]: [&[T]; 3], attended: &Attended<T>, d_out: &[T]) -> [Vec<T>; 3] {
+        let Attended { out, totals } = attended;
+        let GroupedConfig { heads, key_heads, width, scale, ref table } = *self.config;
         let group = self.config.group();
-        let totals: &Vec<Vec<T>> = self.stash.get(NAME)?;
         let gradients: Vec<GroupGradients<T>> = self
             .tasks()
             .into_par_iter()
@@ -152,7 +125,7 @@ impl Attention {
                     data.query = self.turned(q, heads, head, tree, scale);
                     let at = (self.layouts.tree_rows(tree).start * heads + head) * width;
                     let outputs = Outputs { out: &out[at..], d_out: &d_out[at..], stride: heads * width };
-                    let HeadGradients { query, key, value } = data.gradients(&self.layouts, tree, totals, outputs);
+                    let HeadGradients { query, key, value } = data.gradients(self.layouts, tree, totals, outputs);
                     sums.queries.push(query);
                     add_scaled(&mut sums.key, &key, T::one());
                     add_scaled(&mut sums.value, &value, T::one());
@@ -187,49 +160,6 @@ impl Attention {
                     }
                 }
             });
-        Ok([dq, dk, dv])
-    }
-}
-
-impl CustomOp3 for Attention {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        q: &CpuStorage,
-        lq: &Layout,
-        k: &CpuStorage,
-        lk: &Layout,
-        v: &CpuStorage,
-        lv: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        use candle_core::backend::BackendStorage;
-        dispatch!(NAME, q, T => {
-            let out = self.forward::<T>([slice(NAME, q, lq)?, slice(NAME, k, lk)?, slice(NAME, v, lv)?])?;
-            Ok((<T as candle_core::WithDType>::to_cpu_storage_owned(out), lq.shape().clone()))
-        })
-    }
-
-    fn bwd(
-        &self,
-        q: &Tensor,
-        k: &Tensor,
-        v: &Tensor,
-        out: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
-        let (q_read, k_read, v_read, out_read, d_read) = (read(q), read(k), read(v), read(out), read(&grad));
-        dispatch!(NAME, q, T => {
-            let arguments = [q_read.slice::<T>(NAME)?, k_read.slice(NAME)?, v_read.slice(NAME)?];
-            let [dq, dk, dv] = self.backward(arguments, out_read.slice(NAME)?, d_read.slice(NAME)?)?;
-            Ok((
-                Some(Tensor::from_vec(dq, q.shape(), q.device())?),
-                Some(Tensor::from_vec(dk, k.shape(), q.device())?),
-                Some(Tensor::from_vec(dv, v.shape(), q.device())?),
-            ))
-        })
+        [dq, dk, dv]
     }
 }

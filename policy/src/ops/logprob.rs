@@ -4,222 +4,234 @@
 //! `logprob = z_t - log(sum(exp(z)))`, `entropy = log(sum(exp(z))) - sum(p z)`. The logits are made for a chunk of rows
 //! at a time, in the forward pass and again in the backward pass, where
 //! `dz = (dlogprob * (onehot(t) - p) - dentropy * p (log(p) + entropy)) / temperature`.
+//!
+//! A chunk's logits lie in panels of [`PANEL`] tokens of the vocabulary, `[panels, rows, PANEL]`, so that tasks can share a
+//! large vocabulary among them as well as the rows. How many rows a chunk has depends on the vocabulary alone.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::matmul::{View, add_weight_gradient, matmul};
-use super::{Real, Stash, dispatch, read, slice, vectorised};
+use super::{Real, vectorised};
 
-const NAME: &str = "logprob";
-/// Rows whose logits one task makes.
+/// Tokens of the vocabulary whose logits lie side by side.
+const PANEL: usize = 4096;
+/// Rows that one task multiplies.
 const ROW_BLOCK: usize = 64;
-/// Rows whose logits' gradients are held at once in the backward pass.
-const GRADIENT_ROWS: usize = 2048;
+/// Rows of a chunk: at least, where the vocabulary is large, and at most.
+const CHUNK_ROWS: (usize, usize) = (128, 2048);
+/// Logits of a chunk, where the rows can be chosen: 64 MiB in f32.
+const CHUNK_LOGITS: usize = 1 << 24;
+const LANES: usize = 16;
 
-struct Logprob {
-    targets: Vec<u32>,
-    temperature: f64,
-    /// log(sum(exp(z))) of each row.
-    stash: Stash,
+/// The head and what is asked of it.
+#[derive(Clone, Copy)]
+pub struct Logprob<'a, T> {
+    /// The head's weight, `[vocabulary, width]`.
+    pub head: &'a [T],
+    /// Numbers of a hidden row.
+    pub width: usize,
+    /// For each hidden row, the token whose log-probability is wanted; inside the vocabulary.
+    pub targets: &'a [u32],
+    /// What the logits are divided by; positive.
+    pub temperature: f64,
 }
 
-/// What [`logprob`] computes.
-pub struct Logprobs {
-    /// The targets' log-probabilities `[rows]`, differentiable.
-    pub logprobs: Tensor,
-    /// The entropy of each row's distribution in nats `[rows]`, differentiable.
-    pub entropy: Tensor,
+/// What [`Logprob::forward`] computes, a number for each row.
+pub struct Logprobs<T> {
+    /// The targets' log-probabilities.
+    pub logprobs: Vec<T>,
+    /// The entropy of the row's distribution in nats.
+    pub entropy: Vec<T>,
+    /// log(sum(exp(z))), which the backward pass needs.
+    totals: Vec<T>,
 }
 
-/// Log-probabilities of `targets` (one for each row) under `softmax(head hidden / temperature)`.
-///
-/// `hidden` `[rows, width]`, `head` `[vocabulary, width]`.
-///
-/// # Errors
-/// If the shapes do not fit, a target lies outside the vocabulary, the temperature is not positive, or the number type is
-/// neither f32 nor f64.
-pub fn logprob(hidden: &Tensor, head: &Tensor, targets: Vec<u32>, temperature: f64) -> Result<Logprobs> {
-    let ((rows, width), (vocabulary, columns)) = (hidden.dims2()?, head.dims2()?);
-    if width != columns || targets.len() != rows {
-        candle_core::bail!(
-            "{NAME}: {} targets of rows {:?} under a head {:?}",
-            targets.len(),
-            hidden.shape(),
-            head.shape()
-        );
-    }
-    if let Some(target) = targets.iter().find(|target| **target as usize >= vocabulary) {
-        candle_core::bail!("{NAME}: target {target} outside the vocabulary of {vocabulary}");
-    }
-    if temperature.is_nan() || temperature <= 0.0 {
-        candle_core::bail!("{NAME}: temperature {temperature} is not positive");
-    }
-    let op = Logprob { targets, temperature, stash: Stash::default() };
-    let both = hidden.contiguous()?.apply_op2(&head.contiguous()?, op)?; // [2, rows]
-    Ok(Logprobs { logprobs: both.get(0)?, entropy: both.get(1)? })
-}
-
-/// The largest logit, and the logarithm of the sum of exponentials, of one row.
+/// The logarithm of the sum of exponentials of one row.
 #[inline(always)]
 pub(crate) fn log_sum_exp<T: Real>(logits: &[T]) -> T {
-    let mut largest = logits[0];
-    for z in logits {
-        largest = largest.larger(*z);
+    log_sum_exp_of(|| std::iter::once(logits))
+}
+
+/// The same of a row that lies in parts, all of which but the last are a multiple of 16 long. The parts make no difference
+/// to the bits.
+#[inline(always)]
+fn log_sum_exp_of<'a, T: Real, I: Iterator<Item = &'a [T]>>(parts: impl Fn() -> I) -> T {
+    let mut lanes = [T::from_f64(f64::NEG_INFINITY); LANES];
+    let mut largest = T::from_f64(f64::NEG_INFINITY);
+    for part in parts() {
+        let (blocks, rest) = part.as_chunks::<LANES>();
+        for block in blocks {
+            for i in 0..LANES {
+                lanes[i] = lanes[i].larger(block[i]);
+            }
+        }
+        largest = rest.iter().fold(largest, |largest, z| largest.larger(*z));
     }
-    let mut lanes = [T::zero(); 16];
-    let (blocks, rest) = logits.as_chunks::<16>();
-    for block in blocks {
-        for i in 0..16 {
-            lanes[i] += (block[i] - largest).exp();
+    largest = lanes.into_iter().fold(largest, Real::larger);
+    let mut lanes = [T::zero(); LANES];
+    let mut tail = T::zero();
+    for part in parts() {
+        let (blocks, rest) = part.as_chunks::<LANES>();
+        for block in blocks {
+            for i in 0..LANES {
+                lanes[i] += (block[i] - largest).exp();
+            }
+        }
+        for z in rest {
+            tail += (*z - largest).exp();
         }
     }
-    let mut total = T::zero();
-    for lane in lanes {
-        total += lane;
-    }
-    for z in rest {
-        total += (*z - largest).exp();
-    }
+    let total = lanes.into_iter().fold(T::zero(), |total, lane| total + lane) + tail;
     largest + total.ln()
 }
 
-impl Logprob {
-    /// The log-probabilities, then the entropies.
-    fn forward<T: Real>(&self, hidden: &[T], head: &[T], width: usize) -> Result<Vec<T>> {
-        let vocabulary = head.len() / width;
-        let scale = T::from_f64(1.0 / self.temperature);
-        let rows: Vec<(T, T, T)> = hidden
-            .par_chunks(ROW_BLOCK * width)
-            .zip(self.targets.par_chunks(ROW_BLOCK))
-            .flat_map_iter(|(hidden, targets)| {
-                let mut logits = vec![T::zero(); targets.len() * vocabulary];
-                let shape = (targets.len(), vocabulary, width);
-                matmul(
-                    &mut logits,
-                    vocabulary,
-                    shape,
-                    View::rows(hidden, width),
-                    View::rows(head, width).t(),
-                    scale,
-                    false,
-                );
-                vectorised(
-                    #[inline(always)]
-                    || {
-                        let rows = logits.chunks_exact(vocabulary).zip(targets);
-                        rows.map(|(z, target)| {
-                            let total = log_sum_exp(z);
-                            let mut mean = T::zero();
-                            for z in z {
-                                mean += (*z - total).exp() * *z;
-                            }
-                            (z[*target as usize] - total, total, total - mean)
-                        })
-                        .collect::<Vec<_>>()
-                    },
-                )
-            })
-            .collect();
-        self.stash.keep(NAME, rows.iter().map(|row| row.1).collect::<Vec<T>>())?;
-        Ok(rows.iter().map(|row| row.0).chain(rows.iter().map(|row| row.2)).collect())
+impl<T: Real> Logprob<'_, T> {
+    fn vocabulary(&self) -> usize {
+        self.head.len() / self.width
     }
 
-    /// `out` and `grad` are `[2, rows]`, as `forward` returns them.
-    fn backward<T: Real>(
-        &self,
-        (hidden, head): (&[T], &[T]),
-        out: &[T],
-        grad: &[T],
-        width: usize,
-    ) -> Result<(Vec<T>, Vec<T>)> {
-        let (grad, entropy_grad) = grad.split_at(self.targets.len());
-        let entropy = &out[self.targets.len()..];
-        let vocabulary = head.len() / width;
+    /// Rows whose logits are held at once.
+    fn chunk_rows(&self) -> usize {
+        let (least, most) = CHUNK_ROWS;
+        (CHUNK_LOGITS / self.vocabulary() / ROW_BLOCK * ROW_BLOCK).clamp(least, most)
+    }
+
+    /// Makes the logits of a chunk's rows.
+    fn logits(&self, out: &mut [T], hidden: &[T]) {
+        let (width, rows) = (self.width, hidden.len() / self.width);
         let scale = T::from_f64(1.0 / self.temperature);
-        let totals: &Vec<T> = self.stash.get(NAME)?;
-        let mut d_hidden = vec![T::zero(); hidden.len()];
-        let mut d_head = vec![T::zero(); head.len()];
-        let mut d_logits = vec![T::zero(); GRADIENT_ROWS.min(grad.len()) * vocabulary];
-        for start in (0..grad.len()).step_by(GRADIENT_ROWS) {
-            let end = (start + GRADIENT_ROWS).min(grad.len());
-            let d_logits = &mut d_logits[..(end - start) * vocabulary];
-            d_logits
-                .par_chunks_mut(ROW_BLOCK * vocabulary)
-                .zip(hidden[start * width..end * width].par_chunks(ROW_BLOCK * width))
-                .zip(d_hidden[start * width..end * width].par_chunks_mut(ROW_BLOCK * width))
+        let panels = out.par_chunks_mut(rows * PANEL).zip(self.head.par_chunks(PANEL * width));
+        panels.for_each(|(out, head)| {
+            let panel = head.len() / width;
+            out.par_chunks_mut(ROW_BLOCK * panel).zip(hidden.par_chunks(ROW_BLOCK * width)).for_each(
+                |(out, hidden)| {
+                    let shape = (out.len() / panel, panel, width);
+                    matmul(out, panel, shape, View::rows(hidden, width), View::rows(head, width).t(), scale, false);
+                },
+            );
+        });
+    }
+
+    /// The log-probabilities of the targets, one for each row of `hidden` `[rows, width]`.
+    pub fn forward(&self, hidden: &[T]) -> Logprobs<T> {
+        let (width, vocabulary, chunk) = (self.width, self.vocabulary(), self.chunk_rows());
+        let mut logits = vec![T::zero(); chunk.min(self.targets.len()) * vocabulary];
+        let mut out = Logprobs { logprobs: Vec::new(), entropy: Vec::new(), totals: Vec::new() };
+        for (hidden, targets) in hidden.chunks(chunk * width).zip(self.targets.chunks(chunk)) {
+            let rows = targets.len();
+            let logits = &mut logits[..rows * vocabulary];
+            self.logits(logits, hidden);
+            let logits = &*logits;
+            let each: Vec<(T, T, T)> = targets
+                .par_iter()
                 .enumerate()
-                .for_each(|(block, ((d_logits, hidden), d_hidden))| {
-                    let (first, rows) = (start + block * ROW_BLOCK, d_logits.len() / vocabulary);
-                    let shape = (rows, vocabulary, width);
-                    matmul(
-                        d_logits,
-                        vocabulary,
-                        shape,
-                        View::rows(hidden, width),
-                        View::rows(head, width).t(),
-                        scale,
-                        false,
-                    );
+                .with_min_len(ROW_BLOCK / 4)
+                .map(|(row, target)| {
+                    let parts = || {
+                        logits.chunks(rows * PANEL).map(move |panel| {
+                            let width = panel.len() / rows;
+                            &panel[row * width..(row + 1) * width]
+                        })
+                    };
                     vectorised(
                         #[inline(always)]
                         || {
-                            for (i, z) in d_logits.chunks_exact_mut(vocabulary).enumerate() {
-                                let (g, total) = (grad[first + i] * scale, totals[first + i]);
-                                let (e, entropy) = (entropy_grad[first + i] * scale, entropy[first + i]);
-                                // Few losses ask for the entropy's gradient: the others should not pay for it.
-                                if e == T::zero() {
-                                    for z in z.iter_mut() {
-                                        *z = -g * (*z - total).exp();
+                            let total = log_sum_exp_of(parts);
+                            let mut lanes = [T::zero(); LANES];
+                            for part in parts() {
+                                let (blocks, rest) = part.as_chunks::<LANES>();
+                                for block in blocks {
+                                    for i in 0..LANES {
+                                        lanes[i] += (block[i] - total).exp() * block[i];
                                     }
-                                } else {
+                                }
+                                for (lane, z) in lanes.iter_mut().zip(rest) {
+                                    *lane += (*z - total).exp() * *z;
+                                }
+                            }
+                            let mean = lanes.into_iter().fold(T::zero(), |mean, lane| mean + lane);
+                            let (panel, token) = (*target as usize / PANEL, *target as usize % PANEL);
+                            let width = PANEL.min(vocabulary - panel * PANEL);
+                            let z = logits[rows * PANEL * panel + row * width + token];
+                            (z - total, total, total - mean)
+                        },
+                    )
+                })
+                .collect();
+            for (logprob, total, entropy) in each {
+                out.logprobs.push(logprob);
+                out.totals.push(total);
+                out.entropy.push(entropy);
+            }
+        }
+        out
+    }
+
+    /// The gradient of `hidden`, in new rows, for the gradients of the log-probabilities and of the entropies (one for each
+    /// row, or none at all); `d_head +=` the head's.
+    pub fn backward(
+        &self,
+        d_head: &mut [T],
+        hidden: &[T],
+        out: &Logprobs<T>,
+        (d_logprobs, d_entropy): (&[T], &[T]),
+    ) -> Vec<T> {
+        let (width, vocabulary, chunk) = (self.width, self.vocabulary(), self.chunk_rows());
+        let scale = T::from_f64(1.0 / self.temperature);
+        let mut d_hidden = vec![T::zero(); hidden.len()];
+        let mut d_logits = vec![T::zero(); chunk.min(self.targets.len()) * vocabulary];
+        for (index, (hidden, d_hidden)) in
+            hidden.chunks(chunk * width).zip(d_hidden.chunks_mut(chunk * width)).enumerate()
+        {
+            let (first, rows) = (index * chunk, hidden.len() / width);
+            let d_logits = &mut d_logits[..rows * vocabulary];
+            self.logits(d_logits, hidden);
+            d_logits.par_chunks_mut(rows * PANEL).enumerate().for_each(|(panel, d_logits)| {
+                let (start, panel) = (panel * PANEL, d_logits.len() / rows);
+                d_logits.par_chunks_mut(ROW_BLOCK * panel).enumerate().for_each(|(block, d_logits)| {
+                    vectorised(
+                        #[inline(always)]
+                        || {
+                            for (i, z) in d_logits.chunks_exact_mut(panel).enumerate() {
+                                let row = first + block * ROW_BLOCK + i;
+                                let (g, total) = (d_logprobs[row] * scale, out.totals[row]);
+                                // Few losses ask for the entropy's gradient: the others do not pay for it.
+                                if let Some(e) = d_entropy.get(row) {
+                                    let (e, entropy) = (*e * scale, out.entropy[row]);
                                     for z in z.iter_mut() {
                                         let log = *z - total;
                                         *z = -(g + e * (log + entropy)) * log.exp();
                                     }
+                                } else {
+                                    for z in z.iter_mut() {
+                                        *z = -g * (*z - total).exp();
+                                    }
                                 }
-                                z[self.targets[first + i] as usize] += g;
+                                let target = self.targets[row] as usize;
+                                if let Some(z) = target.checked_sub(start).and_then(|at| z.get_mut(at)) {
+                                    *z += g;
+                                }
                             }
                         },
                     );
-                    let shape = (rows, width, vocabulary);
-                    matmul(
-                        d_hidden,
-                        width,
-                        shape,
-                        View::rows(d_logits, vocabulary),
-                        View::rows(head, width),
-                        T::one(),
-                        false,
-                    );
                 });
-            add_weight_gradient(&mut d_head, d_logits, &hidden[start * width..end * width], vocabulary, width);
+            });
+            let d_logits = &*d_logits;
+            d_hidden.par_chunks_mut(ROW_BLOCK * width).enumerate().for_each(|(block, d_hidden)| {
+                let m = d_hidden.len() / width;
+                for (index, head) in self.head.chunks(PANEL * width).enumerate() {
+                    let panel = head.len() / width;
+                    let d_logits = &d_logits[index * rows * PANEL + block * ROW_BLOCK * panel..][..m * panel];
+                    let (d_logits, head) = (View::rows(d_logits, panel), View::rows(head, width));
+                    matmul(d_hidden, width, (m, width, panel), d_logits, head, T::one(), index > 0);
+                }
+            });
+            d_head.par_chunks_mut(PANEL * width).zip(d_logits.par_chunks(rows * PANEL)).for_each(
+                |(d_head, d_logits)| {
+                    add_weight_gradient(d_head, d_logits, hidden, d_head.len() / width, width);
+                },
+            );
         }
-        Ok((d_hidden, d_head))
-    }
-}
-
-impl CustomOp2 for Logprob {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(&self, h: &CpuStorage, lh: &Layout, w: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
-        use candle_core::backend::BackendStorage;
-        let (rows, width) = lh.shape().dims2()?;
-        dispatch!(NAME, h, T => {
-            let out = self.forward::<T>(slice(NAME, h, lh)?, slice(NAME, w, lw)?, width)?;
-            Ok((<T as candle_core::WithDType>::to_cpu_storage_owned(out), (2, rows).into()))
-        })
-    }
-
-    fn bwd(&self, h: &Tensor, w: &Tensor, out: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
-        let (h_read, w_read, out_read, g_read) = (read(h), read(w), read(out), read(&grad));
-        dispatch!(NAME, h, T => {
-            let inputs = (h_read.slice(NAME)?, w_read.slice(NAME)?);
-            let (dh, dw) = self.backward::<T>(inputs, out_read.slice(NAME)?, g_read.slice(NAME)?, h.dims2()?.1)?;
-            Ok((Some(Tensor::from_vec(dh, h.shape(), h.device())?), Some(Tensor::from_vec(dw, w.shape(), h.device())?)))
-        })
+        d_hidden
     }
 }

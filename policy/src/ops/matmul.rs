@@ -3,6 +3,8 @@
 //! The products themselves are the `gemm` crate's, single-threaded: its own threading chooses blocks by the number of
 //! threads. `rows_*` below run their blocks in parallel on rayon; the plain ones run where they are called.
 
+use std::time::Instant;
+
 use rayon::prelude::*;
 
 use super::Real;
@@ -78,19 +80,19 @@ pub(crate) fn matmul<T: Real>(
     }
 }
 
-/// `out[m, n] = x[m, k] w[n, k]^T`, in parallel over blocks of rows.
-pub(crate) fn rows_times_transposed<T: Real>(out: &mut [T], x: &[T], w: &[T], n: usize, k: usize) {
+/// `out[m, n] = x[m, k] w[n, k]^T`, or `out +=` it, in parallel over blocks of rows.
+pub(crate) fn rows_times_transposed<T: Real>(out: &mut [T], x: &[T], w: &[T], n: usize, k: usize, accumulate: bool) {
     out.par_chunks_mut(ROW_BLOCK * n).zip(x.par_chunks(ROW_BLOCK * k)).for_each(|(out, x)| {
         let m = out.len() / n;
-        matmul(out, n, (m, n, k), View::rows(x, k), View::rows(w, k).t(), T::one(), false);
+        matmul(out, n, (m, n, k), View::rows(x, k), View::rows(w, k).t(), T::one(), accumulate);
     });
 }
 
-/// `out[m, k] = y[m, n] w[n, k]`, in parallel over blocks of rows.
-pub(crate) fn rows_times<T: Real>(out: &mut [T], y: &[T], w: &[T], n: usize, k: usize) {
+/// `out[m, k] = y[m, n] w[n, k]`, or `out +=` it, in parallel over blocks of rows.
+pub(crate) fn rows_times<T: Real>(out: &mut [T], y: &[T], w: &[T], n: usize, k: usize, accumulate: bool) {
     out.par_chunks_mut(ROW_BLOCK * k).zip(y.par_chunks(ROW_BLOCK * n)).for_each(|(out, y)| {
         let m = out.len() / k;
-        matmul(out, k, (m, k, n), View::rows(y, n), View::rows(w, k), T::one(), false);
+        matmul(out, k, (m, k, n), View::rows(y, n), View::rows(w, k), T::one(), accumulate);
     });
 }
 
@@ -104,4 +106,25 @@ pub(crate) fn add_weight_gradient<T: Real>(out: &mut [T], y: &[T], x: &[T], n: u
             matmul(out, k, (rows, k, m), View::rows(&y[index * block..], n).t(), View::rows(x, k), T::one(), true);
         }
     });
+}
+
+/// Floating-point operations per second of the matrix product in f32, all of the current pool's threads working: the best
+/// of several rounds of some hundredths of a second.
+pub fn peak_flops() -> f64 {
+    const SIZE: usize = 512;
+    const ROUNDS: usize = 12;
+    const PRODUCTS: usize = 8;
+    let threads = rayon::current_num_threads();
+    let numbers: Vec<f32> = (0..SIZE * SIZE).map(|i| (i % 7) as f32 - 3.0).collect();
+    let mut results = vec![0.0; threads * SIZE * SIZE];
+    let operations = (2 * SIZE * SIZE * SIZE * PRODUCTS * threads) as f64;
+    let round = |results: &mut [f32]| {
+        let start = Instant::now();
+        results.par_chunks_mut(SIZE * SIZE).with_max_len(1).for_each(|out| {
+            let (a, b) = (View::rows(&numbers, SIZE), View::rows(&numbers, SIZE).t());
+            (0..PRODUCTS).for_each(|_| matmul(out, SIZE, (SIZE, SIZE, SIZE), a, b, 1.0, false));
+        });
+        operations / start.elapsed().as_secs_f64()
+    };
+    (0..ROUNDS).map(|_| round(&mut results)).fold(0.0, f64::max)
 }

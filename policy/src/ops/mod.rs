@@ -1,8 +1,10 @@
 //! Fused operations of the policy, each with its own backward pass.
 //!
-//! candle keeps the graph and the storage; what runs inside a node is ours, because a model put together from candle's
-//! elementwise operations spends most of its time outside the matrix multiply. Every operation is generic over
-//! [`Real`], so that tests compare it in `f64` against the plain composition and against finite differences.
+//! They work on slices, row-major. No graph is kept: [`crate::model`] calls them layer by layer, forward and then backward,
+//! so that a gradient is added where it belongs (`d_x`, `d_w`: always `+=` unless said otherwise) and nothing is copied
+//! to be added up later. Every operation is generic over [`Real`], so that tests compare it in `f64` against the plain
+//! composition in candle and against finite differences. Shapes are the caller's to keep: an operation panics where a
+//! slice is too short, as a slice does.
 //!
 //! Two rules keep results the same to the bit with any number of threads:
 //! - work is cut into blocks whose size does not depend on the number of threads;
@@ -10,6 +12,7 @@
 
 pub mod attention;
 pub mod bias;
+pub mod embedding;
 pub mod experts;
 pub mod grouped_attention;
 pub mod linear;
@@ -19,13 +22,14 @@ pub(crate) mod packed;
 pub mod rms_norm;
 pub mod rope;
 pub mod router;
+pub(crate) mod rows;
 pub(crate) mod sum;
 
-use std::any::Any;
-use std::ops::{AddAssign, Deref, Neg};
-use std::sync::OnceLock;
+pub use matmul::peak_flops;
 
-use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, WithDType};
+use std::ops::{AddAssign, Neg};
+
+use candle_core::WithDType;
 
 /// The number types that the operations are written for: `f32` to run, `f64` to test.
 pub trait Real: WithDType + Neg<Output = Self> + AddAssign {
@@ -115,76 +119,6 @@ pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
 pub(crate) fn sigmoid<T: Real>(x: T) -> T {
     T::one() / (T::one() + (-x).exp())
 }
-
-/// What a forward pass keeps for its backward pass, whatever the number type.
-#[derive(Default)]
-pub(crate) struct Stash(OnceLock<Box<dyn Any + Send + Sync>>);
-
-impl Stash {
-    /// Keeps `value`; a second forward pass of the same operation would be a defect and is refused.
-    pub(crate) fn keep<V: Any + Send + Sync>(&self, operation: &'static str, value: V) -> Result<()> {
-        self.0
-            .set(Box::new(value))
-            .map_err(|_| candle_core::Error::Msg(format!("{operation}: forward pass run twice on one operation")))
-    }
-
-    /// What the forward pass kept.
-    pub(crate) fn get<V: Any>(&self, operation: &'static str) -> Result<&V> {
-        self.0
-            .get()
-            .and_then(|kept| kept.downcast_ref())
-            .ok_or_else(|| candle_core::Error::Msg(format!("{operation}: backward pass without its forward pass")))
-    }
-}
-
-/// The numbers of a contiguous CPU argument.
-pub(crate) fn slice<'a, T: Real>(operation: &'static str, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
-    let data = T::cpu_storage_as_slice(storage)?;
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&data[start..end]),
-        None => candle_core::bail!("{operation}: arguments must be contiguous, got {layout:?}"),
-    }
-}
-
-/// Read access to the numbers of a contiguous CPU tensor, for backward passes.
-pub(crate) struct Reading<'a, G> {
-    storage: G,
-    layout: &'a Layout,
-}
-
-/// Opens a contiguous tensor for reading.
-pub(crate) fn read(tensor: &Tensor) -> Reading<'_, impl Deref<Target = Storage>> {
-    let (storage, layout) = tensor.storage_and_layout();
-    Reading { storage, layout }
-}
-
-impl<G: Deref<Target = Storage>> Reading<'_, G> {
-    /// The numbers, in row-major order.
-    pub(crate) fn slice<T: Real>(&self, operation: &'static str) -> Result<&[T]> {
-        match &*self.storage {
-            Storage::Cpu(storage) => slice(operation, storage, self.layout),
-            _ => candle_core::bail!("{operation}: has no backward pass on this device"),
-        }
-    }
-}
-
-/// Calls `$body` with `$t` bound to the storage's number type.
-macro_rules! dispatch {
-    ($operation:expr, $storage:expr, $t:ident => $body:expr) => {
-        match $storage.dtype() {
-            candle_core::DType::F32 => {
-                type $t = f32;
-                $body
-            }
-            candle_core::DType::F64 => {
-                type $t = f64;
-                $body
-            }
-            other => candle_core::bail!("{}: f32 or f64 expected, got {other:?}", $operation),
-        }
-    };
-}
-pub(crate) use dispatch;
 
 #[cfg(test)]
 mod tests {

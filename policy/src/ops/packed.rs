@@ -5,9 +5,8 @@
 //! in registers while it runs down a panel. Each sum is one chain of fused multiply-adds over the inputs in ascending
 //! order, so a row's result depends on nothing but the row: neither on how many rows there are, nor on their order.
 
+use pulp::Simd;
 use rayon::prelude::*;
-
-use super::vectorised;
 
 /// Outputs that are computed side by side.
 const PANEL: usize = 16;
@@ -50,46 +49,83 @@ impl PackedWeight {
 
     /// `out[m, n] = x[m, k] w^T`; rows lie `x_stride` and `out_stride` numbers apart.
     pub(crate) fn multiply(&self, out: &mut [f32], out_stride: usize, x: &[f32], x_stride: usize, m: usize) {
-        let mut tile = vec![0.0; TILE * self.k];
-        vectorised(
-            #[inline(always)]
-            || {
-                for first in (0..m).step_by(TILE) {
-                    let (x, out) = (&x[first * x_stride..], &mut out[first * out_stride..]);
-                    match m - first {
-                        1 => self.rows::<1>(out, out_stride, x, x_stride, &mut tile),
-                        2 => self.rows::<2>(out, out_stride, x, x_stride, &mut tile),
-                        3 => self.rows::<3>(out, out_stride, x, x_stride, &mut tile),
-                        4 => self.rows::<4>(out, out_stride, x, x_stride, &mut tile),
-                        5 => self.rows::<5>(out, out_stride, x, x_stride, &mut tile),
-                        _ => self.rows::<TILE>(out, out_stride, x, x_stride, &mut tile),
-                    }
-                }
-            },
-        );
+        pulp::Arch::new().dispatch(Product { weight: self, out, out_stride, x, x_stride, m });
+    }
+}
+
+/// One product, on the calling thread.
+struct Product<'a> {
+    weight: &'a PackedWeight,
+    out: &'a mut [f32],
+    out_stride: usize,
+    x: &'a [f32],
+    x_stride: usize,
+    m: usize,
+}
+
+impl pulp::WithSimd for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        // Tiles of nearly one size: a small one would take as long as a full one.
+        let tiles = self.m.div_ceil(TILE);
+        let mut first = 0;
+        for tile in 0..tiles {
+            let rows = (self.m - first).div_ceil(tiles - tile);
+            match S::F32_LANES {
+                16 => self.tile::<S, 1>(simd, first, rows),
+                8 => self.tile::<S, 2>(simd, first, rows),
+                4 => self.tile::<S, 4>(simd, first, rows),
+                _ => self.tile::<S, PANEL>(simd, first, rows),
+            }
+            first += rows;
+        }
+    }
+}
+
+impl Product<'_> {
+    /// `rows` rows from `first`; a panel is `V` vectors.
+    #[inline(always)]
+    fn tile<S: Simd, const V: usize>(&mut self, simd: S, first: usize, rows: usize) {
+        match rows {
+            1 => self.rows::<S, V, 1>(simd, first),
+            2 => self.rows::<S, V, 2>(simd, first),
+            3 => self.rows::<S, V, 3>(simd, first),
+            4 => self.rows::<S, V, 4>(simd, first),
+            5 => self.rows::<S, V, 5>(simd, first),
+            _ => self.rows::<S, V, TILE>(simd, first),
+        }
     }
 
-    /// The first `R` rows. `tile` receives them input by input.
+    /// `R` rows from `first`.
     #[inline(always)]
-    fn rows<const R: usize>(&self, out: &mut [f32], out_stride: usize, x: &[f32], x_stride: usize, tile: &mut [f32]) {
-        let tile = &mut tile.as_chunks_mut::<R>().0[..self.k];
-        for i in 0..R {
-            let row = &x[i * x_stride..i * x_stride + self.k];
-            tile.iter_mut().zip(row).for_each(|(inputs, value)| inputs[i] = *value);
-        }
-        for (panel, weights) in self.panels.chunks_exact(PANEL * self.k).enumerate() {
-            let mut sums = [[0.0f32; PANEL]; R];
-            for (inputs, weights) in tile.iter().zip(weights.as_chunks::<PANEL>().0) {
+    fn rows<S: Simd, const V: usize, const R: usize>(&mut self, simd: S, first: usize) {
+        let PackedWeight { n, k, ref panels } = *self.weight;
+        let x: [&[f32]; R] = std::array::from_fn(|i| &self.x[(first + i) * self.x_stride..][..k]);
+        let out = &mut self.out[first * self.out_stride..];
+        for (panel, weights) in panels.chunks_exact(PANEL * k).enumerate() {
+            let mut sums = [[simd.splat_f32s(0.0); V]; R];
+            let weights = S::as_simd_f32s(weights).0.as_chunks::<V>().0;
+            for (l, weights) in weights.iter().enumerate().take(k) {
                 for i in 0..R {
-                    for j in 0..PANEL {
-                        sums[i][j] = inputs[i].mul_add(weights[j], sums[i][j]);
+                    let x = simd.splat_f32s(x[i][l]);
+                    for v in 0..V {
+                        sums[i][v] = simd.mul_add_f32s(x, weights[v], sums[i][v]);
                     }
                 }
             }
             let start = panel * PANEL;
-            let width = PANEL.min(self.n - start);
+            let width = PANEL.min(n - start);
             for (i, sums) in sums.iter().enumerate() {
-                out[i * out_stride + start..i * out_stride + start + width].copy_from_slice(&sums[..width]);
+                let out = &mut out[i * self.out_stride + start..][..width];
+                if let Ok(out) = <&mut [f32; PANEL]>::try_from(&mut *out) {
+                    S::as_mut_simd_f32s(out).0.copy_from_slice(sums);
+                } else {
+                    let mut all = [0.0; PANEL];
+                    S::as_mut_simd_f32s(&mut all).0.copy_from_slice(sums);
+                    out.copy_from_slice(&all[..width]);
+                }
             }
         }
     }

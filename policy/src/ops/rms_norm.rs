@@ -3,30 +3,26 @@
 //! Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019. With `r = 1 / sqrt(mean(x^2) + eps)` and n columns,
 //! `dx = r * (dy * w - x * r^2 * sum(dy * w * x) / n)` and `dw = sum over rows of dy * x * r`.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, WithDType};
-use num_traits::Zero;
 use rayon::prelude::*;
 
 use super::sum::{add_scaled, dot};
-use super::{Real, dispatch, read, slice, vectorised};
+use super::{Real, vectorised};
 
-const NAME: &str = "rms_norm";
 /// Rows that one task normalises, and whose share of the weight's gradient is summed before it is added to the rest.
 const ROW_BLOCK: usize = 256;
 
-struct RmsNorm {
-    eps: f64,
-}
-
-/// Normalises the rows of `x` `[tokens, width]` and scales their columns by `weight` `[width]`.
-///
-/// # Errors
-/// If the shapes do not fit or the number type is neither f32 nor f64.
-pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
-    if x.dims2()?.1 != weight.dims1()? {
-        candle_core::bail!("{NAME}: rows of {:?} with a weight of {:?}", x.shape(), weight.shape());
-    }
-    x.contiguous()?.apply_op2(&weight.contiguous()?, RmsNorm { eps })
+/// Normalises rows and scales their columns by `weight` `[width]`. Rows of `x` begin `stride` (at least `width`) apart, so
+/// that a part of wider rows can be normalised; the result's lie close.
+pub fn rms_norm<T: Real>(x: &[T], stride: usize, weight: &[T], eps: f64) -> Vec<T> {
+    let width = weight.len();
+    let mut y = vec![T::zero(); x.len() / stride * width];
+    y.par_chunks_mut(ROW_BLOCK * width).zip(x.par_chunks(ROW_BLOCK * stride)).for_each(|(y, x)| {
+        vectorised(
+            #[inline(always)]
+            || normalise_strided(y, x, stride, weight, eps),
+        );
+    });
+    y
 }
 
 /// `1 / sqrt(mean(x^2) + eps)`.
@@ -38,8 +34,15 @@ fn reciprocal<T: Real>(x: &[T], eps: T) -> T {
 /// Normalises rows where it is called; the rollout engine shares it.
 #[inline(always)]
 pub(crate) fn normalise_rows<T: Real>(out: &mut [T], x: &[T], weight: &[T], eps: f64) {
+    normalise_strided(out, x, weight.len(), weight, eps);
+}
+
+#[inline(always)]
+fn normalise_strided<T: Real>(out: &mut [T], x: &[T], stride: usize, weight: &[T], eps: f64) {
     let eps = T::from_f64(eps);
-    for (out, x) in out.chunks_exact_mut(weight.len()).zip(x.chunks_exact(weight.len())) {
+    let width = weight.len();
+    for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(stride)) {
+        let x = &x[..width];
         let r = reciprocal(x, eps);
         for ((o, v), w) in out.iter_mut().zip(x).zip(weight) {
             *o = *v * r * *w;
@@ -47,70 +50,47 @@ pub(crate) fn normalise_rows<T: Real>(out: &mut [T], x: &[T], weight: &[T], eps:
     }
 }
 
-fn gradients<T: Real>(x: &Tensor, weight: &Tensor, grad: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
-    let width = weight.dims1()?;
-    let (x_read, w_read, dy_read) = (read(x), read(weight), read(grad));
-    let (xs, w, dys) = (x_read.slice::<T>(NAME)?, w_read.slice::<T>(NAME)?, dy_read.slice::<T>(NAME)?);
+/// `dx +=` and `dw +=` the gradients for `dy`, whose rows lie close; those of `x` and `dx` begin `stride` apart.
+pub fn rms_norm_backward<T: Real>(
+    (d_x, d_weight): (&mut [T], &mut [T]),
+    (x, stride): (&[T], usize),
+    weight: &[T],
+    d_y: &[T],
+    eps: f64,
+) {
+    let width = weight.len();
     let (eps, n) = (T::from_f64(eps), T::from_f64(width as f64));
-    let mut dx = vec![T::zero(); xs.len()];
-    let block = ROW_BLOCK * width;
-    let partial: Vec<Vec<T>> = dx
-        .par_chunks_mut(block)
-        .zip(xs.par_chunks(block))
-        .zip(dys.par_chunks(block))
-        .map(|((dx, x), dy)| {
+    let partial: Vec<Vec<T>> = d_x
+        .par_chunks_mut(ROW_BLOCK * stride)
+        .zip(x.par_chunks(ROW_BLOCK * stride))
+        .zip(d_y.par_chunks(ROW_BLOCK * width))
+        .map(|((d_x, x), d_y)| {
             vectorised(
                 #[inline(always)]
                 || {
-                    let mut dw = vec![T::zero(); width];
+                    let mut d_weight = vec![T::zero(); width];
                     let mut scaled = vec![T::zero(); width];
-                    for ((dx, x), dy) in
-                        dx.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(dy.chunks_exact(width))
-                    {
+                    let rows = d_x.chunks_exact_mut(stride).zip(x.chunks_exact(stride));
+                    for ((d_x, x), d_y) in rows.zip(d_y.chunks_exact(width)) {
+                        let (d_x, x) = (&mut d_x[..width], &x[..width]);
                         let r = reciprocal(x, eps);
-                        for ((s, g), w) in scaled.iter_mut().zip(dy).zip(w) {
+                        for ((s, g), w) in scaled.iter_mut().zip(d_y).zip(weight) {
                             *s = *g * *w;
                         }
                         let shared = dot(&scaled, x) * r * r / n;
-                        for ((d, s), v) in dx.iter_mut().zip(&scaled).zip(x) {
-                            *d = r * (*s - *v * shared);
+                        for ((d, s), v) in d_x.iter_mut().zip(&scaled).zip(x) {
+                            *d += r * (*s - *v * shared);
                         }
-                        for ((d, g), v) in dw.iter_mut().zip(dy).zip(x) {
+                        for ((d, g), v) in d_weight.iter_mut().zip(d_y).zip(x) {
                             *d += *g * *v * r;
                         }
                     }
-                    dw
+                    d_weight
                 },
             )
         })
         .collect();
-    let mut dw = vec![T::zero(); width];
     for part in &partial {
-        add_scaled(&mut dw, part, T::one());
-    }
-    Ok((Tensor::from_vec(dx, x.shape(), x.device())?, Tensor::from_vec(dw, weight.shape(), x.device())?))
-}
-
-impl CustomOp2 for RmsNorm {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, w: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
-        use candle_core::backend::BackendStorage;
-        dispatch!(NAME, x, T => {
-            let (x, w) = (slice::<T>(NAME, x, lx)?, slice::<T>(NAME, w, lw)?);
-            let mut y = vec![T::zero(); x.len()];
-            let block = ROW_BLOCK * w.len();
-            y.par_chunks_mut(block).zip(x.par_chunks(block)).for_each(|(y, x)| {
-                vectorised(#[inline(always)] || normalise_rows(y, x, w, self.eps));
-            });
-            Ok((T::to_cpu_storage_owned(y), lx.shape().clone()))
-        })
-    }
-
-    fn bwd(&self, x: &Tensor, w: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (dx, dw) = dispatch!(NAME, x, T => gradients::<T>(x, w, &grad.contiguous()?, self.eps)?);
-        Ok((Some(dx), Some(dw)))
+        add_scaled(d_weight, part, T::one());
     }
 }

@@ -7,12 +7,7 @@
 
 use std::ops::Range;
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
-use num_traits::Zero;
-
-use super::{Real, dispatch, read, sigmoid, slice};
-
-const NAME: &str = "router_gates";
+use super::{Real, sigmoid, vectorised};
 
 /// How experts are chosen and weighted; the names are those of `config.json`.
 #[derive(Debug, Clone, PartialEq)]
@@ -143,92 +138,83 @@ impl ExpertChoices {
 }
 
 /// Chooses experts for all tokens from the router's logits `[tokens, experts]`.
-///
-/// # Errors
-/// If the logits are not a contiguous CPU tensor of f32 or f64.
-pub fn route(logits: &Tensor, bias: &[f32], config: &RouterConfig) -> Result<Routing> {
-    fn typed<T: Real>(logits: &Tensor, bias: &[f32], config: &RouterConfig) -> Result<Routing> {
-        let reading = read(logits);
-        let mut chosen = Vec::new();
-        let mut load = vec![0; config.experts];
-        let mut one = vec![0u32; config.top_k];
-        for row in reading.slice::<T>(NAME)?.chunks_exact(config.experts) {
-            let affinities: Vec<T> = row.iter().map(|z| sigmoid(*z)).collect();
-            choose(&affinities, bias, config, &mut one);
-            one.iter().for_each(|expert| load[*expert as usize] += 1);
-            chosen.extend_from_slice(&one);
-        }
-        Ok(Routing { chosen, top_k: config.top_k, load })
+pub fn route<T: Real>(logits: &[T], bias: &[f32], config: &RouterConfig) -> Routing {
+    let mut chosen = vec![0; logits.len() / config.experts * config.top_k];
+    let mut load = vec![0; config.experts];
+    let mut affinities = vec![T::zero(); config.experts];
+    for (row, chosen) in logits.chunks_exact(config.experts).zip(chosen.chunks_exact_mut(config.top_k)) {
+        sigmoids(&mut affinities, row);
+        choose(&affinities, bias, config, chosen);
+        chosen.iter().for_each(|expert| load[*expert as usize] += 1);
     }
-    let logits = logits.contiguous()?;
-    dispatch!(NAME, logits, T => typed::<T>(&logits, bias, config))
+    Routing { chosen, top_k: config.top_k, load }
 }
 
-struct RouterGates {
-    chosen: Vec<u32>,
-    config: RouterConfig,
+fn sigmoids<T: Real>(out: &mut [T], logits: &[T]) {
+    vectorised(
+        #[inline(always)]
+        || out.iter_mut().zip(logits).for_each(|(s, z)| *s = sigmoid(*z)),
+    );
 }
 
 /// The gates `[tokens, top_k]` of the chosen experts, from the router's logits `[tokens, experts]`.
-///
-/// # Errors
-/// If the routing was made for another number of tokens, or the number type is neither f32 nor f64.
-pub fn router_gates(logits: &Tensor, routing: &Routing, config: &RouterConfig) -> Result<Tensor> {
-    let (tokens, experts) = logits.dims2()?;
-    if experts != config.experts || routing.chosen.len() != tokens * config.top_k {
-        candle_core::bail!("{NAME}: logits {:?} with a routing of {}", logits.shape(), routing.chosen.len());
+pub fn router_gates<T: Real>(logits: &[T], routing: &Routing, config: &RouterConfig) -> Vec<T> {
+    let mut out = vec![T::zero(); routing.chosen.len()];
+    let mut affinities = vec![T::zero(); config.experts];
+    let rows = logits.chunks_exact(config.experts).zip(routing.chosen.chunks_exact(config.top_k));
+    for (out, (z, chosen)) in out.chunks_exact_mut(config.top_k).zip(rows) {
+        sigmoids(&mut affinities, z);
+        gates(&affinities, chosen, config, out);
     }
-    logits.contiguous()?.apply_op1(RouterGates { chosen: routing.chosen.clone(), config: config.clone() })
+    out
 }
 
-impl RouterGates {
-    fn gradient<T: Real>(&self, logits: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        let (z_read, dg_read) = (read(logits), read(grad));
-        let (z, dg) = (z_read.slice::<T>(NAME)?, dg_read.slice::<T>(NAME)?);
-        let (experts, top_k) = (self.config.experts, self.config.top_k);
-        let scale = T::from_f64(self.config.scale);
-        let mut dz = vec![T::zero(); z.len()];
-        for (((dz, z), dg), chosen) in dz
-            .chunks_exact_mut(experts)
-            .zip(z.chunks_exact(experts))
-            .zip(dg.chunks_exact(top_k))
-            .zip(self.chosen.chunks_exact(top_k))
-        {
-            let s: Vec<T> = chosen.iter().map(|e| sigmoid(z[*e as usize])).collect();
-            let total = s.iter().fold(T::from_f64(1e-20), |a, b| a + *b);
-            // g_i = scale s_i / total, so dL/ds_i = scale / total (dg_i - sum_j dg_j s_j / total).
-            let mean = s.iter().zip(dg).fold(T::zero(), |a, (s, g)| a + *s * *g) / total;
-            for ((expert, s), g) in chosen.iter().zip(&s).zip(dg) {
-                let ds = if self.config.normalise { scale / total * (*g - mean) } else { scale * *g };
-                dz[*expert as usize] = ds * *s * (T::one() - *s);
-            }
+/// The gradient of the logits for the gates' gradients `d_gates`.
+pub fn router_gates_backward<T: Real>(logits: &[T], routing: &Routing, config: &RouterConfig, d_gates: &[T]) -> Vec<T> {
+    let (experts, top_k) = (config.experts, config.top_k);
+    let scale = T::from_f64(config.scale);
+    let mut d_logits = vec![T::zero(); logits.len()];
+    let mut s = vec![T::zero(); top_k];
+    for (((dz, z), dg), chosen) in d_logits
+        .chunks_exact_mut(experts)
+        .zip(logits.chunks_exact(experts))
+        .zip(d_gates.chunks_exact(top_k))
+        .zip(routing.chosen.chunks_exact(top_k))
+    {
+        s.iter_mut().zip(chosen).for_each(|(s, expert)| *s = sigmoid(z[*expert as usize]));
+        let total = s.iter().fold(T::from_f64(1e-20), |a, b| a + *b);
+        // g_i = scale s_i / total, so dL/ds_i = scale / total (dg_i - sum_j dg_j s_j / total).
+        let mean = s.iter().zip(dg).fold(T::zero(), |a, (s, g)| a + *s * *g) / total;
+        for ((expert, s), g) in chosen.iter().zip(&s).zip(dg) {
+            let ds = if config.normalise { scale / total * (*g - mean) } else { scale * *g };
+            dz[*expert as usize] = ds * *s * (T::one() - *s);
         }
-        Tensor::from_vec(dz, logits.shape(), logits.device())
     }
+    d_logits
 }
 
-impl CustomOp1 for RouterGates {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(&self, z: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        use candle_core::backend::BackendStorage;
-        let tokens = layout.shape().dims2()?.0;
-        let top_k = self.config.top_k;
-        dispatch!(NAME, z, T => {
-            let mut out = vec![T::zero(); tokens * top_k];
-            let rows = slice::<T>(NAME, z, layout)?.chunks_exact(self.config.experts);
-            for ((out, z), chosen) in out.chunks_exact_mut(top_k).zip(rows).zip(self.chosen.chunks_exact(top_k)) {
-                let affinities: Vec<T> = z.iter().map(|z| sigmoid(*z)).collect();
-                gates(&affinities, chosen, &self.config, out);
-            }
-            Ok((T::to_cpu_storage_owned(out), (tokens, top_k).into()))
-        })
-    }
-
-    fn bwd(&self, logits: &Tensor, _gates: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(dispatch!(NAME, logits, T => self.gradient::<T>(logits, &grad.contiguous()?)?)))
+/// `d_logits += coefficient * the gradient of the balance loss` `sum_i f_i P_i`, which is 1 where all experts are used alike.
+///
+/// `f_i = E / (K T) * (tokens that chose i)`, `P_i = 1/T sum_t s_it / sum_j s_jt`; the choice, and so f, has no gradient.
+/// DeepSeek-V3 report, equations 17 to 20, over a batch of T tokens in place of a sequence (section 4.5.3 compares the two).
+pub fn add_balance_backward<T: Real>(
+    d_logits: &mut [T],
+    logits: &[T],
+    routing: &Routing,
+    config: &RouterConfig,
+    coefficient: f64,
+) {
+    let tokens = (logits.len() / config.experts).max(1) as f64;
+    let factor = coefficient * config.experts as f64 / (routing.chosen.len().max(1) as f64 * tokens);
+    let slope: Vec<T> = routing.load.iter().map(|load| T::from_f64(factor * f64::from(*load))).collect();
+    let mut affinities = vec![T::zero(); config.experts];
+    for (d_row, row) in d_logits.chunks_exact_mut(config.experts).zip(logits.chunks_exact(config.experts)) {
+        sigmoids(&mut affinities, row);
+        let total = affinities.iter().fold(T::zero(), |a, s| a + *s);
+        let mean = affinities.iter().zip(&slope).fold(T::zero(), |a, (s, g)| a + *s * *g) / total;
+        for ((d, s), g) in d_row.iter_mut().zip(&affinities).zip(&slope) {
+            *d += (*g - mean) / total * *s * (T::one() - *s);
+        }
     }
 }
 

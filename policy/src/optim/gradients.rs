@@ -1,11 +1,12 @@
 //! Gradients of a list of parameters, summed over micro-batches in f32.
 
-use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, DType, Device, Storage, Tensor, Var};
+use std::collections::BTreeMap;
+
+use candle_core::Var;
 use rayon::prelude::*;
 
 use super::CHUNK;
-use crate::error::{During, PolicyError, Result};
+use crate::error::{PolicyError, Result};
 
 /// One gradient per parameter, in the order of their names; absent until something adds to it.
 ///
@@ -35,38 +36,25 @@ impl Gradients {
         Self { entries }
     }
 
-    /// Adds `scale` times the gradients that a backward pass left in `store`.
+    /// The sums of `params`, in their order, to be added to; zeros where nothing has been added yet.
     ///
     /// # Errors
-    /// A parameter that this container was not made for, or a gradient of another size or on a
-    /// device that cannot be read.
-    pub fn accumulate(&mut self, store: &GradStore, params: &[(String, Var)], scale: f64) -> Result<()> {
-        for (name, var) in params {
-            if let Some(gradient) = store.get(var.as_tensor()) {
-                self.add_tensor(name, gradient, scale)?;
+    /// A parameter that this container was not made for.
+    pub(crate) fn in_order_of(&mut self, params: &[(String, Var)]) -> Result<Vec<&mut [f32]>> {
+        let places: BTreeMap<&str, usize> =
+            params.iter().enumerate().map(|(at, (name, _))| (name.as_str(), at)).collect();
+        let mut sums: Vec<Option<&mut [f32]>> = params.iter().map(|_| None).collect();
+        for Entry { name, elements, values } in &mut self.entries {
+            if let Some(at) = places.get(name.as_str())
+                && params[*at].1.elem_count() == *elements
+            {
+                sums[*at] = Some(values.get_or_insert_with(|| vec![0.0; *elements]));
             }
         }
-        Ok(())
-    }
-
-    /// Adds `scale` times one parameter's gradient.
-    ///
-    /// # Errors
-    /// As [`accumulate`](Self::accumulate).
-    pub fn add_tensor(&mut self, name: &str, gradient: &Tensor, scale: f64) -> Result<()> {
-        let operation = || format!("read the gradient of `{name}`");
-        // Already so on the CPU: no copy is made then.
-        let gradient = gradient
-            .to_device(&Device::Cpu)
-            .and_then(|tensor| tensor.to_dtype(DType::F32))
-            .and_then(|tensor| tensor.contiguous())
-            .during(operation())?;
-        let (storage, layout) = gradient.storage_and_layout();
-        let (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) = (&*storage, layout.contiguous_offsets())
-        else {
-            return Err(mismatch(name, "is not a contiguous f32 tensor on the CPU".to_owned()));
-        };
-        self.add_slice(name, &values[start..end], scale)
+        let named = sums.into_iter().zip(params);
+        named
+            .map(|(sum, (name, _))| sum.ok_or_else(|| mismatch(name, "is not one of the parameters".to_owned())))
+            .collect()
     }
 
     /// Adds `scale` times one parameter's gradient, given as plain numbers in the parameter's order.
@@ -149,6 +137,8 @@ fn mismatch(name: &str, message: String) -> PolicyError {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
 
     fn variable(values: &[f32]) -> Var {
@@ -168,10 +158,8 @@ mod tests {
         ];
         let mut gradients = Gradients::zeros(&params);
         for scale in [0.5, 2.0] {
-            // d/da (a * b) = b and the other way round.
-            let loss = (params[0].1.as_tensor() * params[1].1.as_tensor()).unwrap();
-            let store = loss.sum_all().unwrap().backward().unwrap();
-            gradients.accumulate(&store, &params, scale).unwrap();
+            gradients.add_slice("a", &[1.0, 2.0], scale).unwrap();
+            gradients.add_slice("b", &[3.0, 4.0], scale).unwrap();
         }
         assert_eq!(values(&gradients, "a"), Some(&[2.5, 5.0][..]));
         assert_eq!(values(&gradients, "b"), Some(&[7.5, 10.0][..]));
@@ -183,14 +171,16 @@ mod tests {
     }
 
     #[test]
-    fn a_strided_gradient_is_read_in_the_parameters_order() {
-        let weight = Var::from_slice(&[1f32, 2., 3., 4., 5., 6.], (2, 3), &Device::Cpu).unwrap();
-        let params = [("w".to_owned(), weight.clone())];
-        let factor = Tensor::arange(0f32, 6.0, &Device::Cpu).unwrap().reshape((3, 2)).unwrap();
-        let loss = (weight.t().unwrap() * factor).unwrap().sum_all().unwrap();
+    fn sums_are_handed_out_in_the_order_of_the_parameters() {
+        let params = [("b".to_owned(), variable(&[1.0, 2.0])), ("a".to_owned(), variable(&[3.0]))];
         let mut gradients = Gradients::zeros(&params);
-        gradients.accumulate(&loss.backward().unwrap(), &params, 1.0).unwrap();
-        assert_eq!(values(&gradients, "w"), Some(&[0., 2., 4., 1., 3., 5.][..]));
+        gradients.add_slice("b", &[1.0, 2.0], 1.0).unwrap();
+        let mut sums = gradients.in_order_of(&params).unwrap();
+        assert_eq!(sums, [&mut [1.0, 2.0][..], &mut [0.0]]);
+        sums[1][0] += 5.0;
+        assert_eq!(values(&gradients, "a"), Some(&[5.0][..]));
+        let stranger = [("b".to_owned(), variable(&[1.0]))];
+        assert!(gradients.in_order_of(&stranger).unwrap_err().to_string().contains("`b`"));
     }
 
     #[test]

@@ -56,8 +56,11 @@ fn few<const H: usize>(
 ) -> usize {
     let Place { key, key_width, value, value_width } = place;
     let Scratch { query: turned, scores } = scratch;
-    turned.clear();
-    turned.extend((0..key_width).flat_map(|d| (0..H).map(move |head| query[head * key_width + d])));
+    turned.resize(H * key_width, 0.0);
+    for head in 0..H {
+        let heads = turned.as_chunks_mut::<H>().0;
+        heads.iter_mut().zip(&query[head * key_width..]).for_each(|(heads, q)| heads[head] = *q);
+    }
     let turned = turned.as_chunks::<H>().0;
     let blocks: usize = chain.iter().map(|cached| cached.blocks().len()).sum();
     scores.resize(H * blocks, [0.0; BLOCK]);

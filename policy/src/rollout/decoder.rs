@@ -10,10 +10,12 @@ use std::sync::Arc;
 use super::attend::{Place, Scratch, attend};
 use super::cache::{CacheRows, Prefix};
 use super::grouped::GroupedLayer;
+use super::matrix::{Matrix, Source, is_large};
 use crate::Result;
 use crate::config::{LatentAttention, ModelConfig};
 use crate::model::latent::LATENT_EPS;
-use crate::model::{Attention, Policy};
+use crate::model::parts::{self, AttentionParts, FeedForwardParts, LatentParts, LayerParts, ModelParts, QueryParts};
+use crate::model::{Attention, Policy, with_numbers};
 use crate::ops::attention::AttentionConfig;
 use crate::ops::bias::add_to_rows;
 use crate::ops::experts::activate;
@@ -76,21 +78,26 @@ struct Moe {
 
 /// A SwiGLU layer.
 struct FeedForward {
-    gate_up: PackedWeight,
-    down: PackedWeight,
+    gate_up: Matrix,
+    down: Matrix,
     inner: usize,
 }
 
 impl FeedForward {
-    /// From gate and up `[2 inner, width]`, then down `[inner, width]`.
-    fn new(weight: &[f32], width: usize) -> Self {
-        let inner = weight.len() / width / 3;
-        let (gate_up, down) = weight.split_at(2 * inner * width);
+    /// Layer `index` of those that a parameter holds, each of gate and up `[2 inner, width]`, then down `[inner, width]`.
+    fn new(weight: &Source<'_>, index: usize, inner: usize, width: usize) -> Self {
+        let start = index * 3 * inner * width;
+        let middle = start + 2 * inner * width;
         FeedForward {
-            gate_up: PackedWeight::from_rows(gate_up, width),
-            down: PackedWeight::new(width, inner, |j, l| down[l * width + j]),
+            gate_up: weight.matrix(start..middle, width),
+            down: weight.transposed(middle..middle + inner * width, width),
             inner,
         }
+    }
+
+    /// The only layer that a parameter holds.
+    fn only(weight: &Source<'_>, width: usize) -> Self {
+        Self::new(weight, 0, weight.numbers.len() / width / 3, width)
     }
 
     fn apply(&self, x: &[f32]) -> Vec<f32> {
@@ -106,7 +113,7 @@ impl FeedForward {
 
 /// A weight `[outputs, inputs]`, with a bias or without.
 pub(super) struct Projection {
-    weight: PackedWeight,
+    weight: Matrix,
     bias: Option<Vec<f32>>,
 }
 
@@ -124,61 +131,47 @@ impl Projection {
     }
 }
 
-/// Hands out a policy's parameters in the order of its specs.
-pub(super) struct Values {
-    parameters: std::vec::IntoIter<Vec<f32>>,
-}
-
-impl Values {
-    pub(super) fn next(&mut self) -> Vec<f32> {
-        self.parameters.next().expect("a policy holds every parameter of its specs, in their order")
-    }
-
-    pub(super) fn next_if(&mut self, present: bool) -> Option<Vec<f32>> {
-        present.then(|| self.next())
-    }
-
-    pub(super) fn projection(&mut self, inputs: usize, biased: bool) -> Projection {
-        Projection { weight: PackedWeight::from_rows(&self.next(), inputs), bias: self.next_if(biased) }
+impl Projection {
+    pub(super) fn new(parts: &parts::Projection<Source<'_>>, inputs: usize) -> Self {
+        let bias = parts.bias.as_ref().map(|bias| bias.numbers.to_vec());
+        Projection { weight: parts.weight.whole(inputs), bias }
     }
 }
 
 impl LatentLayer {
-    fn new(values: &mut Values, sizes: &LatentAttention, heads: usize, width: usize) -> Self {
-        let biased = sizes.attention_bias;
-        let query = match sizes.q_lora_rank {
-            None => LatentQuery::Full(values.projection(width, false)),
-            Some(rank) => LatentQuery::Compressed {
-                down: values.projection(width, biased),
-                norm: values.next(),
-                up: values.projection(rank, false),
+    fn new(parts: &LatentParts<Source<'_>>, sizes: &LatentAttention, heads: usize, width: usize) -> Self {
+        let query = match &parts.query {
+            QueryParts::Full(weight) => LatentQuery::Full(Projection { weight: weight.whole(width), bias: None }),
+            QueryParts::Compressed { down, norm, up } => LatentQuery::Compressed {
+                down: Projection::new(down, width),
+                norm: norm.numbers.to_vec(),
+                up: Projection { weight: up.whole(norm.numbers.len()), bias: None },
             },
         };
-        let compress = values.projection(width, biased);
-        let (latent_norm, key_value) = (values.next(), values.next());
-        let (nope, value, latent) = (sizes.qk_nope_head_dim, sizes.v_head_dim, latent_norm.len());
-        let rows = |head: usize| &key_value[head * (nope + value) * latent..][..(nope + value) * latent];
+        let (nope, value, latent) = (sizes.qk_nope_head_dim, sizes.v_head_dim, sizes.kv_lora_rank);
+        let rows = |head: usize| &parts.expand.numbers[head * (nope + value) * latent..][..(nope + value) * latent];
         let absorb = |head| PackedWeight::new(latent, nope, |j, l| rows(head)[l * latent + j]);
         LatentLayer {
             query,
-            compress,
+            compress: Projection::new(&parts.compress, width),
             absorb: (0..heads).map(absorb).collect(),
             expand: (0..heads).map(|head| PackedWeight::from_rows(&rows(head)[nope * latent..], latent)).collect(),
-            latent_norm,
-            output: values.projection(heads * sizes.v_head_dim, biased),
+            latent_norm: parts.latent_norm.numbers.to_vec(),
+            output: Projection::new(&parts.output, heads * sizes.v_head_dim),
         }
     }
 }
 
-/// A copy of a policy's weights, laid out for decoding.
+/// A policy's weights, laid out for decoding.
 pub(crate) struct Decoder {
     config: ModelConfig,
     attention: Attention,
-    embedding: Vec<f32>,
+    embedding: Matrix,
     layers: Vec<Layer>,
     moe_layers: usize,
     norm: Vec<f32>,
-    head: PackedWeight,
+    head: Matrix,
+    large: bool,
 }
 
 /// Normalises rows, in the widest vectors there are.
@@ -191,46 +184,67 @@ pub(super) fn normalise(out: &mut [f32], x: &[f32], weight: &[f32], eps: f64) {
 
 impl Decoder {
     pub(crate) fn new(policy: &Policy) -> Result<Self> {
+        Self::laid_out(policy, is_large(policy.config().parameters().0))
+    }
+
+    /// As for a large model, or as for a small one.
+    pub(super) fn laid_out(policy: &Policy, large: bool) -> Result<Self> {
+        with_numbers(policy.parameters(), |numbers| {
+            let sources = numbers.into_iter().zip(policy.parameters()).map(|(numbers, (_, var))| {
+                let shared = large.then(|| var.as_detached_tensor());
+                Source { numbers, shared }
+            });
+            Self::from_parts(policy, large, &ModelParts::new(policy.config(), sources))
+        })
+    }
+
+    fn from_parts(policy: &Policy, large: bool, parts: &ModelParts<Source<'_>>) -> Self {
         let (config, attention) = (policy.config().clone(), policy.attention().clone());
         let (width, heads) = (config.hidden_size, config.num_attention_heads);
-        let mut values = Values { parameters: policy.values()?.into_iter() };
         let mut biases = policy.router_bias().iter();
-        let embedding = values.next();
-        let layers = (0..config.num_hidden_layers)
-            .map(|layer| Layer {
-                attention_norm: values.next(),
-                attention: match &attention {
-                    Attention::Latent(sizes, _) => {
-                        LayerAttention::Latent(LatentLayer::new(&mut values, sizes, heads, width))
-                    }
-                    Attention::Grouped(sizes, _) => {
-                        LayerAttention::Grouped(GroupedLayer::new(&mut values, sizes, heads, width))
-                    }
-                },
-                mlp_norm: values.next(),
-                mlp: match (config.mixture_of(layer), policy.router()) {
-                    (Some(mixture), Some(router)) => Mlp::Moe(Moe {
-                        config: router,
-                        router: values.next(),
-                        bias: biases.next().cloned().expect("a policy holds a bias for each of its MoE layers"),
-                        experts: {
-                            let weights = values.next();
-                            let each = weights.chunks_exact(weights.len() / mixture.n_routed_experts);
-                            each.map(|weight| FeedForward::new(weight, width)).collect()
-                        },
-                        shared: values
-                            .next_if(mixture.n_shared_experts > 0)
-                            .map(|weight| FeedForward::new(&weight, width)),
-                    }),
-                    _ => Mlp::Dense(FeedForward::new(&values.next(), width)),
-                },
-            })
-            .collect();
-        let norm = values.next();
-        let head = values.next_if(!config.tie_word_embeddings);
-        let head = PackedWeight::from_rows(head.as_ref().unwrap_or(&embedding), width);
-        let moe_layers = policy.router_bias().len();
-        Ok(Decoder { config, attention, embedding, layers, moe_layers, norm, head })
+        let mut mlp = |parts: &FeedForwardParts<Source<'_>>| match parts {
+            FeedForwardParts::Dense(weight) => Mlp::Dense(FeedForward::only(weight, width)),
+            FeedForwardParts::Mixed { router, experts, shared } => {
+                let config = policy.router().expect("a model with experts has a router");
+                let inner = experts.numbers.len() / config.experts / width / 3;
+                Mlp::Moe(Moe {
+                    experts: (0..config.experts).map(|e| FeedForward::new(experts, e, inner, width)).collect(),
+                    config,
+                    router: router.numbers.to_vec(),
+                    bias: biases.next().cloned().expect("a policy holds a bias for each of its MoE layers"),
+                    shared: shared.as_ref().map(|weight| FeedForward::only(weight, width)),
+                })
+            }
+        };
+        let layer = |parts: &LayerParts<Source<'_>>| Layer {
+            attention_norm: parts.attention_norm.numbers.to_vec(),
+            attention: match (&parts.attention, &attention) {
+                (AttentionParts::Latent(parts), Attention::Latent(sizes, _)) => {
+                    LayerAttention::Latent(LatentLayer::new(parts, sizes, heads, width))
+                }
+                (AttentionParts::Grouped(parts), Attention::Grouped(sizes, _)) => {
+                    LayerAttention::Grouped(GroupedLayer::new(parts, heads * sizes.head_dim, width))
+                }
+                _ => unreachable!("all layers of a model have its kind of attention"),
+            },
+            mlp_norm: parts.feed_forward_norm.numbers.to_vec(),
+            mlp: mlp(&parts.feed_forward),
+        };
+        Decoder {
+            layers: parts.layers.iter().map(layer).collect(),
+            embedding: parts.embedding.table(width),
+            norm: parts.norm.numbers.to_vec(),
+            head: parts.head.as_ref().unwrap_or(&parts.embedding).whole(width),
+            moe_layers: policy.router_bias().len(),
+            large,
+            config,
+            attention,
+        }
+    }
+
+    /// Whether all threads work on one call, so that more calls at a time would only read the weights more often.
+    pub(crate) fn is_large(&self) -> bool {
+        self.large
     }
 
     pub(crate) fn config(&self) -> &ModelConfig {
@@ -248,9 +262,7 @@ impl Decoder {
         let rows: usize = spans.iter().map(|span| span.token_ids.len()).sum();
         let mut x = vec![0.0; rows * width];
         let ids = spans.iter().flat_map(|span| span.token_ids);
-        for (row, id) in x.chunks_exact_mut(width).zip(ids) {
-            row.copy_from_slice(&self.embedding[*id as usize * width..(*id as usize + 1) * width]);
-        }
+        self.embedding.copy_rows(&mut x, ids.copied());
         let mut normed = vec![0.0; rows * width];
         let mut moe_layer = 0;
         for (index, layer) in self.layers.iter().enumerate() {

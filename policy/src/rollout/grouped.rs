@@ -2,8 +2,9 @@
 //! key heads, `[2, key heads, width]`.
 
 use super::attend::{Place, Scratch, attend};
-use super::decoder::{Projection, Span, Values, normalise};
-use crate::config::GroupedAttention;
+use super::decoder::{Projection, Span, normalise};
+use super::matrix::Source;
+use crate::model::parts::GroupedParts;
 use crate::ops::grouped_attention::GroupedConfig;
 
 /// A layer's weights.
@@ -17,13 +18,14 @@ pub(super) struct GroupedLayer {
 }
 
 impl GroupedLayer {
-    pub(super) fn new(values: &mut Values, sizes: &GroupedAttention, heads: usize, width: usize) -> Self {
+    /// `queries`: numbers of all heads' queries.
+    pub(super) fn new(parts: &GroupedParts<Source<'_>>, queries: usize, width: usize) -> Self {
         GroupedLayer {
-            query: values.projection(width, sizes.input_bias),
-            key: values.projection(width, sizes.input_bias),
-            value: values.projection(width, sizes.input_bias),
-            norms: sizes.query_key_norm.then(|| [values.next(), values.next()]),
-            output: values.projection(heads * sizes.head_dim, sizes.output_bias),
+            query: Projection::new(&parts.query, width),
+            key: Projection::new(&parts.key, width),
+            value: Projection::new(&parts.value, width),
+            norms: parts.norms.as_ref().map(|norms| norms.each_ref().map(|norm| norm.numbers.to_vec())),
+            output: Projection::new(&parts.output, queries),
         }
     }
 

@@ -9,6 +9,7 @@ mod attend;
 mod cache;
 mod decoder;
 mod grouped;
+mod matrix;
 mod sampler;
 
 use std::sync::Arc;
@@ -84,7 +85,10 @@ pub struct RolloutOptions {
     pub batch: usize,
 }
 
-/// A policy's weights laid out for sampling, as they were when the engine was made.
+/// A policy's weights, laid out for sampling.
+///
+/// A small model's are copied, as they are when the engine is made. A large one's are shared with the policy and must stay
+/// as they are while the engine is used.
 pub struct RolloutEngine {
     decoder: Decoder,
 }
@@ -109,7 +113,7 @@ struct Sequence {
 }
 
 impl RolloutEngine {
-    /// Takes a copy of the policy's weights.
+    /// Prepares the policy's weights.
     ///
     /// # Errors
     /// If the weights cannot be read.
@@ -183,7 +187,11 @@ impl RolloutEngine {
             if active.is_empty() && waiting.peek().is_none() {
                 return Ok(());
             }
-            let rows = active.len().div_ceil(rayon::current_num_threads()).clamp(8, ROWS_PER_CALL);
+            let rows = if self.decoder.is_large() {
+                active.len().max(1)
+            } else {
+                active.len().div_ceil(rayon::current_num_threads()).clamp(8, ROWS_PER_CALL)
+            };
             active.par_chunks_mut(rows).for_each(|sequences| self.decode(sequences, params, options));
         }
     }
@@ -236,8 +244,13 @@ impl RolloutEngine {
             .collect();
         let hidden = self.decoder.forward(&mut spans);
         let mut logits = self.decoder.logits(&hidden);
-        for (sequence, logits) in sequences.iter_mut().zip(logits.chunks_exact_mut(self.decoder.config().vocab_size)) {
-            sequence.draw(logits, params, options);
+        let vocabulary = self.decoder.config().vocab_size;
+        if self.decoder.is_large() {
+            let rows = sequences.par_iter_mut().zip(logits.par_chunks_exact_mut(vocabulary));
+            rows.for_each(|(sequence, logits)| sequence.draw(logits, params, options));
+        } else {
+            let rows = sequences.iter_mut().zip(logits.chunks_exact_mut(vocabulary));
+            rows.for_each(|(sequence, logits)| sequence.draw(logits, params, options));
         }
     }
 }
@@ -270,6 +283,63 @@ impl Sequence {
             prompt_choices: self.prompt_choices,
             choices: self.own.choices,
             finish_reason: self.finished.unwrap_or(FinishReason::Length),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ModelConfig;
+    use crate::config::{Architecture, AttentionKind, GroupedAttention};
+
+    fn latent() -> ModelConfig {
+        ModelConfig { initializer_range: 0.1, max_position_embeddings: 64, ..ModelConfig::tiny(50) }
+    }
+
+    fn grouped() -> ModelConfig {
+        let attention = AttentionKind::Grouped(GroupedAttention {
+            num_key_value_heads: 2,
+            head_dim: 24,
+            input_bias: true,
+            output_bias: false,
+            query_key_norm: true,
+        });
+        let architecture = Architecture::Qwen3;
+        ModelConfig { architecture, attention, mixture: None, tie_word_embeddings: true, ..latent() }
+    }
+
+    fn completions(policy: &Policy, large: bool, batch: usize, threads: usize) -> Vec<Completion> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let engine = RolloutEngine { decoder: Decoder::laid_out(policy, large).unwrap() };
+            let request = |task: u32| Request { task, prompt: vec![task + 3, 7, 20, 9 + task], samples: 5 };
+            let params = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens: 20 };
+            let options = RolloutOptions { seed: 2, step: 0, end_of_text: vec![1], batch };
+            let mut out = Vec::new();
+            engine.generate(&[request(0), request(1)], &params, &options, |c| out.push(c)).unwrap();
+            out.sort_by_key(|completion| (completion.task, completion.sample));
+            out
+        })
+    }
+
+    #[test]
+    fn a_large_models_layout_samples_the_same() {
+        for config in [latent(), grouped()] {
+            let policy = Policy::new(config, 5).unwrap();
+            let (small, large) = (completions(&policy, false, 8, 1), completions(&policy, true, 8, 1));
+            assert_eq!((small.len(), large.len()), (10, 10));
+            for (a, b) in small.iter().zip(&large) {
+                assert_eq!(a.token_ids, b.token_ids);
+                for (a, b) in a.logprobs.iter().zip(&b.logprobs) {
+                    assert!((a - b).abs() < 1e-5, "{a} {b}");
+                }
+            }
+            let bits = |completions: Vec<Completion>| -> Vec<u32> {
+                completions.iter().flat_map(|c| &c.logprobs).map(|logprob| logprob.to_bits()).collect()
+            };
+            let expected = bits(large);
+            assert!(bits(completions(&policy, true, 3, 2)) == expected, "another batch, other threads");
         }
     }
 }

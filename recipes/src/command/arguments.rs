@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::bench::BenchArguments;
 use super::curate::CurateArguments;
 use super::grade::GradeArguments;
 use super::model::ModelCommand;
@@ -115,6 +116,19 @@ is 1 if a row could not be read.",
     /// Run programs in the sandbox, and look after it
     #[command(subcommand)]
     Sandbox(SandboxCommand),
+    /// Measure how fast a model samples and trains here
+    #[command(
+        long_about = "Measure how fast a model samples and trains here.
+
+Four phases are timed: prefill (prompts to their first token), decode (sampling), train (forward, backward, AdamW) and \
+step (all of a GRPO step). Each row gives tokens and floating-point operations per second, what share these are of the \
+matrix-multiply peak measured in the same process, and the largest memory.",
+        after_help = "Examples:
+  recipe bench                                      a tiny DeepSeek-V3, all phases
+  recipe bench decode --shape qwen2.5-0.5b          Qwen2.5-0.5B's shape, random weights
+  recipe bench train --shape DIR --batch 8 --json   a model of your own"
+    )]
+    Bench(BenchArguments),
     /// Count a model's parameters, or score texts with it
     #[command(subcommand)]
     Model(ModelCommand),

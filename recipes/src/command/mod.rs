@@ -5,6 +5,7 @@
 //! resume), 130 if a run was stopped by Ctrl-C and can be resumed.
 
 mod arguments;
+mod bench;
 mod curate;
 mod grade;
 mod model;
@@ -53,6 +54,7 @@ pub fn main_with(known: &Registry) -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.command {
         Command::Run(arguments) => run(&arguments, known),
+        Command::Bench(arguments) => bench::bench(&arguments),
         Command::Model(command) => model::answer(&command, known).and_then(|text| print(&text)),
         Command::List => print(&show::list()),
         Command::Show { recipe, settings } => show::show(&recipe, &settings, known).and_then(|text| print(&text)),

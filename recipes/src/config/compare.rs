@@ -11,7 +11,7 @@ impl Recipe {
     #[must_use]
     pub fn base_fingerprint(&self) -> String {
         // Changes when the same settings make another base.
-        const FORMAT: &str = "base-2";
+        const FORMAT: &str = "base-3";
         let made_of = serde_json::json!([FORMAT, self.seed, self.model, self.tasks.families, self.pretrain(),]);
         let digest = Sha256::digest(made_of.to_string());
         hex(&digest[..16])

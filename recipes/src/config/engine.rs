@@ -1,14 +1,14 @@
 //! Settings in the types that the other crates take: one place that says what each word of a recipe
 //! means there.
 
-use policy::SamplingParams;
 use policy::grpo::{AdvantageSettings, GrpoLoss, KlPenalty};
 use policy::optim::{AdamWConfig, Decay};
+use policy::{SamplingParams, Track};
 
 use super::grpo::{AdvantageScale, GrpoSettings, KlEstimator, KlPlace, LossKind};
 use super::recipe::Recipe;
 use super::settings::OnBadLine;
-use super::stages::{PretrainSettings, Schedule};
+use super::stages::{Balance, PretrainSettings, Schedule};
 
 fn decay(schedule: Schedule, min_ratio: f64) -> Decay {
     match schedule {
@@ -18,7 +18,33 @@ fn decay(schedule: Schedule, min_ratio: f64) -> Decay {
     }
 }
 
+/// What a training pass keeps.
+fn track(checkpoint_layers: bool) -> Track {
+    if checkpoint_layers { Track::LayerInputs } else { Track::Gradients }
+}
+
+/// How a stage balances experts: the step of the routers' bias, and the weight of the balance loss; what is not used is 0.
+fn balancing(balance: Balance, rate: f64, coefficient: f64) -> (f64, f64) {
+    match balance {
+        Balance::Bias => (rate, 0.0),
+        Balance::Auxiliary => (0.0, coefficient),
+        Balance::None => (0.0, 0.0),
+    }
+}
+
 impl PretrainSettings {
+    /// What a training pass keeps.
+    #[must_use]
+    pub fn track(&self) -> Track {
+        track(self.checkpoint_layers)
+    }
+
+    /// The step of the routers' bias, and the weight of the balance loss.
+    #[must_use]
+    pub fn balancing(&self) -> (f64, f64) {
+        balancing(self.balance, self.router_bias_rate, self.balance_coefficient)
+    }
+
     /// Optimizer steps: as many as the budget of tokens gives, and at least one.
     #[must_use]
     pub fn steps(&self) -> u64 {
@@ -44,6 +70,18 @@ impl PretrainSettings {
 }
 
 impl GrpoSettings {
+    /// What a training pass keeps.
+    #[must_use]
+    pub fn track(&self) -> Track {
+        track(self.checkpoint_layers)
+    }
+
+    /// The step of the routers' bias, and the weight of the balance loss.
+    #[must_use]
+    pub fn balancing(&self) -> (f64, f64) {
+        balancing(self.balance, self.router_bias_rate, self.balance_coefficient)
+    }
+
     /// The learning rate of each step. All optimizer steps of one step share it.
     #[must_use]
     pub fn lr_schedule(&self) -> policy::optim::Schedule {
@@ -191,6 +229,22 @@ mod tests {
         check(Schedule::Constant, 1.0);
         check(Schedule::Cosine, 0.25);
         check(Schedule::Linear, 0.125);
+    }
+
+    #[test]
+    fn experts_are_balanced_in_one_way() {
+        fn check(balance: Balance, expected: (f64, f64)) {
+            let settings = PretrainSettings {
+                balance,
+                router_bias_rate: 0.002,
+                balance_coefficient: 0.03,
+                ..PretrainSettings::default()
+            };
+            assert_eq!(settings.balancing(), expected, "{balance:?}");
+        }
+        check(Balance::Bias, (0.002, 0.0));
+        check(Balance::Auxiliary, (0.0, 0.03));
+        check(Balance::None, (0.0, 0.0));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `[[stage]]` of kind `grpo`: what is sampled, what an advantage is, which loss, and what holds it back.
 
 use super::keys::{Any, Problem, at_least, between, positive, positive_up_to, settings, words};
-use super::stages::{MOST_COMPLETIONS, MOST_TOKENS, Schedule};
+use super::stages::{Balance, MOST_COMPLETIONS, MOST_TOKENS, Schedule};
 
 words! {
     /// Which loss, and how its tokens become one number.
@@ -168,8 +168,14 @@ settings! {
         /// Tokens that go through the model at once while training: more is faster, less is
         /// smaller in memory.
         micro_batch_tokens: usize = 8192, between(16, MOST_TOKENS);
-        /// Step of the router's balancing bias, per optimizer step.
+        /// Keep only the layers' inputs while training and compute the layers again: a third more work, less memory.
+        checkpoint_layers: bool = false, Any;
+        /// How the experts are kept evenly busy.
+        balance: Balance = Balance::Bias, Any;
+        /// With `balance = "bias"`: the step of the router's bias, per optimizer step.
         router_bias_rate: f64 = 1e-3, at_least(0);
+        /// With `balance = "auxiliary"`: the weight of the balance loss.
+        balance_coefficient: f64 = 1e-2, at_least(0);
         /// A checkpoint is written every so many steps, and at the end; 0 is only at the end.
         checkpoint_every: u64 = 20, at_least(0);
         /// The newest checkpoints that are kept, besides the best one.

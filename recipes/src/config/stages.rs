@@ -20,6 +20,18 @@ words! {
     }
 }
 
+words! {
+    /// How the experts of a mixture are kept evenly busy.
+    Balance {
+        /// By the bias with which the router chooses; no gradient is bent for it (DeepSeek-V3).
+        Bias = "bias",
+        /// By an auxiliary loss, added to the others.
+        Auxiliary = "auxiliary",
+        /// Not at all.
+        None = "none",
+    }
+}
+
 settings! {
     /// Makes the base: trains a tokenizer, then the model on generated worked text. Skipped where
     /// a model is given.
@@ -46,8 +58,14 @@ settings! {
         beta2: f64 = 0.95, between(0, 0.99999);
         /// Gradients longer than this are shortened to it.
         max_grad_norm: f64 = 1.0, positive();
-        /// Step of the router's balancing bias, per optimizer step.
+        /// Keep only the layers' inputs while training and compute the layers again: a third more work, less memory.
+        checkpoint_layers: bool = false, Any;
+        /// How the experts are kept evenly busy.
+        balance: Balance = Balance::Bias, Any;
+        /// With `balance = "bias"`: the step of the router's bias, per optimizer step.
         router_bias_rate: f64 = 1e-3, at_least(0);
+        /// With `balance = "auxiliary"`: the weight of the balance loss.
+        balance_coefficient: f64 = 1e-2, at_least(0);
     }
 }
 

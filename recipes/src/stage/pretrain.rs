@@ -145,10 +145,12 @@ fn train(
             temperature: 1.0,
             learning_rate,
             max_grad_norm: settings.max_grad_norm,
-            router_bias_rate: settings.router_bias_rate,
+            balancing: settings.balancing(),
+            track: settings.track(),
         };
         let mut loss = 0.0;
-        let stepped = trainer.step(&batches, &step_settings, |_, _, logprobs| {
+        let stepped = trainer.step(&batches, &step_settings, |_, forward| {
+            let logprobs = &forward.logprobs;
             loss -= logprobs.iter().map(|l| f64::from(*l)).sum::<f64>() / tokens as f64;
             Ok(vec![-1.0 / tokens as f32; logprobs.len()])
         })?;

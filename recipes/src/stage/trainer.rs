@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::Context;
-use candle_core::Tensor;
 use policy::checkpoint::{load_tensors, save_tensors};
 use policy::grpo::MicroBatch;
 use policy::ops::router::Balance;
 use policy::optim::{AdamW, AdamWConfig, Gradients};
-use policy::{Forward, Track};
+use policy::{Forward, Slopes, Track};
 
 use super::bench::Model;
 
@@ -26,7 +24,9 @@ pub(super) struct StepSettings {
     pub(super) temperature: f64,
     pub(super) learning_rate: f64,
     pub(super) max_grad_norm: f64,
-    pub(super) router_bias_rate: f64,
+    /// The step of the routers' bias, and the weight of the balance loss.
+    pub(super) balancing: (f64, f64),
+    pub(super) track: Track,
 }
 
 /// What an optimizer step did.
@@ -42,50 +42,38 @@ pub(super) struct Stepped {
     pub(super) rows: u64,
 }
 
-/// The loss's derivatives by what a pass computed for each target.
-pub(super) struct Slopes {
-    pub(super) logprobs: Vec<f32>,
-    /// Empty where the loss does not look at the entropy.
-    pub(super) entropy: Vec<f32>,
-}
-
-impl From<Vec<f32>> for Slopes {
-    fn from(logprobs: Vec<f32>) -> Slopes {
-        Slopes { logprobs, entropy: Vec::new() }
-    }
-}
-
 impl Trainer {
     pub(super) fn new(model: Model, config: AdamWConfig) -> anyhow::Result<Trainer> {
         let optimizer = AdamW::new(model.policy.parameters(), config)?;
         Ok(Trainer { model, optimizer })
     }
 
-    /// One optimizer step. `slope` is told each micro-batch's pass and its log-probabilities, and returns the loss's
-    /// derivative with respect to each of them, and to the entropies where it has one.
+    /// One optimizer step. `slope` is told each micro-batch's pass, and returns the loss's derivative with respect to each
+    /// of its log-probabilities, and of its entropies where it has one.
     pub(super) fn step<S: Into<Slopes>>(
         &mut self,
         batches: &[MicroBatch],
         settings: &StepSettings,
-        mut slope: impl FnMut(&MicroBatch, &Forward, &[f32]) -> anyhow::Result<S>,
+        mut slope: impl FnMut(&MicroBatch, &Forward) -> anyhow::Result<S>,
     ) -> anyhow::Result<Stepped> {
         let policy = &self.model.policy;
         let mut gradients = Gradients::zeros(policy.parameters());
         let mut balance = vec![Balance::default(); policy.router_bias().len()];
+        let (bias_rate, balance_coefficient) = settings.balancing;
+        let all_rows: usize = batches.iter().map(|micro| micro.batch.token_ids.len()).sum();
         let mut rows = 0;
         for micro in batches {
-            let forward = policy.forward(&micro.batch, settings.temperature, Track::Gradients)?;
-            let logprobs = forward.logprobs.to_vec1::<f32>().context("read the log-probabilities")?;
-            let slopes: Slopes = slope(micro, &forward, &logprobs)?.into();
+            let forward = policy.forward(&micro.batch, settings.temperature, settings.track)?;
+            let slopes = slope(micro, &forward)?.into();
             rows += micro.batch.token_ids.len() as u64;
             balance.iter_mut().zip(&forward.routing).for_each(|(balance, routing)| balance.count(routing));
-            let surrogate = surrogate(&forward, slopes).context("build the loss")?;
-            let store = surrogate.backward().context("backward pass")?;
-            gradients.accumulate(&store, policy.parameters(), 1.0)?;
+            // The step's balance loss is the mean over its rows.
+            let share = micro.batch.token_ids.len() as f64 / all_rows as f64;
+            policy.backward(forward, &slopes, balance_coefficient * share, &mut gradients)?;
         }
         let report = self.optimizer.step(&gradients, settings.learning_rate, Some(settings.max_grad_norm))?;
         if report.applied {
-            self.model.policy.update_router_bias(&balance, settings.router_bias_rate as f32);
+            self.model.policy.update_router_bias(&balance, bias_rate as f32);
         }
         let max_vio = balance.iter().map(Balance::max_violation).fold(0.0, f64::max);
         Ok(Stepped { gradient_norm: report.grad_norm, max_vio, applied: report.applied, rows })
@@ -104,13 +92,6 @@ impl Trainer {
         trainer.optimizer.restore(&load_tensors(folder.join(OPTIMIZER))?)?;
         Ok(trainer)
     }
-}
-
-/// With g fixed, the gradient of `sum(g * logprobs)` is the loss's own; likewise for the entropy.
-fn surrogate(forward: &Forward, slopes: Slopes) -> candle_core::Result<Tensor> {
-    let sum = |tensor: &Tensor, slopes: Vec<f32>| (tensor * Tensor::new(slopes, tensor.device())?)?.sum_all();
-    let of_logprobs = sum(&forward.logprobs, slopes.logprobs)?;
-    if slopes.entropy.is_empty() { Ok(of_logprobs) } else { of_logprobs + sum(&forward.entropy, slopes.entropy)? }
 }
 
 /// Stops a run whose steps cannot be applied any more: nothing it does would change anything.

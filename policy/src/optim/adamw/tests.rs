@@ -70,7 +70,8 @@ fn agrees_with_candles_own() {
             error.sqr().unwrap().sum_all().unwrap().backward().unwrap()
         };
         let mut gradients = Gradients::zeros(&ours);
-        gradients.accumulate(&backward(&ours[0].1), &ours, 1.0).unwrap();
+        let gradient = backward(&ours[0].1).get(&ours[0].1).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        gradients.add_slice("w", &gradient, 1.0).unwrap();
         optimizer.step(&gradients, 0.01, None).unwrap();
         reference.step(&backward(&theirs)).unwrap();
     }

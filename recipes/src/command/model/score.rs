@@ -140,7 +140,7 @@ fn write_scores(policy: &Policy, rows: &[Row], out: &mut String) -> anyhow::Resu
     }
     let mut logprobs = Vec::new();
     if builder.targets() > 0 {
-        logprobs = policy.forward(&builder.build()?, 1.0, Track::Nothing)?.logprobs.to_vec1::<f32>()?;
+        logprobs = policy.forward(&builder.build()?, 1.0, Track::Nothing)?.logprobs;
     }
     let mut rest = logprobs.as_slice();
     for Row { line, token_ids } in rows {

@@ -1,14 +1,13 @@
 //! What a step learns: advantages, then `epochs` passes over its completions in `mini_batches` optimizer steps.
 
-use anyhow::Context;
 use policy::grpo::{
     Counts, LossInput, LossOutput, MicroBatch, Sampled, advantages, loss, pack, sequence_kl, top_entropy_threshold,
 };
 use policy::random::permutation;
-use policy::{Policy, Track};
+use policy::{Policy, Slopes, Track};
 
 use super::super::grade::Graded;
-use super::super::trainer::{Slopes, StepSettings, Stepped};
+use super::super::trainer::{StepSettings, Stepped};
 use super::Learner;
 use super::rollout::{Rollout, rewards};
 use crate::config::{GrpoSettings, MiniBatchSplit};
@@ -175,10 +174,12 @@ impl Learner<'_> {
             learning_rate: settings.lr_schedule().lr(step - 1),
             max_grad_norm: settings.max_grad_norm,
             // A learning rate of 0 changes nothing, the balance of the routers included.
-            router_bias_rate: if settings.learning_rate == 0.0 { 0.0 } else { settings.router_bias_rate },
+            balancing: if settings.learning_rate == 0.0 { (0.0, 0.0) } else { settings.balancing() },
+            track: settings.track(),
         };
         let reference = &self.reference;
-        let one = self.trainer.step(&batches, &step_settings, |micro, forward, new| {
+        let one = self.trainer.step(&batches, &step_settings, |micro, forward| {
+            let (new, entropies) = (&forward.logprobs, &forward.entropy);
             let of_micro: Vec<usize> = micro.completions.iter().map(|index| useful[*index]).collect();
             let known = of_micro.iter().all(|index| examples[*index].reference.is_some());
             if let (Some(reference), false) = (reference, known) {
@@ -188,7 +189,6 @@ impl Learner<'_> {
                     examples[*index].reference = Some(logprobs);
                 }
             }
-            let entropies: Vec<f32> = forward.entropy.to_vec1().context("read the entropies")?;
             let kept: Vec<bool> = entropies.iter().map(|entropy| *entropy >= threshold).collect();
             let mut inputs = Vec::with_capacity(of_micro.len());
             let mut end = 0;
@@ -227,7 +227,7 @@ impl Learner<'_> {
         let mut entropies = Vec::new();
         for micro in pack(&sampled, self.settings.micro_batch_tokens)? {
             let forward = self.trainer.model.policy.forward(&micro.batch, temperature, Track::Nothing)?;
-            entropies.extend(forward.entropy.to_vec1::<f32>().context("read the entropies")?);
+            entropies.extend(forward.entropy);
         }
         Ok(entropies)
     }
@@ -250,8 +250,7 @@ fn mini_batches(settings: &GrpoSettings, seed: u64, step: u64, pass: usize, exam
 }
 
 fn reference_logprobs(reference: &Policy, micro: &MicroBatch, temperature: f64) -> anyhow::Result<Vec<f32>> {
-    let logprobs = reference.forward(&micro.batch.without_choices(), temperature, Track::Nothing)?.logprobs;
-    logprobs.to_vec1().context("read the reference's log-probabilities")
+    Ok(reference.forward(&micro.batch.without_choices(), temperature, Track::Nothing)?.logprobs)
 }
 
 /// The numbers of completions that follow one another, each by itself.

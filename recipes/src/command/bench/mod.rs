@@ -1,0 +1,220 @@
+//! `recipe bench`: how fast a model runs here, beside what the processor's matrix products could do.
+//!
+//! Each phase is timed several times after one call to warm up; the median counts. The peak is measured in the same process,
+//! by products of matrices that stay in the caches. Floating-point operations are those of the model's own products: 2 for
+//! each parameter that a token goes through and 4 for each pair of query and key numbers, forward; three times that to train.
+
+mod memory;
+mod shape;
+mod work;
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use policy::ModelConfig;
+use serde::Serialize;
+
+use super::arguments::threads;
+use super::{Wrong, print};
+use work::{Sizes, Work};
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Phase {
+    /// Prompts, each through the rollout engine to its first token
+    Prefill,
+    /// Sampling, a prompt for each sequence
+    Decode,
+    /// Forward, backward and AdamW over packed sequences
+    Train,
+    /// A whole step of GRPO: sampling, rewards, advantages, loss, update
+    Step,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct BenchArguments {
+    /// What to measure [default: all]
+    #[arg(value_enum)]
+    phases: Vec<Phase>,
+    /// tiny (a DeepSeek-V3 of 1.4 million parameters), qwen2.5-0.5b (its shape, random weights), or a Hugging Face folder
+    #[arg(long, value_name = "SHAPE|DIR", default_value = "tiny")]
+    shape: String,
+    /// Sequences at a time [default: as suits the shape]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    batch: Option<u32>,
+    /// Tokens of a trained sequence [default: as suits the shape]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    length: Option<u32>,
+    /// Tokens of a prompt
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    prompt: u32,
+    /// Tokens sampled after each prompt [default: as suits the shape]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    new_tokens: Option<u32>,
+    /// How often each phase is timed, after once to warm up
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    runs: u32,
+    /// While training, keep the layers' inputs only and compute them again
+    #[arg(long)]
+    checkpoint_layers: bool,
+    /// Threads to work with [default: as many as the machine has cores]
+    #[arg(long, value_name = "N", value_parser = threads())]
+    threads: Option<u16>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is reported.
+#[derive(Serialize)]
+struct Report {
+    shape: String,
+    threads: usize,
+    parameters: usize,
+    activated: usize,
+    /// Floating-point operations per second of the matrix product on all threads, in units of 10^9.
+    peak_gflops: f64,
+    phases: Vec<Measured>,
+}
+
+/// A phase as measured.
+#[derive(Serialize)]
+struct Measured {
+    phase: Phase,
+    /// What was done, in words.
+    work: String,
+    /// Of each run, in order.
+    seconds: Vec<f64>,
+    /// Of the run with the median rate.
+    median_seconds: f64,
+    /// Of each run, in order.
+    tokens: Vec<u64>,
+    /// Of the median run, as what follows.
+    tokens_per_second: f64,
+    gflops: f64,
+    share_of_peak: f64,
+    /// The process's largest resident memory during the phase, the weights included; none where the system does not say.
+    peak_memory_bytes: Option<u64>,
+}
+
+pub(super) fn bench(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(arguments.threads.map_or_else(rayon::current_num_threads, usize::from))
+        .build()
+        .context("cannot start the threads")?;
+    let report = pool.install(|| measure(arguments))?;
+    print(&if arguments.json { serde_json::to_string(&report)? + "\n" } else { table(&report) })
+}
+
+fn measure(arguments: &BenchArguments) -> anyhow::Result<Report> {
+    let (policy, defaults) = shape::find(&arguments.shape)?;
+    let sizes = Sizes {
+        batch: arguments.batch.map_or(defaults.batch, |n| n as usize),
+        train_batch: arguments.batch.map_or(defaults.train_batch, |n| n as usize),
+        length: arguments.length.map_or(defaults.length, |n| n as usize),
+        prompt: arguments.prompt as usize,
+        new_tokens: arguments.new_tokens.map_or(defaults.new_tokens, |n| n as usize),
+        group: defaults.group,
+    };
+    let (parameters, activated) = policy.config().parameters();
+    let all = [Phase::Prefill, Phase::Decode, Phase::Train, Phase::Step];
+    let phases = if arguments.phases.is_empty() { &all[..] } else { &arguments.phases };
+    let limit = policy.config().max_position_embeddings;
+    if let Some(longest) = phases.iter().map(|phase| sizes.longest(*phase)).max().filter(|longest| *longest > limit) {
+        return Err(Wrong(format!("sequences of {longest} tokens; {} has {limit} positions", arguments.shape)).into());
+    }
+    if policy.config().vocab_size <= 3 {
+        return Err(Wrong(format!("{} has a vocabulary of {}", arguments.shape, policy.config().vocab_size)).into());
+    }
+    let peak = policy::ops::peak_flops();
+    let mut work = Work::new(policy, sizes, arguments.checkpoint_layers);
+    let mut measured = Vec::new();
+    for phase in phases {
+        measured.push(time(*phase, &mut work, arguments.runs, peak)?);
+    }
+    Ok(Report {
+        shape: arguments.shape.clone(),
+        threads: rayon::current_num_threads(),
+        parameters,
+        activated,
+        peak_gflops: peak / 1e9,
+        phases: measured,
+    })
+}
+
+fn time(phase: Phase, work: &mut Work, runs: u32, peak: f64) -> anyhow::Result<Measured> {
+    memory::forget_peak();
+    work.run(phase)?;
+    let mut seconds = Vec::new();
+    let mut done = Vec::new();
+    for _ in 0..runs {
+        let start = Instant::now();
+        done.push(work.run(phase)?);
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    // Runs may differ in their tokens (completions end where they end): the median is of the rates.
+    let mut order: Vec<usize> = (0..seconds.len()).collect();
+    let rate = |run: usize| done[run].tokens as f64 / seconds[run];
+    order.sort_by(|a, b| rate(*a).total_cmp(&rate(*b)));
+    let middle = order[order.len() / 2];
+    let gflops = done[middle].flops / seconds[middle] / 1e9;
+    Ok(Measured {
+        phase,
+        work: work.describe(phase),
+        median_seconds: seconds[middle],
+        tokens: done.iter().map(|done| done.tokens).collect(),
+        tokens_per_second: rate(middle),
+        gflops,
+        share_of_peak: gflops * 1e9 / peak,
+        peak_memory_bytes: memory::peak(),
+        seconds,
+    })
+}
+
+fn table(report: &Report) -> String {
+    let mut text = format!(
+        "{}: {:.1} million parameters, {:.1} activated; {} threads; matrix products reach {:.0} GFLOP/s\n\n\
+         {:8} {:>10} {:>10} {:>9} {:>8} {:>10}  work\n",
+        report.shape,
+        report.parameters as f64 / 1e6,
+        report.activated as f64 / 1e6,
+        report.threads,
+        report.peak_gflops,
+        "phase",
+        "tokens/s",
+        "seconds",
+        "GFLOP/s",
+        "of peak",
+        "peak MiB"
+    );
+    for row in &report.phases {
+        let name = row.phase.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+        let memory = row.peak_memory_bytes.map_or_else(|| "-".to_owned(), |bytes| (bytes >> 20).to_string());
+        let _ = writeln!(
+            text,
+            "{name:8} {:>10.0} {:>10.4} {:>9.1} {:>7.0}% {memory:>10}  {}",
+            row.tokens_per_second,
+            row.median_seconds,
+            row.gflops,
+            100.0 * row.share_of_peak,
+            row.work
+        );
+    }
+    text
+}
+
+/// Floating-point operations of a forward pass over `tokens`, each of which attends to `context` on average.
+fn forward_flops(config: &ModelConfig, tokens: f64, context: f64) -> f64 {
+    let (_, activated) = config.parameters();
+    // Looking a row of the embedding up is no product.
+    let table = if config.tie_word_embeddings { 0 } else { config.vocab_size * config.hidden_size };
+    let heads = config.num_attention_heads * config.attention.score_and_value_width();
+    tokens * (2.0 * (activated - table) as f64 + 2.0 * context * (config.num_hidden_layers * heads) as f64)
+}
+
+#[cfg(test)]
+mod tests;

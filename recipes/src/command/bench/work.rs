@@ -1,0 +1,188 @@
+//! What is timed. `policy/bench/peer.py` does the same work with PyTorch, transformers and TRL.
+
+use policy::grpo::{AdvantageScale, GrpoLoss, LossAggregation, LossInput, Sampled, advantages, loss, pack};
+use policy::optim::{AdamW, AdamWConfig, Gradients};
+use policy::{Completion, Policy, Request, RolloutEngine, RolloutOptions, SamplingParams, Track};
+
+use super::{Phase, forward_flops};
+
+/// How much is done at a time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    /// Sequences that are prefilled, decoded, or sampled in a step.
+    pub(super) batch: usize,
+    /// Sequences that are trained on.
+    pub(super) train_batch: usize,
+    /// Tokens of a trained sequence.
+    pub(super) length: usize,
+    pub(super) prompt: usize,
+    /// Tokens sampled after each prompt: exactly so many in `decode`, at most so many in `step`.
+    pub(super) new_tokens: usize,
+    /// Completions of one prompt in a step.
+    pub(super) group: usize,
+}
+
+impl Sizes {
+    /// Tokens of the longest sequence of a phase.
+    pub(super) fn longest(&self, phase: Phase) -> usize {
+        match phase {
+            Phase::Prefill | Phase::Train => self.length + 1,
+            Phase::Decode | Phase::Step => self.prompt + self.new_tokens,
+        }
+    }
+}
+
+/// Rows that go through the model at once while training.
+const MICRO_BATCH_ROWS: usize = 8192;
+const LEARNING_RATE: f64 = 1e-4;
+/// The token that ends a completion in `step`.
+const END: u32 = 2;
+
+pub(super) struct Work {
+    policy: Policy,
+    sizes: Sizes,
+    track: Track,
+    optimizer: Option<AdamW>,
+    /// Counts runs, so that each samples anew.
+    step: u32,
+}
+
+/// What a run did.
+pub(super) struct Done {
+    pub(super) tokens: u64,
+    pub(super) flops: f64,
+}
+
+impl Work {
+    pub(super) fn new(policy: Policy, sizes: Sizes, checkpoint_layers: bool) -> Self {
+        let track = if checkpoint_layers { Track::LayerInputs } else { Track::Gradients };
+        Work { policy, sizes, track, optimizer: None, step: 0 }
+    }
+
+    pub(super) fn describe(&self, phase: Phase) -> String {
+        let Sizes { batch, train_batch, length, prompt, new_tokens, group } = self.sizes;
+        match phase {
+            Phase::Prefill => format!("{batch} prompts of {length} tokens"),
+            Phase::Decode => format!("{batch} sequences, {prompt} tokens of prompt, {new_tokens} sampled"),
+            Phase::Train => format!("{train_batch} sequences of {length} tokens"),
+            Phase::Step => format!(
+                "{batch} completions in groups of {}, {prompt} tokens of prompt, up to {new_tokens} sampled",
+                group.min(batch)
+            ),
+        }
+    }
+
+    pub(super) fn run(&mut self, phase: Phase) -> anyhow::Result<Done> {
+        self.step += 1;
+        let Sizes { batch, train_batch, length, prompt, new_tokens, .. } = self.sizes;
+        match phase {
+            Phase::Prefill => {
+                self.generate(length, batch, 1, 1, &[])?;
+                Ok(self.done((batch * length) as u64, length as f64 / 2.0, 1.0))
+            }
+            Phase::Decode => {
+                self.generate(prompt, batch, 1, new_tokens, &[])?;
+                Ok(self.done((batch * new_tokens) as u64, prompt as f64 + new_tokens as f64 / 2.0, 1.0))
+            }
+            Phase::Train => {
+                let rows: Vec<Vec<u32>> = (0..train_batch).map(|row| self.tokens(row, length + 1)).collect();
+                let sampled: Vec<Sampled<'_>> =
+                    rows.iter().map(|row| Sampled { prompt: &row[..1], token_ids: &row[1..], choices: None }).collect();
+                let slope = -1.0 / (train_batch * length) as f32;
+                self.update(&sampled, |_, logprobs| vec![slope; logprobs.len()])?;
+                Ok(self.done((train_batch * length) as u64, length as f64 / 2.0, 3.0))
+            }
+            Phase::Step => self.grpo_step(),
+        }
+    }
+
+    fn done(&self, tokens: u64, context: f64, passes: f64) -> Done {
+        Done { tokens, flops: passes * forward_flops(self.policy.config(), tokens as f64, context) }
+    }
+
+    /// Some tokens that are no end.
+    fn tokens(&self, row: usize, count: usize) -> Vec<u32> {
+        let choices = self.policy.config().vocab_size.min(4096) - 3;
+        (0..count).map(|i| ((row * 31 + i * 17) % choices + 3) as u32).collect()
+    }
+
+    fn generate(
+        &self,
+        prompt: usize,
+        prompts: usize,
+        samples: usize,
+        max_tokens: usize,
+        end_of_text: &[u32],
+    ) -> anyhow::Result<(Vec<Request>, Vec<Completion>)> {
+        let requests: Vec<Request> = (0..prompts)
+            .map(|task| Request { task: task as u32, prompt: self.tokens(task, prompt), samples: samples as u32 })
+            .collect();
+        let params = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens };
+        let batch = self.sizes.batch;
+        let options = RolloutOptions { seed: 1, step: self.step, end_of_text: end_of_text.to_vec(), batch };
+        let mut completions = Vec::new();
+        RolloutEngine::new(&self.policy)?.generate(&requests, &params, &options, |c| completions.push(c))?;
+        completions.sort_by_key(|completion| (completion.task, completion.sample));
+        Ok((requests, completions))
+    }
+
+    /// One optimizer step; `slope` is told each micro-batch's completions and their log-probabilities.
+    fn update(
+        &mut self,
+        sampled: &[Sampled<'_>],
+        mut slope: impl FnMut(&[usize], &[f32]) -> Vec<f32>,
+    ) -> anyhow::Result<()> {
+        let policy = &self.policy;
+        let mut gradients = Gradients::zeros(policy.parameters());
+        for micro in pack(sampled, MICRO_BATCH_ROWS)? {
+            let forward = policy.forward(&micro.batch, 1.0, self.track)?;
+            let slope = slope(&micro.completions, &forward.logprobs);
+            policy.backward(forward, &slope.into(), 0.0, &mut gradients)?;
+        }
+        if self.optimizer.is_none() {
+            self.optimizer = Some(AdamW::new(policy.parameters(), AdamWConfig::default())?);
+        }
+        if let Some(optimizer) = &mut self.optimizer {
+            optimizer.step(&gradients, LEARNING_RATE, Some(1.0))?;
+        }
+        Ok(())
+    }
+
+    /// A completion's reward is the share of its tokens that are even, so that every group has variance and none can be
+    /// left out.
+    fn grpo_step(&mut self) -> anyhow::Result<Done> {
+        let Sizes { batch, prompt, new_tokens, group, .. } = self.sizes;
+        let group = group.min(batch);
+        let (requests, completions) = self.generate(prompt, batch.div_ceil(group), group, new_tokens, &[END])?;
+        let each: Vec<f64> = completions
+            .chunk_by(|a, b| a.task == b.task)
+            .flat_map(|group| {
+                let reward = |completion: &Completion| {
+                    let even = completion.token_ids.iter().filter(|id| id.is_multiple_of(2)).count();
+                    Some(even as f64 / completion.token_ids.len() as f64)
+                };
+                advantages(&group.iter().map(reward).collect::<Vec<_>>(), AdvantageScale::Group)
+            })
+            .collect();
+        let tokens: usize = completions.iter().map(|completion| completion.token_ids.len()).sum();
+        let sampled: Vec<Sampled<'_>> =
+            completions.iter().map(|c| Sampled::of(&requests[c.task as usize].prompt, c)).collect();
+        let settings =
+            GrpoLoss { clip_low: 0.2, clip_high: 0.2, kl_coefficient: 0.0, aggregation: LossAggregation::SequenceMean };
+        self.update(&sampled, |members, new| {
+            let mut rest = new;
+            let inputs: Vec<LossInput<'_>> = members
+                .iter()
+                .map(|index| {
+                    let old = &completions[*index].logprobs;
+                    let (own, after) = rest.split_at(old.len());
+                    rest = after;
+                    LossInput { new: own, old, reference: None, advantage: each[*index] }
+                })
+                .collect();
+            loss(&inputs, &settings, completions.len(), tokens).gradient
+        })?;
+        let context = prompt as f64 + tokens as f64 / completions.len() as f64 / 2.0;
+        Ok(self.done(tokens as u64, context, 4.0))
+    }
+}
