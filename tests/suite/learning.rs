@@ -87,7 +87,7 @@ fn gradients(policy: &Policy, completions: &[Completion], rewards: &[f64]) -> Gr
                 LossInput { new, old, reference: None, entropy, kept: None, advantage: advantages[index] }
             })
             .collect();
-            let slopes: Vec<f32> =
+        let slopes: Vec<f32> =
             loss(&inputs, &settings, &counts).gradient.into_iter().map(|slope| slope as f32).collect();
         policy.backward(forward, &slopes.into(), 0.0, &mut gradients).unwrap();
     }

@@ -148,7 +148,8 @@ impl Pass<'_> {
             token_ids, target_rows, target_ids, temperature, mut layers, last: [rows, hidden], out, ..
         } = activations;
         let d_head = gradients.head.as_deref_mut().unwrap_or(&mut *gradients.embedding);
-        let d_hidden = self.logprob(&target_ids, temperature).backward(d_head, &hidden, &out, (&slopes.logprobs, &slopes.entropy));
+        let d_hidden =
+            self.logprob(&target_ids, temperature).backward(d_head, &hidden, &out, (&slopes.logprobs, &slopes.entropy));
         let mut d_rows = vec![0.0; rows.len()];
         rms_norm_backward((&mut d_rows, gradients.norm), (&rows, width), self.parts.norm, &d_hidden, eps);
         drop((rows, hidden, out, d_hidden));

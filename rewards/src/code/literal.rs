@@ -719,11 +719,11 @@ mod tests {
 
     #[test]
     fn a_tolerance_is_for_numbers_that_are_not_whole() {
-        let near = |left: &str, right: &str| {
-            Literal::parse(left).unwrap().near(&Literal::parse(right).unwrap(), 1e-6)
-        };
+        let near = |left: &str, right: &str| Literal::parse(left).unwrap().near(&Literal::parse(right).unwrap(), 1e-6);
         assert!(near("[0.3000000001, 'a']", "[0.3, 'a']") && near("2", "2.0000001") && near("2000000.5", "2000001.0"));
-        assert!(!near("0.3001", "0.3") && !near("1000000", "1000001") && !near("nan", "nan") && !near("[0.3]", "[0.3, 1]"));
+        assert!(
+            !near("0.3001", "0.3") && !near("1000000", "1000001") && !near("nan", "nan") && !near("[0.3]", "[0.3, 1]")
+        );
         assert!(near("{'a': 0.3}", "{'a': 0.30000001}") && !near("{'b': 0.3}", "{'a': 0.3}"));
     }
 }

@@ -49,7 +49,8 @@ fn has_fence(answer: &str, language: &str) -> bool {
             Some(false) => {}
             None => {
                 let word = word.trim().as_bytes();
-                let same = word.get(..language.len()).is_some_and(|word| word.eq_ignore_ascii_case(language.as_bytes()));
+                let same =
+                    word.get(..language.len()).is_some_and(|word| word.eq_ignore_ascii_case(language.as_bytes()));
                 opened = Some(same);
             }
         }

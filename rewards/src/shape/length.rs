@@ -252,11 +252,11 @@ mod tests {
         .unwrap();
         let reference = Reference::Integer { value: 4 };
         let reward = SoftOverlong(parameters);
-        for (tokens, expected) in
-            [(0, 0.0), (80, 0.0), (81, -0.05), (90, -0.5), (100, -1.0), (101, -1.0), (5000, -1.0)]
+        for (tokens, expected) in [(0, 0.0), (80, 0.0), (81, -0.05), (90, -0.5), (100, -1.0), (101, -1.0), (5000, -1.0)]
         {
             let ids = vec![1; tokens];
-            let sample = Sample { completion_ids: &ids, ..Sample::new("", if tokens == 0 { "" } else { "x" }, &reference) };
+            let sample =
+                Sample { completion_ids: &ids, ..Sample::new("", if tokens == 0 { "" } else { "x" }, &reference) };
             assert_eq!(reward.score(&sample).unwrap().value, Some(expected), "{tokens}");
         }
         assert_eq!(reward.score(&Sample::new("", "text", &reference)).unwrap(), Score::unscorable("tokens_not_known"));

@@ -1,10 +1,11 @@
 //! What is timed. `policy/bench/peer.py` does the same work with PyTorch, transformers and TRL.
 
-use policy::grpo::{AdvantageScale, GrpoLoss, LossAggregation, LossInput, Sampled, advantages, loss, pack};
+use policy::grpo::{AdvantageSettings, Counts, LossInput, Sampled, advantages, loss, pack};
 use policy::optim::{AdamW, AdamWConfig, Gradients};
-use policy::{Completion, Policy, Request, RolloutEngine, RolloutOptions, SamplingParams, Track};
+use policy::{Completion, Forward, Policy, Request, RolloutEngine, RolloutOptions, SamplingParams, Track};
 
 use super::{Phase, forward_flops};
+use crate::config::GrpoSettings;
 
 /// How much is done at a time.
 #[derive(Debug, Clone, Copy)]
@@ -89,7 +90,7 @@ impl Work {
                 let sampled: Vec<Sampled<'_>> =
                     rows.iter().map(|row| Sampled { prompt: &row[..1], token_ids: &row[1..], choices: None }).collect();
                 let slope = -1.0 / (train_batch * length) as f32;
-                self.update(&sampled, |_, logprobs| vec![slope; logprobs.len()])?;
+                self.update(&sampled, |_, forward| vec![slope; forward.logprobs.len()])?;
                 Ok(self.done((train_batch * length) as u64, length as f64 / 2.0, 3.0))
             }
             Phase::Step => self.grpo_step(),
@@ -126,17 +127,17 @@ impl Work {
         Ok((requests, completions))
     }
 
-    /// One optimizer step; `slope` is told each micro-batch's completions and their log-probabilities.
+    /// One optimizer step; `slope` is told each micro-batch's completions and its pass.
     fn update(
         &mut self,
         sampled: &[Sampled<'_>],
-        mut slope: impl FnMut(&[usize], &[f32]) -> Vec<f32>,
+        mut slope: impl FnMut(&[usize], &Forward) -> Vec<f32>,
     ) -> anyhow::Result<()> {
         let policy = &self.policy;
         let mut gradients = Gradients::zeros(policy.parameters());
         for micro in pack(sampled, MICRO_BATCH_ROWS)? {
             let forward = policy.forward(&micro.batch, 1.0, self.track)?;
-            let slope = slope(&micro.completions, &forward.logprobs);
+            let slope = slope(&micro.completions, &forward);
             policy.backward(forward, &slope.into(), 0.0, &mut gradients)?;
         }
         if self.optimizer.is_none() {
@@ -154,33 +155,32 @@ impl Work {
         let Sizes { batch, prompt, new_tokens, group, .. } = self.sizes;
         let group = group.min(batch);
         let (requests, completions) = self.generate(prompt, batch.div_ceil(group), group, new_tokens, &[END])?;
-        let each: Vec<f64> = completions
-            .chunk_by(|a, b| a.task == b.task)
-            .flat_map(|group| {
-                let reward = |completion: &Completion| {
-                    let even = completion.token_ids.iter().filter(|id| id.is_multiple_of(2)).count();
-                    Some(even as f64 / completion.token_ids.len() as f64)
-                };
-                advantages(&group.iter().map(reward).collect::<Vec<_>>(), AdvantageScale::Group)
-            })
-            .collect();
+        let reward = |completion: &Completion| {
+            let even = completion.token_ids.iter().filter(|id| id.is_multiple_of(2)).count();
+            Some(even as f64 / completion.token_ids.len() as f64)
+        };
+        let groups: Vec<Vec<Option<f64>>> =
+            completions.chunk_by(|a, b| a.task == b.task).map(|group| group.iter().map(reward).collect()).collect();
+        let each = advantages(&groups, AdvantageSettings::default()).concat();
         let tokens: usize = completions.iter().map(|completion| completion.token_ids.len()).sum();
         let sampled: Vec<Sampled<'_>> =
             completions.iter().map(|c| Sampled::of(&requests[c.task as usize].prompt, c)).collect();
-        let settings =
-            GrpoLoss { clip_low: 0.2, clip_high: 0.2, kl_coefficient: 0.0, aggregation: LossAggregation::SequenceMean };
-        self.update(&sampled, |members, new| {
-            let mut rest = new;
+        let settings = GrpoSettings { kl_coefficient: 0.0, ..GrpoSettings::default() }.loss_settings();
+        let counts =
+            Counts { completions: completions.len(), tokens, kept_tokens: tokens, tokens_per_part: tokens as f64 };
+        self.update(&sampled, |members, forward| {
+            let mut end = 0;
             let inputs: Vec<LossInput<'_>> = members
                 .iter()
                 .map(|index| {
                     let old = &completions[*index].logprobs;
-                    let (own, after) = rest.split_at(old.len());
-                    rest = after;
-                    LossInput { new: own, old, reference: None, advantage: each[*index] }
+                    let range = end..end + old.len();
+                    end = range.end;
+                    let (new, entropy) = (&forward.logprobs[range.clone()], &forward.entropy[range]);
+                    LossInput { new, old, reference: None, entropy, kept: None, advantage: each[*index] }
                 })
                 .collect();
-            loss(&inputs, &settings, completions.len(), tokens).gradient
+            loss(&inputs, &settings, &counts).gradient.into_iter().map(|slope| slope as f32).collect()
         })?;
         let context = prompt as f64 + tokens as f64 / completions.len() as f64 / 2.0;
         Ok(self.done(tokens as u64, context, 4.0))
