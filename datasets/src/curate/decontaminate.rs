@@ -10,7 +10,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use super::frame::text;
 use super::job::Decontaminate;
-use super::text::{Reading, each_word, runs, words};
+use super::text::{Reading, each_word, runs, words, words_into};
 use super::work::{Verdict, Work};
 use crate::error::DatasetError;
 use crate::source::{OnBadLine, TaskStream};
@@ -90,11 +90,10 @@ impl Index {
         }
     }
 
-    /// The set that shares a run with the prompt, and the first such run as it stands there.
-    fn find(&self, prompt: &str) -> Option<(&str, String)> {
-        let words = words(prompt, Reading::Plain);
-        let (at, set) = runs(&words, self.size)
-            .into_iter()
+    /// The set that shares a run with the prompt, and the first such run as it stands there. `words` is memory to work in.
+    fn find(&self, prompt: &str, words: &mut Vec<u64>) -> Option<(&str, String)> {
+        words_into(prompt, Reading::Plain, words);
+        let (at, set) = runs(words, self.size)
             .enumerate()
             .filter(|&(_, run)| {
                 let (word, bit) = bit_of(run);
@@ -114,7 +113,8 @@ pub(super) fn run(step: &Decontaminate, work: &mut Work<'_>) -> Result<(), Datas
     if !step.label {
         return work.judge(&["prompt"], |_, frame| {
             let prompts = text(frame, "prompt")?;
-            let judged = prompts.iter().map(|prompt| match index.find(prompt.unwrap_or_default()) {
+            let mut words = Vec::new();
+            let judged = prompts.iter().map(|prompt| match index.find(prompt.unwrap_or_default(), &mut words) {
                 None => Verdict::Keep,
                 Some((set, shared)) => Verdict::drop(&format!("in {set}"), shared),
             });
@@ -122,7 +122,7 @@ pub(super) fn run(step: &Decontaminate, work: &mut Work<'_>) -> Result<(), Datas
         });
     }
     work.change(|task| {
-        let Some((set, shared)) = index.find(&task.prompt) else { return Ok(None) };
+        let Some((set, shared)) = index.find(&task.prompt, &mut Vec::new()) else { return Ok(None) };
         task.extra.insert("contaminated_by".to_owned(), set.into());
         task.extra.insert("contaminated_with".to_owned(), shared.into());
         Ok(Some(format!("in {set}")))
@@ -146,7 +146,7 @@ mod tests {
             ("Compute 3 + 4 and more than that", None),
             ("", None),
         ] {
-            assert_eq!(index.find(prompt), shared.map(|shared| ("exam", shared.to_owned())), "{prompt}");
+            assert_eq!(index.find(prompt, &mut Vec::new()), shared.map(|shared| ("exam", shared.to_owned())), "{prompt}");
         }
     }
 }

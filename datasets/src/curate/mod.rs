@@ -34,7 +34,6 @@ mod write;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -44,6 +43,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::DatasetError;
+use crate::source::{hash_file, hex};
 use crate::task::Task;
 pub use expression::Expression;
 pub use filter::LANGUAGES;
@@ -59,7 +59,7 @@ use parts::Parts;
 use work::Work;
 
 /// What makes rows changes its meaning with this number: results of older programs are not taken again.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Examples that are kept of each reason, and of what stays.
 const EXAMPLES: usize = 3;
@@ -160,6 +160,7 @@ struct Finished {
 /// # Errors
 /// Whatever a step says; [`DatasetError::Stopped`] if the host asked for it. What was finished stays.
 pub fn run(job: &Job, folder: &Path, host: &dyn Host) -> Result<JobOutcome, DatasetError> {
+    check_files(job)?;
     let steps_folder = folder.join("steps");
     create(&steps_folder)?;
     remove_partial(&steps_folder)?;
@@ -231,6 +232,18 @@ pub fn run(job: &Job, folder: &Path, host: &dyn Host) -> Result<JobOutcome, Data
     outcome.files = files;
     remove_old(&steps_folder, &current)?;
     Ok(outcome)
+}
+
+/// That all files are there which a step will want: said before any step has taken its time.
+fn check_files(job: &Job) -> Result<(), DatasetError> {
+    for (index, named) in job.steps.iter().enumerate() {
+        for (path, _) in named.step.files().into_iter().filter(|(_, optional)| !optional) {
+            if let Err(source) = fs::metadata(path) {
+                return Err(DatasetError::Read { path: path.to_owned(), source }.in_step(index + 1, &named.name));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Does a step into a folder of its own.
@@ -438,24 +451,8 @@ fn remove_old(folder: &Path, current: &[String]) -> Result<(), DatasetError> {
     entries(folder)?.iter().filter(old).try_for_each(|path| remove(path))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn hash_text(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes())[..16])
-}
-
-fn hash_file(path: &Path) -> Result<String, DatasetError> {
-    let error = |source| DatasetError::Read { path: path.to_owned(), source };
-    let mut file = fs::File::open(path).map_err(error)?;
-    let (mut digest, mut buffer) = (Sha256::new(), vec![0; 1 << 18]);
-    loop {
-        match file.read(&mut buffer).map_err(error)? {
-            0 => return Ok(hex(&digest.finalize())),
-            count => digest.update(&buffer[..count]),
-        }
-    }
 }
 
 #[cfg(test)]
