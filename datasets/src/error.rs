@@ -61,7 +61,9 @@ pub enum DatasetError {
         known: String,
     },
     /// A text that should name a data set of the Hub does not.
-    #[error("`{name}` names no data set: expected hub:OWNER/NAME, perhaps with @REVISION and then :PART, such as hub:openai/gsm8k:main/test")]
+    #[error(
+        "`{name}` names no data set: expected hub:OWNER/NAME, perhaps with @REVISION and then :PART, such as hub:openai/gsm8k:main/test"
+    )]
     HubName {
         /// The text.
         name: String,

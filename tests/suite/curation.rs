@@ -358,7 +358,8 @@ fn a_job_takes_data_sets_of_the_hub_and_keeps_their_commits() {
         let part = set.join("snapshots").join(commit).join("main");
         fs::create_dir_all(&part).unwrap();
         let row = |question: &str, answer| format!("{{\"question\": \"{question}\", \"answer\": \"#### {answer}\"}}\n");
-        fs::write(part.join("train.jsonl"), row("How many are there?", answer) + &row("What is seen twice?", 1)).unwrap();
+        fs::write(part.join("train.jsonl"), row("How many are there?", answer) + &row("What is seen twice?", 1))
+            .unwrap();
         fs::write(part.join("test.jsonl"), row("What is seen twice?", 1)).unwrap();
         fs::write(set.join("snapshots").join(commit).join("README.md"), "---\nlicense: cc-by-4.0\n---\n").unwrap();
     }

@@ -146,7 +146,11 @@ mod tests {
             ("Compute 3 + 4 and more than that", None),
             ("", None),
         ] {
-            assert_eq!(index.find(prompt, &mut Vec::new()), shared.map(|shared| ("exam", shared.to_owned())), "{prompt}");
+            assert_eq!(
+                index.find(prompt, &mut Vec::new()),
+                shared.map(|shared| ("exam", shared.to_owned())),
+                "{prompt}"
+            );
         }
     }
 }

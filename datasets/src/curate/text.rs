@@ -218,7 +218,14 @@ mod tests {
 
     #[test]
     fn both_ways_to_read_plain_words_agree() {
-        for text in ["Say: 3.5 x-rays, I said", "Eightlet and ninelette Twentyfourlettersinaword2 go", "", "...", "end", " A1 b2"] {
+        for text in [
+            "Say: 3.5 x-rays, I said",
+            "Eightlet and ninelette Twentyfourlettersinaword2 go",
+            "",
+            "...",
+            "end",
+            " A1 b2",
+        ] {
             let mut hashes = Vec::new();
             each_word(text, Reading::Plain, |word, _| hashes.push(hash_word(word)));
             assert_eq!(words(text, Reading::Plain), hashes, "{text}");

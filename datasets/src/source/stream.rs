@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use rayon::prelude::*;
 
-use super::layout::{self, Layout};
 use super::hub::HubName;
+use super::layout::{self, Layout};
 use super::{BadLine, Columns, OnBadLine, Origin, ReadTasks, Row, json, table, to_task};
 use crate::error::DatasetError;
 

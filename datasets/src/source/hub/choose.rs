@@ -82,9 +82,11 @@ pub(super) fn choose(files: &[String], asked: Option<&str>, purpose: Split) -> R
     }
     let all = parts(files);
     if all.is_empty() {
-        return Err("it holds no file of a kind that is read (.parquet, .jsonl, .json, .csv); the Hub's own conversion may \
+        return Err(
+            "it holds no file of a kind that is read (.parquet, .jsonl, .json, .csv); the Hub's own conversion may \
                     help: add @refs/convert/parquet to the name"
-            .to_owned());
+                .to_owned(),
+        );
     }
     let labels = || all.iter().map(|(_, _, part)| part.label.as_str()).collect::<Vec<_>>().join(", ");
     let mut left: Vec<_> = all.iter().collect();
@@ -110,11 +112,8 @@ pub(super) fn choose(files: &[String], asked: Option<&str>, purpose: Split) -> R
     if let [(_, _, only)] = left[..] {
         return Ok(only.clone());
     }
-    let usual: &[Option<&str>] = if purpose == Split::Train {
-        &[Some("train"), None]
-    } else {
-        &[Some("test"), Some("validation"), None]
-    };
+    let usual: &[Option<&str>] =
+        if purpose == Split::Train { &[Some("train"), None] } else { &[Some("test"), Some("validation"), None] };
     let found = usual.iter().find_map(|usual| left.iter().find(|(_, split, _)| split == usual));
     found.map(|(_, _, part)| part.clone()).ok_or_else(|| several(false))
 }
@@ -180,14 +179,28 @@ mod tests {
         check(&["README.md", "test.jsonl"], None, Split::Train, Ok(("test", 1)));
         check(&["aime2025-I.jsonl", "aime2025-II.jsonl"], None, Split::Held, Ok(("default", 2)));
         check(&["aime2025-I.jsonl", "aime2025-II.jsonl"], Some("default"), Split::Held, Ok(("default", 2)));
-        let open_r1 = ["all/default-00000-of-00001.parquet", "data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"];
+        let open_r1 = [
+            "all/default-00000-of-00001.parquet",
+            "data/train-00000-of-00002.parquet",
+            "data/train-00001-of-00002.parquet",
+        ];
         check(&open_r1, None, Split::Train, Ok(("data/train", 2)));
-        check(&["full/train-0.parquet", "sanitized/train-0.parquet"], None, Split::Train, Err("several subsets: name a part"));
+        check(
+            &["full/train-0.parquet", "sanitized/train-0.parquet"],
+            None,
+            Split::Train,
+            Err("several subsets: name a part"),
+        );
         check(&["full/prompt-0.parquet", "full/test-0.parquet"], None, Split::Train, Ok(("full", 1)));
         check(&["validation.jsonl", "test.jsonl"], None, Split::Train, Err("several splits"));
         check(&["train.jsonl", "train.parquet", "train.csv"], None, Split::Train, Ok(("train", 1)));
         check(&["wiki/test/0000.parquet", "wiki/train/0000.parquet"], None, Split::Train, Ok(("wiki/train", 1)));
-        check(&["README.md", "make.py", "dataset_infos.json"], None, Split::Train, Err("no file of a kind that is read"));
+        check(
+            &["README.md", "make.py", "dataset_infos.json"],
+            None,
+            Split::Train,
+            Err("no file of a kind that is read"),
+        );
     }
 
     #[test]

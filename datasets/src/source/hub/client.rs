@@ -142,7 +142,8 @@ impl Client {
         let is_there = || blob.metadata().is_ok_and(|known| known.len() == head.size);
         if !is_there() {
             let partial = blob.with_file_name(format!("{}.incomplete", head.etag));
-            let failed = |error: std::io::Error| Trouble::Refused(format!("cannot write {}: {error}", partial.display()));
+            let failed =
+                |error: std::io::Error| Trouble::Refused(format!("cannot write {}: {error}", partial.display()));
             let mut file = File::options().create(true).truncate(false).write(true).open(&partial).map_err(failed)?;
             // Another process may be fetching the same, and be done with it meanwhile.
             file.lock().map_err(failed)?;
@@ -165,7 +166,8 @@ impl Client {
                 let found = hash_file(&partial).map_err(|error| Trouble::Refused(error.to_string()))?;
                 if found != head.etag {
                     let _ = fs::remove_file(&partial);
-                    let what = format!("{path} came with another SHA-256 than the Hub states, {found} for {}", head.etag);
+                    let what =
+                        format!("{path} came with another SHA-256 than the Hub states, {found} for {}", head.etag);
                     return Err(Trouble::Refused(what));
                 }
             }
@@ -184,7 +186,8 @@ impl Client {
             let target = response.status().is_redirection().then(|| text(LOCATION.as_str())).flatten();
             // A path alone leads to a data set under another name; an address leads to where large files are kept.
             if let Some(target) = target.filter(|target| target.starts_with('/')) {
-                url = url.join(&target).map_err(|error| Trouble::Refused(format!("{target} is no address: {error}")))?;
+                url =
+                    url.join(&target).map_err(|error| Trouble::Refused(format!("{target} is no address: {error}")))?;
                 continue;
             }
             let response = if response.status().is_redirection() { response } else { accepted(response, name)? };

@@ -25,8 +25,8 @@ use crate::task::Split;
 use cache::Cache;
 use choose::{Part, choose, is_whole};
 use client::{Client, Trouble};
-use name::is_commit;
 pub use name::HubName;
+use name::is_commit;
 
 /// The card of a data set, which says its licence.
 const CARD: &str = "README.md";
@@ -65,7 +65,11 @@ pub type Watch<'a> = &'a dyn Fn(&str, u64, u64) -> bool;
 impl fmt::Debug for Hub {
     /// Without the token: what is shown may be seen.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Hub").field("endpoint", &self.endpoint).field("cache", &self.cache).finish_non_exhaustive()
+        formatter
+            .debug_struct("Hub")
+            .field("endpoint", &self.endpoint)
+            .field("cache", &self.cache)
+            .finish_non_exhaustive()
     }
 }
 
@@ -114,7 +118,8 @@ impl Hub {
                 Err(Trouble::Unreachable(what)) => what,
             }
         };
-        let commit = if is_commit(name.revision()) { Some(name.revision().to_owned()) } else { cache.commit(name.revision()) };
+        let commit =
+            if is_commit(name.revision()) { Some(name.revision().to_owned()) } else { cache.commit(name.revision()) };
         let found = commit.and_then(|commit| cached(&cache, name, &commit, name.part.as_deref(), purpose));
         let Some(mut found) = found else {
             let what = format!(
@@ -158,7 +163,8 @@ fn cached(cache: &Cache, name: &HubName, commit: &str, asked: Option<&str>, purp
 
 fn found(cache: &Cache, name: &HubName, commit: &str, part: Part) -> Option<HubFiles> {
     let files = part.files.iter().map(|file| cache.file(commit, file)).collect::<Option<Vec<_>>>()?;
-    let licence = cache.file(commit, CARD).and_then(|card| std::fs::read_to_string(card).ok()).and_then(|card| licence(&card));
+    let licence =
+        cache.file(commit, CARD).and_then(|card| std::fs::read_to_string(card).ok()).and_then(|card| licence(&card));
     let name = HubName { repo: name.repo.clone(), revision: Some(commit.to_owned()), part: Some(part.label) };
     Some(HubFiles { name, files, licence, note: None })
 }

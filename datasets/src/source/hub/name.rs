@@ -107,7 +107,9 @@ pub(super) fn is_commit(text: &str) -> bool {
 
 /// Whether the text is a path that leads nowhere but downwards.
 pub(super) fn is_relative(text: &str) -> bool {
-    !text.is_empty() && text.split('/').all(|name| !name.is_empty() && name != "." && name != "..") && !text.contains('\\')
+    !text.is_empty()
+        && text.split('/').all(|name| !name.is_empty() && name != "." && name != "..")
+        && !text.contains('\\')
 }
 
 /// Whether a file of this name holds rows.
@@ -125,8 +127,7 @@ mod tests {
     fn names_are_told_from_paths() {
         fn check(text: &str, expected: Option<(&str, Option<&str>, Option<&str>)>) {
             let name = HubName::recognise(Path::new(text)).and_then(Result::ok);
-            let found =
-                name.as_ref().map(|name| (name.repo.as_str(), name.revision.as_deref(), name.part.as_deref()));
+            let found = name.as_ref().map(|name| (name.repo.as_str(), name.revision.as_deref(), name.part.as_deref()));
             assert_eq!(found, expected, "{text}");
             if let Some(name) = name {
                 assert_eq!(name.to_string(), text.trim_start_matches("hub:").trim_end_matches('/'));
@@ -135,11 +136,16 @@ mod tests {
         check("openai/gsm8k", Some(("openai/gsm8k", None, None)));
         check("hub:openai/gsm8k", Some(("openai/gsm8k", None, None)));
         check("openai/gsm8k@v1.0", Some(("openai/gsm8k", Some("v1.0"), None)));
-        check("cais/mmlu@refs/convert/parquet:all/test", Some(("cais/mmlu", Some("refs/convert/parquet"), Some("all/test"))));
+        check(
+            "cais/mmlu@refs/convert/parquet:all/test",
+            Some(("cais/mmlu", Some("refs/convert/parquet"), Some("all/test"))),
+        );
         check("HuggingFaceH4/MATH-500:test.jsonl", Some(("HuggingFaceH4/MATH-500", None, Some("test.jsonl"))));
         check("openai/gsm8k:main/", Some(("openai/gsm8k", None, Some("main"))));
         check("hub:a/b.c", Some(("a/b.c", None, None)));
-        for path in ["data/rows.jsonl", "rows.jsonl", "a/b/c", "/a/b", "./a/b", "../b", "a/b.c", "src/source", "a/", "a b/c"] {
+        for path in
+            ["data/rows.jsonl", "rows.jsonl", "a/b/c", "/a/b", "./a/b", "../b", "a/b.c", "src/source", "a/", "a b/c"]
+        {
             check(path, None);
         }
         for wrong in ["hub:gsm8k", "hub:a/b/c", "hub:a/../b", "hub:a/b@", "hub:a/b:../c", "hub:a--b/c"] {

@@ -11,7 +11,8 @@ use super::*;
 use crate::source::{OnBadLine, hex, read};
 
 const COMMIT: &str = "e53f048856ff4f594e959d75785d2c2d37b678ee";
-const ROWS: &str = "{\"question\": \"How many?\", \"answer\": \"#### 4\"}\n{\"question\": \"How much?\", \"answer\": \"#### 5\"}\n";
+const ROWS: &str =
+    "{\"question\": \"How many?\", \"answer\": \"#### 4\"}\n{\"question\": \"How much?\", \"answer\": \"#### 5\"}\n";
 
 /// What goes wrong.
 #[derive(Clone, Copy, Default, PartialEq)]
@@ -102,10 +103,8 @@ fn answer(mut stream: TcpStream, fault: Fault, asked: &Mutex<Vec<String>>) -> Op
             return send(&mut stream, "200 OK", &head, card.len(), card.as_bytes());
         }
         let hash = hex(&Sha256::digest(ROWS.as_bytes()));
-        let head = format!(
-            "{head}x-linked-etag: \"{hash}\"\r\nx-linked-size: {}\r\nLocation: /store/{file}\r\n",
-            ROWS.len()
-        );
+        let head =
+            format!("{head}x-linked-etag: \"{hash}\"\r\nx-linked-size: {}\r\nLocation: /store/{file}\r\n", ROWS.len());
         // An address of its own, as the Hub's store has.
         let host = stream.local_addr().ok()?;
         let head = head.replace("Location: /", &format!("Location: http://{host}/"));
@@ -196,7 +195,8 @@ fn a_file_that_was_cut_off_is_gone_on_with_and_a_damaged_one_refused() {
     assert!(asked.contains(&"GET /store/main/train.jsonl from 20".to_owned()), "{asked:?}");
 
     let folder = tempfile::tempdir().unwrap();
-    let error = fetch(&hub(&serve(Fault::Damaged), folder.path()), "openai/gsm8k", Split::Train).unwrap_err().to_string();
+    let error =
+        fetch(&hub(&serve(Fault::Damaged), folder.path()), "openai/gsm8k", Split::Train).unwrap_err().to_string();
     assert!(error.contains("main/train.jsonl came with another SHA-256 than the Hub states"), "{error}");
     let left: Vec<_> = std::fs::read_dir(folder.path().join("datasets--openai--gsm8k/blobs")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
@@ -214,14 +214,26 @@ fn what_cannot_be_had_is_said_plainly_and_soon() {
         assert!(error.contains(expected), "{error}\n\nshould contain\n\n{expected}");
         assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     }
-    check(&hub, "openai/gsm8k:min/train", "it has no part `min/train`; its parts are main/test, main/train, socratic/train");
+    check(
+        &hub,
+        "openai/gsm8k:min/train",
+        "it has no part `min/train`; its parts are main/test, main/train, socratic/train",
+    );
     check(&hub, "openai/gsm8k@v9", "there is no data set openai/gsm8k, or it has no revision v9");
-    check(&hub, "openai/gsm9k", "there is no data set openai/gsm9k (nor a file of this name), or it is not for everybody: then set HF_TOKEN");
+    check(
+        &hub,
+        "openai/gsm9k",
+        "there is no data set openai/gsm9k (nor a file of this name), or it is not for everybody: then set HF_TOKEN",
+    );
     let known = Hub { token: Some("secret".to_owned()), ..hub.clone() };
     check(&known, "some/private", "Ask its owners.");
     let nobody = Hub { endpoint: "http://127.0.0.1:9".to_owned(), ..hub.clone() };
     check(&nobody, "openai/gsm8k", "cannot be reached (Connection refused");
-    check(&nobody, "openai/gsm8k", "hint: fetch it where there is a network (hf download openai/gsm8k --repo-type dataset)");
+    check(
+        &nobody,
+        "openai/gsm8k",
+        "hint: fetch it where there is a network (hf download openai/gsm8k --repo-type dataset)",
+    );
     let nowhere = Hub { endpoint: "http://no.such.host.invalid".to_owned(), ..hub.clone() };
     check(&nowhere, "openai/gsm8k", "http://no.such.host.invalid cannot be reached");
     let silent = serve(Fault::Silent);
