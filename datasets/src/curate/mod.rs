@@ -226,9 +226,7 @@ pub fn run(job: &Job, folder: &Path, host: &dyn Host) -> Result<JobOutcome, Data
         current.push(key.clone());
     }
     outcome.left = Stats::of(&input)?;
-    if input.len() > 0 {
-        outcome.kept = frame::to_tasks(&input.read(0)?.head(Some(EXAMPLES)))?;
-    }
+    outcome.kept = spread(&input)?;
     outcome.files = files;
     remove_old(&steps_folder, &current)?;
     Ok(outcome)
@@ -334,6 +332,19 @@ fn write_step(
     write_whole(&ledger_path, &text)?;
     let all = input.rows() as u64;
     Ok(Tally { rows_in: all, rows_out: all, marked: [(format!("in {name}"), rows)].into(), ..Tally::default() })
+}
+
+/// Some of the rows, from the beginning to the end: what comes from one source stands together.
+fn spread(parts: &Parts) -> Result<Vec<Task>, DatasetError> {
+    let (rows, starts) = (parts.rows(), parts.starts());
+    let mut tasks = Vec::new();
+    for example in 0..EXAMPLES.min(rows) {
+        let row = rows * example / EXAMPLES;
+        let index = starts.partition_point(|&start| start <= row).saturating_sub(1);
+        let place = i64::try_from(row - starts[index]).unwrap_or(0);
+        tasks.extend(frame::to_tasks(&parts.read(index)?.slice(place, 1))?);
+    }
+    Ok(tasks)
 }
 
 /// Some of the rows that were dropped, by reason.

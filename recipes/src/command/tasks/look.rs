@@ -158,7 +158,8 @@ pub(super) fn stats(arguments: &StatsArguments) -> anyhow::Result<String> {
         stats.mean_words()
     );
     if let Some(first) = first_bad {
-        let _ = writeln!(text, "{} cannot be read; the first, at line {}: {}", counted(bad, "row"), first.line, first.what);
+        let _ =
+            writeln!(text, "{} cannot be read; the first, at line {}: {}", counted(bad, "row"), first.line, first.what);
     }
     let fixed = |counts: &BTreeMap<&'static str, u64>| {
         counts.iter().map(|(name, &count)| ((*name).to_owned(), count)).collect::<BTreeMap<_, _>>()
