@@ -373,7 +373,7 @@ fn a_job_takes_data_sets_of_the_hub_and_keeps_their_commits() {
     let folder = place("curated-hub");
     let rows = |folder: &Path| {
         let outcome = run_with(&job, folder, &hub).unwrap_or_else(|error| panic!("{error:#}"));
-        assert_eq!(count(&outcome, "decontaminate").2, [("in test".to_owned(), 1)].into());
+        assert_eq!(count(&outcome, "decontaminate").2, [("in some/stories".to_owned(), 1)].into());
         let task = read(&folder.join("all.jsonl"), OnBadLine::Stop).unwrap().tasks.remove(0);
         assert_eq!(task.source, "some/stories");
         (task.extra["hub_revision"].as_str().unwrap().to_owned(), task.reference)

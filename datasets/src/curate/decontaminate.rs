@@ -7,12 +7,14 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::path::Path;
 
 use super::frame::text;
 use super::job::Decontaminate;
 use super::text::{Reading, each_word, runs, words, words_into};
 use super::work::{Verdict, Work};
 use crate::error::DatasetError;
+use crate::source::hub::HubName;
 use crate::source::{OnBadLine, TaskStream};
 
 /// Hashes are keys as they are.
@@ -71,8 +73,7 @@ impl Index {
             }
             let mut stream = TaskStream::open(&set.path, set.layout.as_deref(), OnBadLine::Stop)?;
             let number = u16::try_from(index.names.len()).unwrap_or(u16::MAX);
-            let stem = set.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            index.names.push(stem.split('.').next().unwrap_or(&stem).to_owned());
+            index.names.push(name_of(&set.path));
             while let Some(batch) = stream.next_batch()? {
                 for task in &batch.tasks {
                     index.add(&task.prompt, number);
@@ -106,6 +107,17 @@ impl Index {
         let shared = prompt.get(ranges.get(at)?.start..ranges.get(last)?.end).unwrap_or_default();
         Some((self.names.get(usize::from(set)).map_or("", String::as_str), shared.to_owned()))
     }
+}
+
+/// What an evaluation set is called: by its file, or as the Hub calls it.
+fn name_of(path: &Path) -> String {
+    HubName::of_cached_file(path).map_or_else(
+        || {
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            stem.split('.').next().unwrap_or(&stem).to_owned()
+        },
+        |(repo, _)| repo,
+    )
 }
 
 pub(super) fn run(step: &Decontaminate, work: &mut Work<'_>) -> Result<(), DatasetError> {
