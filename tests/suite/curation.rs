@@ -393,3 +393,35 @@ fn a_job_takes_data_sets_of_the_hub_and_keeps_their_commits() {
     let error = run_with(&missing, &place("curated-hub-missing"), &hub).unwrap_err().to_string();
     assert!(error.starts_with("cannot get the data set some/tales from the Hugging Face Hub"), "{error}");
 }
+
+#[test]
+fn files_and_models_are_looked_for_before_the_first_step_and_the_folder_can_be_used_again() {
+    let data = place("looked-for");
+    fs::create_dir_all(&data).unwrap();
+    fs::write(data.join("rows.jsonl"), "{\"prompt\": \"Say one\", \"answer\": \"1\"}\n").unwrap();
+    let job = |more: &str| {
+        let text = format!("[[step]]\nkind = \"load\"\nsources = [{{ path = \"rows.jsonl\" }}]\n[[step]]\n{more}\n");
+        JobFile::parse("job.toml", &text, &data).unwrap()
+    };
+    let folder = place("looked-for-out");
+    let error = |more: &str| {
+        let error = run_with(&job(more), &folder, &no_hub()).unwrap_err().to_string();
+        assert!(!folder.join("steps").exists(), "{error}");
+        error.replace(&format!("{}/", data.display()), "")
+    };
+    let missing = error("kind = \"decontaminate\"\nagainst = [\"exam.jsonl\"]");
+    assert!(
+        missing.starts_with("step 2 (decontaminate): cannot read the task file exam.jsonl: No such file"),
+        "{missing}"
+    );
+    let no_model = error("kind = \"difficulty\"\nmodel = \"policy\"");
+    assert_eq!(no_model, "step 2 (difficulty): policy is no model folder: it holds no config.json");
+    let outcome = run(&job("kind = \"dedup\""), &folder);
+    assert_eq!(outcome.left.rows, 1);
+
+    let other = place("others-folder");
+    fs::create_dir_all(&other).unwrap();
+    fs::write(other.join("letter.txt"), "mine").unwrap();
+    let error = run_with(&job("kind = \"dedup\""), &other, &no_hub()).unwrap_err().to_string();
+    assert!(error.contains("holds other things"), "{error}");
+}

@@ -14,7 +14,8 @@ use datasets::source::hub::{HubFiles, HubName};
 use crate::hub::{Fetcher, hub_name};
 use crate::run::write_whole;
 
-const PINS: &str = "hub.json";
+/// The file that holds them.
+pub(super) const PINS: &str = "hub.json";
 
 /// What each name of a job means: commit and part.
 #[derive(Default)]

@@ -50,9 +50,11 @@ pub fn curate(job: &JobFile, options: &CurateOptions) -> anyhow::Result<JobOutco
     let folder = &options.folder;
     let summary = folder.join("summary.json");
     if folder.exists() && !summary.exists() && !folder.join("steps").exists() {
-        let empty =
-            std::fs::read_dir(folder).with_context(|| format!("cannot use {}", folder.display()))?.next().is_none();
-        anyhow::ensure!(empty, "{} holds other things\n  hint: name another folder with --out DIR", folder.display());
+        let entries = std::fs::read_dir(folder).with_context(|| format!("cannot use {}", folder.display()))?;
+        // What a job leaves that ended before its first step.
+        let ours = |name: std::ffi::OsString| name == crate::run::LOCK || name == hub::PINS;
+        let others = entries.flatten().any(|entry| !ours(entry.file_name()));
+        anyhow::ensure!(!others, "{} holds other things\n  hint: name another folder with --out DIR", folder.display());
     }
     // Before there is a folder: what is not to be had leaves none.
     let fetcher = Fetcher { hub: &options.hub, reporter: &options.reporter, interrupt: &options.interrupt };
