@@ -60,6 +60,24 @@ pub enum DatasetError {
         /// The names there are.
         known: String,
     },
+    /// A text that should name a data set of the Hub does not.
+    #[error(
+        "`{name}` names no data set: expected hub:OWNER/NAME, perhaps with @REVISION and then :PART, such as hub:openai/gsm8k:main/test"
+    )]
+    HubName {
+        /// The text.
+        name: String,
+    },
+    /// A data set of the Hub cannot be had.
+    #[error("cannot get the data set {name} from the Hugging Face Hub ({endpoint}): {what}")]
+    Hub {
+        /// The data set.
+        name: String,
+        /// Where the Hub was looked for.
+        endpoint: String,
+        /// What went wrong.
+        what: String,
+    },
     /// A malformed row, and the caller asked to stop at the first.
     #[error("{}, {place} {line}: {what}", path.display())]
     BadLine {

@@ -7,6 +7,7 @@
 //! metrics    what is measured; `alarms` what of it looks like a known collapse
 //! progress   what a person sees meanwhile
 //! table      the figures at the end; `report` the same as a page with curves
+//! hub        data sets of the Hugging Face Hub, as task files
 //! session    one run from its folder to its report
 //! curation   curation jobs: the work is `datasets::curate`, what people see of it is here
 //! command    the command line
@@ -17,6 +18,7 @@ pub mod alarms;
 pub mod command;
 pub mod config;
 pub mod curation;
+mod hub;
 pub mod interrupt;
 pub mod metrics;
 pub mod progress;

@@ -4,10 +4,12 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use anyhow::Context;
+use datasets::source::hub::Hub;
 use serde::{Deserialize, Serialize};
 
 use crate::alarms::RaisedAlarm;
 use crate::config::{ModelSettings, Recipe, StageSettings};
+use crate::hub::Fetcher;
 use crate::interrupt::Interrupt;
 use crate::metrics::{EvalMetrics, StepMetrics};
 use crate::progress::{Reporter, Verbosity};
@@ -147,7 +149,8 @@ impl RunSummary {
 pub fn run_recipe(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<RunSummary> {
     let reporter = Reporter::new(options.verbosity);
     let threads = options.threads.unwrap_or_else(rayon::current_num_threads);
-    let recipe = &with_absolute_paths(recipe)?;
+    let fetcher = Fetcher { hub: &Hub::from_env(), reporter: &reporter, interrupt: &options.interrupt };
+    let recipe = &with_absolute_paths(recipe, &fetcher)?;
     let (run, tasks, resumed) = open_run(recipe, options, threads, &reporter)?;
     let host_cores = run.info().host_cores;
     let mut context = RunContext {
@@ -225,9 +228,11 @@ pub fn run_to_resume(options: &RunOptions, name: &str) -> anyhow::Result<PathBuf
     Ok(path)
 }
 
-/// The recipe with the paths of what it reads made absolute, so that a run can be resumed from any folder.
-fn with_absolute_paths(recipe: &Recipe) -> anyhow::Result<Recipe> {
+/// The recipe with the paths of what it reads made absolute, so that a run can be resumed from any folder. Data sets of the Hub
+/// are fetched, and become the files on disk.
+fn with_absolute_paths(recipe: &Recipe, fetcher: &Fetcher<'_>) -> anyhow::Result<Recipe> {
     let mut recipe = recipe.clone();
+    recipe.tasks.files = fetcher.task_files(&recipe.tasks.files)?;
     let model = match &mut recipe.model {
         ModelSettings::Folder { path } => Some(path),
         ModelSettings::Shape(_) => None,

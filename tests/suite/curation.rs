@@ -6,8 +6,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use datasets::curate::JobOutcome;
+use datasets::source::hub::Hub;
 use datasets::source::read;
 use datasets::{Domain, OnBadLine, Split};
 use recipes::config::{JobFile, SHIPPED_JOBS};
@@ -19,14 +21,30 @@ use serde_json::Value;
 use crate::support::{cache, place, python};
 
 fn run(job: &JobFile, folder: &Path) -> JobOutcome {
+    run_with(job, folder, &no_hub()).unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+/// No network, and nothing on disk.
+fn no_hub() -> Hub {
+    Hub {
+        endpoint: "http://127.0.0.1:9".to_owned(),
+        cache: place("no-hub"),
+        token: None,
+        offline: true,
+        patience: Duration::from_secs(5),
+    }
+}
+
+fn run_with(job: &JobFile, folder: &Path, hub: &Hub) -> anyhow::Result<JobOutcome> {
     let options = CurateOptions {
         folder: folder.to_owned(),
         cache_dir: cache().to_owned(),
         reporter: Reporter::new(Verbosity::Silent),
         interrupt: Interrupt::new(),
+        hub: hub.clone(),
         threads: None,
     };
-    curate(job, &options).unwrap_or_else(|error| panic!("{error:#}"))
+    curate(job, &options)
 }
 
 /// The public sets beside the checkout; none where they are not there.
@@ -322,10 +340,88 @@ fn a_wrong_job_is_refused_with_the_line_and_what_would_be_right() {
         "`level` is 9, expected a whole number from 1 to 4",
     );
     check(
-        "[[step]]\nkind = \"load\"\nsources = [{ path = \"openai/gsm8k\" }]",
-        "looks like a data set of the Hugging Face Hub",
+        "[[step]]\nkind = \"load\"\nsources = [{ path = \"hub:gsm8k\" }]",
+        "line 3: `hub:gsm8k` names no data set: expected hub:OWNER/NAME",
     );
     check("[[step]]\nkind = \"load\"\nsources = [{ path = \"a.jsonl\", layout = \"gsm9k\" }]", "did you mean `gsm8k`?");
     let missing = JobFile::find("mth", None).expect_err("there is none").to_string();
     assert!(missing.contains("did you mean `math`?"), "{missing}");
+}
+
+/// The Hub is not asked here: its cache holds what the hf command would have put there.
+#[test]
+fn a_job_takes_data_sets_of_the_hub_and_keeps_their_commits() {
+    let [first, second] = ["1111111111111111111111111111111111111111", "2222222222222222222222222222222222222222"];
+    let cache = place("hub-cache");
+    let set = cache.join("datasets--some--stories");
+    for (commit, answer) in [(first, 4), (second, 5)] {
+        let part = set.join("snapshots").join(commit).join("main");
+        fs::create_dir_all(&part).unwrap();
+        let row = |question: &str, answer| format!("{{\"question\": \"{question}\", \"answer\": \"#### {answer}\"}}\n");
+        fs::write(part.join("train.jsonl"), row("How many are there?", answer) + &row("What is seen twice?", 1))
+            .unwrap();
+        fs::write(part.join("test.jsonl"), row("What is seen twice?", 1)).unwrap();
+        fs::write(set.join("snapshots").join(commit).join("README.md"), "---\nlicense: cc-by-4.0\n---\n").unwrap();
+    }
+    fs::create_dir_all(set.join("refs")).unwrap();
+    fs::write(set.join("refs/main"), first).unwrap();
+    let text = "[[step]]\nkind = \"load\"\nsources = [{ path = \"some/stories\" }]\n\
+                [[step]]\nkind = \"decontaminate\"\nagainst = [\"some/stories\"]\n\
+                [[step]]\nkind = \"write\"\npath = \"all.jsonl\"\n";
+    let job = JobFile::parse("stories.toml", text, Path::new("")).unwrap();
+    let hub = Hub { cache, ..no_hub() };
+    let folder = place("curated-hub");
+    let rows = |folder: &Path| {
+        let outcome = run_with(&job, folder, &hub).unwrap_or_else(|error| panic!("{error:#}"));
+        assert_eq!(count(&outcome, "decontaminate").2, [("in some/stories".to_owned(), 1)].into());
+        let task = read(&folder.join("all.jsonl"), OnBadLine::Stop).unwrap().tasks.remove(0);
+        assert_eq!(task.source, "some/stories");
+        (task.extra["hub_revision"].as_str().unwrap().to_owned(), task.reference)
+    };
+    let math = |answer: &str| rewards::Reference::Math { answer: answer.to_owned() };
+    assert_eq!(rows(&folder), (first.to_owned(), math("4")));
+    let card = fs::read_to_string(folder.join("README.md")).unwrap();
+    let page = format!("http://127.0.0.1:9/datasets/some/stories/tree/{first}");
+    assert!(card.contains("cc-by-4.0") && card.contains(&page), "{card}");
+
+    // The data set moves on; the job does not, until it is begun anew.
+    fs::write(set.join("refs/main"), second).unwrap();
+    assert_eq!(rows(&folder), (first.to_owned(), math("4")));
+    assert_eq!(rows(&place("curated-hub-anew")), (second.to_owned(), math("5")));
+
+    let missing = JobFile::parse("m.toml", &text.replace("some/stories", "some/tales"), Path::new("")).unwrap();
+    let error = run_with(&missing, &place("curated-hub-missing"), &hub).unwrap_err().to_string();
+    assert!(error.starts_with("cannot get the data set some/tales from the Hugging Face Hub"), "{error}");
+}
+
+#[test]
+fn files_and_models_are_looked_for_before_the_first_step_and_the_folder_can_be_used_again() {
+    let data = place("looked-for");
+    fs::create_dir_all(&data).unwrap();
+    fs::write(data.join("rows.jsonl"), "{\"prompt\": \"Say one\", \"answer\": \"1\"}\n").unwrap();
+    let job = |more: &str| {
+        let text = format!("[[step]]\nkind = \"load\"\nsources = [{{ path = \"rows.jsonl\" }}]\n[[step]]\n{more}\n");
+        JobFile::parse("job.toml", &text, &data).unwrap()
+    };
+    let folder = place("looked-for-out");
+    let error = |more: &str| {
+        let error = run_with(&job(more), &folder, &no_hub()).unwrap_err().to_string();
+        assert!(!folder.join("steps").exists(), "{error}");
+        error.replace(&format!("{}/", data.display()), "")
+    };
+    let missing = error("kind = \"decontaminate\"\nagainst = [\"exam.jsonl\"]");
+    assert!(
+        missing.starts_with("step 2 (decontaminate): cannot read the task file exam.jsonl: No such file"),
+        "{missing}"
+    );
+    let no_model = error("kind = \"difficulty\"\nmodel = \"policy\"");
+    assert_eq!(no_model, "step 2 (difficulty): policy is no model folder: it holds no config.json");
+    let outcome = run(&job("kind = \"dedup\""), &folder);
+    assert_eq!(outcome.left.rows, 1);
+
+    let other = place("others-folder");
+    fs::create_dir_all(&other).unwrap();
+    fs::write(other.join("letter.txt"), "mine").unwrap();
+    let error = run_with(&job("kind = \"dedup\""), &other, &no_hub()).unwrap_err().to_string();
+    assert!(error.contains("holds other things"), "{error}");
 }

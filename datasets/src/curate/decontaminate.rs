@@ -7,12 +7,14 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::path::Path;
 
 use super::frame::text;
 use super::job::Decontaminate;
-use super::text::{Reading, each_word, runs, words};
+use super::text::{Reading, each_word, runs, words, words_into};
 use super::work::{Verdict, Work};
 use crate::error::DatasetError;
+use crate::source::hub::HubName;
 use crate::source::{OnBadLine, TaskStream};
 
 /// Hashes are keys as they are.
@@ -71,8 +73,7 @@ impl Index {
             }
             let mut stream = TaskStream::open(&set.path, set.layout.as_deref(), OnBadLine::Stop)?;
             let number = u16::try_from(index.names.len()).unwrap_or(u16::MAX);
-            let stem = set.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            index.names.push(stem.split('.').next().unwrap_or(&stem).to_owned());
+            index.names.push(name_of(&set.path));
             while let Some(batch) = stream.next_batch()? {
                 for task in &batch.tasks {
                     index.add(&task.prompt, number);
@@ -90,11 +91,10 @@ impl Index {
         }
     }
 
-    /// The set that shares a run with the prompt, and the first such run as it stands there.
-    fn find(&self, prompt: &str) -> Option<(&str, String)> {
-        let words = words(prompt, Reading::Plain);
-        let (at, set) = runs(&words, self.size)
-            .into_iter()
+    /// The set that shares a run with the prompt, and the first such run as it stands there. `words` is memory to work in.
+    fn find(&self, prompt: &str, words: &mut Vec<u64>) -> Option<(&str, String)> {
+        words_into(prompt, Reading::Plain, words);
+        let (at, set) = runs(words, self.size)
             .enumerate()
             .filter(|&(_, run)| {
                 let (word, bit) = bit_of(run);
@@ -109,12 +109,24 @@ impl Index {
     }
 }
 
+/// What an evaluation set is called: by its file, or as the Hub calls it.
+fn name_of(path: &Path) -> String {
+    HubName::of_cached_file(path).map_or_else(
+        || {
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            stem.split('.').next().unwrap_or(&stem).to_owned()
+        },
+        |(repo, _)| repo,
+    )
+}
+
 pub(super) fn run(step: &Decontaminate, work: &mut Work<'_>) -> Result<(), DatasetError> {
     let index = Index::build(step, &mut work.tally.notes)?;
     if !step.label {
         return work.judge(&["prompt"], |_, frame| {
             let prompts = text(frame, "prompt")?;
-            let judged = prompts.iter().map(|prompt| match index.find(prompt.unwrap_or_default()) {
+            let mut words = Vec::new();
+            let judged = prompts.iter().map(|prompt| match index.find(prompt.unwrap_or_default(), &mut words) {
                 None => Verdict::Keep,
                 Some((set, shared)) => Verdict::drop(&format!("in {set}"), shared),
             });
@@ -122,7 +134,7 @@ pub(super) fn run(step: &Decontaminate, work: &mut Work<'_>) -> Result<(), Datas
         });
     }
     work.change(|task| {
-        let Some((set, shared)) = index.find(&task.prompt) else { return Ok(None) };
+        let Some((set, shared)) = index.find(&task.prompt, &mut Vec::new()) else { return Ok(None) };
         task.extra.insert("contaminated_by".to_owned(), set.into());
         task.extra.insert("contaminated_with".to_owned(), shared.into());
         Ok(Some(format!("in {set}")))
@@ -146,7 +158,11 @@ mod tests {
             ("Compute 3 + 4 and more than that", None),
             ("", None),
         ] {
-            assert_eq!(index.find(prompt), shared.map(|shared| ("exam", shared.to_owned())), "{prompt}");
+            assert_eq!(
+                index.find(prompt, &mut Vec::new()),
+                shared.map(|shared| ("exam", shared.to_owned())),
+                "{prompt}"
+            );
         }
     }
 }

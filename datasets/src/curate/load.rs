@@ -59,7 +59,8 @@ fn read_file(file: &FileSource, work: &mut Work<'_>) -> Result<(), DatasetError>
     if let Some(first) = first {
         work.tally.rows_in += bad;
         *work.tally.dropped.entry("unreadable row".to_owned()).or_default() += bad;
-        work.tally.notes.push(format!("{}: {bad} rows left out, the first at {first}", file.path.display()));
+        let rows = if bad == 1 { "row" } else { "rows" };
+        work.tally.notes.push(format!("{}: {bad} {rows} left out, the first at {first}", file.path.display()));
     }
     Ok(())
 }

@@ -34,7 +34,6 @@ mod write;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -44,6 +43,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::DatasetError;
+use crate::source::{hash_file, hex};
 use crate::task::Task;
 pub use expression::Expression;
 pub use filter::LANGUAGES;
@@ -59,7 +59,7 @@ use parts::Parts;
 use work::Work;
 
 /// What makes rows changes its meaning with this number: results of older programs are not taken again.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Examples that are kept of each reason, and of what stays.
 const EXAMPLES: usize = 3;
@@ -160,6 +160,7 @@ struct Finished {
 /// # Errors
 /// Whatever a step says; [`DatasetError::Stopped`] if the host asked for it. What was finished stays.
 pub fn run(job: &Job, folder: &Path, host: &dyn Host) -> Result<JobOutcome, DatasetError> {
+    check_files(job)?;
     let steps_folder = folder.join("steps");
     create(&steps_folder)?;
     remove_partial(&steps_folder)?;
@@ -225,12 +226,22 @@ pub fn run(job: &Job, folder: &Path, host: &dyn Host) -> Result<JobOutcome, Data
         current.push(key.clone());
     }
     outcome.left = Stats::of(&input)?;
-    if input.len() > 0 {
-        outcome.kept = frame::to_tasks(&input.read(0)?.head(Some(EXAMPLES)))?;
-    }
+    outcome.kept = spread(&input)?;
     outcome.files = files;
     remove_old(&steps_folder, &current)?;
     Ok(outcome)
+}
+
+/// That all files are there which a step will want: said before any step has taken its time.
+fn check_files(job: &Job) -> Result<(), DatasetError> {
+    for (index, named) in job.steps.iter().enumerate() {
+        for (path, _) in named.step.files().into_iter().filter(|(_, optional)| !optional) {
+            if let Err(source) = fs::metadata(path) {
+                return Err(DatasetError::Read { path: path.to_owned(), source }.in_step(index + 1, &named.name));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Does a step into a folder of its own.
@@ -321,6 +332,19 @@ fn write_step(
     write_whole(&ledger_path, &text)?;
     let all = input.rows() as u64;
     Ok(Tally { rows_in: all, rows_out: all, marked: [(format!("in {name}"), rows)].into(), ..Tally::default() })
+}
+
+/// Some of the rows, from the beginning to the end: what comes from one source stands together.
+fn spread(parts: &Parts) -> Result<Vec<Task>, DatasetError> {
+    let (rows, starts) = (parts.rows(), parts.starts());
+    let mut tasks = Vec::new();
+    for example in 0..EXAMPLES.min(rows) {
+        let row = rows * example / EXAMPLES;
+        let index = starts.partition_point(|&start| start <= row).saturating_sub(1);
+        let place = i64::try_from(row - starts[index]).unwrap_or(0);
+        tasks.extend(frame::to_tasks(&parts.read(index)?.slice(place, 1))?);
+    }
+    Ok(tasks)
 }
 
 /// Some of the rows that were dropped, by reason.
@@ -438,24 +462,8 @@ fn remove_old(folder: &Path, current: &[String]) -> Result<(), DatasetError> {
     entries(folder)?.iter().filter(old).try_for_each(|path| remove(path))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn hash_text(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes())[..16])
-}
-
-fn hash_file(path: &Path) -> Result<String, DatasetError> {
-    let error = |source| DatasetError::Read { path: path.to_owned(), source };
-    let mut file = fs::File::open(path).map_err(error)?;
-    let (mut digest, mut buffer) = (Sha256::new(), vec![0; 1 << 18]);
-    loop {
-        match file.read(&mut buffer).map_err(error)? {
-            0 => return Ok(hex(&digest.finalize())),
-            count => digest.update(&buffer[..count]),
-        }
-    }
 }
 
 #[cfg(test)]

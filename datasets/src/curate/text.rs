@@ -7,16 +7,50 @@
 
 use crate::random::mix;
 
-const FNV_START: u64 = 0xCBF2_9CE4_8422_2325;
-
-fn fnv(hash: u64, byte: u8) -> u64 {
-    (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+/// A 64-bit hash of a word, made eight bytes at a time: nearly all words are one such piece.
+#[derive(Clone, Copy)]
+struct WordHash {
+    state: u64,
+    piece: u64,
+    /// Bits of the piece that are filled.
+    filled: u32,
 }
 
-/// A 64-bit hash of a word: FNV-1a, mixed.
+impl WordHash {
+    /// No structure; a word's bytes are never 0, so pieces of different lengths differ.
+    const START: Self = Self { state: 0xCBF2_9CE4_8422_2325, piece: 0, filled: 0 };
+
+    fn push(&mut self, byte: u8) {
+        self.piece |= u64::from(byte) << self.filled;
+        self.filled += 8;
+        if self.filled == 64 {
+            *self = Self { state: mix(self.state ^ self.piece), piece: 0, filled: 0 };
+        }
+    }
+
+    fn finish(self) -> u64 {
+        mix(self.state ^ self.piece)
+    }
+}
+
 fn hash_word(word: &str) -> u64 {
-    mix(word.bytes().fold(FNV_START, fnv))
+    let mut hash = WordHash::START;
+    word.bytes().for_each(|byte| hash.push(byte));
+    hash.finish()
 }
+
+/// For each byte of plain text the lower-case letter or digit that it is; 0 for what parts words.
+const LETTERS: [u8; 256] = {
+    let mut letters = [0; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        if (byte as u8).is_ascii_alphanumeric() {
+            letters[byte] = (byte as u8).to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    letters
+};
 
 /// What stands for every number where numbers do not matter.
 const SOME_NUMBER: u64 = 0x0123_4567_89AB_CDEF;
@@ -35,32 +69,38 @@ pub(super) enum Reading {
 /// The hash of each word of a text, in order.
 pub(super) fn words(text: &str, reading: Reading) -> Vec<u64> {
     let mut hashes = Vec::with_capacity(text.len() / 5 + 1);
+    words_into(text, reading, &mut hashes);
+    hashes
+}
+
+/// The same in place of what `hashes` held before: who goes through many texts needs no memory for each.
+pub(super) fn words_into(text: &str, reading: Reading, hashes: &mut Vec<u64>) {
+    hashes.clear();
     if reading == Reading::Plain && text.is_ascii() {
-        plain_ascii_words(text.as_bytes(), &mut hashes);
-        return hashes;
+        return plain_ascii_words(text.as_bytes(), hashes);
     }
     each_word(text, reading, |word, _| {
         let any = reading == Reading::AnyNumber && word.as_bytes()[0].is_ascii_digit();
         hashes.push(if any { SOME_NUMBER } else { hash_word(word) });
     });
-    hashes
 }
 
 /// The same for most texts of evaluation sets, without a copy of each word: its hash is made byte by byte.
 fn plain_ascii_words(bytes: &[u8], hashes: &mut Vec<u64>) {
-    let mut hash = FNV_START;
+    let mut hash = WordHash::START;
     let mut in_word = false;
-    for byte in bytes {
-        if byte.is_ascii_alphanumeric() {
-            hash = fnv(hash, byte.to_ascii_lowercase());
+    for &byte in bytes {
+        let letter = LETTERS[usize::from(byte)];
+        if letter != 0 {
+            hash.push(letter);
             in_word = true;
         } else if in_word {
-            hashes.push(mix(hash));
-            (hash, in_word) = (FNV_START, false);
+            hashes.push(hash.finish());
+            (hash, in_word) = (WordHash::START, false);
         }
     }
     if in_word {
-        hashes.push(mix(hash));
+        hashes.push(hash.finish());
     }
 }
 
@@ -110,23 +150,19 @@ pub(super) fn each_word(text: &str, reading: Reading, mut found: impl FnMut(&str
 }
 
 /// The hash of each run of `size` words, in order; of all words where there are fewer. Nothing for no words.
-pub(super) fn runs(words: &[u64], size: usize) -> Vec<u64> {
+pub(super) fn runs(words: &[u64], size: usize) -> impl Iterator<Item = u64> {
     /// Odd and without structure: the base of the rolling hash.
     const BASE: u64 = 0x9E37_79B9_7F4A_7C15;
-    if words.is_empty() {
-        return Vec::new();
-    }
     let size = size.min(words.len()).max(1);
     let leading = (1..size).fold(1_u64, |power, _| power.wrapping_mul(BASE));
-    let mut rolling = words[..size].iter().fold(0_u64, |hash, &word| hash.wrapping_mul(BASE).wrapping_add(word));
-    let mut hashes = Vec::with_capacity(words.len() - size + 1);
-    hashes.push(mix(rolling));
-    for at in size..words.len() {
-        let without = rolling.wrapping_sub(words[at - size].wrapping_mul(leading));
-        rolling = without.wrapping_mul(BASE).wrapping_add(words[at]);
-        hashes.push(mix(rolling));
-    }
-    hashes
+    let (first, others) = words.split_at(size.min(words.len()));
+    let start = first.iter().fold(0_u64, |hash, &word| hash.wrapping_mul(BASE).wrapping_add(word));
+    let further = words.iter().zip(others).scan(start, move |rolling, (&gone, &word)| {
+        let without = rolling.wrapping_sub(gone.wrapping_mul(leading));
+        *rolling = without.wrapping_mul(BASE).wrapping_add(word);
+        Some(mix(*rolling))
+    });
+    (!words.is_empty()).then(|| mix(start)).into_iter().chain(further)
 }
 
 /// 128 bits that stand for all words of a text in order.
@@ -171,6 +207,8 @@ mod tests {
             ("Café, ÉTÉ", "café été.", true, true),
             ("$x$, y", "x y", true, true),
             ("ab c", "a bc", false, false),
+            ("abcdefgh", "abcdefghi", false, false),
+            ("abcdefgh ijklmnop", "abcdefghijklmnop", false, false),
         ] {
             assert_eq!(words(one, Reading::Signs) == words(other, Reading::Signs), signs, "{one} / {other}");
             assert_eq!(words(one, Reading::Plain) == words(other, Reading::Plain), plain, "{one} / {other}");
@@ -180,7 +218,14 @@ mod tests {
 
     #[test]
     fn both_ways_to_read_plain_words_agree() {
-        for text in ["Say: 3.5 x-rays, I said", "", "...", "end", " A1 b2"] {
+        for text in [
+            "Say: 3.5 x-rays, I said",
+            "Eightlet and ninelette Twentyfourlettersinaword2 go",
+            "",
+            "...",
+            "end",
+            " A1 b2",
+        ] {
             let mut hashes = Vec::new();
             each_word(text, Reading::Plain, |word, _| hashes.push(hash_word(word)));
             assert_eq!(words(text, Reading::Plain), hashes, "{text}");
@@ -190,12 +235,13 @@ mod tests {
     #[test]
     fn a_run_has_the_same_hash_wherever_it_stands() {
         let text = words("a b c d e a b c", Reading::Plain);
-        let hashes = runs(&text, 3);
+        let all = |words: &[u64]| runs(words, 3).collect::<Vec<_>>();
+        let hashes = all(&text);
         assert_eq!(hashes.len(), 6);
         assert_eq!(hashes[0], hashes[5]);
         assert_eq!(hashes.iter().collect::<std::collections::HashSet<_>>().len(), 5);
-        assert_eq!(runs(&text[..2], 3), runs(&text[..2], 2));
-        assert!(runs(&[], 3).is_empty());
+        assert_eq!(all(&text[..2]), runs(&text[..2], 2).collect::<Vec<_>>());
+        assert!(all(&[]).is_empty());
     }
 
     #[test]

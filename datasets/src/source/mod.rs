@@ -2,16 +2,21 @@
 //!
 //! Two questions, answered separately. How the rows lie in the file ([`json`], [`table`]) follows
 //! from the file's name; what the columns mean ([`layout`]) follows from their names. Every row
-//! keeps the line it stood on, so that whatever is wrong with it can be said with its place.
+//! keeps the line it stood on, so that whatever is wrong with it can be said with its place. A data set of the Hugging Face
+//! Hub is fetched first ([`hub`]); its rows carry the commit they are of.
 
+pub mod hub;
 mod json;
 mod layout;
 mod stream;
 mod table;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use crate::error::DatasetError;
 use crate::task::{Split, Task};
@@ -43,6 +48,17 @@ pub struct ReadTasks {
     pub tasks: Vec<Task>,
     /// The rows left out. Always empty with [`OnBadLine::Stop`].
     pub bad: Vec<BadLine>,
+}
+
+/// The further column that names the commit of a data set of the Hub.
+const HUB_REVISION: &str = "hub_revision";
+
+/// Where the rows of a file come from.
+pub(crate) struct Origin {
+    /// What a task's `source` says, unless the row says something else: the file's stem, or the Hub's name.
+    pub(crate) source: String,
+    /// The commit, where the file is of a data set of the Hub.
+    pub(crate) commit: Option<String>,
 }
 
 /// The columns of one row.
@@ -79,7 +95,7 @@ pub fn layout_names() -> Vec<&'static str> {
 }
 
 /// One row through the adapter; the columns it did not use are kept.
-fn to_task(layout: &Layout, stem: &str, mut columns: Columns) -> Result<Task, String> {
+fn to_task(layout: &Layout, origin: &Origin, mut columns: Columns) -> Result<Task, String> {
     let draft = (layout.convert)(&columns).map_err(|what| {
         if what.ends_with("is missing") {
             let found = layout::column_names(&[&columns]);
@@ -93,7 +109,10 @@ fn to_task(layout: &Layout, stem: &str, mut columns: Columns) -> Result<Task, St
     }
     columns.extend(draft.extra);
     columns.extend(draft.added.into_iter().map(|(name, value)| (name.to_owned(), value)));
-    let source = draft.source.as_deref().unwrap_or(stem);
+    if let Some(commit) = &origin.commit {
+        columns.insert(HUB_REVISION.to_owned(), Value::from(commit.as_str()));
+    }
+    let source = draft.source.as_deref().unwrap_or(&origin.source);
     let mut task = Task::new(source, draft.prompt, draft.reference, draft.split.unwrap_or(Split::Train), columns);
     if !draft.turns.is_empty() {
         task = task.after(draft.turns);
@@ -101,6 +120,23 @@ fn to_task(layout: &Layout, stem: &str, mut columns: Columns) -> Result<Task, St
     task.domain = draft.domain.unwrap_or(task.domain);
     task.difficulty = draft.difficulty;
     Ok(task)
+}
+
+/// The SHA-256 of a file's content, in hexadecimal digits.
+pub(crate) fn hash_file(path: &Path) -> Result<String, DatasetError> {
+    let error = |source| DatasetError::Read { path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(error)?;
+    let (mut digest, mut buffer) = (Sha256::new(), vec![0; 1 << 18]);
+    loop {
+        match file.read(&mut buffer).map_err(error)? {
+            0 => return Ok(hex(&digest.finalize())),
+            count => digest.update(&buffer[..count]),
+        }
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -7,14 +7,23 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use flate2::read::MultiGzDecoder;
 use rayon::prelude::*;
 
+use super::hub::HubName;
 use super::layout::{self, Layout};
-use super::{BadLine, Columns, OnBadLine, ReadTasks, Row, json, table, to_task};
+use super::{BadLine, Columns, OnBadLine, Origin, ReadTasks, Row, json, table, to_task};
 use crate::error::DatasetError;
 
 /// The endings of names that are read.
 const KNOWN_KINDS: &str = ".jsonl, .ndjson, .json, .csv, .parquet (each also with .gz)";
+
+/// How rows lie in a file of this name, by its ending: `jsonl`, `ndjson`, `json`, `csv` or `parquet`, gzipped or not.
+pub(super) fn file_kind(name: &str) -> Option<&'static str> {
+    let name = name.to_lowercase();
+    let ending = name.strip_suffix(".gz").unwrap_or(&name).rsplit_once('.')?.1;
+    ["jsonl", "ndjson", "json", "csv", "parquet"].into_iter().find(|kind| *kind == ending)
+}
 
 /// How many well-formed rows the layout is chosen by. More than one, so that a single row with a missing column does not
 /// decide for the whole file.
@@ -25,6 +34,17 @@ const BATCH: usize = 8_192;
 
 /// Bytes of lines from which a batch is full: rows may be megabytes of tests.
 const BATCH_BYTES: usize = 64 << 20;
+/// The content of a gzip file, with errors in words that do not ask for its format to be known.
+struct Unzipped(MultiGzDecoder<BufReader<File>>);
+
+impl Read for Unzipped {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(bytes).map_err(|error| {
+            let what = format!("the gzip file is cut off, or not what its length and checksum say ({error})");
+            std::io::Error::new(error.kind(), what)
+        })
+    }
+}
 
 /// Where rows come from.
 enum Rows {
@@ -39,7 +59,7 @@ enum Rows {
 /// A task file that is read in batches.
 pub struct TaskStream {
     path: PathBuf,
-    stem: String,
+    origin: Origin,
     place: &'static str,
     rows: Rows,
     layout: Option<&'static Layout>,
@@ -65,7 +85,7 @@ impl TaskStream {
             })?),
         };
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        let read_error = |source| DatasetError::Read { path: path.to_owned(), source };
+        let read_error = |source: std::io::Error| DatasetError::Read { path: path.to_owned(), source };
         let file = File::open(path).map_err(read_error)?;
         if file.metadata().map_err(read_error)?.len() == 0 {
             return Err(DatasetError::Empty { path: path.to_owned() });
@@ -76,13 +96,13 @@ impl TaskStream {
         };
         // A wrong checksum or length at the end of a gzip file is an error of reading it.
         let mut reader: Box<dyn Read + Send> =
-            if zipped { Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(file))) } else { Box::new(file) };
+            if zipped { Box::new(Unzipped(MultiGzDecoder::new(BufReader::new(file)))) } else { Box::new(file) };
         let mut whole = || {
             let mut bytes = Vec::new();
             reader.read_to_end(&mut bytes).map(|_| bytes).map_err(read_error)
         };
         let damaged = |what: String| DatasetError::Damaged { path: path.to_owned(), what };
-        let rows = match name.rsplit_once('.').map(|(_, ending)| ending) {
+        let rows = match file_kind(&name) {
             Some("jsonl" | "ndjson") => {
                 Rows::Lines { reader: Box::new(BufReader::with_capacity(1 << 18, reader)), line: 0 }
             }
@@ -96,12 +116,18 @@ impl TaskStream {
         };
         // The place of a row is a line, except in a Parquet file, which has none.
         let place = if matches!(rows, Rows::Parquet { .. }) { "row" } else { "line" };
-        // `gsm8k_train.jsonl.gz` is `gsm8k_train`.
-        let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem).to_owned();
+        let origin = match HubName::of_cached_file(path) {
+            Some((repo, commit)) => Origin { source: repo, commit: Some(commit) },
+            // `gsm8k_train.jsonl.gz` is `gsm8k_train`.
+            None => {
+                let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
+                Origin { source: stem.to_owned(), commit: None }
+            }
+        };
         let path = path.to_owned();
         Ok(Self {
             path,
-            stem,
+            origin,
             place,
             rows,
             layout,
@@ -134,12 +160,12 @@ impl TaskStream {
             return self.at_end();
         }
         let layout = self.layout_of(&rows)?;
-        let stem = self.stem.as_str();
+        let origin = &self.origin;
         let tasks: Vec<_> = rows
             .into_par_iter()
             .map(|row| {
                 let task = row.columns.and_then(|columns| match layout {
-                    Some(layout) => to_task(layout, stem, columns),
+                    Some(layout) => to_task(layout, origin, columns),
                     // Only where no row of the first batch is well-formed.
                     None => Err("no layout could be recognised".to_owned()),
                 });

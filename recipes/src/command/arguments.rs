@@ -167,7 +167,8 @@ pub(super) struct RunArguments {
     #[arg(long, value_name = "DIR")]
     pub(super) model: Option<PathBuf>,
 
-    /// Practise the tasks of this file (JSON Lines, parquet or csv); may be repeated
+    /// Practise the tasks of this file (JSON Lines, parquet or csv), or of a data set of the Hugging Face Hub
+    /// (openai/gsm8k); may be repeated
     #[arg(long, value_name = "FILE")]
     pub(super) tasks: Vec<PathBuf>,
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use datasets::source::hub::Hub;
 
 use super::{INTERRUPTED, print};
 use crate::config::{JobFile, SHIPPED_JOBS};
@@ -62,6 +63,7 @@ pub(super) fn run(arguments: &CurateArguments) -> anyhow::Result<ExitCode> {
         cache_dir: sandbox::default_cache_dir(),
         reporter: Reporter::new(Verbosity::Auto),
         interrupt: interrupt.clone(),
+        hub: Hub::from_env(),
         threads: arguments.threads.map(usize::from),
     };
     match curate(&job, &options) {

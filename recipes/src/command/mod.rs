@@ -22,10 +22,13 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use datasets::DatasetError;
+use datasets::source::hub::Hub;
 use rewards::{Registry, RewardError};
 
 use crate::config::{ModelSettings, Recipe, RecipeError, find_shipped};
+use crate::hub::{Fetcher, hub_name};
 use crate::interrupt::Interrupt;
+use crate::progress::{Reporter, Verbosity};
 use crate::run::RunDir;
 use crate::session::{RunOptions, RunStatus, RunSummary, run_recipe, run_to_resume};
 use crate::table;
@@ -225,6 +228,9 @@ fn given_settings(arguments: &RunArguments, known: &Registry) -> anyhow::Result<
     }
     if !arguments.tasks.is_empty() {
         for file in &arguments.tasks {
+            if hub_name(file)?.is_some() {
+                continue;
+            }
             let wrong = |why: String| Wrong(format!("cannot read the task file {}: {why}", file.display()));
             let metadata = std::fs::metadata(file).map_err(|error| wrong(error.to_string()))?;
             if metadata.is_dir() {
@@ -232,7 +238,9 @@ fn given_settings(arguments: &RunArguments, known: &Registry) -> anyhow::Result<
             }
             std::fs::File::open(file).map_err(|error| wrong(error.to_string()))?;
         }
-        settings.push(format!("tasks.files={}", toml_list(&arguments.tasks)?));
+        // A data set of the Hub becomes its files, of the commit that it is at now: the run can then be resumed with the same.
+        let files = fetched(&arguments.tasks)?;
+        settings.push(format!("tasks.files={}", toml_list(&files)?));
     }
     if arguments.skip_bad_lines {
         settings.push("tasks.on_bad_line=skip".to_owned());
@@ -250,6 +258,12 @@ fn given_settings(arguments: &RunArguments, known: &Registry) -> anyhow::Result<
     }
     settings.extend(arguments.settings.iter().cloned());
     Ok(settings)
+}
+
+/// The files of what is named: paths as they are, data sets of the Hub fetched.
+fn fetched(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let (hub, reporter, interrupt) = (Hub::from_env(), Reporter::new(Verbosity::Auto), Interrupt::new());
+    Fetcher { hub: &hub, reporter: &reporter, interrupt: &interrupt }.task_files(paths)
 }
 
 /// As TOML text, and absolute: a resumed run may be started from another folder.

@@ -9,6 +9,7 @@ use datasets::curate::{
     Decontaminate, Dedup, Difficulty, EvaluationSet, Expression, FamilySource, FileSource, Filter, Group, LANGUAGES,
     Load, Map, Mix, MixBy, Sample, Shares, Source, Step, Verify, Write, check_name,
 };
+use datasets::source::hub::HubName;
 use datasets::{Domain, Family, Split};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -207,6 +208,16 @@ fn split_named(typed: &Spanned<String>) -> Result<Split, Problem> {
     one_of(typed, "split", &SPLITS, Split::from_name(typed.get_ref()))
 }
 
+/// A file below `data`, or the name of a data set of the Hub as it was typed.
+fn located(path: Spanned<PathBuf>, data: &Path) -> Result<PathBuf, Problem> {
+    let full = data.join(path.get_ref());
+    match HubName::recognise(path.get_ref()).filter(|_| !full.exists()) {
+        None => Ok(full),
+        Some(Ok(_)) => Ok(path.into_inner()),
+        Some(Err(error)) => Err(Problem::at(path.span(), error.to_string())),
+    }
+}
+
 fn load(table: LoadTable, data: &Path) -> Result<Step, Problem> {
     if table.sources.is_empty() {
         return Err(
@@ -228,29 +239,14 @@ fn source(table: SourceTable, span: Range<usize>, data: &Path) -> Result<Source,
             if table.level.is_some() || table.count.is_some() || table.split.is_some() {
                 return Err(misplaced("level, count and split", "family"));
             }
-            let path = path.into_inner();
-            // A Hub name has the form owner/name, and is no file.
-            let text = path.to_string_lossy().into_owned();
-            let full = data.join(&path);
-            if path.extension().is_none() && text.split('/').count() == 2 && !full.exists() {
-                return Err(Problem::at(
-                    span,
-                    format!(
-                        "`{text}` looks like a data set of the Hugging Face Hub, and this \
-                     program downloads nothing"
-                    ),
-                )
-                .hint(format!(
-                    "fetch it once (hf download {text} --repo-type dataset --local-dir DIR), then name its file"
-                )));
-            }
+            let path = located(path, data)?;
             if let Some(layout) = &table.layout {
                 let names = datasets::source::layout_names();
                 let known = names.contains(&layout.get_ref().as_str()).then_some(());
                 one_of(layout, "layout", &names, known)?;
             }
             Ok(Source::File(FileSource {
-                path: full,
+                path,
                 name: table.name,
                 layout: table.layout.map(Spanned::into_inner),
                 licence: table.licence,
@@ -353,12 +349,17 @@ fn decontaminate(table: DecontaminateTable, data: &Path) -> Result<Step, Problem
     if table.against.is_empty() {
         return Err(Problem::anywhere("`against` names no evaluation set"));
     }
-    let against = table.against.into_iter().map(|set| match set.into_inner() {
-        EvaluationTable::Path(path) => EvaluationSet { path: data.join(path), layout: None, optional: false },
-        EvaluationTable::Table { path, layout, optional } => EvaluationSet { path: data.join(path), layout, optional },
-    });
+    let mut against = Vec::with_capacity(table.against.len());
+    for set in table.against {
+        let span = set.span();
+        let (path, layout, optional) = match set.into_inner() {
+            EvaluationTable::Path(path) => (path, None, false),
+            EvaluationTable::Table { path, layout, optional } => (path, layout, optional),
+        };
+        against.push(EvaluationSet { path: located(Spanned::new(span, path), data)?, layout, optional });
+    }
     Ok(Step::Decontaminate(Decontaminate {
-        against: against.collect(),
+        against,
         ngram: size("ngram", table.ngram, 8, 1, 1_000)?,
         label: table.label.unwrap_or(false),
     }))
@@ -389,7 +390,7 @@ fn difficulty(table: DifficultyTable, data: &Path) -> Result<Step, Problem> {
     };
     Ok(Step::Difficulty(Difficulty {
         completions: table.completions.map(|path| data.join(path)),
-        model: table.model,
+        model: table.model.map(|path| data.join(path)),
         samples: size("samples", table.samples, 8, 1, 1_024)?,
         max_new_tokens: size("max_new_tokens", table.max_new_tokens, 96, 1, 1_000_000)?,
         temperature: checked("temperature", table.temperature, 1.0, &positive_up_to(10))?,

@@ -4,18 +4,22 @@
 //! |---|---|
 //! | `host` | rewards, a policy and progress, for the steps that ask for them |
 //! | `card` | the data card |
+//! | `hub` | sources that are data sets of the Hugging Face Hub |
 //! The page itself is drawn in `report/job`.
 
 mod card;
 mod host;
+mod hub;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use datasets::curate::{JobOutcome, Source, Step};
+use datasets::curate::{Difficulty, JobOutcome, Source, Step};
+use datasets::source::hub::Hub;
 use serde_json::json;
 
 use crate::config::JobFile;
+use crate::hub::Fetcher;
 use crate::interrupt::Interrupt;
 use crate::progress::Reporter;
 use crate::run::write_whole;
@@ -32,6 +36,8 @@ pub struct CurateOptions {
     pub reporter: Reporter,
     /// Raised to stop.
     pub interrupt: Interrupt,
+    /// Where data sets that a job names are fetched from.
+    pub hub: Hub,
     /// Threads; all cores unless given.
     pub threads: Option<usize>,
 }
@@ -44,13 +50,21 @@ pub fn curate(job: &JobFile, options: &CurateOptions) -> anyhow::Result<JobOutco
     let folder = &options.folder;
     let summary = folder.join("summary.json");
     if folder.exists() && !summary.exists() && !folder.join("steps").exists() {
-        let empty =
-            std::fs::read_dir(folder).with_context(|| format!("cannot use {}", folder.display()))?.next().is_none();
-        anyhow::ensure!(empty, "{} holds other things\n  hint: name another folder with --out DIR", folder.display());
+        let entries = std::fs::read_dir(folder).with_context(|| format!("cannot use {}", folder.display()))?;
+        // What a job leaves that ended before its first step.
+        let ours = |name: std::ffi::OsString| name == crate::run::LOCK || name == hub::PINS;
+        let others = entries.flatten().any(|entry| !ours(entry.file_name()));
+        anyhow::ensure!(!others, "{} holds other things\n  hint: name another folder with --out DIR", folder.display());
     }
+    // Before there is a folder: what is not to be had leaves none.
+    let fetcher = Fetcher { hub: &options.hub, reporter: &options.reporter, interrupt: &options.interrupt };
+    let (resolved, pins) = hub::with_hub_files(&job.job, folder, &fetcher)?;
+    let job = &JobFile { job: resolved, ..job.clone() };
+    check_models(job)?;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     // Two processes would write the same steps.
     let _lock = crate::run::lock(folder)?;
+    pins.write(folder)?;
     let host = JobHost::new(options);
     let run = || datasets::curate::run(&job.job, folder, &host);
     let outcome = match options.threads {
@@ -65,6 +79,22 @@ pub fn curate(job: &JobFile, options: &CurateOptions) -> anyhow::Result<JobOutco
     let text = serde_json::to_string_pretty(&summary_of(job, &outcome))? + "\n";
     write_whole(&summary, text.as_bytes())?;
     Ok(outcome)
+}
+
+/// That the policies which a step asks are there: said before any step has taken its time.
+fn check_models(job: &JobFile) -> anyhow::Result<()> {
+    for (index, named) in job.job.steps.iter().enumerate() {
+        if let Step::Difficulty(Difficulty { model: Some(model), .. }) = &named.step {
+            anyhow::ensure!(
+                model.join("config.json").is_file(),
+                "step {} ({}): {} is no model folder: it holds no config.json",
+                index + 1,
+                named.name,
+                model.display()
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The counts, for programs. Nothing in it depends on the clock or on what was reused.

@@ -27,6 +27,7 @@ pub(crate) fn render(job: &JobFile, outcome: &JobOutcome) -> String {
             ("description", &escape(&job.description)),
             ("tiles", &tiles(outcome)),
             ("flow", &flow(&outcome.steps)),
+            ("notes", &notes(&outcome.steps)),
             ("charts", &charts(outcome)),
             ("kept", &outcome.kept.iter().map(|task| article(task, "kept", "full", "")).collect::<String>()),
             ("dropped", &dropped(outcome)),
@@ -115,6 +116,14 @@ fn flow(steps: &[StepOutcome]) -> String {
     }
     svg.push_str("</svg>");
     svg
+}
+
+/// What steps have to say beside their counts.
+fn notes(steps: &[StepOutcome]) -> String {
+    let notes = steps.iter().flat_map(|step| step.tally.notes.iter().map(move |note| (&step.name, note)));
+    let items: String =
+        notes.map(|(name, note)| format!("<li><b>{}</b>: {}</li>", escape(name), escape(note))).collect();
+    if items.is_empty() { items } else { format!("<ul class=\"small\">{items}</ul>") }
 }
 
 fn shortened(text: &str, most: usize) -> String {

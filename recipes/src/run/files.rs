@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 
 /// The file that is locked while a process works in the folder.
-pub(super) const LOCK: &str = ".lock";
+pub(crate) const LOCK: &str = ".lock";
 /// The recipe as resolved.
 pub(super) const RECIPE: &str = "recipe.toml";
 

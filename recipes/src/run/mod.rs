@@ -21,7 +21,7 @@ mod lines;
 mod records;
 
 pub use files::newest_run;
-pub(crate) use files::{lock, write_whole};
+pub(crate) use files::{LOCK, lock, write_whole};
 pub use folder::RunDir;
 pub use info::RunInfo;
 pub(crate) use info::{hash_files, hex};

@@ -100,7 +100,7 @@ fn spill(
             let prompts = text(&frame, "prompt")?;
             let signed = prompts.iter().map(|prompt| {
                 let words = words(prompt.unwrap_or_default(), dedup.reading());
-                let mut shingles = runs(&words, dedup.shingle);
+                let mut shingles: Vec<u64> = runs(&words, dedup.shingle).collect();
                 shingles.sort_unstable();
                 shingles.dedup();
                 let signature = signer.sign(&shingles);

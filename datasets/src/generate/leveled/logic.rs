@@ -154,40 +154,43 @@ fn draw_claim(speaker: usize, people: usize, counter: &mut Counter) -> Claim {
     }
 }
 
-/// All orders of `0..count`.
-fn orders(count: usize) -> Vec<Vec<usize>> {
-    let mut orders = vec![Vec::new()];
-    for _ in 0..count {
-        orders = orders
-            .into_iter()
-            .flat_map(|order| {
-                (0..count)
-                    .filter(|who| !order.contains(who))
-                    .map(|who| [order.clone(), vec![who]].concat())
-                    .collect::<Vec<_>>()
-            })
-            .collect();
+/// The most runners of a race.
+const MOST_RUNNERS: usize = 6;
+
+/// Each order of `0..count`, the lexicographically first one first, as the place of each runner in it.
+fn all_places(count: usize) -> Vec<[usize; MOST_RUNNERS]> {
+    let mut order: Vec<usize> = (0..count).collect();
+    let mut all = Vec::new();
+    loop {
+        let mut places = [0; MOST_RUNNERS];
+        order.iter().enumerate().for_each(|(place, &who)| places[who] = place);
+        all.push(places);
+        // The next order: the last rise goes up as little as it can, and what follows it becomes ascending.
+        let Some(rise) = (1..count).rev().find(|&at| order[at - 1] < order[at]) else { return all };
+        let higher = (rise..count).rev().find(|&at| order[at] > order[rise - 1]).unwrap_or(rise);
+        order.swap(rise - 1, higher);
+        order[rise..].reverse();
     }
-    orders
 }
 
 pub(super) fn ordering(level: u8, counter: &mut Counter) -> Drawn {
     let people = 3 + usize::from(level);
     let names = some_names(people, counter);
-    let mut left = orders(people);
+    let mut left = all_places(people);
     // The order that is to be found.
-    let truth = left[counter.below(left.len())].clone();
-    let place = |order: &[usize], who: usize| order.iter().position(|&other| other == who).unwrap_or(0);
+    let places = left[counter.below(left.len())];
+    let mut truth = vec![0; people];
+    (0..people).for_each(|who| truth[places[who]] = who);
     let mut clues = Vec::new();
     while left.len() > 1 {
         let (one, other) = (counter.below(people), counter.below(people));
-        let (at_one, at_other) = (place(&truth, one), place(&truth, other));
+        let (at_one, at_other) = (places[one], places[other]);
         if one == other || at_one > at_other {
             continue;
         }
         let (kind, gap) = (counter.below(4), at_other - at_one);
-        let fits = |order: &Vec<usize>| {
-            let (here, there) = (place(order, one), place(order, other));
+        let fits = |places: &[usize; MOST_RUNNERS]| {
+            let (here, there) = (places[one], places[other]);
             match kind {
                 0 => here < there,
                 1 => there == here + gap,
@@ -196,7 +199,7 @@ pub(super) fn ordering(level: u8, counter: &mut Counter) -> Drawn {
             }
         };
         let before = left.len();
-        let kept: Vec<Vec<usize>> = left.iter().filter(|order| fits(order)).cloned().collect();
+        let kept: Vec<_> = left.iter().filter(|places| fits(places)).copied().collect();
         // A clue that says nothing new is no clue.
         if kept.len() == before {
             continue;

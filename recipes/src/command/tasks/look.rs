@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use datasets::curate::{Histogram, Stats};
 use datasets::source::TaskStream;
-use datasets::{OnBadLine, Task};
+use datasets::{OnBadLine, ReadTasks, Task};
 use rewards::Reference;
 
 use crate::curation::thousands;
@@ -50,9 +50,31 @@ pub(in crate::command) struct StatsArguments {
     layout: Option<String>,
 }
 
-fn open(file: &Path, layout: Option<&str>) -> anyhow::Result<TaskStream> {
-    // Looking is what one does with a file that is not in order: what cannot be read is counted.
-    Ok(TaskStream::open(file, layout, OnBadLine::Skip)?)
+/// The rows of a file, or of all files of a data set of the Hub, one file after the other.
+struct Looked {
+    files: std::vec::IntoIter<PathBuf>,
+    layout: Option<String>,
+    open: Option<TaskStream>,
+}
+
+impl Looked {
+    fn next_batch(&mut self) -> anyhow::Result<Option<ReadTasks>> {
+        loop {
+            if let Some(stream) = &mut self.open
+                && let Some(batch) = stream.next_batch()?
+            {
+                return Ok(Some(batch));
+            }
+            let Some(file) = self.files.next() else { return Ok(None) };
+            // Looking is what one does with a file that is not in order: what cannot be read is counted.
+            self.open = Some(TaskStream::open(&file, self.layout.as_deref(), OnBadLine::Skip)?);
+        }
+    }
+}
+
+fn open(file: &Path, layout: Option<&str>) -> anyhow::Result<Looked> {
+    let files = super::super::fetched(&[file.to_owned()])?.into_iter();
+    Ok(Looked { files, layout: layout.map(str::to_owned), open: None })
 }
 
 pub(super) fn head(arguments: &HeadArguments) -> anyhow::Result<String> {
@@ -152,7 +174,8 @@ pub(super) fn stats(arguments: &StatsArguments) -> anyhow::Result<String> {
         stats.mean_words()
     );
     if let Some(first) = first_bad {
-        let _ = writeln!(text, "{} rows cannot be read; the first, {}: {}", thousands(bad), first.line, first.what);
+        let _ =
+            writeln!(text, "{} cannot be read; the first, at line {}: {}", counted(bad, "row"), first.line, first.what);
     }
     let fixed = |counts: &BTreeMap<&'static str, u64>| {
         counts.iter().map(|(name, &count)| ((*name).to_owned(), count)).collect::<BTreeMap<_, _>>()
@@ -181,6 +204,11 @@ pub(super) fn stats(arguments: &StatsArguments) -> anyhow::Result<String> {
     histogram(&mut text, "words of a prompt", &stats.words);
     histogram(&mut text, "difficulty", &stats.difficulty);
     Ok(text)
+}
+
+/// `1 row`, `2 rows`.
+fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", thousands(count), if count == 1 { "" } else { "s" })
 }
 
 fn histogram(text: &mut String, title: &str, histogram: &Histogram) {
