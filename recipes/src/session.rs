@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use crate::alarms::RaisedAlarm;
 use crate::config::{ModelSettings, Recipe, StageSettings};
 use crate::interrupt::Interrupt;
-use crate::metrics::EvalMetrics;
+use crate::metrics::{EvalMetrics, StepMetrics};
 use crate::progress::{Reporter, Verbosity};
 use crate::report;
 use crate::run::{RunDir, RunInfo, StageRecord, newest_run};
@@ -114,6 +115,9 @@ pub struct RunSummary {
     pub stages: Vec<StageRecord>,
     /// The evaluations by stages of kind `eval`, in order.
     pub evaluations: Vec<EvalMetrics>,
+    /// What looked like a known collapse while it learned.
+    #[serde(default)]
+    pub alarms: Vec<RaisedAlarm>,
     /// Parameters of the policy.
     pub parameters: u64,
     /// Parameters that one token goes through.
@@ -183,6 +187,7 @@ pub fn run_recipe(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<RunSu
         },
         stages: run.stages_done()?,
         evaluations: run.evaluations()?.into_iter().filter(|eval| !eval.quick && examined(&eval.stage)).collect(),
+        alarms: alarms(run)?,
         parameters: outcome.parameters,
         active_parameters: outcome.active_parameters,
         threads,
@@ -191,6 +196,15 @@ pub fn run_recipe(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<RunSu
     run.write_summary(&summary)?;
     report::write(run, recipe, &summary)?;
     Ok(summary)
+}
+
+/// The alarms of all steps.
+fn alarms(run: &RunDir) -> anyhow::Result<Vec<RaisedAlarm>> {
+    let of_step = |step: StepMetrics| {
+        let (stage, number) = (step.stage, step.step);
+        step.alarms.into_iter().map(move |alarm| RaisedAlarm { stage: stage.clone(), step: number, alarm })
+    };
+    Ok(run.steps()?.into_iter().flat_map(of_step).collect())
 }
 
 /// The folder of the run that a `--resume` means.

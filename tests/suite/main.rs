@@ -5,6 +5,7 @@
 //! | `gradients` | every operation's gradient is the finite difference and the plain composition's |
 //! | `rollout` | sampling from the compressed cache agrees with the training pass, whatever the batch |
 //! | `learning` | a step of GRPO makes what is rewarded likelier; equal rewards change nothing |
+//! | `losses` | every loss and option learns; a learning rate of 0 or equal rewards change nothing; dynamic sampling |
 //! | `determinism` | one seed, one result, with any number of threads |
 //! | `resume` | a run that was killed or interrupted ends as if it had not been |
 //! | `curation` | the shipped curation jobs count rightly; a wrong job is refused with its line |
@@ -21,6 +22,7 @@ mod determinism;
 mod gradients;
 mod hostile;
 mod learning;
+mod losses;
 mod real_files;
 mod resume;
 mod rollout;

@@ -9,7 +9,8 @@
 //! | `keys` | how a table of settings is declared: key, type, default, allowed values |
 //! | `model` | `[model]` |
 //! | `settings` | `[tasks]`, `[eval]`, `[[rewards]]` |
-//! | `stages` | `[[stage]]`: pretrain, grpo, eval |
+//! | `stages` | `[[stage]]`: pretrain, eval, and what a stage is |
+//! | `grpo` | `[[stage]]` of kind grpo |
 //! | `recipe` | the whole recipe, and what must hold between its tables |
 //! | `read` | the tables whose keys depend on what they are |
 //! | `compare` | whether two recipes are the same |
@@ -23,6 +24,7 @@ mod compare;
 mod document;
 mod engine;
 mod error;
+mod grpo;
 mod job;
 mod job_steps;
 mod keys;
@@ -35,6 +37,7 @@ mod stages;
 
 pub use error::RecipeError;
 pub(crate) use error::nearest;
+pub use grpo::{AdvantageScale, GrpoSettings, KlEstimator, KlPlace, LossKind, MiniBatchSplit, ReferenceKind};
 pub use job::{JobFile, SHIPPED_JOBS, ShippedJob};
 pub use keys::KeyHelp;
 pub(crate) use keys::{LARGEST_SEED, counted};
@@ -42,7 +45,7 @@ pub use model::{ModelSettings, ModelShape};
 pub use recipe::Recipe;
 pub use settings::{EvalSettings, OnBadLine, RewardSettings, TaskSettings};
 pub use shipped::{SHIPPED, ShippedRecipe, find_shipped};
-pub use stages::{AdvantageScale, GrpoSettings, LossKind, PretrainSettings, Schedule, Stage, StageSettings};
+pub use stages::{PretrainSettings, Schedule, Stage, StageSettings};
 
 #[cfg(test)]
 mod tests;

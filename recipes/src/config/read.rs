@@ -6,10 +6,11 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::document::Document;
 use super::error::RecipeError;
+use super::grpo::GrpoTable;
 use super::keys::{Problem, name_problem};
 use super::model::{ModelSettings, ModelShape, ModelTable};
 use super::settings::suggested;
-use super::stages::{GrpoTable, PretrainTable, Stage, StageSettings};
+use super::stages::{PretrainTable, Stage, StageSettings};
 
 pub(super) fn value(value: Spanned<DeValue<'_>>) -> ValueDeserializer<'_> {
     ValueDeserializer::from(value)

@@ -11,11 +11,12 @@ use toml::de::DeValue;
 
 use super::document::Document;
 use super::error::RecipeError;
+use super::grpo::GrpoSettings;
 use super::keys::{Any, KeyHelp, Problem, Seeds, checked, name_problem};
 use super::model::{ModelSettings, ModelShape};
 use super::read::{read_model, read_stages, value};
 use super::settings::{EvalSettings, EvalTable, RewardSettings, RewardTable, TaskSettings, TaskTable, reward_names};
-use super::stages::{GrpoSettings, PretrainSettings, Stage, StageSettings};
+use super::stages::{PretrainSettings, Stage, StageSettings};
 
 /// Every key that may stand outside of a stage.
 const TOP_LEVEL: [&str; 8] = ["name", "description", "seed", "model", "tasks", "eval", "rewards", "stage"];

@@ -145,7 +145,8 @@ small.toml, line 14: `tokens` is the text \"many\", expected a whole number, 0 o
         "group_size = 4",
         "loss = \"dappo\"",
         "
-small.toml, line 19: `loss` is \"dappo\", expected \"grpo\" or \"dapo\"
+small.toml, line 19: `loss` is \"dappo\", expected \"grpo\" or \"bnpo\" or \"dr_grpo\" or \"dapo\" or \"cispo\" or \
+\"gspo\" or \"sapo\"
      |
   19 | loss = \"dappo\"
      |        ^^^^^^^
@@ -240,7 +241,8 @@ small.toml, line 16: `reference_every` is set, but with `kl_coefficient = 0` the
      |
   16 | [[stage]]
      | ^^^^^^^^^
-  hint: set kl_coefficient above 0, or leave reference_every out",
+  hint: set kl_coefficient above 0, or leave reference_every out; with reference = \"replaced\" the divergence is measured and \
+not punished",
     );
     check(
         "countdown = 2.0",
@@ -352,6 +354,49 @@ fn what_could_not_run_is_refused_when_it_is_read() {
     fine(&["rewards=[{name='code'}]", "tasks.families.python=1"]);
     fine(&["rewards=[{name='code'}]", files]);
     fine(&["rewards.accuracy.weight=-1000000"]);
+}
+
+#[test]
+fn what_holds_the_policy_back_must_fit_together() {
+    fn check(settings: &[&str], expected: &str) {
+        let settings: Vec<String> = settings.iter().map(|setting| format!("train.{setting}")).collect();
+        let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+        let error = parse(SMALL, &settings).expect_err(expected);
+        assert!(error.contains(expected), "{settings:?}: {error}");
+    }
+    check(&["reference=none"], "`kl_coefficient` is above 0, but with `reference = \"none\"` there is nothing");
+    check(&["reference=frozen", "reference_every=5"], "a `frozen` reference does not move");
+    check(&["reference=replaced"], "`reference_every` is 0, which is never");
+    check(&["reference=moving_average", "reference_every=1"], "needs `reference_rate`");
+    check(&["reference=moving_average", "reference_rate=0.1"], "`reference_every` is 0, which is never");
+    check(&["reference_rate=0.1"], "`reference_rate` is set, but the reference is no moving average");
+    check(&["reference_rate=2"], "expected a number from 0 to 1");
+    check(&["reference=frosen"], "did you mean \"frozen\"?");
+    check(&["dual_clip=1.1"], "`dual_clip` is 1.1, expected more than 1 + clip_high, which is 1.2");
+    check(&["dual_clip=3", "loss=sapo"], "the losses cispo and sapo bound the probability ratio otherwise");
+    check(&["kl_importance=true", "kl_coefficient=0"], "there is no KL penalty in the loss");
+    check(&["kl_importance=true", "kl_in=reward"], "there is no KL penalty in the loss");
+    check(&["kl_estimator=k1"], "it would hold nothing back");
+    check(&["top_entropy_share=0"], "expected a number above 0, at most 1");
+    check(&["entropy_coefficient=-1"], "expected a number, 0 or more");
+
+    fn kind(settings: &[&str]) -> ReferenceKind {
+        let settings: Vec<String> = settings.iter().map(|setting| format!("train.{setting}")).collect();
+        let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+        let recipe = parse(SMALL, &settings).unwrap_or_else(|error| panic!("{settings:?}: {error}"));
+        recipe.grpo().next().unwrap().1.reference_kind()
+    }
+    assert_eq!(kind(&[]), ReferenceKind::Frozen);
+    assert_eq!(kind(&["kl_coefficient=0"]), ReferenceKind::None);
+    assert_eq!(kind(&["reference_every=5"]), ReferenceKind::Replaced);
+    // Measured and not punished.
+    assert_eq!(kind(&["reference=frozen", "kl_coefficient=0"]), ReferenceKind::Frozen);
+    assert_eq!(kind(&["reference=replaced", "reference_every=5", "kl_coefficient=0"]), ReferenceKind::Replaced);
+    let average = ["reference=moving_average", "reference_every=1", "reference_rate=0.01"];
+    assert_eq!(kind(&average), ReferenceKind::MovingAverage);
+    kind(&["kl_estimator=k1", "kl_in=reward"]);
+    kind(&["kl_estimator=k1", "kl_importance=true"]);
+    kind(&["dual_clip=3", "loss=gspo"]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::info::{RunInfo, hash_files, now};
 use super::lines::{JsonLines, read_rows};
 use super::records::{CompletionRecord, StageRecord};
 use crate::config::Recipe;
-use crate::metrics::{EvalMetrics, MetricRow};
+use crate::metrics::{EvalMetrics, MetricRow, StepMetrics};
 
 /// The folder of a run. While it exists, no other process can use the folder.
 #[derive(Debug)]
@@ -206,6 +206,15 @@ impl RunDir {
     pub fn evaluations(&self) -> anyhow::Result<Vec<EvalMetrics>> {
         let rows = self.metrics()?.into_iter().filter(|row| row["kind"] == "eval");
         rows.map(|row| serde_json::from_value(row).context("a row of metrics.jsonl is no evaluation")).collect()
+    }
+
+    /// Every step of reinforcement learning so far, in order.
+    ///
+    /// # Errors
+    /// If the metrics cannot be read.
+    pub fn steps(&self) -> anyhow::Result<Vec<StepMetrics>> {
+        let rows = self.metrics()?.into_iter().filter(|row| row["kind"] == "step");
+        rows.map(|row| serde_json::from_value(row).context("a row of metrics.jsonl is no step")).collect()
     }
 
     /// The evaluation of a stage after a step, if it is in the metrics: a resumed run need not
