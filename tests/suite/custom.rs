@@ -129,10 +129,7 @@ fn paths_are_relative_to_the_recipes_file() {
     fs::write(&file, text("rewards/mine.py")).unwrap();
     let recipe = Recipe::read(&file, &[]).unwrap();
     assert_eq!(recipe.reward_files(), [folder.join("rewards/mine.py")]);
-    assert_eq!(
-        Recipe::parse("again.toml", &recipe.to_toml().unwrap(), &[]).unwrap(),
-        Recipe { name: "again".to_owned(), ..recipe.clone() }
-    );
+    assert_eq!(Recipe::parse("again.toml", &recipe.to_toml().unwrap(), &[]).unwrap(), recipe);
     fs::write(&file, text("mine.py")).unwrap();
     let error = Recipe::read(&file, &[]).unwrap_err().to_string();
     let expected = format!("{}, line 3: there is no file {}", file.display(), folder.join("mine.py").display());
