@@ -9,6 +9,8 @@
 //! table      the figures at the end; `report` the same as a page with curves
 //! session    one run from its folder to its report
 //! curation   curation jobs: the work is `datasets::curate`, what people see of it is here
+//! evaluation models on benchmarks
+//! experiment variants of a recipe under several seeds, compared
 //! command    the command line
 //! ```
 //! This is the only crate that prints, parses arguments or uses `anyhow`.
@@ -16,6 +18,8 @@
 pub mod command;
 pub mod config;
 pub mod curation;
+pub mod evaluation;
+pub mod experiment;
 pub mod interrupt;
 pub mod metrics;
 pub mod progress;

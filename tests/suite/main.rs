@@ -9,6 +9,8 @@
 //! | `resume` | a run that was killed or interrupted ends as if it had not been |
 //! | `curation` | the shipped curation jobs count rightly; a wrong job is refused with its line |
 //! | `damage` | bad input ends in a message that says what and where, and costs no finished work |
+//! | `evaluation` | an evaluation that was stopped ends as if it had not been; models are compared in pairs |
+//! | `experiments` | variants and seeds as runs, and what is made of them |
 //! | `hostile` | programs that attack the grader score 0 with a cause |
 //! | `smoke` | the shipped recipes, one of them from its first stage to its report |
 //! | `real_files` | GSM8K and MBPP as they lie, where they lie there |
@@ -18,6 +20,8 @@
 mod curation;
 mod damage;
 mod determinism;
+mod evaluation;
+mod experiments;
 mod gradients;
 mod hostile;
 mod learning;

@@ -6,6 +6,9 @@
 
 mod arguments;
 mod curate;
+mod doctor;
+mod eval;
+mod experiment;
 mod grade;
 mod model;
 mod sandbox;
@@ -21,7 +24,7 @@ use anyhow::Context;
 use clap::Parser;
 use datasets::DatasetError;
 
-use crate::config::{ModelSettings, Recipe, RecipeError, find_shipped};
+use crate::config::{ModelSettings, Recipe, RecipeError};
 use crate::interrupt::Interrupt;
 use crate::run::RunDir;
 use crate::session::{RunOptions, RunStatus, RunSummary, run_recipe, run_to_resume};
@@ -49,6 +52,9 @@ pub fn main() -> ExitCode {
         Command::Show { recipe, settings } => show::show(&recipe, &settings).and_then(|text| print(&text)),
         Command::Keys => print(&show::keys()),
         Command::Curate(arguments) => curate::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
+        Command::Experiment(command) => experiment::run(&command),
+        Command::Doctor => doctor::doctor(),
         Command::Tasks(command) => tasks::run(&command),
         Command::Grade(arguments) => grade::grade(&arguments),
         Command::Validate { files, settings } => validate(&files, &settings),
@@ -154,30 +160,19 @@ fn resume_command(arguments: &RunArguments, summary: &RunSummary) -> String {
     format!("recipe run {} --resume --run-dir {}{threads}", arguments.recipe, summary.run_dir.display())
 }
 
-/// A recipe by the name of a shipped one or by its file, with settings on top.
-fn read_recipe(name: &str, settings: &[String]) -> Result<Recipe, RecipeError> {
-    let path = Path::new(name);
-    let looks_like_file = path.extension().is_some() || path.components().count() > 1;
-    if looks_like_file || (path.is_file() && find_shipped(name).is_err()) {
-        Recipe::read(path, settings)
-    } else {
-        find_shipped(name)?.recipe(settings)
-    }
-}
-
 /// The recipe that the arguments mean. A resumed run takes the settings that it was started with
 /// again, so that they need not be typed twice.
 fn load(arguments: &RunArguments, options: &mut RunOptions) -> anyhow::Result<Recipe> {
     let mut settings = Vec::new();
     if options.resume {
         // Only the name is of interest: the settings may not fit without those of the run.
-        let name = read_recipe(&arguments.recipe, &[]).map_or_else(|_| stem(&arguments.recipe), |recipe| recipe.name);
+        let name = Recipe::find(&arguments.recipe, &[]).map_or_else(|_| stem(&arguments.recipe), |recipe| recipe.name);
         let path = run_to_resume(options, &name).map_err(|error| Wrong(format!("{error:#}")))?;
         settings = RunDir::read_info(&path).map_err(|error| Wrong(format!("{error:#}")))?.settings;
         options.run_dir = Some(path);
     }
     settings.extend(given_settings(arguments)?);
-    let recipe = read_recipe(&arguments.recipe, &settings)?;
+    let recipe = Recipe::find(&arguments.recipe, &settings)?;
     options.settings = settings;
     Ok(recipe)
 }
@@ -230,7 +225,7 @@ fn given_settings(arguments: &RunArguments) -> anyhow::Result<Vec<String>> {
         settings.push(format!("model={{ path = {} }}", toml_text(model)?));
     }
     if let Some(steps) = arguments.steps {
-        let recipe = read_recipe(&arguments.recipe, &[])?;
+        let recipe = Recipe::find(&arguments.recipe, &[])?;
         settings.extend(recipe.grpo().map(|(stage, _)| format!("{}.steps={steps}", stage.name)));
     }
     settings.extend(arguments.settings.iter().cloned());
@@ -295,7 +290,7 @@ mod tests {
         std::fs::create_dir(&model).unwrap();
         std::fs::write(model.join("config.json"), "{}").unwrap();
         let settings = given_settings(&run_arguments(&line)).unwrap();
-        let recipe = read_recipe("smoke", &settings).unwrap();
+        let recipe = Recipe::find("smoke", &settings).unwrap();
         assert_eq!(recipe.tasks.files, [tasks]);
         assert_eq!(recipe.model, crate::config::ModelSettings::Folder { path: model });
     }
@@ -339,7 +334,7 @@ mod tests {
     fn a_given_model_is_looked_at_before_the_run() {
         let folder = tempfile::tempdir().unwrap();
         let setting = format!("model={{ path = {} }}", toml_text(folder.path()).unwrap());
-        let recipe = read_recipe("smoke", &[setting]).unwrap();
+        let recipe = Recipe::find("smoke", &[setting]).unwrap();
         let check = |config: serde_json::Value, expected: &str| {
             std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
             let error = check_model(&recipe).unwrap_err();

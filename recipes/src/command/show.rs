@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-use super::read_recipe;
 use crate::config::{Recipe, RecipeError, SHIPPED, find_shipped};
 
 /// The columns that a page of help keeps to.
@@ -27,7 +26,7 @@ pub(super) fn show(name: &str, settings: &[String]) -> anyhow::Result<String> {
     {
         return Ok(shipped.text.to_owned());
     }
-    Ok(read_recipe(name, settings)?.to_toml()?)
+    Ok(Recipe::find(name, settings)?.to_toml()?)
 }
 
 /// Every setting: table by table, each key with its default, what is allowed and what it does.
@@ -53,7 +52,7 @@ pub(super) fn validate(files: &[String], settings: &[String]) -> (String, Vec<Re
     let mut text = String::new();
     let mut errors = Vec::new();
     for file in files {
-        match read_recipe(file, settings) {
+        match Recipe::find(file, settings) {
             Ok(recipe) => {
                 let stages: Vec<&str> = recipe.stages.iter().map(|stage| stage.name.as_str()).collect();
                 let _ = writeln!(text, "{file}: fine ({}: {})", recipe.name, stages.join(" -> "));

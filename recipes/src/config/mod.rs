@@ -18,11 +18,13 @@
 //! | `engine` | settings in the types that the other crates take |
 //! | `shipped` | the recipes inside the binary |
 //! | `job`, `job_steps` | curation jobs, and those inside the binary |
+//! | `experiment` | experiments, and those inside the binary |
 
 mod compare;
 mod document;
 mod engine;
 mod error;
+mod experiment;
 mod job;
 mod job_steps;
 mod keys;
@@ -35,9 +37,13 @@ mod stages;
 
 pub use error::RecipeError;
 pub(crate) use error::nearest;
+pub use experiment::{
+    Cost, EvalValue, Experiment, Figure, Line, Measure, NumberKind, OfSamples, SHIPPED_EXPERIMENTS, ShippedExperiment,
+    Variant,
+};
 pub use job::{JobFile, SHIPPED_JOBS, ShippedJob};
 pub use keys::KeyHelp;
-pub(crate) use keys::{LARGEST_SEED, counted};
+pub(crate) use keys::{LARGEST_SEED, counted, name_problem};
 pub use model::{ModelSettings, ModelShape};
 pub use recipe::Recipe;
 pub use settings::{EvalSettings, OnBadLine, RewardSettings, TaskSettings};

@@ -1,5 +1,7 @@
 //! The recipes inside the binary: `recipe run r1-zero` needs no file.
 
+use std::path::Path;
+
 use super::error::{RecipeError, nearest};
 use super::recipe::Recipe;
 
@@ -26,6 +28,22 @@ impl ShippedRecipe {
     pub fn recipe(&self, settings: &[String]) -> Result<Recipe, RecipeError> {
         // Not `NAME.toml`: a person has no such file.
         Recipe::parse_named(&format!("the shipped recipe {}", self.name), self.text, settings, self.name)
+    }
+}
+
+impl Recipe {
+    /// A recipe by the name of a shipped one or by its file, with settings on top.
+    ///
+    /// # Errors
+    /// If there is none, or it is wrong.
+    pub fn find(name: &str, settings: &[String]) -> Result<Recipe, RecipeError> {
+        let path = Path::new(name);
+        let looks_like_file = path.extension().is_some() || path.components().count() > 1;
+        if looks_like_file || (path.is_file() && find_shipped(name).is_err()) {
+            Recipe::read(path, settings)
+        } else {
+            find_shipped(name)?.recipe(settings)
+        }
     }
 }
 

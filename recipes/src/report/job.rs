@@ -6,8 +6,7 @@ use std::fmt::Write;
 use datasets::Task;
 use datasets::curate::{Histogram, JobOutcome, Stats, StepOutcome};
 
-use super::TEMPLATE;
-use super::html::{escape, fill};
+use super::html::{escape, fill, shortened};
 use crate::config::JobFile;
 use crate::curation::thousands;
 
@@ -17,12 +16,10 @@ const SHOWN: usize = 700;
 
 /// The page of a job.
 pub(crate) fn render(job: &JobFile, outcome: &JobOutcome) -> String {
-    // One style sheet for all pages.
-    let style = TEMPLATE.split_once("<style>").and_then(|(_, rest)| rest.split_once("</style>")).map_or("", |s| s.0);
     fill(
         PAGE,
         &[
-            ("style", style),
+            ("style", super::style()),
             ("title", &escape(&format!("{}, seed {}", job.job.name, job.job.seed))),
             ("description", &escape(&job.description)),
             ("tiles", &tiles(outcome)),
@@ -115,15 +112,6 @@ fn flow(steps: &[StepOutcome]) -> String {
     }
     svg.push_str("</svg>");
     svg
-}
-
-fn shortened(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.to_owned();
-    }
-    let mut short: String = text.chars().take(most).collect();
-    short.push('…');
-    short
 }
 
 fn charts(outcome: &JobOutcome) -> String {

@@ -9,7 +9,7 @@ use rewards::{RewardSet, RewardSpec};
 use sandbox::{Limits, Python};
 
 use super::tasks::Tasks;
-use crate::RunContext;
+use crate::{Interrupt, Reporter, RunContext};
 
 /// Tasks and rewards, ready to use.
 pub(super) struct Bench {
@@ -24,7 +24,8 @@ impl Bench {
     /// Prepares Python, if a program is to be run at all.
     pub(super) fn prepare(context: &RunContext<'_>, tasks: Tasks) -> anyhow::Result<Bench> {
         let specs = context.recipe.reward_specs();
-        let python = tasks.have_programs().then(|| prepare_python(context)).transpose()?;
+        let prepare = || prepare_python(&context.reporter, &context.interrupt, &context.cache_dir).map(Arc::new);
+        let python = tasks.have_programs().then(prepare).transpose()?;
         // Without a program among the tasks, a reward that would need Python has nothing to apply to.
         let usable = |specs: Vec<RewardSpec>| -> Vec<RewardSpec> {
             specs
@@ -32,37 +33,45 @@ impl Bench {
                 .filter(|s| python.is_some() || !RewardSet::needs_python(std::slice::from_ref(s)))
                 .collect()
         };
-        let spec = |name: &str| RewardSpec { name: name.to_owned(), weight: 1.0 };
         // Generated tasks are short; what a file asks for is not known.
         let generated = context.recipe.tasks.files.is_empty();
         let limits = if generated { Limits::brief() } else { Limits::default() };
-        let verdict = RewardSet::build_limited(&usable(vec![spec("accuracy"), spec("code")]), python.clone(), limits)?;
+        let verdict = verdict(python.clone(), limits)?;
         let rewards = RewardSet::build_limited(&usable(specs), python, limits)?;
         Ok(Bench { tasks, rewards, verdict })
     }
 }
 
-fn prepare_python(context: &RunContext<'_>) -> anyhow::Result<Arc<Python>> {
-    let _awaiting = context.interrupt.awaiting("the Python sandbox is prepared");
-    let phase = context.reporter.phase("Python sandbox", Some(sandbox::PrepareStep::ALL.len() as u64), "steps");
-    let python = Python::prepare(&context.cache_dir, &mut |step| {
+/// Right or not, and nothing else: what pass@1 counts. Programs are judged where there is a Python to run them.
+pub(crate) fn verdict(python: Option<Arc<Python>>, limits: Limits) -> anyhow::Result<RewardSet> {
+    let names: &[&str] = if python.is_some() { &["accuracy", "code"] } else { &["accuracy"] };
+    let specs: Vec<RewardSpec> =
+        names.iter().map(|name| RewardSpec { name: (*name).to_owned(), weight: 1.0 }).collect();
+    Ok(RewardSet::build_limited(&specs, python, limits)?)
+}
+
+/// Python from the cache, or made now, with a bar for those who wait.
+pub(crate) fn prepare_python(reporter: &Reporter, interrupt: &Interrupt, cache_dir: &Path) -> anyhow::Result<Python> {
+    let _awaiting = interrupt.awaiting("the Python sandbox is prepared");
+    let phase = reporter.phase("Python sandbox", Some(sandbox::PrepareStep::ALL.len() as u64), "steps");
+    let python = Python::prepare(cache_dir, &mut |step| {
         phase.set_position(step.index() as u64);
         phase.set_message(&step.to_string());
     })
     .context("cannot prepare the Python sandbox")?;
     phase.finish("");
-    Ok(Arc::new(python))
+    Ok(python)
 }
 
 /// A policy and its tokenizer.
-pub(super) struct Model {
-    pub(super) policy: Policy,
-    pub(super) tokenizer: Tokenizer,
+pub(crate) struct Model {
+    pub(crate) policy: Policy,
+    pub(crate) tokenizer: Tokenizer,
 }
 
 impl Model {
     /// Reads a Hugging Face folder.
-    pub(super) fn load(folder: &Path) -> anyhow::Result<Model> {
+    pub(crate) fn load(folder: &Path) -> anyhow::Result<Model> {
         let context = || format!("cannot use the model in {}", folder.display());
         let policy = Policy::load(folder).with_context(context)?;
         let tokenizer = Tokenizer::from_dir(folder).with_context(context)?;
@@ -85,20 +94,20 @@ impl Model {
 }
 
 /// Encodes questions in R1-Zero's template; the template's own words are encoded once.
-pub(super) struct PromptEncoder<'a> {
+pub(crate) struct PromptEncoder<'a> {
     tokenizer: &'a Tokenizer,
     head: Vec<u32>,
 }
 
 impl<'a> PromptEncoder<'a> {
-    pub(super) fn new(tokenizer: &'a Tokenizer) -> Self {
+    pub(crate) fn new(tokenizer: &'a Tokenizer) -> Self {
         // What the model's own tokenizer begins every text with, if anything, then the template.
         let head = [tokenizer.begin_ids(), &tokenizer.encode(template_head())].concat();
         PromptEncoder { tokenizer, head }
     }
 
     /// The token ids of the template around `question`.
-    pub(super) fn encode(&self, question: &str) -> Vec<u32> {
+    pub(crate) fn encode(&self, question: &str) -> Vec<u32> {
         let prompt = datasets::template::r1_zero(question);
         let mut ids = self.head.clone();
         ids.extend(self.tokenizer.encode(&prompt[template_head().len()..]));
