@@ -239,7 +239,7 @@ fn ask(
     }
     let programs = problems.tasks.iter().any(|task| task.domain == Domain::Code);
     let grader = match (generate, programs) {
-        (false, _) => "the likeliest letter",
+        (false, _) => "the likeliest letter after `Answer:` is the answer",
         (true, true) => "code: the program passes every assertion, in the sandbox",
         (true, false) => "accuracy: the answer equals the reference",
     };

@@ -154,7 +154,7 @@ pub(crate) fn settings(scored: &Scored) -> String {
                 asked.max_tokens
             );
         }
-        _ => text.push_str("; the likeliest letter after `Answer:`"),
+        _ => text.push_str("; nothing is sampled"),
     }
     let _ = write!(text, "; {}; seed {}", asked.grader, asked.seed);
     text
