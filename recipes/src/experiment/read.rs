@@ -77,9 +77,9 @@ impl Run {
             return (1..).zip(&self.steps).filter_map(|(step, row)| Some((step, at(row, path)?))).collect();
         }
         let Some(eval) = line.eval.as_ref().and_then(|stage| self.evaluation(stage)) else { return BTreeMap::new() };
-        let by_k = |family: &FamilyEval| match line.of {
-            Some(OfSamples::Majority) => family.majority_at.clone(),
-            _ => family.pass_at.clone(),
+        let by_k = |family: &FamilyEval| -> BTreeMap<usize, f64> {
+            let of = if line.of == Some(OfSamples::Majority) { &family.majority_at } else { &family.pass_at };
+            of.iter().copied().collect()
         };
         let ks = eval.families.values().flat_map(|family| by_k(family).into_keys());
         ks.filter_map(|k| {
@@ -133,8 +133,8 @@ pub(super) mod tests {
         let family = |mean: f64| FamilyEval {
             sampled: Estimate { mean, half_width: 0.01 },
             majority: Some(mean + 0.1),
-            majority_at: [(1, mean), (2, mean + 0.05), (4, mean + 0.1)].into(),
-            pass_at: [(1, mean), (2, mean + 0.1), (4, mean + 0.2)].into(),
+            majority_at: vec![(1, mean), (2, mean + 0.05), (4, mean + 0.1)],
+            pass_at: vec![(1, mean), (2, mean + 0.1), (4, mean + 0.2)],
             ..FamilyEval::default()
         };
         let eval = |stage: &str, mean: f64| EvalMetrics {

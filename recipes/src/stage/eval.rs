@@ -188,7 +188,7 @@ fn summarise(tasks: &[Task], sampled: &[Graded], greedy: Option<&[Graded]>) -> B
     let finish = |sums: Sums| {
         let tasks = sums.answers.len() as f64;
         let shares: Vec<f64> = sums.answers.iter().map(Answers::share).collect();
-        let by_k = |of: &dyn Fn(&Answers, usize) -> f64| -> BTreeMap<usize, f64> {
+        let by_k = |of: &dyn Fn(&Answers, usize) -> f64| -> Vec<(usize, f64)> {
             let ks = if tasks > 0.0 { powers(sums.samples) } else { Vec::new() };
             ks.into_iter().map(|k| (k, sums.answers.iter().map(|one| of(one, k)).sum::<f64>() / tasks)).collect()
         };
@@ -198,7 +198,7 @@ fn summarise(tasks: &[Task], sampled: &[Graded], greedy: Option<&[Graded]>) -> B
             samples: sums.samples as u64,
             sampled: Estimate::over_tasks(&shares),
             greedy: (greedy.is_some() && tasks > 0.0).then(|| sums.greedy / tasks),
-            majority: majority_at.get(&sums.samples).copied().filter(|_| sums.samples > 1),
+            majority: majority_at.last().map(|(_, share)| *share).filter(|_| sums.samples > 1),
             pass_at: by_k(&Answers::pass_at),
             majority_at,
             mean_length: sums.tokens as f64 / sums.completions.max(1) as f64,
