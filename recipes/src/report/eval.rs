@@ -103,8 +103,8 @@ fn table(evaluation: &Evaluation, names: &[&str]) -> String {
 fn paired(evaluation: &Evaluation, names: &[&str]) -> String {
     let [first, second] = names else { return String::new() };
     let mut text = format!(
-        "<h2>{} less {}</h2><div class=\"scroll\"><table><thead><tr><th>benchmark</th><th>difference</th></tr></thead>\
-         <tbody>",
+        "<h2>{} less {}</h2><div class=\"scroll\"><table><thead><tr><th>benchmark</th>\
+         <th class=\"words\">difference</th></tr></thead><tbody>",
         escape(first),
         escape(second)
     );
@@ -183,12 +183,12 @@ fn article(text: &mut String, row: &Answered) {
     let cut = if answer.truncated { ", cut off" } else { "" };
     let _ = write!(
         text,
-        "<article><header><b>problem {}</b><span class=\"badge {class}\">{word}{}</span><span>{right} of {} answers right; \
-         {} tokens{cut}</span></header><pre class=\"prompt\">{}</pre><pre>{}</pre></article>",
+        "<article><header><b>problem {}</b><span class=\"badge {class}\">{word}{}</span><span>{right} of {} answers right{}\
+         {cut}</span></header><pre class=\"prompt\">{}</pre><pre>{}</pre></article>",
         row.problem + 1,
         escape(&cause),
         row.answers.len(),
-        answer.tokens,
+        if answer.tokens > 0 { format!("; {} tokens", answer.tokens) } else { String::new() },
         escape(&shortened(&row.question, SHOWN)),
         escape(&shortened(answer.text.trim(), SHOWN))
     );

@@ -173,14 +173,14 @@ fn axes(svg: &mut String, chart: &Chart, frame: &Frame, y_ticks: &[f64]) {
         ticks(frame.x.0, frame.x.1, 6)
     };
     let step = tick_step(&x_ticks);
-    let meant = |tick: f64| if chart.x_powers { tick.exp2() } else { tick };
+    let written = |tick: f64| if chart.x_powers { tick.exp2().to_string() } else { number(tick, step, Unit::Number) };
     for &tick in x_ticks.iter().filter(|&&tick| tick >= frame.x.0 && tick <= frame.x.1) {
         let _ = write!(
             svg,
             "<text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
             frame.place_x(tick),
             HEIGHT - BOTTOM + 16.0,
-            number(meant(tick), step, Unit::Number)
+            written(tick)
         );
     }
     let base = HEIGHT - BOTTOM;
