@@ -10,6 +10,8 @@
 //! hub        data sets of the Hugging Face Hub, as task files
 //! session    one run from its folder to its report
 //! curation   curation jobs: the work is `datasets::curate`, what people see of it is here
+//! evaluation models on benchmarks
+//! experiment variants of a recipe under several seeds, compared
 //! command    the command line
 //! ```
 //! This is the only crate that prints, parses arguments or uses `anyhow`.
@@ -18,6 +20,8 @@ pub mod alarms;
 pub mod command;
 pub mod config;
 pub mod curation;
+pub mod evaluation;
+pub mod experiment;
 mod hub;
 pub mod interrupt;
 pub mod metrics;

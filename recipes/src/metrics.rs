@@ -229,6 +229,12 @@ pub struct FamilyEval {
     /// Share of tasks that the majority of the samples' answers solves; none where there is one
     /// sample.
     pub majority: Option<f64>,
+    /// For each k (powers of two), k and pass@k: the share of tasks that one of k samples solves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pass_at: Vec<(usize, f64)>,
+    /// The same of the majority of k samples; of one it is pass@1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub majority_at: Vec<(usize, f64)>,
     /// Mean tokens of a sampled completion.
     pub mean_length: f64,
     /// Tasks left out because their reference is unusable.

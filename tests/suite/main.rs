@@ -11,6 +11,8 @@
 //! | `custom` | a recipe's own reward scores whole groups, on any number of threads, and fails with its file and line |
 //! | `curation` | the shipped curation jobs count rightly; a wrong job is refused with its line |
 //! | `damage` | bad input ends in a message that says what and where, and costs no finished work |
+//! | `evaluation` | an evaluation that was stopped ends as if it had not been; models are compared in pairs |
+//! | `experiments` | variants and seeds as runs, and what is made of them |
 //! | `hostile` | programs that attack the grader score 0 with a cause |
 //! | `smoke` | the shipped recipes, one of them from its first stage to its report |
 //! | `real_files` | GSM8K and MBPP as they lie, where they lie there |
@@ -21,6 +23,8 @@ mod curation;
 mod custom;
 mod damage;
 mod determinism;
+mod evaluation;
+mod experiments;
 mod gradients;
 mod hostile;
 mod learning;

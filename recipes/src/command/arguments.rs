@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use super::bench::BenchArguments;
 use super::curate::CurateArguments;
+use super::eval::EvalArguments;
+use super::experiment::ExperimentCommand;
 use super::grade::GradeArguments;
 use super::model::ModelCommand;
 use super::reward::RewardCommand;
@@ -92,6 +94,27 @@ finished step; a job that was changed repeats only what follows the change.",
   recipe curate mine.toml --check             is it right?"
     )]
     Curate(CurateArguments),
+    /// Examine a model on benchmarks, or compare two
+    #[command(
+        long_about = "Examine a model on benchmarks, or compare two.
+
+Answers are sampled, graded by the verifiers that training uses, and kept with their verdicts. Stopped or killed, the \
+same command goes on, to the same figures. Nothing is downloaded: the benchmarks' files are looked for in --data, and \
+families of generated tasks need none.",
+        after_help = "Examples:
+  recipe eval --list                                           the benchmarks, and how each is asked
+  recipe eval runs/r1-zero --bench countdown,arithmetic        a run's newest model on generated tasks
+  recipe eval DIR --bench gsm8k,math500 --data tasks           a model of your own on files
+  recipe eval DIR --bench gsm8k=test.jsonl --limit 100         a file of another name, 100 problems of it
+  recipe eval runs/r1-zero --against runs/r1-zero/base --bench countdown
+                                                               two models, with a paired test"
+    )]
+    Eval(EvalArguments),
+    /// Compare variants of a recipe under several seeds
+    #[command(subcommand)]
+    Experiment(ExperimentCommand),
+    /// Say what this machine has, what is prepared, and what is missing
+    Doctor,
     /// Generate tasks, look at task files, check their solutions
     #[command(subcommand)]
     Tasks(TasksCommand),

@@ -7,6 +7,9 @@
 mod arguments;
 mod bench;
 mod curate;
+mod doctor;
+mod eval;
+mod experiment;
 mod grade;
 mod model;
 mod reward;
@@ -25,7 +28,7 @@ use datasets::DatasetError;
 use datasets::source::hub::Hub;
 use rewards::{Registry, RewardError};
 
-use crate::config::{ModelSettings, Recipe, RecipeError, find_shipped};
+use crate::config::{ModelSettings, Recipe, RecipeError};
 use crate::hub::{Fetcher, hub_name};
 use crate::interrupt::Interrupt;
 use crate::progress::{Reporter, Verbosity};
@@ -63,6 +66,9 @@ pub fn main_with(known: &Registry) -> ExitCode {
         Command::Show { recipe, settings } => show::show(&recipe, &settings, known).and_then(|text| print(&text)),
         Command::Keys => print(&show::keys()),
         Command::Curate(arguments) => curate::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
+        Command::Experiment(command) => experiment::run(&command),
+        Command::Doctor => doctor::doctor(),
         Command::Tasks(command) => tasks::run(&command),
         Command::Reward(command) => reward::run(&command, known),
         Command::Grade(arguments) => grade::grade(&arguments, known),
@@ -171,31 +177,20 @@ fn resume_command(arguments: &RunArguments, summary: &RunSummary) -> String {
     format!("recipe run {} --resume --run-dir {}{threads}", arguments.recipe, summary.run_dir.display())
 }
 
-/// A recipe by the name of a shipped one or by its file, with settings on top.
-fn read_recipe(name: &str, settings: &[String], known: &Registry) -> Result<Recipe, RecipeError> {
-    let path = Path::new(name);
-    let looks_like_file = path.extension().is_some() || path.components().count() > 1;
-    if looks_like_file || (path.is_file() && find_shipped(name).is_err()) {
-        Recipe::read_with(path, settings, known)
-    } else {
-        find_shipped(name)?.recipe_with(settings, known)
-    }
-}
-
 /// The recipe that the arguments mean. A resumed run takes the settings that it was started with
 /// again, so that they need not be typed twice.
 fn load(arguments: &RunArguments, options: &mut RunOptions, known: &Registry) -> anyhow::Result<Recipe> {
     let mut settings = Vec::new();
     if options.resume {
         // Only the name is of interest: the settings may not fit without those of the run.
-        let name =
-            read_recipe(&arguments.recipe, &[], known).map_or_else(|_| stem(&arguments.recipe), |recipe| recipe.name);
+        let name = Recipe::find_with(&arguments.recipe, &[], known)
+            .map_or_else(|_| stem(&arguments.recipe), |recipe| recipe.name);
         let path = run_to_resume(options, &name).map_err(|error| Wrong(format!("{error:#}")))?;
         settings = RunDir::read_info(&path).map_err(|error| Wrong(format!("{error:#}")))?.settings;
         options.run_dir = Some(path);
     }
     settings.extend(given_settings(arguments, known)?);
-    let recipe = read_recipe(&arguments.recipe, &settings, known)?;
+    let recipe = Recipe::find_with(&arguments.recipe, &settings, known)?;
     options.settings = settings;
     Ok(recipe)
 }
@@ -253,7 +248,7 @@ fn given_settings(arguments: &RunArguments, known: &Registry) -> anyhow::Result<
         settings.push(format!("model={{ path = {} }}", toml_text(model)?));
     }
     if let Some(steps) = arguments.steps {
-        let recipe = read_recipe(&arguments.recipe, &[], known)?;
+        let recipe = Recipe::find_with(&arguments.recipe, &[], known)?;
         settings.extend(recipe.grpo().map(|(stage, _)| format!("{}.steps={steps}", stage.name)));
     }
     settings.extend(arguments.settings.iter().cloned());
@@ -324,7 +319,7 @@ mod tests {
         std::fs::create_dir(&model).unwrap();
         std::fs::write(model.join("config.json"), "{}").unwrap();
         let settings = given_settings(&run_arguments(&line), &Registry::builtin()).unwrap();
-        let recipe = read_recipe("smoke", &settings, &Registry::builtin()).unwrap();
+        let recipe = Recipe::find_with("smoke", &settings, &Registry::builtin()).unwrap();
         assert_eq!(recipe.tasks.files, [tasks]);
         assert_eq!(recipe.model, crate::config::ModelSettings::Folder { path: model });
     }
@@ -368,7 +363,7 @@ mod tests {
     fn a_given_model_is_looked_at_before_the_run() {
         let folder = tempfile::tempdir().unwrap();
         let setting = format!("model={{ path = {} }}", toml_text(folder.path()).unwrap());
-        let recipe = read_recipe("smoke", &[setting], &Registry::builtin()).unwrap();
+        let recipe = Recipe::find_with("smoke", &[setting], &Registry::builtin()).unwrap();
         let check = |config: serde_json::Value, expected: &str| {
             std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
             let error = check_model(&recipe).unwrap_err();

@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use rewards::Registry;
 
-use super::read_recipe;
 use crate::config::{Recipe, RecipeError, SHIPPED, find_shipped};
 
 /// The columns that a page of help keeps to.
@@ -29,7 +28,7 @@ pub(super) fn show(name: &str, settings: &[String], known: &Registry) -> anyhow:
     {
         return Ok(shipped.text.to_owned());
     }
-    Ok(read_recipe(name, settings, known)?.to_toml()?)
+    Ok(Recipe::find_with(name, settings, known)?.to_toml()?)
 }
 
 /// Every setting: table by table, each key with its default, what is allowed and what it does.
@@ -55,7 +54,7 @@ pub(super) fn validate(files: &[String], settings: &[String], known: &Registry) 
     let mut text = String::new();
     let mut errors = Vec::new();
     for file in files {
-        match read_recipe(file, settings, known) {
+        match Recipe::find_with(file, settings, known) {
             Ok(recipe) => {
                 let stages: Vec<&str> = recipe.stages.iter().map(|stage| stage.name.as_str()).collect();
                 let _ = writeln!(text, "{file}: fine ({}: {})", recipe.name, stages.join(" -> "));

@@ -19,11 +19,13 @@
 //! | `engine` | settings in the types that the other crates take |
 //! | `shipped` | the recipes inside the binary |
 //! | `job`, `job_steps` | curation jobs, and those inside the binary |
+//! | `experiment` | experiments, and those inside the binary |
 
 mod compare;
 mod document;
 mod engine;
 mod error;
+mod experiment;
 mod grpo;
 mod job;
 mod job_steps;
@@ -37,6 +39,10 @@ mod stages;
 
 pub use error::RecipeError;
 pub(crate) use error::nearest;
+pub use experiment::{
+    Cost, EvalValue, Experiment, Figure, Line, Measure, NumberKind, OfSamples, SHIPPED_EXPERIMENTS, ShippedExperiment,
+    Variant,
+};
 pub use grpo::{AdvantageScale, GrpoSettings, KlEstimator, KlPlace, LossKind, MiniBatchSplit, ReferenceKind};
 pub use job::{JobFile, SHIPPED_JOBS, ShippedJob};
 pub use keys::KeyHelp;

@@ -43,6 +43,30 @@ impl ShippedRecipe {
     }
 }
 
+impl Recipe {
+    /// A recipe by the name of a shipped one or by its file, with settings on top.
+    ///
+    /// # Errors
+    /// If there is none, or it is wrong.
+    pub fn find(name: &str, settings: &[String]) -> Result<Recipe, RecipeError> {
+        Recipe::find_with(name, settings, &Registry::builtin())
+    }
+
+    /// As [`Recipe::find`]; the recipe may name the rewards that `known` holds.
+    ///
+    /// # Errors
+    /// As [`Recipe::find`].
+    pub fn find_with(name: &str, settings: &[String], known: &Registry) -> Result<Recipe, RecipeError> {
+        let path = Path::new(name);
+        let looks_like_file = path.extension().is_some() || path.components().count() > 1;
+        if looks_like_file || (path.is_file() && find_shipped(name).is_err()) {
+            Recipe::read_with(path, settings, known)
+        } else {
+            find_shipped(name)?.recipe_with(settings, known)
+        }
+    }
+}
+
 /// The shipped recipe of this name.
 ///
 /// # Errors

@@ -75,12 +75,13 @@ fn lines(rows: &[(f64, &Value)], path: &str, inner: &str, half_width: &str) -> V
 pub(super) fn charts(rows: &[Value]) -> Vec<Chart> {
     let rows = Rows::sort(rows);
     let steps = &rows.steps;
-    let chart = |title, note, y_label, unit, series: Vec<Series>| Chart {
-        title,
-        note,
-        x_label: "step",
-        y_label,
+    let chart = |title: &'static str, note: &'static str, y_label: &'static str, unit, series: Vec<Series>| Chart {
+        title: title.into(),
+        note: note.into(),
+        x_label: "step".into(),
+        y_label: y_label.into(),
         unit,
+        x_powers: false,
         from_zero: true,
         series: series.into_iter().filter(|series| !series.points.is_empty()).collect(),
     };

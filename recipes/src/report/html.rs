@@ -22,6 +22,16 @@ pub(super) fn escape(text: &str) -> String {
     escaped
 }
 
+/// The text, cut off after so many characters.
+pub(super) fn shortened(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(most).collect();
+    short.push('…');
+    short
+}
+
 /// Puts the parts into the places of the template that are marked `<!--#name-->`. What is put in is
 /// not looked at again, so no part can pretend to be a mark.
 pub(super) fn fill(template: &str, parts: &[(&str, &str)]) -> String {

@@ -6,8 +6,7 @@ use std::fmt::Write;
 use datasets::Task;
 use datasets::curate::{Histogram, JobOutcome, Stats, StepOutcome};
 
-use super::TEMPLATE;
-use super::html::{escape, fill};
+use super::html::{escape, fill, shortened};
 use crate::config::JobFile;
 use crate::curation::thousands;
 
@@ -17,12 +16,10 @@ const SHOWN: usize = 700;
 
 /// The page of a job.
 pub(crate) fn render(job: &JobFile, outcome: &JobOutcome) -> String {
-    // One style sheet for all pages.
-    let style = TEMPLATE.split_once("<style>").and_then(|(_, rest)| rest.split_once("</style>")).map_or("", |s| s.0);
     fill(
         PAGE,
         &[
-            ("style", style),
+            ("style", super::style()),
             ("title", &escape(&format!("{}, seed {}", job.job.name, job.job.seed))),
             ("description", &escape(&job.description)),
             ("tiles", &tiles(outcome)),
@@ -124,15 +121,6 @@ fn notes(steps: &[StepOutcome]) -> String {
     let items: String =
         notes.map(|(name, note)| format!("<li><b>{}</b>: {}</li>", escape(name), escape(note))).collect();
     if items.is_empty() { items } else { format!("<ul class=\"small\">{items}</ul>") }
-}
-
-fn shortened(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.to_owned();
-    }
-    let mut short: String = text.chars().take(most).collect();
-    short.push('…');
-    short
 }
 
 fn charts(outcome: &JobOutcome) -> String {

@@ -1,9 +1,12 @@
 //! `report.html`: a run on one page that needs nothing but itself.
 //!
 //! `curves` finds what to draw in the metrics, `svg` draws it, `sections` writes the rest, `html`
-//! keeps model-written text from being read as HTML; `job` is the page of a curation job.
+//! keeps model-written text from being read as HTML; `job` is the page of a curation job, `eval` that of an evaluation,
+//! `experiment` that of an experiment.
 
 mod curves;
+pub(crate) mod eval;
+pub(crate) mod experiment;
 mod html;
 pub(crate) mod job;
 mod scale;
@@ -19,6 +22,11 @@ use crate::session::RunSummary;
 use html::{escape, fill};
 
 const TEMPLATE: &str = include_str!("template.html");
+
+/// The style sheet of all pages.
+fn style() -> &'static str {
+    TEMPLATE.split_once("<style>").and_then(|(_, rest)| rest.split_once("</style>")).map_or("", |parts| parts.0)
+}
 
 /// A step's completions: the step, and what was sampled.
 type StepCompletions = (u64, Vec<CompletionRecord>);

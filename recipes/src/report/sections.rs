@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::StepCompletions;
-use super::html::escape;
+use super::html::{escape, shortened};
 use crate::config::counted;
 use crate::metrics::{Estimate, EvalMetrics};
 use crate::progress::duration_text;
@@ -221,17 +221,9 @@ fn article(text: &mut String, completion: &CompletionRecord) {
         text,
         "<span>{} tokens{cut}</span></header><pre class=\"prompt\">{}</pre><pre>{}</pre></article>",
         completion.tokens,
-        escape(&shortened(&completion.prompt)),
-        escape(&shortened(completion.completion.trim()))
+        escape(&shortened(&completion.prompt, SHOWN_CHARACTERS)),
+        escape(&shortened(completion.completion.trim(), SHOWN_CHARACTERS))
     );
-}
-
-fn shortened(text: &str) -> String {
-    if text.chars().count() <= SHOWN_CHARACTERS {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().take(SHOWN_CHARACTERS).collect();
-    format!("{kept} …")
 }
 
 /// What each stage took.

@@ -1,6 +1,7 @@
 //! Line charts as SVG, written by hand: no script, nothing loaded, and colours from the page's
 //! style sheet, so that a chart follows the reader's light or dark theme.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use super::html::escape;
@@ -24,12 +25,14 @@ pub(super) struct Point {
 /// A chart: lines over one x axis.
 #[derive(Clone, Debug)]
 pub(super) struct Chart {
-    pub(super) title: &'static str,
+    pub(super) title: Cow<'static, str>,
     /// What a person should see in it.
-    pub(super) note: &'static str,
-    pub(super) x_label: &'static str,
-    pub(super) y_label: &'static str,
+    pub(super) note: Cow<'static, str>,
+    pub(super) x_label: Cow<'static, str>,
+    pub(super) y_label: Cow<'static, str>,
     pub(super) unit: Unit,
+    /// Whether x is the power of two that is meant.
+    pub(super) x_powers: bool,
     /// Whether the y axis begins at 0 even if no value is near.
     pub(super) from_zero: bool,
     pub(super) series: Vec<Series>,
@@ -48,10 +51,67 @@ const SMOOTHED_FROM: usize = 24;
 
 /// The chart as a `figure` of the page; nothing if it has no points.
 pub(super) fn render(chart: &Chart) -> String {
+    let Some(drawing) = drawing(chart) else { return String::new() };
+    let mut figure = format!("<figure><figcaption><b>{}</b>", escape(&chart.title));
+    if !chart.note.is_empty() {
+        let _ = write!(figure, "<span>{}</span>", escape(&chart.note));
+    }
+    let _ = write!(
+        figure,
+        "</figcaption><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">{drawing}</svg>",
+        label(chart)
+    );
+    legend(&mut figure, chart);
+    figure.push_str("</figure>\n");
+    figure
+}
+
+/// The chart as a file of its own, with its title, legend and colours.
+pub(super) fn standalone(chart: &Chart) -> String {
+    const HEAD: f64 = 30.0;
+    const ROW: f64 = 16.0;
+    let drawing = drawing(chart).unwrap_or_default();
+    let height = HEAD + HEIGHT + ROW * chart.series.len() as f64 + 6.0;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \
+         role=\"img\" aria-label=\"{}\"><style>{STYLE}</style><rect class=\"paper\" width=\"100%\" height=\"100%\"/>\
+         <text class=\"title\" x=\"{LEFT}\" y=\"20\">{}</text><g transform=\"translate(0 {HEAD})\">{drawing}</g>",
+        label(chart),
+        escape(&chart.title)
+    );
+    for (index, series) in chart.series.iter().enumerate() {
+        let y = HEAD + HEIGHT + ROW * index as f64 + 4.0;
+        let colour = index % COLOURS + 1;
+        let last = smoothed(&series.points).last().map_or_else(String::new, |point| value(point.y, chart.unit));
+        let _ = write!(
+            svg,
+            "<path class=\"line c{colour}\" d=\"M{LEFT} {y:.1}h16\"/><text x=\"{}\" y=\"{:.1}\">{} {last}</text>",
+            LEFT + 24.0,
+            y + 4.0,
+            escape(&series.name)
+        );
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
+
+/// The page's style sheet, as far as a chart needs it.
+const STYLE: &str = ".paper{fill:#fff}text{font:11px system-ui,sans-serif;fill:#5d6673}.title{font-weight:600;font-size:13px;\
+    fill:#1d2127}.grid{stroke:#eceae4}.axis{stroke:#5d6673;stroke-opacity:.6}.raw,.line{fill:none;stroke:currentColor;\
+    stroke-linejoin:round;stroke-linecap:round}.raw{stroke-width:1;stroke-opacity:.28}.line{stroke-width:2}\
+    .reach{stroke:currentColor;stroke-width:1.4;stroke-opacity:.55}.dot{fill:currentColor}.c1{color:#2459c4}\
+    .c2{color:#d2600f}.c3{color:#1f8a58}.c4{color:#9440b0}.c5{color:#b3860b}.c6{color:#5d6673}";
+
+fn label(chart: &Chart) -> String {
+    escape(&format!("{}: {} over {}", chart.title, chart.y_label, chart.x_label))
+}
+
+/// Axes and lines; nothing if there are no points.
+fn drawing(chart: &Chart) -> Option<String> {
     let points = || chart.series.iter().flat_map(|series| &series.points);
-    let Some(x_range) = range(points().map(|point| point.x)) else { return String::new() };
+    let x_range = range(points().map(|point| point.x))?;
     let reach = points().flat_map(|point| [point.y - point.half_width, point.y + point.half_width]);
-    let Some((mut low, mut high)) = range(reach) else { return String::new() };
+    let (mut low, mut high) = range(reach)?;
     if chart.from_zero {
         low = low.min(0.0);
         high = high.max(0.0);
@@ -65,25 +125,12 @@ pub(super) fn render(chart: &Chart) -> String {
     let (low, high) = (low.min(y_ticks[0]), high.max(y_ticks[y_ticks.len() - 1]));
     let frame = Frame { x: x_range, y: (low, high) };
 
-    let mut svg = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
-        escape(&format!("{}: {} over {}", chart.title, chart.y_label, chart.x_label))
-    );
+    let mut svg = String::new();
     axes(&mut svg, chart, &frame, &y_ticks);
     for (index, series) in chart.series.iter().enumerate() {
         line(&mut svg, series, index % COLOURS + 1, &frame);
     }
-    svg.push_str("</svg>");
-
-    let mut figure = format!("<figure><figcaption><b>{}</b>", escape(chart.title));
-    if !chart.note.is_empty() {
-        let _ = write!(figure, "<span>{}</span>", escape(chart.note));
-    }
-    figure.push_str("</figcaption>");
-    figure.push_str(&svg);
-    legend(&mut figure, chart);
-    figure.push_str("</figure>\n");
-    figure
+    Some(svg)
 }
 
 /// The part of the plane that a chart shows.
@@ -119,15 +166,21 @@ fn axes(svg: &mut String, chart: &Chart, frame: &Frame, y_ticks: &[f64]) {
             number(tick, step, chart.unit)
         );
     }
-    let x_ticks = ticks(frame.x.0, frame.x.1, 6);
+    let x_ticks = if chart.x_powers {
+        // Whole powers only.
+        (0..64).map(f64::from).collect()
+    } else {
+        ticks(frame.x.0, frame.x.1, 6)
+    };
     let step = tick_step(&x_ticks);
+    let written = |tick: f64| if chart.x_powers { tick.exp2().to_string() } else { number(tick, step, Unit::Number) };
     for &tick in x_ticks.iter().filter(|&&tick| tick >= frame.x.0 && tick <= frame.x.1) {
         let _ = write!(
             svg,
             "<text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
             frame.place_x(tick),
             HEIGHT - BOTTOM + 16.0,
-            number(tick, step, Unit::Number)
+            written(tick)
         );
     }
     let base = HEIGHT - BOTTOM;
@@ -139,9 +192,9 @@ fn axes(svg: &mut String, chart: &Chart, frame: &Frame, y_ticks: &[f64]) {
         WIDTH - RIGHT,
         f64::midpoint(LEFT, WIDTH - RIGHT),
         HEIGHT - 7.0,
-        escape(chart.x_label),
+        escape(&chart.x_label),
         f64::midpoint(TOP, base),
-        escape(chart.y_label)
+        escape(&chart.y_label)
     );
 }
 
@@ -222,11 +275,12 @@ mod tests {
     fn a_chart_leaves_out_what_is_no_number() {
         let point = |x: f64, y: f64| Point { x, y, half_width: 0.0 };
         let chart = Chart {
-            title: "A <b>",
-            note: "",
-            x_label: "step",
-            y_label: "y",
+            title: "A <b>".into(),
+            note: "".into(),
+            x_label: "step".into(),
+            y_label: "y".into(),
             unit: Unit::Number,
+            x_powers: false,
             from_zero: true,
             series: vec![Series {
                 name: "s".to_owned(),
@@ -237,6 +291,8 @@ mod tests {
         assert!(text.contains("A &lt;b&gt;") && !text.contains("<b>\""), "{text}");
         assert!(!text.contains("NaN"), "{text}");
         assert_eq!(text.matches("<circle").count(), 2);
+        let file = standalone(&chart);
+        assert!(file.starts_with("<svg xmlns") && file.contains("A &lt;b&gt;") && file.contains(">s 4.000<"), "{file}");
         assert_eq!(render(&Chart { series: Vec::new(), ..chart }), "");
     }
 }

@@ -34,7 +34,7 @@ fn eval(stage: &str, step: u64, quick: bool, progress: f64) -> EvalMetrics {
                 greedy: (!quick).then_some(mean + 0.04),
                 majority: (!quick).then_some(mean + 0.06),
                 mean_length: 62.0 - 8.0 * progress,
-                unscorable: 0,
+                ..FamilyEval::default()
             };
             (name.to_owned(), family)
         })

@@ -87,7 +87,7 @@ pub(crate) fn hash_files(files: &[PathBuf]) -> anyhow::Result<BTreeMap<String, S
     files.iter().map(|file| Ok((file.display().to_string(), hash_file(file)?))).collect()
 }
 
-fn hash_file(path: &Path) -> anyhow::Result<String> {
+pub(crate) fn hash_file(path: &Path) -> anyhow::Result<String> {
     let open = || format!("cannot read {}", path.display());
     let mut file = File::open(path).with_context(open)?;
     let mut hash = Sha256::new();

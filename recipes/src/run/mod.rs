@@ -24,7 +24,8 @@ pub use files::newest_run;
 pub(crate) use files::{LOCK, lock, write_whole};
 pub use folder::RunDir;
 pub use info::RunInfo;
-pub(crate) use info::{hash_files, hex};
+pub(crate) use info::{hash_file, hash_files, hex};
+pub(crate) use lines::{JsonLines, read_rows};
 pub use records::{CompletionRecord, RewardPart, StageRecord};
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use rewards::{PythonUse, RewardSet, RewardSpec, Surroundings};
 use sandbox::{Limits, Python};
 
 use super::tasks::Tasks;
-use crate::RunContext;
 use crate::config::Recipe;
+use crate::{Interrupt, Reporter, RunContext};
 
 /// Tasks and rewards, ready to use.
 pub(super) struct Bench {
@@ -28,7 +28,8 @@ impl Bench {
         let known = &context.recipe.known_rewards;
         let programs = tasks.have_programs();
         let needed = programs || known.need_python(&specs, false);
-        let python = needed.then(|| prepare_python(context)).transpose()?;
+        let prepare = || prepare_python(&context.reporter, &context.interrupt, &context.cache_dir).map(Arc::new);
+        let python = needed.then(prepare).transpose()?;
         // Without a program among the tasks, a reward that judges programs has nothing to apply to.
         let usable = |specs: Vec<RewardSpec>| -> Vec<RewardSpec> {
             specs.into_iter().filter(|spec| programs || known.python_use(spec) != PythonUse::ForPrograms).collect()
@@ -36,11 +37,17 @@ impl Bench {
         // Generated tasks are short; what a file asks for is not known.
         let generated = context.recipe.tasks.files.is_empty();
         let limits = if generated { Limits::brief() } else { Limits::default() };
-        let judges = ["accuracy", "code"].map(RewardSpec::named).into();
-        let verdict = RewardSet::build_limited(&usable(judges), python.clone(), limits)?;
+        let verdict = verdict(python.clone(), limits)?;
         let rewards = known.build(&usable(specs), &Surroundings { python, limits })?;
         Ok(Bench { tasks, rewards, verdict })
     }
+}
+
+/// Right or not, and nothing else: what pass@1 counts. Programs are judged where there is a Python to run them.
+pub(crate) fn verdict(python: Option<Arc<Python>>, limits: Limits) -> anyhow::Result<RewardSet> {
+    let names: &[&str] = if python.is_some() { &["accuracy", "code"] } else { &["accuracy"] };
+    let specs: Vec<RewardSpec> = names.iter().map(|name| RewardSpec::named(name)).collect();
+    Ok(RewardSet::build_limited(&specs, python, limits)?)
 }
 
 /// Reads the rewards that the recipe brings along as files, so that a wrong one is found before there is a run.
@@ -56,27 +63,28 @@ pub(crate) fn check_rewards(recipe: &Recipe, cache_dir: &Path) -> anyhow::Result
     Ok(())
 }
 
-fn prepare_python(context: &RunContext<'_>) -> anyhow::Result<Arc<Python>> {
-    let _awaiting = context.interrupt.awaiting("the Python sandbox is prepared");
-    let phase = context.reporter.phase("Python sandbox", Some(sandbox::PrepareStep::ALL.len() as u64), "steps");
-    let python = Python::prepare(&context.cache_dir, &mut |step| {
+/// Python from the cache, or made now, with a bar for those who wait.
+pub(crate) fn prepare_python(reporter: &Reporter, interrupt: &Interrupt, cache_dir: &Path) -> anyhow::Result<Python> {
+    let _awaiting = interrupt.awaiting("the Python sandbox is prepared");
+    let phase = reporter.phase("Python sandbox", Some(sandbox::PrepareStep::ALL.len() as u64), "steps");
+    let python = Python::prepare(cache_dir, &mut |step| {
         phase.set_position(step.index() as u64);
         phase.set_message(&step.to_string());
     })
     .context("cannot prepare the Python sandbox")?;
     phase.finish("");
-    Ok(Arc::new(python))
+    Ok(python)
 }
 
 /// A policy and its tokenizer.
-pub(super) struct Model {
-    pub(super) policy: Policy,
-    pub(super) tokenizer: Tokenizer,
+pub(crate) struct Model {
+    pub(crate) policy: Policy,
+    pub(crate) tokenizer: Tokenizer,
 }
 
 impl Model {
     /// Reads a Hugging Face folder.
-    pub(super) fn load(folder: &Path) -> anyhow::Result<Model> {
+    pub(crate) fn load(folder: &Path) -> anyhow::Result<Model> {
         let context = || format!("cannot use the model in {}", folder.display());
         let policy = Policy::load(folder).with_context(context)?;
         let tokenizer = Tokenizer::from_dir(folder).with_context(context)?;
@@ -99,20 +107,20 @@ impl Model {
 }
 
 /// Encodes questions in R1-Zero's template; the template's own words are encoded once.
-pub(super) struct PromptEncoder<'a> {
+pub(crate) struct PromptEncoder<'a> {
     tokenizer: &'a Tokenizer,
     head: Vec<u32>,
 }
 
 impl<'a> PromptEncoder<'a> {
-    pub(super) fn new(tokenizer: &'a Tokenizer) -> Self {
+    pub(crate) fn new(tokenizer: &'a Tokenizer) -> Self {
         // What the model's own tokenizer begins every text with, if anything, then the template.
         let head = [tokenizer.begin_ids(), &tokenizer.encode(template_head())].concat();
         PromptEncoder { tokenizer, head }
     }
 
     /// The token ids of the template around `question`.
-    pub(super) fn encode(&self, question: &str) -> Vec<u32> {
+    pub(crate) fn encode(&self, question: &str) -> Vec<u32> {
         let prompt = datasets::template::r1_zero(question);
         let mut ids = self.head.clone();
         ids.extend(self.tokenizer.encode(&prompt[template_head().len()..]));

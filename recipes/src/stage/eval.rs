@@ -11,6 +11,7 @@ use super::grade::{Graded, GradedBatch, Grader};
 use super::{Ended, flops};
 use crate::RunContext;
 use crate::config::Stage;
+use crate::evaluation::{Answers, powers};
 use crate::metrics::{Estimate, EvalMetrics, FamilyEval, MetricRow, Times};
 use crate::run::StageRecord;
 
@@ -160,8 +161,7 @@ pub(super) fn examine(
 fn summarise(tasks: &[Task], sampled: &[Graded], greedy: Option<&[Graded]>) -> BTreeMap<String, FamilyEval> {
     #[derive(Default)]
     struct Sums {
-        shares: Vec<f64>,
-        majority: f64,
+        answers: Vec<Answers>,
         greedy: f64,
         tokens: usize,
         completions: usize,
@@ -180,36 +180,30 @@ fn summarise(tasks: &[Task], sampled: &[Graded], greedy: Option<&[Graded]>) -> B
             sums.unscorable += 1;
             continue;
         };
-        sums.shares.push(right.iter().filter(|right| **right).count() as f64 / right.len() as f64);
-        sums.majority += f64::from(u8::from(majority(group, &right)));
+        sums.answers.push(Answers { right, votes: group.iter().map(|graded| graded.vote.clone()).collect() });
         if let Some(greedy) = greedy.and_then(|greedy| greedy.get(index)) {
             sums.greedy += f64::from(u8::from(greedy.right() == Some(true)));
         }
     }
     let finish = |sums: Sums| {
-        let tasks = sums.shares.len() as f64;
+        let tasks = sums.answers.len() as f64;
+        let shares: Vec<f64> = sums.answers.iter().map(Answers::share).collect();
+        let by_k = |of: &dyn Fn(&Answers, usize) -> f64| -> Vec<(usize, f64)> {
+            let ks = if tasks > 0.0 { powers(sums.samples) } else { Vec::new() };
+            ks.into_iter().map(|k| (k, sums.answers.iter().map(|one| of(one, k)).sum::<f64>() / tasks)).collect()
+        };
+        let majority_at = by_k(&Answers::majority_at);
         FamilyEval {
-            tasks: sums.shares.len() as u64,
+            tasks: sums.answers.len() as u64,
             samples: sums.samples as u64,
-            sampled: Estimate::over_tasks(&sums.shares),
+            sampled: Estimate::over_tasks(&shares),
             greedy: (greedy.is_some() && tasks > 0.0).then(|| sums.greedy / tasks),
-            majority: (sums.samples > 1 && tasks > 0.0).then(|| sums.majority / tasks),
+            majority: majority_at.last().map(|(_, share)| *share).filter(|_| sums.samples > 1),
+            pass_at: by_k(&Answers::pass_at),
+            majority_at,
             mean_length: sums.tokens as f64 / sums.completions.max(1) as f64,
             unscorable: sums.unscorable,
         }
     };
     families.into_iter().map(|(name, sums)| (name, finish(sums))).collect()
-}
-
-/// Whether the answer that most samples give is right; of equally many, the one given first.
-fn majority(group: &[Graded], right: &[bool]) -> bool {
-    let mut best: Option<(usize, usize)> = None;
-    for (index, graded) in group.iter().enumerate() {
-        let Some(vote) = &graded.vote else { continue };
-        let votes = group.iter().filter(|other| other.vote.as_ref() == Some(vote)).count();
-        if best.is_none_or(|(most, _)| votes > most) {
-            best = Some((votes, index));
-        }
-    }
-    best.is_some_and(|(_, index)| right[index])
 }

@@ -13,45 +13,42 @@ use policy::{Completion, FinishReason, Tokenizer};
 use rewards::{Pending, Printed, RewardSet, Sample, ScoreBreakdown, vote_key};
 
 /// A completion with its text and its scores.
-pub(super) struct Graded {
-    pub(super) completion: Completion,
-    pub(super) text: String,
-    pub(super) breakdown: ScoreBreakdown,
+pub(crate) struct Graded {
+    pub(crate) completion: Completion,
+    pub(crate) text: String,
+    pub(crate) breakdown: ScoreBreakdown,
     /// Under which its answer votes, where votes are asked for.
-    pub(super) vote: Option<String>,
+    pub(crate) vote: Option<String>,
 }
 
 impl Graded {
-    pub(super) fn truncated(&self) -> bool {
+    pub(crate) fn truncated(&self) -> bool {
         self.completion.finish_reason == FinishReason::Length
     }
 
     /// Whether the answer is right, by the parts that judge answers; none where it cannot be judged.
-    pub(super) fn right(&self) -> Option<bool> {
+    pub(crate) fn right(&self) -> Option<bool> {
         let value = self.breakdown.get("accuracy").or_else(|| self.breakdown.get("code"))?;
         Some(value >= 1.0)
     }
 }
 
 /// What is graded, and how.
-pub(super) struct Grader<'a> {
-    pub(super) rewards: &'a RewardSet,
-    pub(super) tokenizer: &'a Tokenizer,
+pub(crate) struct Grader<'a> {
+    pub(crate) rewards: &'a RewardSet,
+    pub(crate) tokenizer: &'a Tokenizer,
     /// The tasks that completions number.
-    pub(super) tasks: &'a [Task],
+    pub(crate) tasks: &'a [Task],
     /// Whether completions vote.
-    pub(super) votes: bool,
-    pub(super) threads: usize,
+    pub(crate) votes: bool,
+    pub(crate) threads: usize,
 }
 
-/// Completions in the order of (task, sample), and how long grading went on after the last was sampled.
+/// Completions in the order of (task, sample), and how long sampling and grading took.
 pub(super) struct GradedBatch {
     pub(super) graded: Vec<Graded>,
-    /// From the start to the last completion.
     pub(super) sampling: Duration,
-    /// From the last completion to the last score.
     pub(super) waiting: Duration,
-    /// The threads' time in the rewards, added up.
     pub(super) grading: Duration,
     /// What rewards printed.
     pub(super) printed: Vec<Printed>,
@@ -68,26 +65,53 @@ struct Waiting {
 /// The groups that lack a completion, by their task.
 type Groups = Mutex<HashMap<u32, Vec<Waiting>>>;
 
-/// What a thread hands back for one completion: nothing where its group waits for others, else all of a group.
-type Finished = anyhow::Result<(Vec<Graded>, Duration)>;
+/// How long sampling and grading took.
+pub(crate) struct Spent {
+    /// From the start to the last completion.
+    pub(crate) sampling: Duration,
+    /// From the last completion to the last score.
+    pub(crate) waiting: Duration,
+    /// The threads' time in the rewards, added up.
+    pub(crate) grading: Duration,
+}
 
 impl Grader<'_> {
     /// Runs `sample`, which hands over completions as they finish, `group` of them for each task; they are graded
-    /// meanwhile.
+    /// meanwhile, and kept.
     pub(super) fn while_sampling(
         &self,
         group: u32,
         sample: impl FnOnce(&mut dyn FnMut(Completion)) -> policy::Result<()>,
     ) -> anyhow::Result<GradedBatch> {
+        let graded = Mutex::new(Vec::new());
+        let spent = self.each(group, sample, &|one| {
+            graded.lock().unwrap_or_else(PoisonError::into_inner).push(one);
+            Ok(())
+        })?;
+        let mut graded = graded.into_inner().unwrap_or_else(PoisonError::into_inner);
+        graded.sort_by_key(|one| (one.completion.task, one.completion.sample));
+        let Spent { sampling, waiting, grading } = spent;
+        Ok(GradedBatch { graded, sampling, waiting, grading, printed: self.rewards.take_printed() })
+    }
+
+    /// Runs `sample`, which hands over completions as they finish, `group` of them for each task; they are graded
+    /// meanwhile, each handed to `on_graded` by the thread that graded it. `group` does not matter where no reward needs
+    /// the whole of one.
+    pub(crate) fn each(
+        &self,
+        group: u32,
+        sample: impl FnOnce(&mut dyn FnMut(Completion)) -> policy::Result<()>,
+        on_graded: &(dyn Fn(Graded) -> anyhow::Result<()> + Sync),
+    ) -> anyhow::Result<Spent> {
         let start = Instant::now();
         let (completions, jobs) = mpsc::channel::<Completion>();
-        let (results, finished) = mpsc::channel::<Finished>();
+        let (results, finished) = mpsc::channel::<anyhow::Result<Duration>>();
         let jobs = Mutex::new(jobs);
         let groups = Groups::default();
         std::thread::scope(|scope| {
             for _ in 0..self.threads.max(1) {
                 let results = results.clone();
-                scope.spawn(|| self.work(&jobs, &groups, group as usize, results));
+                scope.spawn(|| self.work(&jobs, (&groups, group as usize), results, on_graded));
             }
             drop(results);
             // A grader gives up only after it has sent its error, which is read below.
@@ -95,28 +119,30 @@ impl Grader<'_> {
             drop(completions);
             let sampling = start.elapsed();
             sampled?;
-            let mut graded = Vec::new();
             let mut grading = Duration::ZERO;
             for result in finished {
-                let (some, spent) = result?;
-                grading += spent;
-                graded.extend(some);
+                grading += result?;
             }
             let incomplete = groups.lock().unwrap_or_else(PoisonError::into_inner).len();
             anyhow::ensure!(incomplete == 0, "{incomplete} groups were sampled with fewer completions than {group}");
-            graded.sort_by_key(|one| (one.completion.task, one.completion.sample));
-            let printed = self.rewards.take_printed();
-            let waiting = start.elapsed().saturating_sub(sampling);
-            Ok(GradedBatch { graded, sampling, waiting, grading, printed })
+            Ok(Spent { sampling, waiting: start.elapsed().saturating_sub(sampling), grading })
         })
     }
 
-    fn work(&self, jobs: &Mutex<Receiver<Completion>>, groups: &Groups, group: usize, results: Sender<Finished>) {
+    fn work(
+        &self,
+        jobs: &Mutex<Receiver<Completion>>,
+        groups: (&Groups, usize),
+        results: Sender<anyhow::Result<Duration>>,
+        on_graded: &(dyn Fn(Graded) -> anyhow::Result<()> + Sync),
+    ) {
         loop {
             let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(completion) = next else { return };
             let start = Instant::now();
-            let result = self.grade(completion, groups, group).map(|graded| (graded, start.elapsed()));
+            let graded = self.grade(completion, groups);
+            let spent = start.elapsed();
+            let result = graded.and_then(|graded| graded.into_iter().try_for_each(on_graded)).map(|()| spent);
             let failed = result.is_err();
             if results.send(result).is_err() || failed {
                 return;
@@ -125,7 +151,7 @@ impl Grader<'_> {
     }
 
     /// Scores a completion by itself; and its group, if it is the last one.
-    fn grade(&self, completion: Completion, groups: &Groups, group: usize) -> anyhow::Result<Vec<Graded>> {
+    fn grade(&self, completion: Completion, (groups, group): (&Groups, usize)) -> anyhow::Result<Vec<Graded>> {
         let task = completion.task;
         let waiting = self.grade_alone(completion)?;
         if !self.rewards.needs_group(&self.tasks[task as usize].reference) {

@@ -25,9 +25,10 @@ use crate::config::{ModelSettings, StageSettings};
 use crate::{RunContext, StagesOutcome};
 
 use bench::Bench;
-pub(crate) use bench::check_rewards;
-pub(crate) use start::{Refused, check_model};
-pub(crate) use tasks::Tasks;
+pub(crate) use bench::{Model, PromptEncoder, check_rewards, prepare_python, verdict};
+pub(crate) use grade::{Graded, Grader};
+pub(crate) use start::{Refused, belongs_to_model, check_model};
+pub(crate) use tasks::{HELD_OUT_SEED, Tasks};
 
 /// How a stage ended.
 enum Ended {

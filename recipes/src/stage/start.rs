@@ -59,7 +59,7 @@ pub(super) fn given_model(context: &RunContext<'_>, folder: &Path) -> anyhow::Re
 
 /// Whether a file of a Hugging Face folder is part of the model: not what a trainer keeps beside it, nor the same
 /// weights in other formats.
-fn belongs_to_model(name: &str) -> bool {
+pub(crate) fn belongs_to_model(name: &str) -> bool {
     let weights = name.starts_with("model") && (name.ends_with(".safetensors") || name.ends_with(".index.json"));
     weights
         || name.starts_with("tokenizer")

@@ -9,7 +9,7 @@ use crate::config::Recipe;
 use crate::progress::Reporter;
 
 /// The seed of held-out tasks: the same for every run, so that runs can be compared.
-const HELD_OUT_SEED: u64 = 0;
+pub(crate) const HELD_OUT_SEED: u64 = 0;
 
 /// The tasks of a recipe.
 pub(crate) enum Tasks {

@@ -8,8 +8,7 @@ use policy::ModelConfig;
 use policy::config::AttentionKind;
 use rewards::Registry;
 
-use super::super::read_recipe;
-use crate::config::{ModelSettings, find_shipped};
+use crate::config::{ModelSettings, Recipe, find_shipped};
 
 /// What memory is stated for, unless it is said.
 const TOKENS: u64 = 2048;
@@ -35,7 +34,8 @@ fn find(model: &str, known: &Registry) -> anyhow::Result<ModelConfig> {
     if path.extension().is_some_and(|extension| extension == "json") {
         return Ok(ModelConfig::from_file(path)?);
     }
-    let recipe = read_recipe(model, &[], known).with_context(|| format!("{model} is neither a folder nor a recipe"))?;
+    let recipe =
+        Recipe::find_with(model, &[], known).with_context(|| format!("{model} is neither a folder nor a recipe"))?;
     match &recipe.model {
         ModelSettings::Folder { path } => Ok(ModelConfig::from_file(path.join("config.json"))?),
         ModelSettings::Shape(shape) => {

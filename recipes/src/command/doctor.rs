@@ -1,0 +1,231 @@
+//! `recipe doctor`: what this machine has, what this program can use of it, what is prepared, and what is missing.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use ::sandbox::{CacheState, Packages};
+
+use super::print;
+
+/// Below so much memory the shipped recipe may not run beside much else: it takes about half of it.
+const SMALL_MEMORY: u64 = 2 << 30;
+
+/// What is said: lines of name and value, and what is missing with how to get it.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Findings {
+    lines: Vec<(&'static str, String)>,
+    missing: Vec<String>,
+}
+
+impl Findings {
+    fn say(&mut self, name: &'static str, value: impl Into<String>) {
+        self.lines.push((name, value.into()));
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for (name, value) in &self.lines {
+            let _ = writeln!(text, "{name:16} {value}");
+        }
+        if self.missing.is_empty() {
+            text.push_str("\nNothing is missing.\n");
+            return text;
+        }
+        text.push_str("\nMissing, or worth knowing:\n");
+        for missing in &self.missing {
+            let _ = writeln!(text, "- {missing}");
+        }
+        text
+    }
+}
+
+pub(super) fn doctor() -> anyhow::Result<ExitCode> {
+    let mut findings = Findings::default();
+    let say = &mut findings;
+    say.say(
+        "program",
+        format!("recipe {}, {} {}", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH),
+    );
+    processor(say, &read("/proc/cpuinfo"));
+    memory(say, &read("/proc/meminfo"), control_group_limit());
+    graphics(say, &read("/proc/driver/nvidia/version"));
+    caches(say, &::sandbox::default_cache_dir())?;
+    print(&findings.text())
+}
+
+/// A file's text; empty where there is none.
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+fn processor(findings: &mut Findings, cpuinfo: &str) {
+    let model = value_of(cpuinfo, "model name").unwrap_or("not known");
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let in_all = cpuinfo.lines().filter(|line| line.starts_with("processor")).count().max(cores);
+    findings.say("processor", model);
+    let share = if in_all > cores { format!("{cores} of {in_all} may be used") } else { cores.to_string() };
+    findings.say("cores", format!("{share}; a run takes all of them, --threads N fewer"));
+    let features = vector_features();
+    let found: Vec<&str> = features.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect();
+    findings.say("vectors", if found.is_empty() { "none that are used".to_owned() } else { found.join(", ") });
+    if !features.is_empty() && !(found.contains(&"avx2") && found.contains(&"fma")) {
+        findings.missing.push(
+            "the processor has no AVX2 with FMA (or the machine hides them): everything works, several times slower. A \
+             processor made after 2015 has them; in a virtual machine, let the guest see the host's processor"
+                .to_owned(),
+        );
+    }
+}
+
+/// The vector instructions that the matrix products and fused operations choose between.
+#[cfg(target_arch = "x86_64")]
+fn vector_features() -> Vec<(&'static str, bool)> {
+    vec![
+        ("avx", std::arch::is_x86_feature_detected!("avx")),
+        ("avx2", std::arch::is_x86_feature_detected!("avx2")),
+        ("fma", std::arch::is_x86_feature_detected!("fma")),
+        ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
+    ]
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn vector_features() -> Vec<(&'static str, bool)> {
+    Vec::new()
+}
+
+fn memory(findings: &mut Findings, meminfo: &str, limit: Option<u64>) {
+    let bytes = |key| value_of(meminfo, key)?.strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10);
+    let Some(total) = bytes("MemTotal") else {
+        findings.say("memory", "not known");
+        return;
+    };
+    let available = bytes("MemAvailable").unwrap_or(total);
+    let limit = limit.filter(|limit| *limit < total);
+    let bound = limit.map_or_else(String::new, |limit| format!("; this process may use {}", gib(limit)));
+    findings.say("memory", format!("{}, {} of it free{bound}", gib(total), gib(available)));
+    if limit.unwrap_or(total).min(available) < SMALL_MEMORY {
+        findings.missing.push(format!(
+            "less than {} of memory is free: lower grpo.micro_batch_tokens, or close other programs; `recipe model info` \
+             says what a model needs",
+            gib(SMALL_MEMORY)
+        ));
+    }
+}
+
+/// What a container may use, where it says so.
+fn control_group_limit() -> Option<u64> {
+    ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        .iter()
+        .find_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok())
+}
+
+fn graphics(findings: &mut Findings, driver: &str) {
+    findings.say("device", "cpu: 32-bit floats (this program is built without CUDA)");
+    match driver.lines().next() {
+        Some(version) => {
+            findings.say("graphics driver", version.split_whitespace().collect::<Vec<_>>().join(" "));
+            findings.missing.push("an NVIDIA driver is there, but this program computes on the CPU only".to_owned());
+        }
+        None => findings.say("graphics driver", "no NVIDIA driver"),
+    }
+}
+
+fn caches(findings: &mut Findings, folder: &Path) -> anyhow::Result<()> {
+    findings.say("cache", format!("{} (safe to delete; XDG_CACHE_HOME moves it)", folder.display()));
+    let python = CacheState::look(folder, &Packages::default())?;
+    let (state, missing) = match (python.bytes, python.whole) {
+        (Some(bytes), true) => (format!("prepared, {} MiB", bytes >> 20), false),
+        (Some(_), false) => ("damaged; the next run makes it anew".to_owned(), true),
+        (None, _) => ("not prepared yet".to_owned(), true),
+    };
+    findings.say("Python sandbox", state);
+    if missing {
+        findings.missing.push(
+            "the Python sandbox is prepared by the first run that needs it, in about a minute; `recipe sandbox prepare` does \
+             it now, and `recipe sandbox doctor` tries what it must be able to do"
+                .to_owned(),
+        );
+    }
+    let bases = fs::read_dir(folder.join("bases")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let bases: Vec<PathBuf> = bases.filter(|path| path.join("config.json").is_file()).collect();
+    let size: u64 = bases.iter().map(|path| size_of_folder(path)).sum();
+    findings.say("bases", format!("{} kept, {} MiB", bases.len(), size >> 20));
+    if let Err(error) = fs::create_dir_all(folder).and_then(|()| tempfile_in(folder)) {
+        findings.missing.push(format!(
+            "the cache cannot be written ({error}): every run would prepare Python and make its base again. Set \
+             XDG_CACHE_HOME to a folder that can be written"
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a file can be made in the folder; it is removed again.
+fn tempfile_in(folder: &Path) -> std::io::Result<()> {
+    let path = folder.join(format!(".doctor-{}", std::process::id()));
+    fs::write(&path, b"")?;
+    fs::remove_file(&path)
+}
+
+fn size_of_folder(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).filter(fs::Metadata::is_file).map(|file| file.len()).sum()
+}
+
+/// The value of `key : value` in a file of /proc.
+fn value_of<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        (name.trim() == key).then(|| value.trim())
+    })
+}
+
+fn gib(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / 2f64.powi(30))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_what_may_be_used() {
+        let meminfo = "MemTotal:       16384000 kB\nMemFree:  1 kB\nMemAvailable:   8192000 kB\n";
+        let mut findings = Findings::default();
+        memory(&mut findings, meminfo, Some(4 << 30));
+        assert_eq!(
+            findings.lines,
+            [("memory", "15.6 GiB, 7.8 GiB of it free; this process may use 4.0 GiB".to_owned())]
+        );
+        assert_eq!(findings.missing, [""; 0]);
+        memory(&mut findings, meminfo, Some(1 << 30));
+        assert!(findings.missing[0].contains("less than 2.0 GiB of memory is free"), "{findings:?}");
+        let mut unknown = Findings::default();
+        memory(&mut unknown, "", None);
+        assert_eq!(unknown.lines[0].1, "not known");
+    }
+
+    #[test]
+    fn what_is_not_prepared_is_said_with_how_to_get_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut findings = Findings::default();
+        caches(&mut findings, folder.path()).unwrap();
+        let text = findings.text();
+        for expected in
+            ["Python sandbox   not prepared yet", "recipe sandbox prepare", "bases            0 kept, 0 MiB"]
+        {
+            assert!(text.contains(expected), "{text}");
+        }
+        assert!(!text.contains("Nothing is missing"));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "the doctor leaves nothing behind");
+    }
+
+    #[test]
+    fn a_driver_without_cuda_in_the_program_is_said() {
+        let mut findings = Findings::default();
+        graphics(&mut findings, "NVRM version: NVIDIA  550.54\nGCC version: 12\n");
+        assert!(findings.text().contains("graphics driver  NVRM version: NVIDIA 550.54\n"));
+        assert_eq!(findings.missing.len(), 1);
+    }
+}

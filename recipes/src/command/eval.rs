@@ -1,0 +1,140 @@
+//! `recipe eval`: models on benchmarks.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{INTERRUPTED, Wrong, print};
+use crate::config::LARGEST_SEED;
+use crate::evaluation::{self, EvalOptions, Template, evaluate};
+use crate::interrupt::Interrupt;
+use crate::progress::{Reporter, Verbosity};
+
+/// The longest answer that can be asked for.
+const MOST_TOKENS: u64 = 1 << 24;
+/// The most answers to a problem.
+const MOST_SAMPLES: i64 = 65_536;
+
+#[derive(Args, Debug)]
+pub(super) struct EvalArguments {
+    /// A Hugging Face folder, a run's folder (its newest model), or a checkpoint
+    #[arg(required_unless_present = "list")]
+    model: Option<PathBuf>,
+
+    /// Examine this model too, and compare the two on the same problems
+    #[arg(long, value_name = "MODEL")]
+    against: Option<PathBuf>,
+
+    /// Benchmarks, families of generated tasks, or NAME=FILE; joined by commas, or repeated
+    #[arg(long = "bench", value_name = "NAME[=FILE]", value_delimiter = ',', required_unless_present = "list")]
+    benches: Vec<String>,
+
+    /// List the benchmarks with their settings, and do nothing else
+    #[arg(long)]
+    list: bool,
+
+    /// The folder in which the benchmarks' files lie, named as published
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    data: PathBuf,
+
+    /// Problems of each benchmark at most: a fixed choice, the same for every model
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=(1 << 31)))]
+    limit: Option<u64>,
+
+    /// Answers to each problem
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_SAMPLES))]
+    samples: Option<u32>,
+
+    /// Sampling temperature; 0 takes the likeliest token
+    #[arg(long, value_name = "T", value_parser = temperature)]
+    temperature: Option<f64>,
+
+    /// Sample among the likeliest tokens that hold this share of the probability
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    top_p: Option<f64>,
+
+    /// Cut an answer off after so many tokens
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MOST_TOKENS))]
+    max_tokens: Option<u64>,
+
+    /// For which k pass@k and the majority of k are stated [default: powers of two]
+    #[arg(long, value_name = "K", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+    k: Vec<u32>,
+
+    /// What stands around a question [default: the model's own chat template, or R1-Zero's]
+    #[arg(long, value_enum)]
+    template: Option<Template>,
+
+    /// All randomness comes from this: the same seed, the same answers
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=LARGEST_SEED))]
+    seed: u64,
+
+    /// Threads to work with [default: as many as the machine has cores]
+    #[arg(long, value_name = "N", value_parser = super::arguments::threads())]
+    threads: Option<u16>,
+
+    /// Answers that are sampled at once at most: fewer need less memory
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=MOST_SAMPLES))]
+    batch: u32,
+
+    /// The folder for answers, summary.json and report.html [default: evals/MODEL]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+fn temperature(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(value) if (0.0..=10.0).contains(&value) => Ok(value),
+        _ => Err("expected a number from 0 to 10".to_owned()),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(value) if value > 0.0 && value <= 1.0 => Ok(value),
+        _ => Err("expected a number above 0, at most 1".to_owned()),
+    }
+}
+
+pub(super) fn run(arguments: &EvalArguments) -> anyhow::Result<ExitCode> {
+    if arguments.list {
+        return print(&evaluation::list());
+    }
+    let benchmarks = arguments.benches.iter().map(|name| evaluation::find(name)).collect::<Result<Vec<_>, _>>()?;
+    for (place, benchmark) in benchmarks.iter().enumerate() {
+        if benchmarks[..place].iter().any(|other| other.name == benchmark.name) {
+            return Err(Wrong(format!("--bench names {} twice", benchmark.name)).into());
+        }
+    }
+    let interrupt = Interrupt::new();
+    let options = EvalOptions {
+        models: arguments.model.iter().chain(&arguments.against).cloned().collect(),
+        benchmarks,
+        data: arguments.data.clone(),
+        limit: arguments.limit.map(|limit| limit as usize),
+        samples: arguments.samples,
+        temperature: arguments.temperature,
+        top_p: arguments.top_p,
+        max_tokens: arguments.max_tokens.map(|tokens| tokens as usize),
+        template: arguments.template,
+        k: arguments.k.iter().map(|k| *k as usize).collect(),
+        seed: arguments.seed,
+        threads: arguments.threads.map(usize::from),
+        batch: arguments.batch as usize,
+        out: arguments.out.clone(),
+        cache_dir: sandbox::default_cache_dir(),
+        reporter: Reporter::new(Verbosity::Auto),
+        interrupt: interrupt.clone(),
+    };
+    // Every problem that has ended is on disk, so there is nothing to wait for.
+    interrupt.on_ctrl_c(|_| {
+        let text = b"\nstopped; what is answered is kept, and the same command goes on from there\n";
+        let _ = std::io::stderr().write_all(text);
+        std::process::exit(i32::from(INTERRUPTED));
+    })?;
+    let (evaluation, out) = evaluate(&options)?;
+    let report = out.join("report.html");
+    print(&format!("{}\n{}\n", evaluation::render(&evaluation), report.display()))
+}

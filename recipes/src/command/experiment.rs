@@ -1,0 +1,110 @@
+//! `recipe experiment`: variants of a recipe, compared.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use super::{INTERRUPTED, print};
+use crate::config::{Experiment, SHIPPED_EXPERIMENTS};
+use crate::experiment::{self, ExperimentOptions};
+use crate::interrupt::Interrupt;
+use crate::progress::Verbosity;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ExperimentCommand {
+    /// List the experiments that come with this program
+    List,
+    /// Print an experiment: a good start for one of your own
+    Show {
+        /// A shipped experiment's name, or a file
+        experiment: String,
+    },
+    /// Run an experiment: every variant under every seed, then a table and figures
+    #[command(after_help = "Examples:
+  recipe experiment run majority               three seeds, in experiments/majority
+  recipe experiment run majority --seeds 5     two more: what is finished is not run again
+  recipe experiment run mine.toml --out DIR    one of your own")]
+    Run(ExperimentArguments),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ExperimentArguments {
+    /// A shipped experiment's name (see: recipe experiment list), or a file
+    experiment: String,
+
+    /// Seeds 0 to N-1
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    seeds: u64,
+
+    /// The folder for runs, table and figures [default: experiments/NAME]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// Threads to work with [default: as many as the machine has cores]
+    #[arg(long, value_name = "N", value_parser = super::arguments::threads())]
+    threads: Option<u16>,
+}
+
+pub(super) fn run(command: &ExperimentCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        ExperimentCommand::List => print(&list()),
+        ExperimentCommand::Show { experiment } => print(&Experiment::find(experiment)?.text),
+        ExperimentCommand::Run(arguments) => run_one(arguments),
+    }
+}
+
+fn list() -> String {
+    let mut text = String::new();
+    for shipped in SHIPPED_EXPERIMENTS {
+        // A test reads every shipped experiment; one that cannot be read would still be listed.
+        let description = Experiment::find(shipped.name).map(|one| one.description).unwrap_or_default();
+        let _ = writeln!(text, "{:12} {description}", shipped.name);
+    }
+    text.push_str("\nrecipe experiment run NAME runs one; recipe experiment show NAME prints it\n");
+    text
+}
+
+fn run_one(arguments: &ExperimentArguments) -> anyhow::Result<ExitCode> {
+    let found = Experiment::find(&arguments.experiment)?;
+    let out = arguments.out.clone().unwrap_or_else(|| PathBuf::from("experiments").join(&found.name));
+    let interrupt = Interrupt::new();
+    interrupt.on_ctrl_c(|_| {
+        let text = b"\nstopping after this step, with a checkpoint (Ctrl-C again stops at once)\n";
+        let _ = std::io::stderr().write_all(text);
+    })?;
+    let options = ExperimentOptions {
+        seeds: arguments.seeds,
+        out: out.clone(),
+        threads: arguments.threads.map(usize::from),
+        cache_dir: sandbox::default_cache_dir(),
+        verbosity: Verbosity::Auto,
+        interrupt,
+        command: std::env::args().collect(),
+    };
+    if experiment::run(&found, &options)?.is_none() {
+        let _ = std::io::stderr().write_all(b"stopped; nothing is lost, and the same command goes on\n");
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
+    let table = out.join("table.md");
+    let text = std::fs::read_to_string(&table)?;
+    print(&format!("{text}\n{}\n{}\n", table.display(), out.join("report.html").display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shipped_experiment_is_fine_and_listed() {
+        for shipped in SHIPPED_EXPERIMENTS {
+            let experiment = Experiment::find(shipped.name).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(experiment.name, shipped.name);
+            assert!(list().contains(&experiment.description));
+        }
+        let error = Experiment::find("majorty").unwrap_err().to_string();
+        assert!(error.contains("did you mean `majority`?"), "{error}");
+    }
+}

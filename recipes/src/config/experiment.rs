@@ -1,0 +1,288 @@
+//! Experiments: a TOML file that names variants of a recipe and what to compare of their runs, and those inside the binary.
+//!
+//! An experiment has no code of its own: a variant is a list of `--set`s, and what is compared are figures that every run
+//! leaves behind anyway.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::document::Document;
+use super::error::{RecipeError, nearest};
+use super::keys::{Problem, name_problem};
+use super::read::value;
+use super::recipe::Recipe;
+
+/// An experiment as it stands in its file, checked.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    /// Its name: its folder is called after it.
+    pub name: String,
+    /// One line about it.
+    pub description: String,
+    /// What it asks, and what either answer would mean.
+    pub question: String,
+    /// The recipe that variants vary: a shipped one's name, or a file beside this one.
+    recipe: String,
+    /// Settings of all variants.
+    #[serde(default)]
+    set: Vec<String>,
+    /// What is compared.
+    #[serde(rename = "variant")]
+    pub variants: Vec<Variant>,
+    /// The columns of the table.
+    #[serde(rename = "measure")]
+    pub measures: Vec<Measure>,
+    /// The figures.
+    #[serde(rename = "figure", default)]
+    pub figures: Vec<Figure>,
+    /// Its text, for the report.
+    #[serde(skip)]
+    pub text: String,
+}
+
+/// One way to run the recipe.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Variant {
+    /// Its name: its runs are called after it.
+    pub name: String,
+    /// Another recipe than the experiment's.
+    #[serde(default)]
+    recipe: Option<String>,
+    /// Settings on top of those of all variants.
+    #[serde(default)]
+    set: Vec<String>,
+}
+
+/// How a number is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NumberKind {
+    /// In per cent.
+    Share,
+    /// As it is.
+    #[default]
+    Number,
+}
+
+/// A number that a run leaves behind; one of `eval`, `step` and `cost` says where.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measure {
+    /// The column's head.
+    pub name: String,
+    /// In the evaluation of this stage, the mean over families; `value` says which figure.
+    #[serde(default)]
+    pub eval: Option<String>,
+    /// `sampled`, `greedy`, `majority`, `length`.
+    #[serde(default)]
+    pub value: Option<EvalValue>,
+    /// Of one family instead of the mean.
+    #[serde(default)]
+    pub family: Option<String>,
+    /// In the steps' rows at this path, such as `length.mean`: the mean over the last tenth of the steps.
+    #[serde(default)]
+    pub step: Option<String>,
+    /// The same over the first tenth.
+    #[serde(default)]
+    pub first: bool,
+    /// What all stages cost.
+    #[serde(default)]
+    pub cost: Option<Cost>,
+    /// How it is written.
+    #[serde(default)]
+    pub unit: NumberKind,
+}
+
+/// A figure of an evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EvalValue {
+    /// pass@1 of sampled answers.
+    Sampled,
+    /// pass@1 of the likeliest answer.
+    Greedy,
+    /// The majority's.
+    Majority,
+    /// Tokens of an answer.
+    Length,
+}
+
+/// What a run costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cost {
+    /// Estimated floating-point operations.
+    Flops,
+    /// Seconds.
+    Seconds,
+    /// Tokens sampled.
+    SampledTokens,
+    /// Tokens trained on.
+    TrainedTokens,
+}
+
+/// A chart with one line for each variant and each of its `line`s.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Figure {
+    /// Its title.
+    pub title: String,
+    /// What the y axis shows.
+    pub y_label: String,
+    /// How y is written.
+    #[serde(default)]
+    pub unit: NumberKind,
+    /// Its lines.
+    #[serde(rename = "line")]
+    pub lines: Vec<Line>,
+}
+
+/// A line of a figure; one of `step` and `samples` says of what.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Line {
+    /// Its name, where a variant has several.
+    #[serde(default)]
+    pub name: String,
+    /// Over steps: the path in the steps' rows.
+    #[serde(default)]
+    pub step: Option<String>,
+    /// Over the number of samples of this evaluation.
+    #[serde(default)]
+    pub eval: Option<String>,
+    /// `pass` or `majority`, with `eval`.
+    #[serde(default)]
+    pub of: Option<OfSamples>,
+    /// In evaluations, of one family instead of the mean.
+    #[serde(default)]
+    pub family: Option<String>,
+}
+
+/// What depends on the number of samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OfSamples {
+    /// pass@k.
+    Pass,
+    /// The majority of k.
+    Majority,
+}
+
+/// An experiment inside the binary.
+#[derive(Clone, Copy, Debug)]
+pub struct ShippedExperiment {
+    /// What it is called on the command line.
+    pub name: &'static str,
+    /// Its text.
+    pub text: &'static str,
+}
+
+/// Every experiment inside the binary.
+pub const SHIPPED_EXPERIMENTS: &[ShippedExperiment] = &[
+    ShippedExperiment { name: "majority", text: include_str!("../../shipped/experiments/majority.toml") },
+    ShippedExperiment { name: "length", text: include_str!("../../shipped/experiments/length.toml") },
+];
+
+const TOP_LEVEL: [&str; 8] = ["name", "description", "question", "recipe", "set", "variant", "measure", "figure"];
+
+impl Experiment {
+    /// The experiment of this name inside the binary, or in this file.
+    ///
+    /// # Errors
+    /// If there is none, it cannot be read, or it is wrong: also if a variant of it is no valid recipe.
+    pub fn find(name: &str) -> Result<Experiment, RecipeError> {
+        let path = Path::new(name);
+        if let Some(shipped) = SHIPPED_EXPERIMENTS.iter().find(|one| one.name == name).filter(|_| !path.is_file()) {
+            return Experiment::parse(&format!("the shipped experiment {name}"), shipped.text);
+        }
+        if path.extension().is_none() && path.components().count() == 1 && !path.exists() {
+            let names: Vec<&str> = SHIPPED_EXPERIMENTS.iter().map(|one| one.name).collect();
+            let hint = match nearest(name, names.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("the shipped experiments are {}", names.join(", ")),
+            };
+            return Err(RecipeError::new(name, "there is no shipped experiment and no file of this name").hint(hint));
+        }
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| RecipeError::new(name, format!("cannot read it: {error}")))?;
+        Experiment::parse(name, &text)
+    }
+
+    /// Reads an experiment from its text. `shown` is what errors call it.
+    ///
+    /// # Errors
+    /// If it is wrong.
+    pub fn parse(shown: &str, text: &str) -> Result<Experiment, RecipeError> {
+        let document = Document::new(shown, text, &[])?;
+        let tree = document.tree(&TOP_LEVEL)?;
+        let span = tree.span();
+        let mut experiment = Experiment::deserialize(value(Spanned::new(span, DeValue::Table(tree.into_inner()))))
+            .map_err(|error| document.read_error(&error, &[]))?;
+        text.clone_into(&mut experiment.text);
+        experiment.check().map_err(|problem| document.error(problem))?;
+        for variant in &experiment.variants {
+            experiment.recipe_of(variant, 0)?;
+        }
+        Ok(experiment)
+    }
+
+    /// The recipe of a variant under a seed.
+    ///
+    /// # Errors
+    /// If a setting is wrong, or there is no such recipe.
+    pub fn recipe_of(&self, variant: &Variant, seed: u64) -> Result<Recipe, RecipeError> {
+        let name = variant.recipe.as_ref().unwrap_or(&self.recipe);
+        Recipe::find(name, &self.settings_of(variant, seed))
+    }
+
+    /// The settings of a variant under a seed, in the order in which they are applied.
+    #[must_use]
+    pub fn settings_of(&self, variant: &Variant, seed: u64) -> Vec<String> {
+        let seed = format!("seed={seed}");
+        self.set.iter().chain(&variant.set).cloned().chain([seed]).collect()
+    }
+
+    fn check(&self) -> Result<(), Problem> {
+        for name in self.variants.iter().map(|variant| &variant.name).chain([&self.name]) {
+            if let Some(message) = name_problem(name) {
+                return Err(Problem::anywhere(message));
+            }
+        }
+        for (place, variant) in self.variants.iter().enumerate() {
+            if self.variants[..place].iter().any(|other| other.name == variant.name) {
+                return Err(Problem::anywhere(format!("two variants are called `{}`", variant.name)));
+            }
+        }
+        if self.variants.is_empty() || self.measures.is_empty() {
+            return Err(Problem::anywhere("an experiment needs at least one [[variant]] and one [[measure]]"));
+        }
+        for measure in &self.measures {
+            let sources = [measure.eval.is_some(), measure.step.is_some(), measure.cost.is_some()];
+            let named = |what: &str| Problem::anywhere(format!("the measure `{}` {what}", measure.name));
+            if sources.iter().filter(|source| **source).count() != 1 {
+                return Err(named("needs one of `eval`, `step` and `cost`"));
+            }
+            if measure.eval.is_some() != measure.value.is_some() {
+                return Err(named("needs `value` with `eval`, and only there"));
+            }
+        }
+        for figure in &self.figures {
+            let named = |what: &str| Problem::anywhere(format!("the figure `{}` {what}", figure.title));
+            let over_steps = figure.lines.iter().filter(|line| line.step.is_some()).count();
+            if figure.lines.is_empty() || (over_steps != 0 && over_steps != figure.lines.len()) {
+                return Err(named("needs lines that are all over steps or all over samples"));
+            }
+            for line in &figure.lines {
+                if line.step.is_some() == line.eval.is_some() || line.eval.is_some() != line.of.is_some() {
+                    return Err(named("has a line without either `step`, or `eval` and `of`"));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,287 @@
+//! `recipe eval`: models on benchmarks, from the questions to the table and the page.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `benchmark` | the benchmarks that are known, and how each is asked |
+//! | `problems` | a benchmark's problems, from its file or generated |
+//! | `subject` | the model that is examined |
+//! | `prompt` | from a problem to the tokens that the model reads |
+//! | `ask` | sampling and grading; comparing choices |
+//! | `store` | answers on disk, so that a run that was killed goes on |
+//! | `answers` | pass@1, pass@k, the majority's answer: of one problem |
+//! | `result` | the figures of a benchmark |
+//! | `paired` | two models on the same problems |
+//! | `table` | what is printed |
+//!
+//! Answers are graded by the verifiers that training uses. The page is drawn in `report/eval`.
+
+mod answers;
+mod ask;
+mod benchmark;
+mod paired;
+mod problems;
+mod prompt;
+mod result;
+mod store;
+mod subject;
+mod table;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use datasets::Domain;
+use policy::Tokenizer;
+use sandbox::Limits;
+use serde::{Deserialize, Serialize};
+
+use crate::config::RecipeError;
+use crate::interrupt::Interrupt;
+use crate::progress::Reporter;
+use crate::run::write_whole;
+use crate::stage::{self, Model};
+
+pub use answers::{Answers, powers};
+pub use benchmark::{Benchmark, Method, Source, find, published};
+pub use paired::Paired;
+pub use prompt::Template;
+pub use result::Scored;
+#[cfg(test)]
+pub(crate) use result::tests as test_support;
+pub use store::{Answer, Answered, Asked};
+pub use subject::Subject;
+pub(crate) use table::{difference, settings};
+pub use table::{list, render};
+
+use ask::Asker;
+use problems::Problems;
+use store::Store;
+
+/// What is examined on what, and how.
+#[derive(Clone, Debug)]
+pub struct EvalOptions {
+    /// The models: one, or two to be compared.
+    pub models: Vec<PathBuf>,
+    /// The benchmarks.
+    pub benchmarks: Vec<Benchmark>,
+    /// Where their files lie.
+    pub data: PathBuf,
+    /// Problems of each at most.
+    pub limit: Option<usize>,
+    /// Answers to each problem, instead of the benchmark's number; so with the four that follow.
+    pub samples: Option<u32>,
+    /// Sampling temperature.
+    pub temperature: Option<f64>,
+    /// Share of the probability to sample from.
+    pub top_p: Option<f64>,
+    /// Tokens of an answer at most.
+    pub max_tokens: Option<usize>,
+    /// What stands around a question.
+    pub template: Option<Template>,
+    /// For which k pass@k and cons@k are stated, instead of the powers of two.
+    pub k: Vec<usize>,
+    /// All randomness comes from this.
+    pub seed: u64,
+    /// Threads; as many as there are cores unless given.
+    pub threads: Option<usize>,
+    /// Most sequences decoded at once.
+    pub batch: usize,
+    /// Where answers and figures go, instead of `evals/NAME`.
+    pub out: Option<PathBuf>,
+    /// Where the prepared Python lies.
+    pub cache_dir: PathBuf,
+    /// Where progress goes.
+    pub reporter: Reporter,
+    /// Told to a person who asks to stop.
+    pub interrupt: Interrupt,
+}
+
+/// What came out: what `summary.json` holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// The models, in the order in which they were named.
+    pub models: Vec<Subject>,
+    /// Each benchmark.
+    pub benchmarks: Vec<BenchmarkResult>,
+}
+
+/// What came out of one benchmark.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BenchmarkResult {
+    /// The benchmark.
+    pub name: String,
+    /// The figures of each model.
+    pub results: Vec<Scored>,
+    /// The first model against the second, where there are two.
+    pub paired: Option<Paired>,
+}
+
+/// A benchmark that can be asked: its settings and its problems.
+struct Ready {
+    benchmark: Benchmark,
+    problems: Problems,
+    k: Vec<usize>,
+}
+
+/// Asks every model every benchmark, or what is left of it, and writes `summary.json` and `report.html`.
+///
+/// # Errors
+/// What was asked for makes no sense (a [`RecipeError`], before any work), or a file cannot be read or written.
+pub fn evaluate(options: &EvalOptions) -> anyhow::Result<(Evaluation, PathBuf)> {
+    let mut subjects = options.models.iter().map(|folder| Subject::find(folder)).collect::<anyhow::Result<Vec<_>>>()?;
+    if let [first, second] = &mut subjects[..]
+        && first.name == second.name
+    {
+        second.name.push_str("-2");
+    }
+    let mut tokenizers = Vec::new();
+    for subject in &subjects {
+        let tokenizer = Tokenizer::from_dir(&subject.folder)
+            .with_context(|| format!("cannot use the model in {}", subject.folder.display()))?;
+        options.template.map_or(Ok(()), |template| template.check(subject, &tokenizer))?;
+        tokenizers.push(tokenizer);
+    }
+    let ready = options.benchmarks.iter().map(|one| prepare(one, options)).collect::<anyhow::Result<Vec<_>>>()?;
+
+    let names: Vec<&str> = subjects.iter().map(|subject| subject.name.as_str()).collect();
+    let out = options.out.clone().unwrap_or_else(|| PathBuf::from("evals").join(names.join("-against-")));
+    std::fs::create_dir_all(&out).with_context(|| format!("cannot make the folder {}", out.display()))?;
+    let _lock = crate::run::lock(&out)?;
+    let programs = ready.iter().any(|one| one.problems.tasks.iter().any(|task| task.domain == Domain::Code));
+    let python = if programs {
+        Some(Arc::new(stage::prepare_python(&options.reporter, &options.interrupt, &options.cache_dir)?))
+    } else {
+        None
+    };
+    let verdict = stage::verdict(python, Limits::default())?;
+
+    let threads = options.threads.unwrap_or_else(rayon::current_num_threads);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start the threads")?;
+    let mut answered: Vec<Vec<(Asked, Vec<Answered>)>> = Vec::new();
+    for (subject, tokenizer) in subjects.iter().zip(&tokenizers) {
+        let template = options.template.unwrap_or_else(|| Template::for_model(subject, tokenizer));
+        let model = Model::load(&subject.folder)?;
+        let asker = Asker { model: &model, verdict: &verdict, batch: options.batch, threads };
+        let folder = out.join("answers").join(&subject.name);
+        let each = |one: &Ready| pool.install(|| ask(options, subject, one, template, &asker, &folder));
+        answered.push(ready.iter().map(each).collect::<anyhow::Result<_>>()?);
+    }
+
+    let benchmarks = ready.iter().enumerate().map(|(place, one)| {
+        let of_models: Vec<&(Asked, Vec<Answered>)> = answered.iter().map(|of_model| &of_model[place]).collect();
+        let results = of_models.iter().map(|(asked, rows)| result::score(asked, rows, &one.k)).collect();
+        let paired = match of_models[..] {
+            [(_, first), (_, second)] => result::pair(first, second, options.seed),
+            _ => None,
+        };
+        BenchmarkResult { name: one.benchmark.name.clone(), results, paired }
+    });
+    let evaluation = Evaluation { benchmarks: benchmarks.collect(), models: subjects };
+    let text = serde_json::to_string_pretty(&evaluation)? + "\n";
+    write_whole(&out.join("summary.json"), text.as_bytes())?;
+    let rows: Vec<Vec<&[Answered]>> =
+        answered.iter().map(|of_model| of_model.iter().map(|(_, rows)| rows.as_slice()).collect()).collect();
+    write_whole(&out.join("report.html"), crate::report::eval::render(&evaluation, &rows).as_bytes())?;
+    Ok((evaluation, out))
+}
+
+/// The benchmark with what was asked for on top, checked.
+fn prepare(benchmark: &Benchmark, options: &EvalOptions) -> anyhow::Result<Ready> {
+    let mut benchmark = benchmark.clone();
+    if benchmark.method == Method::Generate {
+        benchmark.samples = options.samples.unwrap_or(benchmark.samples);
+        benchmark.temperature = options.temperature.unwrap_or(benchmark.temperature);
+        benchmark.top_p = options.top_p.unwrap_or(benchmark.top_p);
+        benchmark.max_tokens = options.max_tokens.unwrap_or(benchmark.max_tokens);
+    }
+    let subject = || format!("--bench {}", benchmark.name);
+    let samples = benchmark.samples as usize;
+    if benchmark.temperature == 0.0 && samples > 1 {
+        let message = format!("{samples} samples at the temperature 0 would all be the same");
+        return Err(RecipeError::new(subject(), message).hint("add --samples 1, or a temperature above 0").into());
+    }
+    if let Some(k) = options.k.iter().find(|k| **k > samples) {
+        let message = format!("pass@{k} cannot be told from {samples} answers to a problem");
+        return Err(RecipeError::new(subject(), message).hint(format!("raise --samples to {k}, or lower --k")).into());
+    }
+    let k = if options.k.is_empty() { powers(samples) } else { options.k.clone() };
+    let problems = Problems::read(&benchmark, &options.data, options.limit)?;
+    Ok(Ready { benchmark, problems, k })
+}
+
+/// Asks one model what is left of one benchmark, and gives all of its answers.
+fn ask(
+    options: &EvalOptions,
+    subject: &Subject,
+    ready: &Ready,
+    template: Template,
+    asker: &Asker<'_>,
+    folder: &std::path::Path,
+) -> anyhow::Result<(Asked, Vec<Answered>)> {
+    let Ready { benchmark, problems, .. } = ready;
+    let generate = benchmark.method == Method::Generate;
+    let prompts = match generate {
+        true => template.encode(&asker.model.tokenizer, benchmark.instruction, &problems.tasks)?,
+        false => Vec::new(),
+    };
+    let positions = asker.model.policy.config().max_position_embeddings;
+    let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+    let max_tokens = benchmark.max_tokens.min(positions.saturating_sub(longest));
+    if generate && max_tokens == 0 {
+        let message = format!("a prompt of {longest} tokens leaves no room in the model's {positions} positions");
+        return Err(RecipeError::new(format!("--bench {}", benchmark.name), message).into());
+    }
+    if max_tokens < benchmark.max_tokens {
+        options.reporter.note(&format!(
+            "{}: {} answers in up to {max_tokens} tokens instead of {}: it has {positions} positions",
+            benchmark.name, subject.name, benchmark.max_tokens
+        ));
+    }
+    let programs = problems.tasks.iter().any(|task| task.domain == Domain::Code);
+    let grader = match (generate, programs) {
+        (false, _) => "the likeliest letter after `Answer:` is the answer",
+        (true, true) => "code: the program passes every assertion, in the sandbox",
+        (true, false) => "accuracy: the answer equals the reference",
+    };
+    let asked = Asked {
+        benchmark: benchmark.name.clone(),
+        about: benchmark.about.clone(),
+        problems_from: problems.from.clone(),
+        problems_sha256: problems.sha256.clone(),
+        problems: problems.asked.len() as u64,
+        method: benchmark.method,
+        template: generate.then_some(template),
+        instruction: if template == Template::R1Zero || !generate { "" } else { benchmark.instruction }.to_owned(),
+        shots: 0,
+        samples: benchmark.samples,
+        temperature: if generate { benchmark.temperature } else { 0.0 },
+        top_p: if generate { benchmark.top_p } else { 1.0 },
+        max_tokens,
+        grader: grader.to_owned(),
+        seed: options.seed,
+        model: subject.fingerprint.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let store = Store::open(folder, &asked)?;
+    let done = store.done()?;
+    let left: Vec<u32> = problems.asked.iter().copied().filter(|place| !done.contains_key(place)).collect();
+    if !left.is_empty() {
+        let answers = |places: usize| places as u64 * u64::from(asked.samples);
+        let name = format!("{} ({})", benchmark.name, subject.name);
+        let phase = options.reporter.phase(&name, Some(answers(problems.asked.len())), "answers");
+        phase.set_position(answers(problems.asked.len() - left.len()));
+        if left.len() < problems.asked.len() {
+            let kept = problems.asked.len() - left.len();
+            options.reporter.note(&format!("{name}: {kept} of {} problems are answered already", problems.asked.len()));
+        }
+        match generate {
+            true => asker.generate(&asked, problems, &left, &prompts, &store, &phase)?,
+            false => asker.choose(problems, &left, &store, &phase)?,
+        }
+        phase.finish("");
+    }
+    let mut rows = store.done()?;
+    store.finish(&rows)?;
+    let rows = problems.asked.iter().filter_map(|place| rows.remove(place)).collect();
+    Ok((asked, rows))
+}

@@ -1,0 +1,255 @@
+//! What is kept of a benchmark under way: a row for each problem whose answers are all graded, so that a run that was
+//! killed goes on with the others.
+//!
+//! Rows are written as problems end, in whatever order threads bring about. At the end they are sorted into a file of
+//! their own, which is the same to the byte however often the run was stopped.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+
+use super::answers::Answers;
+use super::benchmark::Method;
+use super::prompt::Template;
+use crate::run::{JsonLines, write_whole};
+
+/// All that decides a model's answers to a benchmark.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The benchmark.
+    pub benchmark: String,
+    /// What is in it.
+    pub about: String,
+    /// The file, by its name, or how the problems were generated.
+    pub problems_from: String,
+    /// SHA-256 of the file.
+    pub problems_sha256: Option<String>,
+    /// How many problems are asked.
+    pub problems: u64,
+    /// How answers are found.
+    pub method: Method,
+    /// What stands around a question; none where choices are compared.
+    pub template: Option<Template>,
+    /// What is said after the question.
+    pub instruction: String,
+    /// Worked examples before the question.
+    pub shots: u32,
+    /// Answers to each problem.
+    pub samples: u32,
+    /// Sampling temperature.
+    pub temperature: f64,
+    /// Sampled among the likeliest tokens that hold this share.
+    pub top_p: f64,
+    /// An answer is cut off after so many tokens.
+    pub max_tokens: usize,
+    /// What judges an answer.
+    pub grader: String,
+    /// All randomness comes from this.
+    pub seed: u64,
+    /// SHA-256 of the model.
+    pub model: String,
+    /// The version of this program.
+    pub version: String,
+}
+
+/// One answer to a problem.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// What the model wrote.
+    pub text: String,
+    /// Whether it is right; none where the reference cannot be used.
+    pub right: Option<bool>,
+    /// Why it is not right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// The key under which it votes; none where it gives no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vote: Option<String>,
+    /// Its tokens.
+    pub tokens: u32,
+    /// Whether it was cut off at the limit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+    /// The log-probability of each choice in nats, where choices are compared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<f64>,
+}
+
+/// A problem with all of its answers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Answered {
+    /// Its place in the benchmark, from 0.
+    pub problem: u32,
+    /// The task's id.
+    pub task: String,
+    /// The question.
+    pub question: String,
+    /// The answers, in the order of sampling.
+    pub answers: Vec<Answer>,
+}
+
+impl Answered {
+    /// What the answers come to; none where the reference cannot be used.
+    #[must_use]
+    pub fn judged(&self) -> Option<Answers> {
+        let right: Option<Vec<bool>> = self.answers.iter().map(|answer| answer.right).collect();
+        Some(Answers { right: right?, votes: self.answers.iter().map(|answer| answer.vote.clone()).collect() })
+    }
+}
+
+/// The files of one model's answers to one benchmark.
+#[derive(Debug)]
+pub(super) struct Store {
+    /// `BENCH.json`: what was asked.
+    asked: PathBuf,
+    /// `BENCH.partial.jsonl`: problems that have ended.
+    partial: PathBuf,
+    /// `BENCH.jsonl`: all of them, sorted.
+    whole: PathBuf,
+}
+
+impl Store {
+    /// The store below `folder`, which is made for `asked` or was: an earlier run of other settings is not mixed in.
+    pub(super) fn open(folder: &Path, asked: &Asked) -> anyhow::Result<Store> {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        let file = |end: &str| folder.join(format!("{}{end}", asked.benchmark));
+        let store = Store { asked: file(".json"), partial: file(".partial.jsonl"), whole: file(".jsonl") };
+        let new = serde_json::to_value(asked)?;
+        match std::fs::read(&store.asked) {
+            // How many were asked does not change what a problem was answered: more can be asked later.
+            Ok(text) => {
+                let old: serde_json::Value =
+                    serde_json::from_slice(&text).with_context(|| format!("{} is damaged", store.asked.display()))?;
+                if let Some((key, was, is)) = difference(&old, &new) {
+                    let error = crate::config::RecipeError::new(
+                        folder.display().to_string(),
+                        format!("it holds answers to {} with {key} = {was}, and now {key} is {is}", asked.benchmark),
+                    );
+                    return Err(error.hint("name another folder with --out DIR, or remove this one").into());
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", store.asked.display())),
+        }
+        write_whole(&store.asked, &(serde_json::to_vec_pretty(asked)?))?;
+        Ok(store)
+    }
+
+    /// The problems that have ended, by place.
+    pub(super) fn done(&self) -> anyhow::Result<BTreeMap<u32, Answered>> {
+        let mut done = BTreeMap::new();
+        for path in [&self.whole, &self.partial] {
+            let text = match std::fs::read_to_string(path) {
+                Ok(text) => text,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+            };
+            // A last line that was only half written is asked again.
+            let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            for (number, line) in lines.enumerate() {
+                let row: Answered = serde_json::from_str(line)
+                    .with_context(|| format!("{}, line {}: not a row of answers", path.display(), number + 1))?;
+                done.insert(row.problem, row);
+            }
+        }
+        Ok(done)
+    }
+
+    /// Where problems are noted as they end.
+    pub(super) fn writer(&self) -> anyhow::Result<JsonLines> {
+        JsonLines::open(&self.partial)
+    }
+
+    /// Puts the rows into their last file.
+    pub(super) fn finish(&self, rows: &BTreeMap<u32, Answered>) -> anyhow::Result<()> {
+        let mut text = Vec::new();
+        for row in rows.values() {
+            serde_json::to_writer(&mut text, row)?;
+            text.push(b'\n');
+        }
+        write_whole(&self.whole, &text)?;
+        match std::fs::remove_file(&self.partial) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                bail!("cannot remove {}: {error}", self.partial.display())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The first key whose values differ.
+fn difference(old: &serde_json::Value, new: &serde_json::Value) -> Option<(String, String, String)> {
+    let shown = |value: Option<&serde_json::Value>| value.map_or_else(|| "not set".to_owned(), ToString::to_string);
+    let (old, new) = (old.as_object()?, new.as_object()?);
+    new.keys().chain(old.keys()).filter(|key| *key != "problems").find_map(|key| {
+        let (was, is) = (shown(old.get(key)), shown(new.get(key)));
+        (was != is).then(|| (key.clone(), was, is))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(samples: u32) -> Asked {
+        Asked {
+            benchmark: "gsm8k".to_owned(),
+            about: String::new(),
+            problems_from: "gsm8k_test.jsonl".to_owned(),
+            problems_sha256: None,
+            problems: 3,
+            method: Method::Generate,
+            template: Some(Template::R1Zero),
+            instruction: String::new(),
+            shots: 0,
+            samples,
+            temperature: 0.6,
+            top_p: 0.95,
+            max_tokens: 10,
+            grader: "accuracy".to_owned(),
+            seed: 0,
+            model: "abc".to_owned(),
+            version: "1".to_owned(),
+        }
+    }
+
+    fn row(problem: u32) -> Answered {
+        let answer = Answer { text: "\u{1f642}\n".to_owned(), right: Some(true), tokens: 3, ..Answer::default() };
+        Answered { problem, task: "t".to_owned(), question: "q".to_owned(), answers: vec![answer] }
+    }
+
+    #[test]
+    fn what_was_written_before_a_kill_is_kept_and_the_end_is_sorted() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), &asked(1)).unwrap();
+        let mut writer = store.writer().unwrap();
+        writer.push(&row(2)).unwrap();
+        writer.push(&row(0)).unwrap();
+        drop(writer);
+        let partial = folder.path().join("gsm8k.partial.jsonl");
+        let text = std::fs::read_to_string(&partial).unwrap() + "{\"problem\": 1, \"ta";
+        std::fs::write(&partial, text).unwrap();
+
+        let store = Store::open(folder.path(), &asked(1)).unwrap();
+        let mut done = store.done().unwrap();
+        assert_eq!(done.keys().copied().collect::<Vec<_>>(), [0, 2]);
+        done.insert(1, row(1));
+        store.finish(&done).unwrap();
+        assert!(!partial.exists());
+        assert_eq!(store.done().unwrap(), done);
+        let text = std::fs::read_to_string(folder.path().join("gsm8k.jsonl")).unwrap();
+        let places: Vec<&str> = text.lines().map(|line| &line[..12]).collect();
+        assert_eq!(places, ["{\"problem\":0", "{\"problem\":1", "{\"problem\":2"]);
+    }
+
+    #[test]
+    fn answers_of_other_settings_are_not_mixed_in() {
+        let folder = tempfile::tempdir().unwrap();
+        Store::open(folder.path(), &asked(1)).unwrap();
+        Store::open(folder.path(), &asked(1)).unwrap();
+        let error = Store::open(folder.path(), &asked(2)).unwrap_err().to_string();
+        assert!(error.contains("with samples = 1, and now samples is 2"), "{error}");
+    }
+}

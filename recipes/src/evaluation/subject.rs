@@ -1,0 +1,154 @@
+//! The model that is examined: found from what was typed, told apart from others, loaded.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use policy::checkpoint::latest_valid;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::config::{Recipe, RecipeError};
+use crate::run::hex;
+use crate::stage::belongs_to_model;
+
+/// A model folder and what sets it apart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Subject {
+    /// What tables call it.
+    pub name: String,
+    /// The folder with its `config.json`.
+    pub folder: PathBuf,
+    /// SHA-256 over the names and contents of the model's files.
+    pub fingerprint: String,
+    /// Whether it was trained here, and so on R1-Zero's template.
+    pub trained_here: bool,
+}
+
+impl Subject {
+    /// The model that `typed` means: a Hugging Face folder, a checkpoint, or a run, of which the newest model is taken.
+    ///
+    /// # Errors
+    /// If there is none, or it is without a tokenizer.
+    pub fn find(typed: &Path) -> anyhow::Result<Subject> {
+        let (folder, of_run) = if typed.join("config.json").is_file() {
+            (typed.to_owned(), false)
+        } else if typed.join("recipe.toml").is_file() {
+            (newest_model(typed)?, true)
+        } else {
+            let what =
+                if typed.exists() { "it holds neither a config.json nor a run" } else { "there is no such folder" };
+            let error = RecipeError::new(typed.display().to_string(), format!("this is no model: {what}"));
+            return Err(error.hint("name a Hugging Face folder, a checkpoint, or a run's folder below runs/").into());
+        };
+        if !folder.join("tokenizer.json").is_file() {
+            let error = RecipeError::new(folder.display().to_string(), "the model has no tokenizer.json");
+            return Err(error.hint("put the tokenizer's files beside config.json: questions are asked as text").into());
+        }
+        let absolute = std::path::absolute(&folder).with_context(|| format!("cannot find {}", folder.display()))?;
+        Ok(Subject {
+            name: name_of(&absolute, of_run),
+            fingerprint: fingerprint(&absolute)?,
+            trained_here: of_run || absolute.join("trainer.json").is_file(),
+            folder: absolute,
+        })
+    }
+}
+
+/// The newest model of a run: the last checkpoint of its last stage that has one, else its base.
+fn newest_model(run: &Path) -> anyhow::Result<PathBuf> {
+    let recipe = Recipe::read(&run.join("recipe.toml"), &[])?;
+    let stages: Vec<&str> = recipe.grpo().map(|(stage, _)| stage.name.as_str()).collect();
+    for stage in stages.iter().rev() {
+        let folder = run.join("checkpoints");
+        // As a run folder lays them out: those of an only stage lie without a folder of their own.
+        let folder = if stages.len() == 1 { folder } else { folder.join(stage) };
+        if let Some(path) = latest_valid(&folder)?.path {
+            return Ok(path);
+        }
+    }
+    let base = run.join("base");
+    if base.join("config.json").is_file() {
+        return Ok(base);
+    }
+    Err(RecipeError::new(run.display().to_string(), "the run has no model yet").hint("let it go on: --resume").into())
+}
+
+/// `r1-zero` for a run, `r1-zero-step-000090` for one of its checkpoints, else the folder's own name.
+fn name_of(folder: &Path, of_run: bool) -> String {
+    let parts: Vec<String> = folder.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
+    let own = parts.last().cloned().unwrap_or_else(|| "model".to_owned());
+    let run = parts.iter().rposition(|part| part == "checkpoints").or_else(|| of_run.then(|| parts.len() - 1));
+    let name = match run.and_then(|place| parts.get(place.checked_sub(1)?)) {
+        Some(run) if of_run => run.clone(),
+        Some(run) => format!("{run}-{own}"),
+        None => own,
+    };
+    name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect()
+}
+
+/// SHA-256 over the model's files, by name.
+fn fingerprint(folder: &Path) -> anyhow::Result<String> {
+    let reading = || format!("cannot read the model in {}", folder.display());
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(reading)? {
+        let name = entry.with_context(reading)?.file_name();
+        names.extend(name.to_str().filter(|name| belongs_to_model(name)).map(str::to_owned));
+    }
+    names.sort();
+    let mut hash = Sha256::new();
+    for name in names {
+        hash.update((name.len() as u64).to_le_bytes());
+        hash.update(&name);
+        let mut file = File::open(folder.join(&name)).with_context(reading)?;
+        let length = file.metadata().with_context(reading)?.len();
+        hash.update(length.to_le_bytes());
+        std::io::copy(&mut file, &mut hash).with_context(reading)?;
+    }
+    Ok(hex(&hash.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_named_after_what_people_know_it_by() {
+        fn check(folder: &str, of_run: bool, expected: &str) {
+            assert_eq!(name_of(Path::new(folder), of_run), expected, "{folder}");
+        }
+        check("/m/Qwen2.5-0.5B", false, "Qwen2.5-0.5B");
+        check("/m/runs/r1-zero-2/checkpoints/step-000090", true, "r1-zero-2");
+        check("/m/runs/r1-zero-2/checkpoints/step-000090", false, "r1-zero-2-step-000090");
+        check("/m/runs/r1/checkpoints/second/step-000010", true, "r1");
+        check("/m/runs/r1-zero/base", true, "r1-zero");
+        check("/m/my model", false, "my-model");
+    }
+
+    #[test]
+    fn what_is_no_model_is_named() {
+        #[track_caller]
+        fn check(folder: &Path, expected: &str) {
+            let error = Subject::find(folder).unwrap_err();
+            assert!(error.is::<RecipeError>() && error.to_string().contains(expected), "{error}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        check(&folder.path().join("none"), "there is no such folder");
+        check(folder.path(), "it holds neither a config.json nor a run");
+        std::fs::write(folder.path().join("config.json"), "{}").unwrap();
+        check(folder.path(), "the model has no tokenizer.json");
+    }
+
+    #[test]
+    fn another_weight_makes_another_model() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in [("config.json", "{}"), ("tokenizer.json", "{}"), ("model.safetensors", "1")] {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let first = Subject::find(folder.path()).unwrap();
+        std::fs::write(folder.path().join("optimizer.safetensors"), "moments").unwrap();
+        assert_eq!(Subject::find(folder.path()).unwrap(), first);
+        std::fs::write(folder.path().join("model.safetensors"), "2").unwrap();
+        assert_ne!(Subject::find(folder.path()).unwrap().fingerprint, first.fingerprint);
+    }
+}

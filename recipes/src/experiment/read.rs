@@ -1,0 +1,250 @@
+//! Numbers and lines out of finished runs.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::config::{Cost, EvalValue, Experiment, Figure, Line, Measure, OfSamples};
+use crate::metrics::{EvalMetrics, FamilyEval, mean};
+use crate::run::read_rows;
+use crate::session::RunSummary;
+
+/// One in so many steps, at the beginning or the end, makes a measure of steps.
+const PART: usize = 10;
+
+/// A finished run.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    pub(crate) summary: RunSummary,
+    /// The rows of its steps.
+    steps: Vec<Value>,
+}
+
+/// A figure's lines: name, and points as (x, y), the mean over seeds.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Lines {
+    pub(crate) lines: Vec<(String, Vec<(f64, f64)>)>,
+    /// Whether x is a number of samples rather than of steps.
+    pub(crate) over_samples: bool,
+}
+
+impl Run {
+    pub(super) fn read(summary: RunSummary, folder: &Path) -> anyhow::Result<Run> {
+        let steps = read_rows(&folder.join("metrics.jsonl"))?.into_iter().filter(|row| row["kind"] == "step").collect();
+        Ok(Run { summary, steps })
+    }
+
+    /// The number that a measure asks for; none where this run has none.
+    pub(super) fn measure(&self, measure: &Measure) -> Option<f64> {
+        if let Some(cost) = measure.cost {
+            let stages = self.summary.stages.iter();
+            return Some(
+                stages
+                    .map(|stage| match cost {
+                        Cost::Flops => stage.flops,
+                        Cost::Seconds => stage.seconds,
+                        Cost::SampledTokens => stage.sampled_tokens as f64,
+                        Cost::TrainedTokens => stage.trained_tokens as f64,
+                    })
+                    .sum(),
+            );
+        }
+        if let Some(path) = &measure.step {
+            let part = self.steps.len().div_ceil(PART);
+            let from = if measure.first { 0 } else { self.steps.len() - part };
+            let values: Vec<f64> = self.steps[from..from + part].iter().filter_map(|row| at(row, path)).collect();
+            return (!values.is_empty()).then(|| mean(&values));
+        }
+        let eval = self.evaluation(measure.eval.as_ref()?)?;
+        let of = |family: &FamilyEval| match measure.value {
+            Some(EvalValue::Sampled) => Some(family.sampled.mean),
+            Some(EvalValue::Greedy) => family.greedy,
+            Some(EvalValue::Majority) => family.majority,
+            Some(EvalValue::Length) => Some(family.mean_length),
+            None => None,
+        };
+        over_families(eval, measure.family.as_deref(), of)
+    }
+
+    fn evaluation(&self, stage: &str) -> Option<&EvalMetrics> {
+        self.summary.evaluations.iter().find(|eval| eval.stage == stage)
+    }
+
+    fn line(&self, line: &Line) -> BTreeMap<u64, f64> {
+        if let Some(path) = &line.step {
+            // Steps of several stages follow each other.
+            return (1..).zip(&self.steps).filter_map(|(step, row)| Some((step, at(row, path)?))).collect();
+        }
+        let Some(eval) = line.eval.as_ref().and_then(|stage| self.evaluation(stage)) else { return BTreeMap::new() };
+        let by_k = |family: &FamilyEval| -> BTreeMap<usize, f64> {
+            let of = if line.of == Some(OfSamples::Majority) { &family.majority_at } else { &family.pass_at };
+            of.iter().copied().collect()
+        };
+        let ks = eval.families.values().flat_map(|family| by_k(family).into_keys());
+        ks.filter_map(|k| {
+            Some((k as u64, over_families(eval, line.family.as_deref(), |family| by_k(family).get(&k).copied())?))
+        })
+        .collect()
+    }
+}
+
+/// The mean over families, or of the one that is named; none where any has none.
+fn over_families(eval: &EvalMetrics, family: Option<&str>, of: impl Fn(&FamilyEval) -> Option<f64>) -> Option<f64> {
+    let families = eval.families.iter().filter(|(name, _)| family.is_none_or(|family| *name == family));
+    let values: Vec<f64> = families.map(|(_, family)| of(family)).collect::<Option<_>>()?;
+    (!values.is_empty()).then(|| mean(&values))
+}
+
+/// The number at a path such as `length.mean`.
+fn at(row: &Value, path: &str) -> Option<f64> {
+    path.split('.').try_fold(row, |value, key| value.get(key))?.as_f64()
+}
+
+/// The lines of a figure, each the mean over the seeds that have the point.
+pub(super) fn lines(experiment: &Experiment, figure: &Figure, runs: &[Vec<Run>]) -> Lines {
+    let mut lines = Vec::new();
+    for (variant, runs) in experiment.variants.iter().zip(runs) {
+        for line in &figure.lines {
+            let mut points = BTreeMap::<u64, Vec<f64>>::new();
+            for (x, y) in runs.iter().flat_map(|run| run.line(line)) {
+                points.entry(x).or_default().push(y);
+            }
+            let name = match (experiment.variants.len(), line.name.as_str()) {
+                (_, "") => variant.name.clone(),
+                (1, name) => name.to_owned(),
+                (_, name) => format!("{}, {name}", variant.name),
+            };
+            lines.push((name, points.into_iter().map(|(x, values)| (x as f64, mean(&values))).collect()));
+        }
+    }
+    Lines { lines, over_samples: figure.lines.iter().any(|line| line.eval.is_some()) }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::metrics::Estimate;
+    use crate::run::StageRecord;
+    use crate::session::RunStatus;
+
+    /// A run whose pass@1 after is `after` and whose answers grow from 10 to `10 + steps`.
+    pub(crate) fn made_up(after: f64, steps: u64) -> Run {
+        let family = |mean: f64| FamilyEval {
+            sampled: Estimate { mean, half_width: 0.01 },
+            majority: Some(mean + 0.1),
+            majority_at: vec![(1, mean), (2, mean + 0.05), (4, mean + 0.1)],
+            pass_at: vec![(1, mean), (2, mean + 0.1), (4, mean + 0.2)],
+            ..FamilyEval::default()
+        };
+        let eval = |stage: &str, mean: f64| EvalMetrics {
+            stage: stage.to_owned(),
+            families: [("a".to_owned(), family(mean)), ("b".to_owned(), family(mean + 0.2))].into(),
+            ..EvalMetrics::default()
+        };
+        let stage = StageRecord { sampled_tokens: 100, flops: 1e9, ..StageRecord::default() };
+        let summary = RunSummary {
+            recipe: "r".to_owned(),
+            seed: 0,
+            run_dir: "r".into(),
+            status: RunStatus::Finished,
+            stages: vec![stage.clone(), stage],
+            evaluations: vec![eval("before", 0.1), eval("after", after)],
+            parameters: 1,
+            active_parameters: 1,
+            threads: 1,
+            host_cores: 1,
+        };
+        let row = |step: u64| serde_json::json!({"kind": "step", "step": step, "length": {"mean": 10 + step}});
+        Run { summary, steps: (1..=steps).map(row).collect() }
+    }
+
+    pub(crate) const TEXT: &str = r#"
+name = "x"
+description = "d"
+question = "q"
+recipe = "smoke"
+
+[[variant]]
+name = "with"
+
+[[variant]]
+name = "without"
+set = ["grpo.steps=2"]
+
+[[measure]]
+name = "pass@1"
+eval = "after"
+value = "sampled"
+unit = "share"
+
+[[measure]]
+name = "of b"
+eval = "after"
+value = "majority"
+family = "b"
+unit = "share"
+
+[[measure]]
+name = "length, first"
+step = "length.mean"
+first = true
+
+[[measure]]
+name = "length, last"
+step = "length.mean"
+
+[[measure]]
+name = "sampled"
+cost = "sampled_tokens"
+
+[[measure]]
+name = "greedy"
+eval = "after"
+value = "greedy"
+
+[[figure]]
+title = "Length"
+y_label = "tokens"
+[[figure.line]]
+step = "length.mean"
+
+[[figure]]
+title = "Votes"
+y_label = "right"
+unit = "share"
+[[figure.line]]
+name = "votes"
+eval = "after"
+of = "majority"
+"#;
+
+    #[test]
+    fn measures_are_found_where_runs_keep_them() {
+        let experiment = Experiment::parse("x.toml", TEXT).unwrap();
+        let run = made_up(0.4, 20);
+        let values: Vec<Option<f64>> = experiment.measures.iter().map(|measure| run.measure(measure)).collect();
+        let expected = [Some(0.5), Some(0.7), Some(11.5), Some(29.5), Some(200.0), None];
+        for (value, expected) in values.iter().zip(expected) {
+            match (value, expected) {
+                (Some(value), Some(expected)) => assert!((value - expected).abs() < 1e-12, "{values:?}"),
+                (value, expected) => assert_eq!(*value, expected),
+            }
+        }
+    }
+
+    #[test]
+    fn lines_are_means_over_seeds() {
+        let experiment = Experiment::parse("x.toml", TEXT).unwrap();
+        let runs = [vec![made_up(0.2, 2), made_up(0.4, 3)], vec![made_up(0.1, 1)]];
+        let length = lines(&experiment, &experiment.figures[0], &runs);
+        let names: Vec<&str> = length.lines.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!((names, length.over_samples), (vec!["with", "without"], false));
+        assert_eq!(length.lines[0].1, [(1.0, 11.0), (2.0, 12.0), (3.0, 13.0)]);
+        let votes = lines(&experiment, &experiment.figures[1], &runs);
+        assert_eq!(votes.lines[1].0, "without, votes");
+        // Means of 0.2, 0.4 (seed 0) and 0.4, 0.6 (seed 1).
+        assert!((votes.lines[0].1[0].1 - 0.4).abs() < 1e-12 && votes.over_samples, "{votes:?}");
+        assert_eq!(votes.lines[0].1.iter().map(|(k, _)| *k).collect::<Vec<_>>(), [1.0, 2.0, 4.0]);
+    }
+}

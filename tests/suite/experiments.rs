@@ -1,0 +1,93 @@
+//! An experiment: variants and seeds as ordinary runs, a table and figures of what they left.
+
+use std::fs;
+
+use recipes::config::Experiment;
+use recipes::experiment::{ExperimentOptions, run};
+use recipes::{Interrupt, Verbosity};
+
+use crate::support::{cache, folder, place, small};
+
+#[test]
+fn an_experiment_goes_on_where_it_stopped_and_takes_more_seeds() {
+    let files = folder("experiment-files");
+    let recipe = files.join("small.toml");
+    fs::write(&recipe, small(&[]).to_toml().unwrap()).unwrap();
+    let text = format!(
+        "name = \"steps\"\ndescription = \"More steps\"\nquestion = \"Do they help?\"\nrecipe = '{}'\n\
+         set = [\"pretrain.tokens=20_000\", \"grpo.eval_every=0\", \"grpo.reference_every=0\"]\n\n\
+         [[variant]]\nname = \"one\"\nset = [\"grpo.steps=1\"]\n\n[[variant]]\nname = \"two\"\nset = [\"grpo.steps=2\"]\n\n\
+         [[measure]]\nname = \"pass@1\"\neval = \"after\"\nvalue = \"sampled\"\nunit = \"share\"\n\n\
+         [[measure]]\nname = \"length\"\nstep = \"length.mean\"\n\n\
+         [[figure]]\ntitle = \"Length\"\ny_label = \"tokens\"\n[[figure.line]]\nstep = \"length.mean\"\n\n\
+         [[figure]]\ntitle = \"Votes\"\ny_label = \"right\"\nunit = \"share\"\n[[figure.line]]\neval = \"after\"\nof = \"majority\"\n",
+        recipe.display()
+    );
+    let experiment = Experiment::parse("steps.toml", &text).unwrap();
+    let out = place("experiment");
+    let options = |seeds| ExperimentOptions {
+        seeds,
+        out: out.clone(),
+        threads: None,
+        cache_dir: cache().to_owned(),
+        verbosity: Verbosity::Silent,
+        interrupt: Interrupt::new(),
+        command: Vec::new(),
+    };
+    let stopped = ExperimentOptions { interrupt: Interrupt::new(), ..options(1) };
+    stopped.interrupt.request();
+    assert_eq!(run(&experiment, &stopped).unwrap(), None);
+
+    let first = run(&experiment, &options(1)).unwrap().unwrap();
+    let begun = out.join("runs/one-seed-0/run.json");
+    let before = fs::read(&begun).unwrap();
+    let both = run(&experiment, &options(2)).unwrap().unwrap();
+    assert_eq!(fs::read(&begun).unwrap(), before, "a finished run is not touched");
+    for ((name, one), (_, two)) in first.variants.iter().zip(&both.variants) {
+        for (one, two) in one.iter().zip(two) {
+            assert_eq!(one.values[0], two.values[0], "{name}");
+            assert_eq!((one.values.len(), two.values.len()), (1, 2));
+        }
+    }
+    // The length of a variant's run is the mean of its rows.
+    let rows = crate::support::step_rows(&out.join("runs/two-seed-1"));
+    assert_eq!(rows.len(), 2);
+    assert_eq!(both.variants[1].1[1].values[1], rows[1]["length"]["mean"].as_f64());
+
+    let table = fs::read_to_string(out.join("table.md")).unwrap();
+    assert!(table.contains("| variant | pass@1 | length |") && table.contains("2 seeds, mean ±"), "{table}");
+    for name in ["results.json", "figure-1.svg", "figure-2.svg", "report.html", "experiment.toml"] {
+        assert!(fs::metadata(out.join(name)).is_ok_and(|file| file.len() > 0), "{name}");
+    }
+    let svg = fs::read_to_string(out.join("figure-1.svg")).unwrap();
+    assert!(svg.contains("Length") && svg.contains("one") && svg.contains("two"), "{svg}");
+}
+
+#[test]
+fn a_wrong_experiment_is_refused_when_it_is_read() {
+    #[track_caller]
+    fn check(text: &str, expected: &[&str]) {
+        let error = Experiment::parse("mine.toml", text).unwrap_err().to_string();
+        for part in expected {
+            assert!(error.contains(part), "{part} is not in: {error}");
+        }
+    }
+    let head = "name = \"x\"\ndescription = \"d\"\nquestion = \"q\"\nrecipe = \"smoke\"\n";
+    let measure = "[[measure]]\nname = \"m\"\nstep = \"length.mean\"\n";
+    let variant = "[[variant]]\nname = \"v\"\n";
+    check(&format!("{head}variants = 1\n"), &["mine.toml, line 5", "unknown key `variants`"]);
+    check(
+        &format!("{head}{variant}set = [\"grpo.setps=1\"]\n{measure}"),
+        &["--set grpo.setps=1", "did you mean `steps`?"],
+    );
+    check(&format!("{head}{variant}{variant}{measure}"), &["two variants are called `v`"]);
+    check(
+        &format!("{head}{variant}[[measure]]\nname = \"m\"\n"),
+        &["the measure `m` needs one of `eval`, `step` and `cost`"],
+    );
+    check(&format!("{head}{variant}[[measure]]\nname = \"m\"\neval = \"after\"\n"), &["needs `value` with `eval`"]);
+    let wrong = head.replace("smoke", "smok");
+    check(&format!("{wrong}{variant}{measure}"), &["did you mean `smoke`?"]);
+    let figure = "[[figure]]\ntitle = \"f\"\ny_label = \"y\"\n[[figure.line]]\neval = \"after\"\n";
+    check(&format!("{head}{variant}{measure}{figure}"), &["the figure `f` has a line without"]);
+}
