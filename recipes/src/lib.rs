@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! config     a recipe: a TOML file, read, checked, with `--set` on top
-//! stage      what a recipe does: pretrain, grpo, eval
+//! stage      what a recipe does: pretrain, sft, grpo, reject, eval, export
 //! run        the folder of a run: metrics, completions, checkpoints; locking and resuming
 //! metrics    what is measured
 //! progress   what a person sees meanwhile
 //! table      the figures at the end; `report` the same as a page with curves
 //! session    one run from its folder to its report
+//! plan       what a recipe would do and take, without doing it
 //! curation   curation jobs: the work is `datasets::curate`, what people see of it is here
 //! command    the command line
 //! ```
@@ -18,6 +19,7 @@ pub mod config;
 pub mod curation;
 pub mod interrupt;
 pub mod metrics;
+pub mod plan;
 pub mod progress;
 pub mod report;
 pub mod run;

@@ -10,6 +10,7 @@
 //! | `curation` | the shipped curation jobs count rightly; a wrong job is refused with its line |
 //! | `damage` | bad input ends in a message that says what and where, and costs no finished work |
 //! | `hostile` | programs that attack the grader score 0 with a cause |
+//! | `stages` | chains of stages: each does its work, is killed and goes on, and is refused where it does not fit |
 //! | `smoke` | the shipped recipes, one of them from its first stage to its report |
 //! | `real_files` | GSM8K and MBPP as they lie, where they lie there |
 //! | `support` | the small recipe that most of them run, and what a run leaves |
@@ -25,4 +26,5 @@ mod real_files;
 mod resume;
 mod rollout;
 mod smoke;
+mod stages;
 mod support;

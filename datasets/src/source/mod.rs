@@ -4,6 +4,7 @@
 //! from the file's name; what the columns mean ([`layout`]) follows from their names. Every row
 //! keeps the line it stood on, so that whatever is wrong with it can be said with its place.
 
+mod demonstration;
 mod json;
 mod layout;
 mod stream;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value};
 
 use crate::error::DatasetError;
 use crate::task::{Split, Task};
+pub use demonstration::{Demonstration, ReadDemonstrations, read_demonstrations};
 use layout::Layout;
 pub use stream::TaskStream;
 

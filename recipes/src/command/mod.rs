@@ -21,8 +21,9 @@ use anyhow::Context;
 use clap::Parser;
 use datasets::DatasetError;
 
-use crate::config::{ModelSettings, Recipe, RecipeError, find_shipped};
+use crate::config::{ModelSettings, Recipe, RecipeError, find_shipped, nearest};
 use crate::interrupt::Interrupt;
+use crate::plan;
 use crate::run::RunDir;
 use crate::session::{RunOptions, RunStatus, RunSummary, run_recipe, run_to_resume};
 use crate::table;
@@ -119,12 +120,22 @@ fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
         runs_root: arguments.runs.clone(),
         run_dir: arguments.run_dir.clone(),
         resume: arguments.resume,
+        from: arguments.from.clone().or_else(|| arguments.only.clone()),
+        of: arguments.of.clone(),
+        until: arguments.only.clone(),
         threads: arguments.threads.map(usize::from),
         interrupt: interrupt.clone(),
         command: std::env::args().collect(),
         ..RunOptions::default()
     };
     let recipe = load(arguments, &mut options)?;
+    for name in arguments.from.iter().chain(&arguments.only) {
+        check_stage(&recipe, name)?;
+    }
+    if arguments.dry_run {
+        let threads = options.threads.unwrap_or_else(rayon::current_num_threads);
+        return print(&plan::render(&recipe, threads)?);
+    }
     if !arguments.resume {
         check_model(&recipe)?;
     }
@@ -138,6 +149,10 @@ fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     })?;
     let summary = run_recipe(&recipe, &options)?;
     print(&table::render(&summary))?;
+    if let RunStatus::StoppedAfter { stage } = &summary.status {
+        let text = format!("stage {stage} is done. To do the others:\n  {}\n", resume_command(arguments, &summary));
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
     if let RunStatus::Interrupted { stage, step } = &summary.status {
         let text = format!(
             "stopped in {stage} after step {step}; nothing is lost. To go on:\n  {}\n",
@@ -149,6 +164,19 @@ fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// That the recipe has a stage of this name.
+fn check_stage(recipe: &Recipe, name: &str) -> anyhow::Result<()> {
+    let names: Vec<&str> = recipe.stages.iter().map(|stage| stage.name.as_str()).collect();
+    if names.contains(&name) {
+        return Ok(());
+    }
+    let hint = match nearest(name, names.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("its stages are {}", names.join(", ")),
+    };
+    Err(Wrong(format!("{} has no stage called `{name}`\n  hint: {hint}", recipe.name)).into())
+}
+
 fn resume_command(arguments: &RunArguments, summary: &RunSummary) -> String {
     let threads = arguments.threads.map_or_else(String::new, |threads| format!(" --threads {threads}"));
     format!("recipe run {} --resume --run-dir {}{threads}", arguments.recipe, summary.run_dir.display())
@@ -157,8 +185,9 @@ fn resume_command(arguments: &RunArguments, summary: &RunSummary) -> String {
 /// A recipe by the name of a shipped one or by its file, with settings on top.
 fn read_recipe(name: &str, settings: &[String]) -> Result<Recipe, RecipeError> {
     let path = Path::new(name);
+    // Some shipped recipes are called after models whose names have a dot.
     let looks_like_file = path.extension().is_some() || path.components().count() > 1;
-    if looks_like_file || (path.is_file() && find_shipped(name).is_err()) {
+    if find_shipped(name).is_err() && (looks_like_file || path.is_file()) {
         Recipe::read(path, settings)
     } else {
         find_shipped(name)?.recipe(settings)

@@ -9,7 +9,9 @@
 //! | `keys` | how a table of settings is declared: key, type, default, allowed values |
 //! | `model` | `[model]` |
 //! | `settings` | `[tasks]`, `[eval]`, `[[rewards]]` |
-//! | `stages` | `[[stage]]`: pretrain, grpo, eval |
+//! | `stages` | `[[stage]]`: their kinds; pretrain and grpo |
+//! | `fine_tuning` | `[[stage]]`: sft, reject, distill, export |
+//! | `chain` | which policy and which data a stage takes up |
 //! | `recipe` | the whole recipe, and what must hold between its tables |
 //! | `read` | the tables whose keys depend on what they are |
 //! | `compare` | whether two recipes are the same |
@@ -19,10 +21,12 @@
 //! | `shipped` | the recipes inside the binary |
 //! | `job`, `job_steps` | curation jobs, and those inside the binary |
 
+mod chain;
 mod compare;
 mod document;
 mod engine;
 mod error;
+mod fine_tuning;
 mod job;
 mod job_steps;
 mod keys;
@@ -33,13 +37,16 @@ mod settings;
 mod shipped;
 mod stages;
 
+pub use chain::{BASE, DataSource};
 pub use error::RecipeError;
 pub(crate) use error::nearest;
+pub use fine_tuning::{ExportSettings, ExportType, OnTooLong, RejectSettings, RejectStage, SftSettings, Template};
 pub use job::{JobFile, SHIPPED_JOBS, ShippedJob};
 pub use keys::KeyHelp;
 pub(crate) use keys::{LARGEST_SEED, counted};
-pub use model::{ModelSettings, ModelShape};
+pub use model::{DenseKind, DenseShape, ModelSettings, ModelShape};
 pub use recipe::Recipe;
+pub(crate) use settings::weighted;
 pub use settings::{EvalSettings, OnBadLine, RewardSettings, TaskSettings};
 pub use shipped::{SHIPPED, ShippedRecipe, find_shipped};
 pub use stages::{AdvantageScale, GrpoSettings, LossKind, PretrainSettings, Schedule, Stage, StageSettings};

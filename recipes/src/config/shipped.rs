@@ -14,6 +14,13 @@ pub struct ShippedRecipe {
 
 /// Every recipe inside the binary.
 pub const SHIPPED: &[ShippedRecipe] = &[
+    ShippedRecipe { name: "distill-qwen", text: include_str!("../../shipped/distill-qwen.toml") },
+    ShippedRecipe { name: "distill-llama", text: include_str!("../../shipped/distill-llama.toml") },
+    ShippedRecipe { name: "open-r1-step1", text: include_str!("../../shipped/open-r1-step1.toml") },
+    ShippedRecipe { name: "open-r1-step2", text: include_str!("../../shipped/open-r1-step2.toml") },
+    ShippedRecipe { name: "open-r1-step3", text: include_str!("../../shipped/open-r1-step3.toml") },
+    ShippedRecipe { name: "qwen2.5-1.5b-gsm8k", text: include_str!("../../shipped/qwen2.5-1.5b-gsm8k.toml") },
+    ShippedRecipe { name: "qwen2.5-0.5b-countdown", text: include_str!("../../shipped/qwen2.5-0.5b-countdown.toml") },
     ShippedRecipe { name: "r1-zero", text: include_str!("../../shipped/r1-zero.toml") },
     ShippedRecipe { name: "smoke", text: include_str!("../../shipped/smoke.toml") },
 ];
