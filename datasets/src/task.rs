@@ -3,7 +3,8 @@
 use std::fmt;
 use std::fmt::Write as _;
 
-use rewards::Reference;
+pub use rewards::Message;
+use rewards::{Checker, Reference, Sample};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -99,15 +100,6 @@ impl Split {
     }
 }
 
-/// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// Who speaks: `system`, `user` or `assistant`.
-    pub role: String,
-    /// What is said.
-    pub content: String,
-}
-
 /// One problem with its verifier.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Task {
@@ -139,10 +131,7 @@ impl Task {
     /// A task, its id computed from what it says. The domain follows from the reference.
     #[must_use]
     pub fn new(source: &str, prompt: String, reference: Reference, split: Split, extra: Map<String, Value>) -> Self {
-        let domain = match reference {
-            Reference::Tests { .. } => Domain::Code,
-            Reference::Math { .. } | Reference::Integer { .. } | Reference::Countdown { .. } => Domain::Math,
-        };
+        let domain = if reference.is_code() { Domain::Code } else { Domain::Math };
         let id = content_id(&[], &prompt, &reference);
         let source = source.to_owned();
         Self { id, source, domain, prompt, turns: Vec::new(), reference, difficulty: None, split, extra }
@@ -159,6 +148,12 @@ impl Task {
     /// Computes the id anew, after prompt, turns or reference have changed.
     pub fn renew_id(&mut self) {
         self.id = content_id(&self.turns, &self.prompt, &self.reference);
+    }
+
+    /// An answer to this task, as rewards judge it.
+    #[must_use]
+    pub fn sample<'a>(&'a self, completion: &'a str) -> Sample<'a> {
+        Sample { turns: &self.turns, columns: &self.extra, ..Sample::new(&self.prompt, completion, &self.reference) }
     }
 
     /// The prompt as messages: what stands before the question, and the question.
@@ -203,6 +198,31 @@ fn content_id(turns: &[Message], prompt: &str, reference: &Reference) -> String 
             part(setup);
             assertions.iter().for_each(|assertion| part(assertion));
         }
+        Reference::Stdin { cases, checker, tolerance } => {
+            part("stdin");
+            match checker {
+                Checker::Lines => part("lines"),
+                Checker::Tokens => part("tokens"),
+                Checker::Program(program) => part(program),
+            }
+            part(&tolerance.map_or(String::new(), |tolerance| tolerance.value().to_string()));
+            for case in cases {
+                part(&case.stdin);
+                part(&case.stdout);
+                part(&case.weight.to_string());
+            }
+        }
+        Reference::Calls { setup, function, cases, tolerance } => {
+            part("calls");
+            part(setup);
+            part(function);
+            part(&tolerance.map_or(String::new(), |tolerance| tolerance.value().to_string()));
+            for case in cases {
+                part(&case.arguments);
+                part(&case.expected);
+                part(&format!("{} {}", case.wrapped, case.weight));
+            }
+        }
     }
     digest.finalize().iter().take(8).fold(String::with_capacity(16), |mut id, byte| {
         // Writing to a String cannot fail.
@@ -246,6 +266,14 @@ mod tests {
     fn the_domain_follows_from_the_reference() {
         let tests = Reference::Tests { setup: String::new(), assertions: vec!["assert f(1) == 2".into()] };
         assert_eq!(Task::new("test", "p".into(), tests, Split::Held, Map::new()).domain, Domain::Code);
+        let call = |expected: &str| {
+            let text =
+                format!(r#"{{"kind":"calls","function":"f","cases":[{{"arguments":"[1]","expected":"{expected}"}}]}}"#);
+            let reference = serde_json::from_str(&text).expect("a reference");
+            Task::new("test", "p".into(), reference, Split::Held, Map::new())
+        };
+        assert_eq!(call("2").domain, Domain::Code);
+        assert_ne!(call("2").id, call("3").id);
         assert_eq!(task("p", "1").domain, Domain::Math);
     }
 

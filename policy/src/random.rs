@@ -51,6 +51,21 @@ pub fn uniform(key: RandomKey) -> f32 {
     unit_f32(bits[0])
 }
 
+/// The numbers below `count` in a random order, for a step and a pass over what it sampled.
+#[must_use]
+pub fn permutation(seed: u64, step: u32, pass: u32, count: usize) -> Vec<usize> {
+    // No task has this number, so no sampled token draws the same.
+    const ORDER: u32 = u32::MAX;
+    let mut order: Vec<usize> = (0..count).collect();
+    for last in (1..count).rev() {
+        let [low, high, ..] = philox([last as u32, pass, ORDER, step], words(seed));
+        // The bias of the multiplication is below count / 2^64.
+        let draw = u128::from((u64::from(high) << 32) | u64::from(low));
+        order.swap(last, ((draw * (last as u128 + 1)) >> 64) as usize);
+    }
+    order
+}
+
 /// Normally distributed numbers for fresh weights: element `i` of the stream of a name.
 ///
 /// Each parameter has its own stream, named after it, so that adding a parameter does not change
@@ -181,6 +196,23 @@ mod tests {
         }
         assert_eq!(unit_f32(u32::MAX), 1.0 - 1.0 / 16_777_216.0);
         assert_eq!(unit_f32(0), 0.0);
+    }
+
+    #[test]
+    fn permutations_are_even_and_differ_by_what_they_are_for() {
+        let order = permutation(1, 2, 0, 50);
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..50).collect::<Vec<_>>());
+        assert_eq!(order, permutation(1, 2, 0, 50));
+        for other in [permutation(2, 2, 0, 50), permutation(1, 3, 0, 50), permutation(1, 2, 1, 50)] {
+            assert_ne!(order, other);
+        }
+        assert_eq!((permutation(1, 2, 0, 0), permutation(1, 2, 0, 1)), (vec![], vec![0]));
+        // Each of six orders of three comes as often, within six standard deviations of sqrt(6000 * 1/6 * 5/6).
+        let mut counts = std::collections::BTreeMap::<Vec<usize>, i32>::new();
+        (0..6000).for_each(|step| *counts.entry(permutation(7, step, 0, 3)).or_default() += 1);
+        assert!(counts.len() == 6 && counts.values().all(|count| (count - 1000).abs() < 174), "{counts:?}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! config     a recipe: a TOML file, read, checked, with `--set` on top
 //! stage      what a recipe does: pretrain, sft, grpo, reject, eval, export
 //! run        the folder of a run: metrics, completions, checkpoints; locking and resuming
-//! metrics    what is measured
+//! metrics    what is measured; `alarms` what of it looks like a known collapse
 //! progress   what a person sees meanwhile
 //! table      the figures at the end; `report` the same as a page with curves
 //! session    one run from its folder to its report
@@ -14,6 +14,7 @@
 //! ```
 //! This is the only crate that prints, parses arguments or uses `anyhow`.
 
+pub mod alarms;
 pub mod command;
 pub mod config;
 pub mod curation;
@@ -27,6 +28,7 @@ pub mod session;
 pub mod stage;
 pub mod table;
 
+pub use command::main_with;
 pub use config::Recipe;
 pub use interrupt::Interrupt;
 pub use progress::{Phase, Reporter, Verbosity};

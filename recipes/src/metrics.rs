@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::alarms::Alarm;
+
 /// One row of `metrics.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -109,6 +111,10 @@ pub struct StepMetrics {
     pub reward: Spread,
     /// The mean of each part of the reward, by its name, before it is weighted.
     pub reward_parts: BTreeMap<String, f64>,
+    /// How the parts of the reward go together, over completions: Pearson's coefficient of each two that both vary, by
+    /// their names. Near 1 one of them says nothing new; below 0 they pull against each other.
+    #[serde(default)]
+    pub reward_correlation: BTreeMap<String, f64>,
     /// Share of right completions, by family of tasks.
     pub accuracy: BTreeMap<String, f64>,
     /// Completions that could not be scored (their reference is unusable) and were left out.
@@ -117,17 +123,35 @@ pub struct StepMetrics {
     pub length: Lengths,
     /// Share of completions cut off at the limit.
     pub truncated_share: f64,
+    /// Share of runs of four tokens that their completion has had before.
+    #[serde(default)]
+    pub repetition: f64,
     /// Share of groups whose rewards are all equal: they teach nothing.
     pub flat_groups_share: f64,
-    /// Mean entropy of the distributions that tokens were sampled from, in nats.
-    pub entropy: f64,
+    /// Groups that dynamic sampling dropped for that.
+    #[serde(default)]
+    pub groups_dropped: u64,
+    /// How many times it sampled further tasks in this step.
+    #[serde(default)]
+    pub refill_rounds: u64,
+    /// Mean entropy of the distributions that tokens were sampled from, in nats; none where nothing was trained on.
+    pub entropy: Option<f64>,
     /// The loss.
     pub loss: f64,
     /// k3 estimate of the divergence from the reference policy, in nats per token; none without a
     /// reference.
     pub kl: Option<f64>,
-    /// Share of tokens whose probability ratio was clipped.
+    /// What the divergence from the reference took off the rewards, on average; none where it takes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kl_penalty: Option<f64>,
+    /// Share of tokens whose probability ratio was clipped in any way.
     pub clip_fraction: f64,
+    /// Share of tokens clipped below.
+    #[serde(default)]
+    pub clip_low_fraction: f64,
+    /// Share of tokens clipped above.
+    #[serde(default)]
+    pub clip_high_fraction: f64,
     /// Extremes of the probability ratio between the policy and the one that sampled.
     pub ratio: Extremes,
     /// Largest difference between the log-probability of a token when it was sampled and in the
@@ -146,6 +170,9 @@ pub struct StepMetrics {
     pub sampled_tokens: u64,
     /// Tokens that went through training, prompts included.
     pub trained_tokens: u64,
+    /// What looks like a known collapse, said once for each cause.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alarms: Vec<Alarm>,
     /// Times.
     pub time: Times,
 }
@@ -341,6 +368,21 @@ pub fn mean(values: &[f64]) -> f64 {
     if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / count(values.len()) }
 }
 
+/// Pearson's correlation; none where one of the two does not vary.
+#[must_use]
+pub fn correlation(pairs: &[(f64, f64)]) -> Option<f64> {
+    let (one, other): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
+    let (mean_one, mean_other) = (mean(&one), mean(&other));
+    let sum = |product: fn(f64, f64) -> f64| -> f64 {
+        pairs.iter().map(|(a, b)| product(a - mean_one, b - mean_other)).sum()
+    };
+    let (squares, other_squares) = (sum(|a, _| a * a), sum(|_, b| b * b));
+    // Equal values may leave a rounding error.
+    let varies = |squares: f64, mean: f64| squares > 1e-18 * count(pairs.len()) * (1.0 + mean * mean);
+    (varies(squares, mean_one) && varies(other_squares, mean_other))
+        .then(|| sum(|a, b| a * b) / (squares * other_squares).sqrt())
+}
+
 #[allow(clippy::cast_precision_loss)]
 fn count(number: usize) -> f64 {
     number as f64
@@ -379,6 +421,21 @@ mod tests {
         assert_eq!(eval.greedy(), Some(0.5));
         eval.families.insert("b".to_owned(), family(None));
         assert_eq!(eval.greedy(), None);
+    }
+
+    #[test]
+    fn correlations_by_hand() {
+        fn check(pairs: &[(f64, f64)], expected: Option<f64>) {
+            let found = correlation(pairs);
+            let close = found.zip(expected).is_none_or(|(found, expected)| (found - expected).abs() < 1e-12);
+            assert!(found.is_some() == expected.is_some() && close, "{pairs:?}: {found:?}");
+        }
+        check(&[(0.0, 0.1), (1.0, 1.1), (2.0, 2.1)], Some(1.0));
+        check(&[(0.0, 1.0), (1.0, 0.0)], Some(-1.0));
+        // Covariance 1/3 over the root of 2/3 times 2/3, both times 3.
+        check(&[(0.0, 0.0), (1.0, 0.0), (1.0, 1.0)], Some(0.5));
+        check(&[(0.1, 0.0), (0.1, 1.0), (0.1, 1.0)], None);
+        check(&[], None);
     }
 
     #[test]

@@ -53,6 +53,8 @@ const TICK: Duration = Duration::from_millis(120);
 const PLAIN_LINES: u64 = 20;
 /// Without bars, the first steps are all shown: there something is seen to happen.
 const PLAIN_FIRST: u64 = 3;
+/// Shares of what should not be are shown from here on.
+const WORTH_SAYING: f64 = 0.05;
 
 impl Reporter {
     /// A reporter on standard error.
@@ -212,7 +214,17 @@ fn step_text(metrics: &StepMetrics) -> String {
     if !right.is_empty() {
         let _ = write!(text, " · right: {}", right.join(", "));
     }
-    let _ = write!(text, " · {:.0} tokens · entropy {:.2}", metrics.length.mean, metrics.entropy);
+    let _ = write!(text, " · {:.0} tokens", metrics.length.mean);
+    let mut share = |share: f64, what: &str| {
+        if share >= WORTH_SAYING {
+            let _ = write!(text, " · {:.0}% {what}", share * 100.0);
+        }
+    };
+    share(metrics.truncated_share, "cut off");
+    share(metrics.flat_groups_share, "of groups flat");
+    if let Some(entropy) = metrics.entropy {
+        let _ = write!(text, " · entropy {entropy:.2}");
+    }
     if metrics.time.seconds > 0.0 {
         let _ = write!(text, " · {:.1} s", metrics.time.seconds);
     }
@@ -261,11 +273,14 @@ mod tests {
             reward: Spread { mean: 0.5125, std: 0.1 },
             accuracy: [("countdown".to_owned(), 0.314)].into(),
             length: Lengths { mean: 40.2, ..Lengths::default() },
-            entropy: 0.456,
+            entropy: Some(0.456),
             ..StepMetrics::default()
         };
         let expected = "reward 0.512 · right: countdown 31% · 40 tokens · entropy 0.46";
         assert_eq!(step_text(&metrics), expected);
+        let worse = StepMetrics { truncated_share: 0.12, flat_groups_share: 1.0, entropy: None, ..metrics };
+        let expected = "reward 0.512 · right: countdown 31% · 40 tokens · 12% cut off · 100% of groups flat";
+        assert_eq!(step_text(&worse), expected);
     }
 
     #[test]

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use crate::alarms::RaisedAlarm;
 use crate::config::{Recipe, StageSettings};
 use crate::interrupt::Interrupt;
-use crate::metrics::EvalMetrics;
+use crate::metrics::{EvalMetrics, StepMetrics};
 use crate::progress::{Reporter, Verbosity};
 use crate::report;
-use crate::run::{Reuse, RunDir, RunInfo, StageRecord, newest_run};
+use crate::run::{Reuse, RunDir, RunInfo, StageRecord, hash_files, newest_run};
 use crate::stage::{self, Tasks};
 
 /// How a recipe is run: all that does not belong to the recipe itself.
@@ -132,6 +133,9 @@ pub struct RunSummary {
     pub stages: Vec<StageRecord>,
     /// The evaluations by stages of kind `eval`, in order.
     pub evaluations: Vec<EvalMetrics>,
+    /// What looked like a known collapse while it learned.
+    #[serde(default)]
+    pub alarms: Vec<RaisedAlarm>,
     /// Parameters of the policy.
     pub parameters: u64,
     /// Parameters that one token goes through.
@@ -203,6 +207,7 @@ pub fn run_recipe(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<RunSu
         },
         stages: run.stages_done()?,
         evaluations: run.evaluations()?.into_iter().filter(|eval| !eval.quick && examined(&eval.stage)).collect(),
+        alarms: alarms(run)?,
         parameters: outcome.parameters,
         active_parameters: outcome.active_parameters,
         threads,
@@ -211,6 +216,15 @@ pub fn run_recipe(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<RunSu
     run.write_summary(&summary)?;
     report::write(run, recipe, &summary)?;
     Ok(summary)
+}
+
+/// The alarms of all steps.
+fn alarms(run: &RunDir) -> anyhow::Result<Vec<RaisedAlarm>> {
+    let of_step = |step: StepMetrics| {
+        let (stage, number) = (step.stage, step.step);
+        step.alarms.into_iter().map(move |alarm| RaisedAlarm { stage: stage.clone(), step: number, alarm })
+    };
+    Ok(run.steps()?.into_iter().flat_map(of_step).collect())
 }
 
 /// The folder of the run that a `--resume` means.
@@ -260,6 +274,9 @@ fn open_run(
         let path = run_to_resume(options, &recipe.name)?;
         let run = RunDir::open(&path, recipe)?;
         let path = run.path().display();
+        for file in run.changed_rewards() {
+            reporter.note(&format!("{file} is not what it was: from here on, the reward as it is now scores"));
+        }
         if run.is_finished()? {
             reporter
                 .note(&format!("the run in {path} is finished already: it goes on only if a checkpoint is damaged"));
@@ -270,10 +287,14 @@ fn open_run(
         return Ok((run, tasks, true));
     }
     let files = &recipe.input_files();
-    let info = RunInfo::collect(recipe.seed, threads, &options.command, &options.settings, files)?;
+    let info = RunInfo {
+        reward_files: hash_files(&recipe.reward_files())?,
+        ..RunInfo::collect(recipe.seed, threads, &options.command, &options.settings, files)?
+    };
     // What was given is read before there is a folder: what is wrong with it can then be mended without a trace.
     let tasks = Tasks::read(recipe, reporter)?;
     stage::check_model(recipe)?;
+    stage::check_rewards(recipe, &options.cache_dir)?;
     let earlier = newest_run(&options.runs_root, &recipe.name);
     let reuse = options.from.as_deref().filter(|first| recipe.stages.first().is_none_or(|stage| stage.name != *first));
     let reuse = reuse

@@ -173,6 +173,9 @@ fn costs(text: &mut String, summary: &RunSummary) {
         let (all, active) = (count_text(summary.parameters), count_text(summary.active_parameters));
         let _ = writeln!(text, "{all} parameters, {active} used for each token");
     }
+    for raised in &summary.alarms {
+        let _ = writeln!(text, "look: {}, step {}: {}", raised.stage, raised.step, raised.alarm.what);
+    }
     let report = summary.run_dir.join("report.html");
     let state = match &summary.status {
         RunStatus::Finished => "report".to_owned(),

@@ -40,6 +40,58 @@ pub enum RewardError {
         /// The reward.
         name: String,
     },
+    /// A parameter that the reward does not have, or a value that it does not allow.
+    #[error("the reward `{reward}` {problem}{}", after("; ", .hint))]
+    Parameter {
+        /// The reward.
+        reward: String,
+        /// The parameter as given.
+        parameter: String,
+        /// Whether its name is what is wrong, and not its value.
+        named: bool,
+        /// What is wrong, as it goes on after the reward's name.
+        problem: String,
+        /// What would be right.
+        hint: Option<String>,
+    },
+    /// Parameters that do not go together.
+    #[error("the reward `{reward}`: {problem}")]
+    Parameters {
+        /// The reward.
+        reward: String,
+        /// What does not hold between them.
+        problem: String,
+    },
+    /// A reward that a recipe brings along does not do what a reward must.
+    #[error("{place}: the reward `{reward}` {problem}{}{}", after("\n  ", .shown), after("\n  hint: ", .hint))]
+    Custom {
+        /// The file, and the line where there is one.
+        place: String,
+        /// The reward.
+        reward: String,
+        /// What is wrong, as it goes on after the reward's name.
+        problem: String,
+        /// The line of the file.
+        shown: Option<String>,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// A recipe names its own reward like one that is there.
+    #[error("the reward `{name}` is one of this program's own, and cannot have a path; give yours another name")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// A reward gave more or fewer scores than there are completions.
+    #[error("reward `{reward}` gave {found} scores for {expected} completion{}", plural(.expected))]
+    WrongCount {
+        /// The reward.
+        reward: String,
+        /// Completions.
+        expected: usize,
+        /// Scores.
+        found: usize,
+    },
     /// A reward was handed a kind of reference that it says it does not score.
     #[error("reward `{reward}` cannot score a reference of kind `{kind}`")]
     NotApplicable {
@@ -57,4 +109,13 @@ pub enum RewardError {
         #[source]
         source: sandbox::SandboxError,
     },
+}
+
+/// A further part of a message, where there is one.
+fn after(before: &str, text: &Option<String>) -> String {
+    text.as_ref().map_or(String::new(), |text| format!("{before}{text}"))
+}
+
+fn plural(count: &usize) -> &'static str {
+    if *count == 1 { "" } else { "s" }
 }

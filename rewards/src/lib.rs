@@ -1,8 +1,9 @@
 //! Verifiable rewards: from a completion and a reference to a score.
 //!
-//! A [`Reward`] looks at one [`Sample`] (prompt, completion, [`Reference`]) and says a [`Score`]: a value and,
-//! where that is not full marks, a cause that a person can count in a log. A [`RewardSet`] is what a recipe
-//! names: several rewards with weights, whose weighted sum is the sample's total.
+//! A [`Reward`] looks at one [`Sample`] (prompt, completion, [`Reference`]), or at all those of one prompt, and says a
+//! [`Score`] for each: a value and, where that is not full marks, a cause that a person can count in a log. A [`Registry`]
+//! holds the rewards that can be named, with their [`parameter`]s. A [`RewardSet`] is what a recipe names: several
+//! rewards with weights, whose weighted sum is the sample's total.
 //!
 //! Three kinds of failure are kept apart, because a learner must not confuse them:
 //! - the *completion's* failure (a wrong value, a program that loops) is a score of 0 with a cause;
@@ -15,16 +16,22 @@
 mod code;
 #[cfg(test)]
 mod corpus;
+mod custom;
 mod error;
 mod extract;
 mod math;
+mod nearest;
+pub mod parameter;
 mod registry;
 mod reward;
+mod set;
 mod shape;
 mod vote;
 
-pub use code::{CodeGrader, Graded, StdinCase};
+pub use code::{CallCase, Checker, CodeGrader, Graded, Marking, StdinCase, Tolerance};
+pub use custom::{CustomKind, CustomReward, DEFAULT_FUNCTION, OnError};
 pub use error::RewardError;
-pub use registry::{RewardDescription, RewardSet, RewardSpec, descriptions};
-pub use reward::{Component, Reference, Reward, Sample, Score, ScoreBreakdown};
+pub use registry::{PythonUse, Registry, RewardDescription, Surroundings};
+pub use reward::{Component, Message, Printed, Reference, Reward, Sample, Score, ScoreBreakdown};
+pub use set::{Pending, RewardSet, RewardSpec};
 pub use vote::vote_key;

@@ -1,197 +1,328 @@
-//! Rewards by name: the table of those that exist, and the weighted set that a recipe asks for.
+//! Rewards by name: those that come with this program, and those that somebody adds.
 
 use std::sync::Arc;
 
-use sandbox::Limits;
-use serde::{Deserialize, Serialize};
+use sandbox::{Limits, Python};
 
-use crate::code::Code;
-use crate::math::Accuracy;
-use crate::shape::Format;
-use crate::{Component, Reward, RewardError, Sample, ScoreBreakdown};
+use crate::code::{Code, CodeParameters};
+use crate::math::{Accuracy, Choice};
+use crate::nearest::nearest;
+use crate::parameter::{Given, NoParameters, ParameterHelp, Parameters};
+use crate::shape::{
+    CodeFormat, CodeFormatParameters, Cosine, CosineParameters, Format, LanguageConsistency, LanguageParameters,
+    Length, LengthParameters, OverlongParameters, ReasoningSteps, RepetitionParameters, RepetitionPenalty,
+    SoftOverlong, Steps, TagCount,
+};
+use crate::{CustomKind, Reward, RewardError, RewardSet, RewardSpec};
 
-/// A reward as a recipe names it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RewardSpec {
-    /// One of the known names.
-    pub name: String,
-    /// Its weight in the total; 1 unless given.
-    #[serde(default = "one")]
-    pub weight: f64,
-}
-
-fn one() -> f64 {
-    1.0
+/// When a reward needs a prepared interpreter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PythonUse {
+    /// Never.
+    Never,
+    /// Where there are tasks that are answered by programs: it scores nothing else.
+    ForPrograms,
+    /// Always.
+    Always,
 }
 
 /// What a known reward is, for lists and help texts.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RewardDescription {
     /// The name a recipe uses.
     pub name: &'static str,
     /// One sentence: what it scores and how.
     pub summary: &'static str,
-    /// Whether it runs programs, and so needs a prepared interpreter.
-    pub needs_python: bool,
+    /// When it needs a prepared interpreter.
+    pub python: PythonUse,
+    /// What it can be told.
+    pub parameters: Vec<ParameterHelp>,
 }
 
-type Build = fn(Option<&Arc<sandbox::Python>>, Limits) -> Option<Box<dyn Reward>>;
-
-const KNOWN: &[(RewardDescription, Build)] = &[
-    (
-        RewardDescription {
-            name: "accuracy",
-            summary: "1 where the answer equals the reference, exactly (mathematics and Countdown); else 0.",
-            needs_python: false,
-        },
-        |_, _| Some(Box::new(Accuracy)),
-    ),
-    (
-        RewardDescription {
-            name: "code",
-            summary: "1 where the answer's Python passes every assertion in the sandbox; else 0.",
-            needs_python: true,
-        },
-        |python, limits| Some(Box::new(Code::new(Arc::clone(python?), limits))),
-    ),
-    (
-        RewardDescription {
-            name: "format",
-            summary: "1 where the completion is <think>...</think> <answer>...</answer> and nothing else; else 0.",
-            needs_python: false,
-        },
-        |_, _| Some(Box::new(Format)),
-    ),
-];
-
-/// Every reward that a recipe can name.
-pub fn descriptions() -> impl Iterator<Item = &'static RewardDescription> {
-    KNOWN.iter().map(|(description, _)| description)
+/// What rewards are built with.
+#[derive(Clone, Default)]
+pub struct Surroundings {
+    /// Runs the programs of those that need it.
+    pub python: Option<Arc<Python>>,
+    /// What one program may use.
+    pub limits: Limits,
 }
 
-/// Several rewards and their weights.
-pub struct RewardSet {
-    rewards: Vec<(Box<dyn Reward>, f64)>,
-}
-
-impl RewardSet {
-    /// The rewards that `specs` name. `python` runs the programs of those that need it, under the default limits.
+impl Surroundings {
+    /// The interpreter, for the reward called `reward`.
     ///
     /// # Errors
-    /// An unknown name (with the nearest known one), a repeated one, a weight that is not finite, an empty
-    /// list, or a missing interpreter.
-    pub fn build(specs: &[RewardSpec], python: Option<Arc<sandbox::Python>>) -> Result<Self, RewardError> {
-        Self::build_limited(specs, python, Limits::default())
+    /// [`RewardError::NeedsPython`] where none was given.
+    pub fn python(&self, reward: &str) -> Result<Arc<Python>, RewardError> {
+        self.python.clone().ok_or_else(|| RewardError::NeedsPython { name: reward.to_owned() })
+    }
+}
+
+type Build = dyn Fn(&Surroundings, &Given) -> Result<Box<dyn Reward>, RewardError> + Send + Sync;
+
+#[derive(Clone)]
+struct Entry {
+    description: RewardDescription,
+    check: fn(&str, &Given) -> Result<(), RewardError>,
+    build: Arc<Build>,
+}
+
+/// The rewards that a recipe can name.
+///
+/// ```
+/// use rewards::parameter::NoParameters;
+/// use rewards::{PythonUse, Reference, Registry, Reward, RewardError, Sample, Score};
+///
+/// /// Full marks for an answer that says so.
+/// struct Polite;
+///
+/// impl Reward for Polite {
+///     fn name(&self) -> &str {
+///         "polite"
+///     }
+///     fn applies(&self, _: &Reference) -> bool {
+///         true
+///     }
+///     fn score(&self, sample: &Sample<'_>) -> Result<Score, RewardError> {
+///         Ok(if sample.completion.contains("please") { Score::full() } else { Score::zero("impolite") })
+///     }
+/// }
+///
+/// let registry = Registry::builtin().with::<NoParameters>(
+///     "polite",
+///     "1 where the completion says please; else 0.",
+///     PythonUse::Never,
+///     |_, _| Ok(Box::new(Polite)),
+/// );
+/// assert!(registry.names().contains(&"polite"));
+/// ```
+#[derive(Clone)]
+pub struct Registry {
+    entries: Vec<Entry>,
+}
+
+impl Registry {
+    /// The rewards that come with this program.
+    #[must_use]
+    pub fn builtin() -> Self {
+        Self { entries: Vec::new() }
+            .with::<NoParameters>(
+                "accuracy",
+                "1 where the answer equals the reference, exactly (mathematics and Countdown); else 0.",
+                PythonUse::Never,
+                |_, _| Ok(Box::new(Accuracy)),
+            )
+            .with::<CodeParameters>(
+                "code",
+                "The share of its tests that the answer's Python passes in the sandbox.",
+                PythonUse::ForPrograms,
+                |surroundings, given| Ok(Box::new(Code::new(surroundings.python("code")?, surroundings.limits, &given))),
+            )
+            .with::<NoParameters>(
+                "binary_code",
+                "1 where the answer's Python passes all of its tests in the sandbox; else 0.",
+                PythonUse::ForPrograms,
+                |surroundings, _| Ok(Box::new(Code::binary(surroundings.python("binary_code")?, surroundings.limits))),
+            )
+            .with::<NoParameters>(
+                "choice",
+                "1 where the right one of several given answers is picked, by its letter or text; else 0.",
+                PythonUse::Never,
+                |_, _| Ok(Box::new(Choice)),
+            )
+            .with::<NoParameters>(
+                "format",
+                "1 where the completion is <think>...</think> <answer>...</answer> and nothing else; else 0.",
+                PythonUse::Never,
+                |_, _| Ok(Box::new(Format)),
+            )
+            .with::<NoParameters>(
+                "tag_count",
+                "A quarter for each of R1-Zero's four tags that stands exactly once.",
+                PythonUse::Never,
+                |_, _| Ok(Box::new(TagCount)),
+            )
+            .with::<CodeFormatParameters>(
+                "code_format",
+                "As format, and the answer holds a fenced block of the language.",
+                PythonUse::Never,
+                |_, given| Ok(Box::new(CodeFormat(given))),
+            )
+            .with::<Steps>(
+                "reasoning_steps",
+                "Markers of steps (Step 1:, First, lists), up to full marks for a number of them.",
+                PythonUse::Never,
+                |_, given| Ok(Box::new(ReasoningSteps(given))),
+            )
+            .with::<LengthParameters>(
+                "length",
+                "From 0.5 for the shortest of a prompt's completions to -0.5 for the longest; wrong ones get no more than 0.",
+                PythonUse::Never,
+                |_, given| Ok(Box::new(Length(given))),
+            )
+            .with::<CosineParameters>(
+                "cosine",
+                "Falls with the length of a right answer, rises with that of a wrong one, as a cosine.",
+                PythonUse::Never,
+                |_, given| Ok(Box::new(Cosine(given))),
+            )
+            .with::<OverlongParameters>(
+                "soft_overlong",
+                "0, falling to -1 as the tokens near a limit.",
+                PythonUse::Never,
+                |_, given| Ok(Box::new(SoftOverlong(given))),
+            )
+            .with::<RepetitionParameters>(
+                "repetition_penalty",
+                "0, falling with the share of repeated runs of words.",
+                PythonUse::Never,
+                |_, given| Ok(Box::new(RepetitionPenalty(given))),
+            )
+            .with::<LanguageParameters>(
+                "language_consistency",
+                "The share of the thought's words that are in one language.",
+                PythonUse::Never,
+                |_, given| Ok(Box::new(LanguageConsistency(given))),
+            )
     }
 
-    /// As [`RewardSet::build`], with limits for each program.
+    /// These rewards and one more: what it is called (the same as its [`Reward::name`]), what it scores in one sentence,
+    /// whether it needs Python, and how it is made from its parameters. One that has the name already is replaced.
+    #[must_use]
+    pub fn with<P: Parameters + 'static>(
+        mut self,
+        name: &'static str,
+        summary: &'static str,
+        python: PythonUse,
+        build: impl Fn(&Surroundings, P) -> Result<Box<dyn Reward>, RewardError> + Send + Sync + 'static,
+    ) -> Self {
+        let entry = Entry {
+            description: RewardDescription { name, summary, python, parameters: P::table() },
+            check: |name, given| P::read(name, given).map(drop),
+            build: Arc::new(move |surroundings, given| build(surroundings, P::read(name, given)?)),
+        };
+        match self.entries.iter_mut().find(|known| known.description.name == name) {
+            Some(known) => *known = entry,
+            None => self.entries.push(entry),
+        }
+        self
+    }
+
+    /// Every reward that a recipe can name.
+    pub fn descriptions(&self) -> impl Iterator<Item = &RewardDescription> {
+        self.entries.iter().map(|entry| &entry.description)
+    }
+
+    /// Their names.
+    #[must_use]
+    pub fn names(&self) -> Vec<&'static str> {
+        self.descriptions().map(|known| known.name).collect()
+    }
+
+    /// The reward of this name.
+    #[must_use]
+    pub fn description(&self, name: &str) -> Option<&RewardDescription> {
+        self.descriptions().find(|known| known.name == name)
+    }
+
+    /// When the reward needs Python. One that is not known does not: [`Registry::check`] reports it.
+    #[must_use]
+    pub fn python_use(&self, spec: &RewardSpec) -> PythonUse {
+        if let Some(custom) = &spec.custom {
+            let python = custom.kind() == Some(CustomKind::Python);
+            return if python { PythonUse::Always } else { PythonUse::Never };
+        }
+        self.description(&spec.name).map_or(PythonUse::Never, |known| known.python)
+    }
+
+    /// Whether any of `specs` needs Python, for tasks of which some are (`programs`) answered by programs.
+    #[must_use]
+    pub fn need_python(&self, specs: &[RewardSpec], programs: bool) -> bool {
+        specs.iter().any(|spec| match self.python_use(spec) {
+            PythonUse::Never => false,
+            PythonUse::ForPrograms => programs,
+            PythonUse::Always => true,
+        })
+    }
+
+    /// That a reward can be built as it is named, but for an interpreter that it may need and for what is in its file.
     ///
     /// # Errors
-    /// As [`RewardSet::build`].
-    pub fn build_limited(
-        specs: &[RewardSpec],
-        python: Option<Arc<sandbox::Python>>,
-        limits: Limits,
-    ) -> Result<Self, RewardError> {
+    /// A file's reward with the name of a known one; an unknown name (with the nearest known one), a weight that is not finite, an unknown parameter or one that is not
+    /// allowed.
+    pub fn check(&self, spec: &RewardSpec) -> Result<(), RewardError> {
+        let name = || spec.name.clone();
+        if !spec.weight.is_finite() {
+            return Err(RewardError::BadWeight { name: name(), weight: spec.weight });
+        }
+        // What a file's own reward can be told only the file knows; it is asked when it is built.
+        match &spec.custom {
+            Some(_) if self.description(&spec.name).is_some() => Err(RewardError::NameTaken { name: name() }),
+            Some(_) => Ok(()),
+            None => (self.entry(&spec.name)?.check)(&spec.name, &spec.parameters),
+        }
+    }
+
+    /// The rewards that `specs` name, with their weights.
+    ///
+    /// # Errors
+    /// What [`Registry::check`] reports; a repeated name, an empty list, or a missing interpreter.
+    pub fn build(&self, specs: &[RewardSpec], surroundings: &Surroundings) -> Result<RewardSet, RewardError> {
         if specs.is_empty() {
-            return Err(RewardError::Empty { known: known_names() });
+            return Err(RewardError::Empty { known: self.names().join(", ") });
         }
         let mut rewards: Vec<(Box<dyn Reward>, f64)> = Vec::with_capacity(specs.len());
-        for RewardSpec { name, weight } in specs {
-            let (_, build) = KNOWN.iter().find(|(known, _)| known.name == name).ok_or_else(|| unknown(name))?;
-            if rewards.iter().any(|(reward, _)| reward.name() == name) {
-                return Err(RewardError::Duplicate { name: name.clone() });
+        for spec in specs {
+            self.check(spec)?;
+            if rewards.iter().any(|(reward, _)| reward.name() == spec.name) {
+                return Err(RewardError::Duplicate { name: spec.name.clone() });
             }
-            if !weight.is_finite() {
-                return Err(RewardError::BadWeight { name: name.clone(), weight: *weight });
-            }
-            let reward =
-                build(python.as_ref(), limits).ok_or_else(|| RewardError::NeedsPython { name: name.clone() })?;
-            rewards.push((reward, *weight));
+            let reward = match &spec.custom {
+                Some(custom) => custom.build(&spec.name, &spec.parameters, surroundings)?,
+                None => (self.entry(&spec.name)?.build)(surroundings, &spec.parameters)?,
+            };
+            rewards.push((reward, spec.weight));
         }
-        Ok(Self { rewards })
+        Ok(RewardSet::from_rewards(rewards))
     }
 
-    /// A set of rewards of one's own, with their weights.
-    #[must_use]
-    pub fn from_rewards(rewards: Vec<(Box<dyn Reward>, f64)>) -> Self {
-        Self { rewards }
-    }
-
-    /// Scores `sample` by every reward that applies to its reference.
-    ///
-    /// # Errors
-    /// Only for the host's own failures.
-    pub fn score(&self, sample: &Sample<'_>) -> Result<ScoreBreakdown, RewardError> {
-        let components = self
-            .rewards
-            .iter()
-            .filter(|(reward, _)| reward.applies(sample.reference))
-            .map(|(reward, weight)| {
-                Ok(Component { name: reward.name().to_owned(), weight: *weight, score: reward.score(sample)? })
-            })
-            .collect::<Result<Vec<_>, RewardError>>()?;
-        Ok(ScoreBreakdown::new(components))
-    }
-
-    /// The rewards' names, in the order of the recipe.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.rewards.iter().map(|(reward, _)| reward.name())
-    }
-
-    /// Whether any of `specs` runs programs. Unknown names do not: [`RewardSet::build`] reports those.
-    #[must_use]
-    pub fn needs_python(specs: &[RewardSpec]) -> bool {
-        specs.iter().any(|spec| descriptions().any(|known| known.name == spec.name && known.needs_python))
+    fn entry(&self, name: &str) -> Result<&Entry, RewardError> {
+        self.entries.iter().find(|entry| entry.description.name == name).ok_or_else(|| {
+            let names = self.names();
+            let hint = nearest(name, names.iter().copied())
+                .map_or(String::new(), |known| format!("; did you mean `{known}`?"));
+            RewardError::Unknown { name: name.to_owned(), hint, known: names.join(", ") }
+        })
     }
 }
 
-impl std::fmt::Debug for RewardSet {
+impl Default for Registry {
+    fn default() -> Self {
+        Self::builtin()
+    }
+}
+
+/// Registries are the same where they know the same names.
+impl PartialEq for Registry {
+    fn eq(&self, other: &Self) -> bool {
+        self.names() == other.names()
+    }
+}
+
+impl std::fmt::Debug for Registry {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_list().entries(self.rewards.iter().map(|(reward, weight)| (reward.name(), weight))).finish()
+        formatter.debug_list().entries(self.names()).finish()
     }
-}
-
-fn known_names() -> String {
-    descriptions().map(|known| known.name).collect::<Vec<_>>().join(", ")
-}
-
-fn unknown(name: &str) -> RewardError {
-    // More than a third of the letters wrong is another word, not a slip.
-    let nearest = descriptions()
-        .map(|known| (edit_distance(name, known.name), known.name))
-        .min()
-        .filter(|(distance, known)| *distance <= known.len().div_ceil(3));
-    let hint = nearest.map_or(String::new(), |(_, known)| format!("; did you mean `{known}`?"));
-    RewardError::Unknown { name: name.to_owned(), hint, known: known_names() }
-}
-
-/// Levenshtein's distance: insertions, deletions and replacements from `a` to `b`.
-fn edit_distance(a: &str, b: &str) -> usize {
-    // A name is short; a longer text is simply far away, and need not be measured.
-    let a: Vec<char> = a.chars().take(64).collect();
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, right) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(left != right);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Reference;
+    use crate::parameter::at_least;
+    use crate::{Reference, Sample, Score};
 
     fn spec(name: &str, weight: f64) -> RewardSpec {
-        RewardSpec { name: name.to_owned(), weight }
+        RewardSpec { weight, ..RewardSpec::named(name) }
     }
 
     #[track_caller]
@@ -202,44 +333,82 @@ mod tests {
 
     #[test]
     fn errors_name_the_reward_and_what_to_do() {
+        let known = Registry::builtin().names().join(", ");
         check_error(
             &[spec("acuracy", 1.0)],
-            "unknown reward `acuracy`; did you mean `accuracy`? (known: accuracy, code, format)",
+            &format!("unknown reward `acuracy`; did you mean `accuracy`? (known: {known})"),
         );
-        check_error(&[spec("banana", 1.0)], "unknown reward `banana` (known: accuracy, code, format)");
+        check_error(&[spec("banana", 1.0)], &format!("unknown reward `banana` (known: {known})"));
         check_error(
             &[spec("format", 1.0), spec("format", 2.0)],
             "reward `format` is listed twice; give it once, with the sum of the weights",
         );
         check_error(&[spec("format", f64::NAN)], "reward `format` has the weight NaN; a weight is a finite number");
-        check_error(&[], "no reward is named; name at least one of: accuracy, code, format");
+        check_error(&[], &format!("no reward is named; name at least one of: {known}"));
         check_error(
             &[spec("code", 1.0)],
             "reward `code` runs programs and needs a prepared Python interpreter, and none was given",
         );
+        let given = serde_json::json!({"depth": 1});
+        let told = RewardSpec { parameters: given.as_object().unwrap().clone(), ..spec("accuracy", 1.0) };
+        check_error(&[told], "the reward `accuracy` has no parameter `depth`; it has no parameters");
+    }
+
+    crate::parameters! {
+        /// What `brief` can be told.
+        BriefParameters {
+            /// Characters that an answer may have.
+            most: u64 = 10, at_least(1.0);
+        }
+    }
+
+    struct Brief(BriefParameters);
+
+    impl Reward for Brief {
+        fn name(&self) -> &str {
+            "brief"
+        }
+
+        fn applies(&self, _: &Reference) -> bool {
+            true
+        }
+
+        fn score(&self, sample: &Sample<'_>) -> Result<Score, RewardError> {
+            let brief = sample.completion.chars().count() as u64 <= self.0.most;
+            Ok(if brief { Score::full() } else { Score::zero("too_long") })
+        }
     }
 
     #[test]
-    fn only_rewards_that_apply_are_summed() {
-        let set = RewardSet::build(&[spec("accuracy", 1.0), spec("format", 0.5)], None).unwrap();
-        let reference = Reference::Math { answer: "17".to_owned() };
-        let sample = |completion, reference| Sample { prompt: "", completion, reference, truncated: false };
-        let right = " <think> 8 + 9 </think> <answer> 17 </answer>";
-        assert_eq!(set.score(&sample(right, &reference)).unwrap().total, Some(1.5));
-        assert_eq!(set.score(&sample("<answer>17</answer>", &reference)).unwrap().total, Some(1.0));
-        let tests = Reference::Tests { setup: String::new(), assertions: vec!["assert f() == 1".to_owned()] };
-        let breakdown = set.score(&sample(right, &tests)).unwrap();
-        assert_eq!((breakdown.get("accuracy"), breakdown.get("format")), (None, Some(1.0)));
-        assert_eq!(breakdown.total, Some(0.5));
-        assert_eq!(set.names().collect::<Vec<_>>(), ["accuracy", "format"]);
+    fn a_reward_of_ones_own_is_named_like_the_others() {
+        let registry = Registry::builtin().with::<BriefParameters>(
+            "brief",
+            "1 where the completion is short.",
+            PythonUse::Never,
+            |_, parameters| Ok(Box::new(Brief(parameters))),
+        );
+        let description = registry.description("brief").unwrap();
+        assert_eq!(description.parameters[0].expected, "a whole number, 1 or more");
+        let told = |most| {
+            let given = serde_json::json!({"most": most});
+            RewardSpec { parameters: given.as_object().unwrap().clone(), ..spec("brief", 1.0) }
+        };
+        let reference = Reference::Integer { value: 1 };
+        let score = |spec: RewardSpec| {
+            let set = registry.build(&[spec, RewardSpec::named("format")], &Surroundings::default()).unwrap();
+            set.score(&Sample::new("", "123456", &reference)).unwrap().get("brief")
+        };
+        assert_eq!((score(spec("brief", 1.0)), score(told(5))), (Some(1.0), Some(0.0)));
+        assert!(registry.check(&told(0)).is_err());
+        assert!(!Registry::builtin().names().contains(&"brief"));
     }
 
     #[test]
-    fn a_specification_has_the_weight_one_and_no_other_keys() {
-        let parsed: RewardSpec = serde_json::from_str(r#"{"name":"format"}"#).unwrap();
-        assert_eq!(parsed, spec("format", 1.0));
-        assert!(serde_json::from_str::<RewardSpec>(r#"{"name":"format","wieght":2}"#).is_err());
-        assert!(RewardSet::needs_python(&[spec("format", 1.0), spec("code", 1.0)]));
-        assert!(!RewardSet::needs_python(&[spec("format", 1.0), spec("accuracy", 1.0)]));
+    fn python_is_needed_where_programs_are() {
+        let registry = Registry::builtin();
+        let specs = [spec("format", 1.0), spec("code", 1.0)];
+        assert!(registry.need_python(&specs, true));
+        assert!(!registry.need_python(&specs, false));
+        assert!(!registry.need_python(&specs[..1], true));
     }
 }

@@ -7,7 +7,7 @@ use crate::{Reference, Sample, extract, math};
 /// - `math`: the exact value, so that 0.5 and 1/2 are one vote;
 /// - `integer`: the number where one is written out, else the text;
 /// - `countdown`: the value of the expression where it uses the right numbers, else its text;
-/// - `tests`: the program's text, without blank lines and white space at the ends of lines.
+/// - `tests`, `stdin`, `calls`: the program's text, without blank lines and white space at the ends of lines.
 ///
 /// Nothing of the reference's answer enters the key: a vote must not see what it is judged by.
 #[must_use]
@@ -16,10 +16,12 @@ pub fn vote_key(sample: &Sample<'_>) -> Option<String> {
         Reference::Math { .. } => math::math_key(sample.completion),
         Reference::Integer { .. } => math::integer_key(sample.completion),
         Reference::Countdown { numbers, .. } => math::countdown_key(sample.completion, numbers),
-        Reference::Tests { .. } => extract::program(sample.completion).map(|program| {
-            let lines = program.lines().map(str::trim_end).filter(|line| !line.is_empty());
-            lines.collect::<Vec<_>>().join("\n")
-        }),
+        Reference::Tests { .. } | Reference::Stdin { .. } | Reference::Calls { .. } => {
+            extract::program(sample.completion).map(|program| {
+                let lines = program.lines().map(str::trim_end).filter(|line| !line.is_empty());
+                lines.collect::<Vec<_>>().join("\n")
+            })
+        }
     }
 }
 
@@ -30,7 +32,7 @@ mod tests {
     #[test]
     fn programs_vote_by_their_text() {
         let reference = Reference::Tests { setup: String::new(), assertions: vec![] };
-        let key = |completion| vote_key(&Sample { prompt: "", completion, reference: &reference, truncated: false });
+        let key = |completion| vote_key(&Sample::new("", completion, &reference));
         assert_eq!(
             key("<answer>\ndef f():  \n\n    return 1\n</answer>"),
             key("<answer>\n```python\ndef f():\n    return 1\n```\n</answer>"),

@@ -37,6 +37,12 @@ pub enum SandboxError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A component that cannot be called as asked.
+    #[error("the WebAssembly component: {reason}")]
+    Component {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A limit under which no program can run.
     #[error("the limit `{limit}` = {value} cannot be used: {reason}")]
     Limit {

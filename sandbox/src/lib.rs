@@ -21,6 +21,7 @@
 
 mod batch;
 mod cache;
+mod component;
 mod engine;
 mod error;
 mod guest;
@@ -33,6 +34,7 @@ mod wasi_command;
 
 pub use batch::Job;
 pub use cache::{CacheState, default_cache_dir};
+pub use component::{Called, Component};
 pub use error::SandboxError;
 pub use guest::{Packages, PrepareStep};
 pub use limits::Limits;

@@ -208,13 +208,13 @@ fn every_count_of_the_math_job_is_right() {
     assert_eq!(after, 0);
 
     // Every reference that is left grades itself right, and none that does not was left out in silence.
-    let rewards = RewardSet::build(&[RewardSpec { name: "accuracy".to_owned(), weight: 1.0 }], None).unwrap();
+    let rewards = RewardSet::build(&[RewardSpec::named("accuracy")], None).unwrap();
     let (verified_in, verified_out, _) = count(&outcome, "verify");
     assert_eq!((verified_in, verified_out), (clean, written.len() as u64));
     for task in &written {
         let rewards::Reference::Math { answer } = &task.reference else { panic!("{task:?}") };
         let completion = format!("<answer> {answer} </answer>");
-        let sample = Sample { prompt: "", completion: &completion, reference: &task.reference, truncated: false };
+        let sample = Sample::new("", &completion, &task.reference);
         assert_eq!(rewards.score(&sample).unwrap().total, Some(1.0), "{answer}");
     }
     // No prompt but for its numbers on both sides.

@@ -9,7 +9,7 @@ use sandbox::{Cause, Limits};
 use crate::support::python;
 
 fn rewards() -> RewardSet {
-    let specs = [RewardSpec { name: "code".to_owned(), weight: 1.0 }];
+    let specs = [RewardSpec::named("code")];
     RewardSet::build_limited(&specs, Some(python()), Limits::brief()).unwrap()
 }
 
@@ -20,7 +20,7 @@ fn square() -> Reference {
 
 fn score(rewards: &RewardSet, program: &str, reference: &Reference) -> Score {
     let completion = format!("<think> so </think> <answer>\n{program}\n</answer>");
-    let sample = Sample { prompt: "", completion: &completion, reference, truncated: false };
+    let sample = Sample::new("", &completion, reference);
     let breakdown = rewards.score(&sample).unwrap();
     assert_eq!(breakdown.components.len(), 1);
     breakdown.components[0].score.clone()

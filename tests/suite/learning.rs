@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use policy::config::{Architecture, AttentionKind, GroupedAttention};
-use policy::grpo::{AdvantageScale, GrpoLoss, LossAggregation, LossInput, Sampled, advantages, loss, pack};
+use policy::grpo::{AdvantageSettings, Counts, GrpoLoss, LossInput, LossKind, Sampled, advantages, loss, pack};
 use policy::ops::router::Balance;
 use policy::optim::{AdamW, AdamWConfig, Gradients};
 use policy::{Completion, ModelConfig, Policy, Request, RolloutEngine, RolloutOptions, SamplingParams, Track};
@@ -50,24 +50,32 @@ fn completions(policy: &Policy, step: u32) -> Vec<Completion> {
 /// The gradient of the GRPO loss of a step's completions under their rewards.
 fn gradients(policy: &Policy, completions: &[Completion], rewards: &[f64]) -> Gradients {
     let requests = requests();
-    let groups = completions.chunk_by(|a, b| a.task == b.task);
     let mut at = 0;
-    let advantages: Vec<f64> = groups
-        .flat_map(|group| {
-            let rewards: Vec<Option<f64>> = rewards[at..at + group.len()].iter().map(|reward| Some(*reward)).collect();
+    let groups: Vec<Vec<Option<f64>>> = completions
+        .chunk_by(|a, b| a.task == b.task)
+        .map(|group| {
             at += group.len();
-            advantages(&rewards, AdvantageScale::Group)
+            rewards[at - group.len()..at].iter().copied().map(Some).collect()
         })
         .collect();
+    let advantages = advantages(&groups, AdvantageSettings::default()).concat();
     let sampled: Vec<Sampled<'_>> =
         completions.iter().map(|c| Sampled::of(&requests[c.task as usize].prompt, c)).collect();
-    let settings =
-        GrpoLoss { clip_low: 0.2, clip_high: 0.2, kl_coefficient: 0.0, aggregation: LossAggregation::SequenceMean };
+    let settings = GrpoLoss {
+        kind: LossKind::Grpo,
+        clip_low: 0.2,
+        clip_high: 0.2,
+        dual_clip: None,
+        kl: None,
+        entropy_coefficient: 0.0,
+    };
     let tokens = completions.iter().map(|c| c.token_ids.len()).sum();
+    let counts = Counts { completions: completions.len(), tokens, kept_tokens: tokens, tokens_per_part: tokens as f64 };
     let mut gradients = Gradients::zeros(policy.parameters());
     for micro in pack(&sampled, 128).unwrap() {
         let forward = policy.forward(&micro.batch, 1.0, Track::Gradients).unwrap();
         let new: Vec<f32> = forward.logprobs.to_vec1().unwrap();
+        let entropy: Vec<f32> = forward.entropy.to_vec1().unwrap();
         let mut start = 0;
         let inputs: Vec<LossInput<'_>> = micro
             .completions
@@ -75,10 +83,13 @@ fn gradients(policy: &Policy, completions: &[Completion], rewards: &[f64]) -> Gr
             .map(|&index| {
                 let old = &completions[index].logprobs;
                 start += old.len();
-                LossInput { new: &new[start - old.len()..start], old, reference: None, advantage: advantages[index] }
+                let range = start - old.len()..start;
+                let (new, entropy) = (&new[range.clone()], &entropy[range]);
+                LossInput { new, old, reference: None, entropy, kept: None, advantage: advantages[index] }
             })
             .collect();
-        let slope = loss(&inputs, &settings, completions.len(), tokens).gradient;
+        let slope: Vec<f32> =
+            loss(&inputs, &settings, &counts).gradient.into_iter().map(|slope| slope as f32).collect();
         let slope = Tensor::new(slope, forward.logprobs.device()).unwrap();
         let store = (forward.logprobs * slope).unwrap().sum_all().unwrap().backward().unwrap();
         gradients.accumulate(&store, policy.parameters(), 1.0).unwrap();

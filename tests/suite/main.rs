@@ -5,8 +5,10 @@
 //! | `gradients` | every operation's gradient is the finite difference and the plain composition's |
 //! | `rollout` | sampling from the compressed cache agrees with the training pass, whatever the batch |
 //! | `learning` | a step of GRPO makes what is rewarded likelier; equal rewards change nothing |
+//! | `losses` | every loss and option learns; a learning rate of 0 or equal rewards change nothing; dynamic sampling |
 //! | `determinism` | one seed, one result, with any number of threads |
 //! | `resume` | a run that was killed or interrupted ends as if it had not been |
+//! | `custom` | a recipe's own reward scores whole groups, on any number of threads, and fails with its file and line |
 //! | `curation` | the shipped curation jobs count rightly; a wrong job is refused with its line |
 //! | `damage` | bad input ends in a message that says what and where, and costs no finished work |
 //! | `hostile` | programs that attack the grader score 0 with a cause |
@@ -17,11 +19,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod curation;
+mod custom;
 mod damage;
 mod determinism;
 mod gradients;
 mod hostile;
 mod learning;
+mod losses;
 mod real_files;
 mod resume;
 mod rollout;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use recipes::{Interrupt, RunOptions, RunStatus, run_recipe};
+use recipes::{Interrupt, Recipe, RunOptions, RunStatus, run_recipe};
 
 use crate::support::{
     INTERRUPTED, base, copy_folder, failure, finish, folder, in_a_process, model_setting, options, place, resuming,
@@ -13,9 +13,9 @@ use crate::support::{
 };
 
 /// Runs in a process of its own and sends it a signal once the metrics hold `step`; how it ended.
-fn signalled_after(step: usize, signal: &str, options: &RunOptions) -> ExitStatus {
+fn signalled_after(step: usize, signal: &str, recipe: &Recipe, options: &RunOptions) -> ExitStatus {
     let path = options.run_dir.as_ref().unwrap();
-    let mut process = in_a_process(&small(&[]), options).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut process = in_a_process(recipe, options).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     loop {
         if step_rows(path).len() >= step {
             // It is still ours to wait for, so the number is its own, even if it has just ended.
@@ -30,8 +30,8 @@ fn signalled_after(step: usize, signal: &str, options: &RunOptions) -> ExitStatu
 }
 
 /// Whether it was killed before it came to its end.
-fn killed_after(step: usize, options: &RunOptions) -> bool {
-    let status = signalled_after(step, "KILL", options);
+fn killed_after(step: usize, recipe: &Recipe, options: &RunOptions) -> bool {
+    let status = signalled_after(step, "KILL", recipe, options);
     assert!(status.signal() == Some(9) || status.success(), "{status}");
     status.signal() == Some(9)
 }
@@ -39,14 +39,34 @@ fn killed_after(step: usize, options: &RunOptions) -> bool {
 #[test]
 fn killed_thrice_and_resumed_it_is_the_same_run() {
     base();
+    let recipe = small(&[]);
     // Before the first checkpoint; beside the reference's replacement; with the best checkpoint and the newest. On a
     // machine that is very busy, a run may come to its end before it is killed.
     let mut names = (0..5).map(|attempt| place(&format!("killed-{attempt}")));
-    let path = names.find(|path| killed_after(1, &options(path))).expect("one of five runs is killed in time");
-    let _ = killed_after(3, &resuming(&path)) && killed_after(5, &resuming(&path));
-    let summary = finish(&small(&[]), &resuming(&path));
+    let path = names.find(|path| killed_after(1, &recipe, &options(path))).expect("one of five runs is killed in time");
+    let _ = killed_after(3, &recipe, &resuming(&path)) && killed_after(5, &recipe, &resuming(&path));
+    let summary = finish(&recipe, &resuming(&path));
     assert_eq!(summary.evaluations.len(), 2);
     same(&path, whole());
+}
+
+/// With all that a checkpoint must hold beyond weights: how many tasks were used, a reference that is a moving average.
+#[test]
+fn killed_with_dynamic_sampling_and_resumed_it_is_the_same_run() {
+    let average = ["grpo.reference=moving_average", "grpo.reference_every=1", "grpo.reference_rate=0.3"];
+    let others = ["grpo.refill_rounds=2", "grpo.epochs=2", "eval.tasks_per_family=1"];
+    let model = model_setting(base());
+    let recipe = small(&[&average[..], &others, &[&model]].concat());
+    let whole = place("dynamic-whole");
+    finish(&recipe, &options(&whole));
+    let steps = step_rows(&whole);
+    let refilled = |row: &serde_json::Value| row["refill_rounds"].as_u64().unwrap() > 0;
+    assert!(steps[..3].iter().any(refilled), "no task was sampled in another's place before the kill: {steps:#?}");
+
+    let mut names = (0..5).map(|attempt| place(&format!("dynamic-killed-{attempt}")));
+    let path = names.find(|path| killed_after(3, &recipe, &options(path))).expect("one of five runs is killed in time");
+    finish(&recipe, &resuming(&path));
+    same(&path, &whole);
 }
 
 #[test]
@@ -98,7 +118,7 @@ fn stopped_by_ctrl_c_and_resumed_it_is_the_same_run() {
     base();
     let mut names = (0..5).map(|attempt| place(&format!("ctrl-c-{attempt}")));
     let stopped = |path: &PathBuf| {
-        let status = signalled_after(1, "INT", &options(path));
+        let status = signalled_after(1, "INT", &small(&[]), &options(path));
         assert!(status.code() == Some(INTERRUPTED) || status.success(), "{status}");
         !status.success() && step_rows(path).len() < 6
     };

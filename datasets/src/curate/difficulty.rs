@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 
 use rayon::prelude::*;
-use rewards::{RewardSet, Sample};
+use rewards::RewardSet;
 use serde_json::{Value, json};
 
 use super::frame::{to_frame, to_tasks};
@@ -98,8 +98,8 @@ pub(super) fn run(step: &Difficulty, work: &mut Work<'_>, folder: &Path) -> Resu
 }
 
 fn grade(rewards: &RewardSet, task: &Task, completion: &str) -> Result<Option<bool>, DatasetError> {
-    let sample = Sample { prompt: &task.prompt, completion, reference: &task.reference, truncated: false };
-    let breakdown = rewards.score(&sample).map_err(|error| DatasetError::Host { what: error.to_string() })?;
+    let breakdown =
+        rewards.score(&task.sample(completion)).map_err(|error| DatasetError::Host { what: error.to_string() })?;
     Ok(breakdown.total.map(|total| total >= 1.0))
 }
 

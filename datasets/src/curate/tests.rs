@@ -26,10 +26,10 @@ struct TestHost {
 
 impl Host for TestHost {
     fn rewards(&self, programs: bool) -> Result<Arc<RewardSet>, String> {
-        let spec = |name: &str| RewardSpec { name: name.to_owned(), weight: 1.0 };
         let python = (programs && self.python)
             .then(|| Arc::new(sandbox::Python::prepare(&sandbox::default_cache_dir(), &mut |_| {}).unwrap()));
-        let specs = if python.is_some() { vec![spec("accuracy"), spec("code")] } else { vec![spec("accuracy")] };
+        let specs = if python.is_some() { vec!["accuracy", "code"] } else { vec!["accuracy"] };
+        let specs: Vec<RewardSpec> = specs.into_iter().map(RewardSpec::named).collect();
         Ok(Arc::new(RewardSet::build(&specs, python).unwrap()))
     }
 

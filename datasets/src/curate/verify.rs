@@ -5,13 +5,13 @@
 //! - A Countdown target must be reachable from its numbers.
 
 use rayon::prelude::*;
-use rewards::{Reference, RewardSet, Sample};
-use serde_json::Value;
+use rewards::{Reference, RewardSet};
 
 use super::frame::{text, to_tasks};
 use super::job::Verify;
 use super::work::{Verdict, Work};
 use crate::error::DatasetError;
+use crate::solution::programs;
 use crate::task::Task;
 
 pub(super) fn run(verify: &Verify, work: &mut Work<'_>) -> Result<(), DatasetError> {
@@ -19,7 +19,8 @@ pub(super) fn run(verify: &Verify, work: &mut Work<'_>) -> Result<(), DatasetErr
     let mut programs = false;
     for index in 0..work.input.len() {
         let references = work.input.read_columns(index, &["reference"])?;
-        programs |= text(&references, "reference")?.iter().flatten().any(|json| json.contains("\"kind\":\"tests\""));
+        programs |=
+            text(&references, "reference")?.iter().flatten().any(|json| CODE.iter().any(|kind| json.contains(kind)));
         if programs {
             break;
         }
@@ -31,6 +32,9 @@ pub(super) fn run(verify: &Verify, work: &mut Work<'_>) -> Result<(), DatasetErr
     })
 }
 
+/// How references of programs begin.
+const CODE: [&str; 3] = ["\"kind\":\"tests\"", "\"kind\":\"stdin\"", "\"kind\":\"calls\""];
+
 fn judge(verify: &Verify, rewards: &RewardSet, task: &Task) -> Result<Verdict, DatasetError> {
     let completion = match &task.reference {
         Reference::Math { answer } => format!("<answer> {answer} </answer>"),
@@ -39,11 +43,10 @@ fn judge(verify: &Verify, rewards: &RewardSet, task: &Task) -> Result<Verdict, D
             Some(expression) => format!("<answer> {expression} </answer>"),
             None => return Ok(Verdict::drop("target cannot be reached", format!("{numbers:?} for {target}"))),
         },
-        Reference::Tests { .. } => {
-            let texts = verify.solutions.iter().filter_map(|name| task.extra.get(name).and_then(Value::as_str));
-            match texts.into_iter().find(|text| !text.trim().is_empty()) {
-                // Windows line ends are an indentation error to nobody but Python's tokenizer in a template.
-                Some(solution) => format!("<answer>\n```python\n{}\n```\n</answer>", solution.replace("\r\n", "\n")),
+        Reference::Tests { .. } | Reference::Stdin { .. } | Reference::Calls { .. } => {
+            let mut texts = verify.solutions.iter().filter_map(|name| task.extra.get(name)).flat_map(programs);
+            match texts.next() {
+                Some(solution) => format!("<answer>\n```python\n{solution}\n```\n</answer>"),
                 None if verify.keep_without_solution => return Ok(Verdict::Keep),
                 None => {
                     let columns: Vec<&str> = task.extra.keys().map(String::as_str).collect();
@@ -51,17 +54,13 @@ fn judge(verify: &Verify, rewards: &RewardSet, task: &Task) -> Result<Verdict, D
                 }
             }
         }
-        #[allow(unreachable_patterns, reason = "other kinds of references are their verifier's affair")]
-        _ => return Ok(Verdict::Keep),
     };
-    let sample = Sample { prompt: &task.prompt, completion: &completion, reference: &task.reference, truncated: false };
-    let breakdown = rewards.score(&sample).map_err(|error| DatasetError::Host { what: error.to_string() })?;
+    let breakdown =
+        rewards.score(&task.sample(&completion)).map_err(|error| DatasetError::Host { what: error.to_string() })?;
     let cause = breakdown.components.iter().find_map(|component| component.score.cause.clone());
     Ok(match breakdown.total {
         Some(total) if total >= 1.0 => Verdict::Keep,
-        Some(_) if matches!(task.reference, Reference::Tests { .. }) => {
-            Verdict::drop("solution fails its tests", cause.unwrap_or_default())
-        }
+        Some(_) if task.reference.is_code() => Verdict::drop("solution fails its tests", cause.unwrap_or_default()),
         Some(_) => Verdict::drop("answer does not equal itself", shown(task, cause)),
         None if breakdown.components.is_empty() => Verdict::drop("nothing verifies this kind", task.reference.kind()),
         None => Verdict::drop("reference cannot be used", shown(task, cause)),

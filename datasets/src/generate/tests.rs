@@ -106,12 +106,12 @@ fn the_corpus_keeps_to_its_shares() {
 }
 
 fn rewards(names: &[&str], python: Option<Arc<sandbox::Python>>) -> RewardSet {
-    let specs: Vec<_> = names.iter().map(|name| RewardSpec { name: (*name).to_owned(), weight: 1.0 }).collect();
+    let specs: Vec<_> = names.iter().map(|name| RewardSpec::named(*name)).collect();
     RewardSet::build(&specs, python).unwrap()
 }
 
 fn score(rewards: &RewardSet, prompt: &str, completion: &str, reference: &Reference, name: &str) -> Option<f64> {
-    rewards.score(&Sample { prompt, completion, reference, truncated: false }).unwrap().get(name)
+    rewards.score(&Sample::new(prompt, completion, reference)).unwrap().get(name)
 }
 
 /// Everything pairs of words and single spaces, as a small vocabulary wants it.

@@ -23,6 +23,9 @@ const ROWS_FOR_LAYOUT: usize = 100;
 /// Rows of a batch.
 const BATCH: usize = 8_192;
 
+/// Bytes of lines from which a batch is full: rows may be megabytes of tests.
+const BATCH_BYTES: usize = 64 << 20;
+
 /// Where rows come from.
 enum Rows {
     /// A line at a time. The line's number is that of the last one read.
@@ -41,6 +44,7 @@ pub struct TaskStream {
     rows: Rows,
     layout: Option<&'static Layout>,
     on_bad_line: OnBadLine,
+    questions_needed: bool,
     good: usize,
     /// How many rows were skipped, and the first of them.
     skipped: usize,
@@ -95,7 +99,25 @@ impl TaskStream {
         // `gsm8k_train.jsonl.gz` is `gsm8k_train`.
         let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem).to_owned();
         let path = path.to_owned();
-        Ok(Self { path, stem, place, rows, layout, on_bad_line, good: 0, skipped: 0, first_bad: None })
+        Ok(Self {
+            path,
+            stem,
+            place,
+            rows,
+            layout,
+            on_bad_line,
+            questions_needed: true,
+            good: 0,
+            skipped: 0,
+            first_bad: None,
+        })
+    }
+
+    /// The same, also where rows have no question: for whoever only tests solutions.
+    #[must_use]
+    pub fn without_questions(mut self) -> Self {
+        self.questions_needed = false;
+        self
     }
 
     /// The next tasks, in the order of the file; `None` at its end.
@@ -104,7 +126,10 @@ impl TaskStream {
     /// If the file turns out to be damaged, of an unknown layout, or without a usable row; with [`OnBadLine::Stop`] also
     /// for the first malformed row.
     pub fn next_batch(&mut self) -> Result<Option<ReadTasks>, DatasetError> {
-        let rows = self.next_rows()?;
+        let mut rows = self.next_rows()?;
+        if !self.questions_needed {
+            rows.iter_mut().filter_map(|row| row.columns.as_mut().ok()).for_each(layout::supply_question);
+        }
         if rows.is_empty() {
             return self.at_end();
         }
@@ -187,7 +212,8 @@ impl TaskStream {
             }
             Rows::Lines { reader, line } => {
                 let mut lines: Vec<(usize, Vec<u8>)> = Vec::new();
-                while lines.len() < BATCH {
+                let mut total = 0;
+                while lines.len() < BATCH && total < BATCH_BYTES {
                     let mut bytes = Vec::new();
                     let count = reader
                         .read_until(b'\n', &mut bytes)
@@ -195,6 +221,7 @@ impl TaskStream {
                     if count == 0 {
                         break;
                     }
+                    total += count;
                     *line += 1;
                     if *line == 1 && bytes.starts_with(b"\xEF\xBB\xBF") {
                         bytes.drain(..3);

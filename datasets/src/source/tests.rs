@@ -284,3 +284,107 @@ fn a_damaged_gzip_file_or_parquet_footer_is_an_error() {
     footer[at..at + 15].fill(0xFF);
     assert!(error("f.parquet", &footer).starts_with("f.parquet: malformed Parquet"));
 }
+
+#[test]
+fn programming_sets_are_recognised_by_their_columns() {
+    let check = |row: &str, prompt: &str, reference: &str, extra: &[&str]| {
+        let tasks = tasks("some.jsonl", row);
+        assert!(tasks[0].prompt.starts_with(prompt), "{row}\n{}", tasks[0].prompt);
+        assert_eq!(serde_json::to_string(&tasks[0].reference).unwrap(), reference, "{row}");
+        assert_eq!((tasks[0].domain, tasks[0].extra.keys().collect::<Vec<_>>()), (Domain::Code, extra.to_vec()));
+    };
+    // APPS.
+    check(
+        r#"{"question": "Add.\r\nNow.", "solutions": "[\"s\"]", "input_output": "{\"inputs\": [\"1 2\\n\", [\"3\", \"4\"]], \"outputs\": [\"3\\n\", [\"7\"]]}", "difficulty": "easy"}"#,
+        "Add.\nNow.\n\nWrite a Python program",
+        r#"{"kind":"stdin","cases":[{"stdin":"1 2\n","stdout":"3\n"},{"stdin":"3\n4","stdout":"7"}],"checker":"tokens"}"#,
+        &["solutions", "difficulty"],
+    );
+    // LiveCodeBench.
+    check(
+        r#"{"question_content": "Add. The error must be at most 10^{-6}.", "question_id": "a", "public_test_cases": "[{\"input\": \"1\", \"output\": \"2\", \"testtype\": \"stdin\"}]", "private_test_cases": "[]", "starter_code": "", "metadata": "{}"}"#,
+        "Add.",
+        r#"{"kind":"stdin","cases":[{"stdin":"1","stdout":"2"}],"tolerance":1e-6}"#,
+        &["question_id", "metadata"],
+    );
+    // Codeforces as Open R1 has it.
+    check(
+        r#"{"id": "1/A", "description": "Add.", "input_format": "Two numbers.", "output_format": "One.", "note": null, "examples": [{"input": "1 2", "output": "3"}], "official_tests": [{"input": "1 2", "output": "3"}, {"input": "4 5", "output": "9"}], "interaction_format": null, "input_mode": "stdio", "generated_checker": null}"#,
+        "Add.\n\nInput\nTwo numbers.\n\nOutput\nOne.\n\nExample input\n1 2\n\nExample output\n3\n\nWrite",
+        r#"{"kind":"stdin","cases":[{"stdin":"1 2","stdout":"3"},{"stdin":"4 5","stdout":"9"}],"checker":"tokens"}"#,
+        &["id", "interaction_format", "input_mode"],
+    );
+    // Open R1's verifiable problems.
+    check(
+        r#"{"problem_statement": "Add.", "verification_info": {"language": "python", "test_cases": [{"fn_name": null, "input": "1", "output": "2", "type": "stdin_stdout"}]}}"#,
+        "Add.",
+        r#"{"kind":"stdin","cases":[{"stdin":"1","stdout":"2"}]}"#,
+        &[],
+    );
+    // Code Contests, and plain rows.
+    check(
+        r#"{"description": "Add.", "public_tests": {"input": ["1"], "output": ["2"]}, "private_tests": {"input": [], "output": []}}"#,
+        "Add.",
+        r#"{"kind":"stdin","cases":[{"stdin":"1","stdout":"2"}],"checker":"tokens"}"#,
+        &[],
+    );
+    check(
+        r#"{"prompt": "Add.", "solution": "s", "tests": [{"input": "1", "output": "2"}]}"#,
+        "Add.",
+        r#"{"kind":"stdin","cases":[{"stdin":"1","stdout":"2"}]}"#,
+        &["solution"],
+    );
+}
+
+#[test]
+fn functions_of_programming_sets_are_called() {
+    for (row, arguments, expected, wrapped) in [
+        (
+            r#"{"question": "Add.", "starter_code": "class Solution:\n    def add(self, a, b):", "input_output": "{\"fn_name\": \"add\", \"inputs\": [[1, [2]]], \"outputs\": [[3]]}"}"#,
+            "[1, [2]]",
+            "[3]",
+            true,
+        ),
+        (
+            r#"{"question_content": "Add.", "starter_code": "def add(a, b):", "public_test_cases": "[{\"input\": \"1\\n[2]\", \"output\": \"3\", \"testtype\": \"functional\"}]", "private_test_cases": "[]", "metadata": "{\"func_name\": \"add\"}"}"#,
+            "[1, [2]]",
+            "3",
+            false,
+        ),
+        (
+            r#"{"prompt": "Add.", "verification_info": "{\"language\": \"python\", \"test_cases\": [{\"fn_name\": \"add\", \"input\": [1, [2]], \"output\": [3], \"type\": \"function_call\"}]}"}"#,
+            "[1,[2]]",
+            "[3]",
+            true,
+        ),
+    ] {
+        let tasks = tasks("some.jsonl", row);
+        let Reference::Calls { function, cases, tolerance, .. } = &tasks[0].reference else { panic!("{:?}", tasks[0]) };
+        assert_eq!((function.as_str(), *tolerance, cases.len()), ("add", None, 1), "{row}");
+        let case = &cases[0];
+        assert_eq!((case.arguments.as_str(), case.expected.as_str(), case.wrapped), (arguments, expected, wrapped));
+        assert!(tasks[0].prompt.contains("add"), "{}", tasks[0].prompt);
+    }
+}
+
+#[test]
+fn programs_that_cannot_be_judged_are_refused() {
+    for (row, expected) in [
+        (
+            r#"{"description": "d", "official_tests": [{"input": "1", "output": "2"}], "interaction_format": "talk"}"#,
+            "talk to its judge",
+        ),
+        (
+            r#"{"description": "d", "official_tests": [{"input": "1", "output": "2"}], "input_mode": "file"}"#,
+            "read a file",
+        ),
+        (r#"{"description": "d", "official_tests": []}"#, "no pairs of input and output"),
+        (r#"{"question": "q", "input_output": "{\"inputs\": [\"1\"], \"outputs\": []}"}"#, "1 inputs and 0 outputs"),
+        (r#"{"question": "q", "input_output": ""}"#, "`input_output` is empty"),
+        (r#"{"input_output": "{\"inputs\": [\"1\"], \"outputs\": [\"1\"]}"}"#, "the question is missing"),
+        (r#"{"problem": "p", "verification_info": {"language": "cpp", "test_cases": []}}"#, "its language is cpp"),
+    ] {
+        let what = error("some.jsonl", row.as_bytes());
+        assert!(what.contains(expected), "{row}\n{what}");
+    }
+}

@@ -1,4 +1,11 @@
 //! Advantages: how much better a completion did than its group.
+//!
+//! `A_i = (r_i - b_i) / s`, where the baseline b is the group's mean (DeepSeekMath, section 4.1.2) or, leaving one out,
+//! the mean of the group's *other* rewards (Ahmadian et al., "Back to Basics", 2024: RLOO), and s is one of
+//! [`AdvantageScale`]. Standard deviations are those of a sample (n - 1), and 1e-4 is added to them, as in TRL.
+//!
+//! Deviation from TRL: there, a completion that cannot be scored, or a group of equal rewards, may come out a rounding
+//! error away from 0; here it is 0 exactly.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,65 +16,114 @@ pub enum AdvantageScale {
     /// The group's standard deviation (R1-Zero).
     #[default]
     Group,
+    /// The standard deviation of all of the step's rewards (Liu et al., "Tricks or Traps?", 2025).
+    Batch,
     /// Nothing (Liu et al., "Understanding R1-Zero-Like Training", 2025).
     None,
+}
+
+/// How advantages are made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AdvantageSettings {
+    /// What they are divided by.
+    pub scale: AdvantageScale,
+    /// Whether a completion's own reward is left out of what it is compared with.
+    pub leave_one_out: bool,
 }
 
 /// Keeps the division finite; as small as in TRL.
 const EPSILON: f64 = 1e-4;
 
-/// The advantages of one group: `(r - mean) / (std + 1e-4)`, with the sample standard deviation.
+/// Whether a group teaches nothing: fewer than two of its completions have a reward, or all rewards are equal.
+#[must_use]
+pub fn is_flat(rewards: &[Option<f64>]) -> bool {
+    let mut scored = rewards.iter().flatten();
+    scored.next().is_none_or(|first| scored.all(|reward| reward == first))
+}
+
+/// The advantages of a step's groups.
 ///
 /// A completion without a reward (unscorable) has none and gets advantage 0; it does not count for the others either.
-/// Equal rewards give zeros exactly.
-pub fn advantages(rewards: &[Option<f64>], scale: AdvantageScale) -> Vec<f64> {
-    let scored: Vec<f64> = rewards.iter().copied().flatten().collect();
-    let n = scored.len() as f64;
-    if scored.len() < 2 || scored.iter().all(|r| *r == scored[0]) {
-        return vec![0.0; rewards.len()];
-    }
-    let mean = scored.iter().sum::<f64>() / n;
-    let deviation = (scored.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
-    let divisor = match scale {
-        AdvantageScale::Group => deviation + EPSILON,
-        AdvantageScale::None => 1.0,
-    };
-    rewards.iter().map(|reward| reward.map_or(0.0, |r| (r - mean) / divisor)).collect()
+/// A flat group ([`is_flat`]) gives zeros exactly.
+#[must_use]
+pub fn advantages(groups: &[Vec<Option<f64>>], settings: AdvantageSettings) -> Vec<Vec<f64>> {
+    let all: Vec<f64> = groups.iter().flatten().copied().flatten().collect();
+    groups
+        .iter()
+        .map(|rewards| {
+            if is_flat(rewards) {
+                return vec![0.0; rewards.len()];
+            }
+            let scored: Vec<f64> = rewards.iter().copied().flatten().collect();
+            let n = scored.len() as f64;
+            let mean = scored.iter().sum::<f64>() / n;
+            let divisor = match settings.scale {
+                AdvantageScale::Group => deviation(&scored) + EPSILON,
+                AdvantageScale::Batch => deviation(&all) + EPSILON,
+                AdvantageScale::None => 1.0,
+            };
+            // The mean of the others lies further from a reward than the mean of all does.
+            let stretch = if settings.leave_one_out { n / (n - 1.0) } else { 1.0 };
+            rewards.iter().map(|reward| reward.map_or(0.0, |r| (r - mean) * stretch / divisor)).collect()
+        })
+        .collect()
+}
+
+/// The standard deviation of a sample.
+fn deviation(values: &[f64]) -> f64 {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(rewards: &[Option<f64>], scale: AdvantageScale, expected: &[f64]) {
-        let found = advantages(rewards, scale);
+    fn check(groups: &[&[Option<f64>]], scale: AdvantageScale, leave_one_out: bool, expected: &[&[f64]]) {
+        let groups: Vec<_> = groups.iter().map(|group| group.to_vec()).collect();
+        let found = advantages(&groups, AdvantageSettings { scale, leave_one_out });
         assert_eq!(found.len(), expected.len());
-        for (f, e) in found.iter().zip(expected) {
-            assert!((f - e).abs() < 1e-9, "{found:?} where {expected:?} was expected");
+        for (found, expected) in found.iter().zip(expected) {
+            assert_eq!(found.len(), expected.len());
+            for (f, e) in found.iter().zip(*expected) {
+                assert!((f - e).abs() < 1e-9, "{found:?} where {expected:?} was expected");
+            }
         }
     }
 
     #[test]
     fn groups_by_hand() {
+        use AdvantageScale::{Batch, Group, None as Unscaled};
         // Mean 0.5, sample standard deviation sqrt(1/3).
         let d = (1.0f64 / 3.0).sqrt() + 1e-4;
-        let rewards = [Some(1.0), Some(0.0), Some(1.0), Some(0.0)];
-        check(&rewards, AdvantageScale::Group, &[0.5 / d, -0.5 / d, 0.5 / d, -0.5 / d]);
-        check(&rewards, AdvantageScale::None, &[0.5, -0.5, 0.5, -0.5]);
-        check(&[Some(0.3); 3], AdvantageScale::Group, &[0.0; 3]);
-        check(&[Some(1.0), None, Some(0.0)], AdvantageScale::None, &[0.5, 0.0, -0.5]);
-        check(&[Some(1.0), None], AdvantageScale::Group, &[0.0, 0.0]);
-        check(&[], AdvantageScale::Group, &[]);
+        let rewards: &[_] = &[Some(1.0), Some(0.0), Some(1.0), Some(0.0)];
+        check(&[rewards], Group, false, &[&[0.5 / d, -0.5 / d, 0.5 / d, -0.5 / d]]);
+        check(&[rewards], Unscaled, false, &[&[0.5, -0.5, 0.5, -0.5]]);
+        // The others' mean is 1/3 for the right ones, 2/3 for the wrong ones.
+        check(&[rewards], Unscaled, true, &[&[2.0 / 3.0, -2.0 / 3.0, 2.0 / 3.0, -2.0 / 3.0]]);
+        check(&[&[Some(0.3); 3]], Group, true, &[&[0.0; 3]]);
+        check(&[&[Some(1.0), None, Some(0.0)]], Unscaled, false, &[&[0.5, 0.0, -0.5]]);
+        check(&[&[Some(1.0), None]], Group, true, &[&[0.0, 0.0]]);
+        check(&[&[]], Group, false, &[&[]]);
+        // Two groups: all four rewards have the mean 0.75 and the variance (3 * 0.0625 + 0.5625) / 3 = 0.25.
+        let d = 0.5 + 1e-4;
+        check(&[&[Some(1.0), Some(0.0)], &[Some(1.0), Some(1.0)]], Batch, false, &[&[0.5 / d, -0.5 / d], &[0.0; 2]]);
     }
 
     #[test]
     fn advantages_sum_to_zero() {
-        for seed in 0..200u32 {
-            let rewards: Vec<Option<f64>> = (0..9)
-                .map(|i| Some(f64::from(seed.wrapping_mul(2_654_435_761).rotate_left(i * 3) % 97) / 31.0))
-                .collect();
-            let total: f64 = advantages(&rewards, AdvantageScale::Group).iter().sum();
-            assert!(total.abs() < 1e-9, "{total}");
+        for scale in [AdvantageScale::Group, AdvantageScale::Batch, AdvantageScale::None] {
+            for leave_one_out in [false, true] {
+                let reward =
+                    |seed: u32, i: u32| f64::from(seed.wrapping_mul(2_654_435_761).rotate_left(i * 3) % 97) / 31.0;
+                let groups: Vec<Vec<_>> =
+                    (0..200).map(|seed| (0..9).map(|i| Some(reward(seed, i))).collect()).collect();
+                for group in advantages(&groups, AdvantageSettings { scale, leave_one_out }) {
+                    let total: f64 = group.iter().sum();
+                    assert!(total.abs() < 1e-9, "{scale:?} {leave_one_out}: {total}");
+                }
+            }
         }
     }
 }

@@ -1,12 +1,16 @@
-//! Group Relative Policy Optimization: advantages from a group's rewards, the clipped objective, and the KL penalty.
+//! Group Relative Policy Optimization: advantages from a group's rewards, the losses of its family, and the KL penalty.
 //!
-//! Shao et al., "DeepSeekMath", 2024; DeepSeek-R1 report, section 2.2.1.
+//! Shao et al., "DeepSeekMath", 2024; DeepSeek-R1 report, section 2.2.1. The other losses name their papers.
 
 mod advantage;
+mod entropy;
+mod kl;
 mod loss;
 mod pack;
 
-pub use advantage::{AdvantageScale, advantages};
-pub use loss::{GrpoLoss, LossAggregation, LossInput, LossOutput, loss};
+pub use advantage::{AdvantageScale, AdvantageSettings, advantages, is_flat};
+pub use entropy::top_entropy_threshold;
+pub use kl::{KlEstimator, KlPenalty, sequence_kl};
+pub use loss::{Clip, Counts, GrpoLoss, LossInput, LossKind, LossOutput, loss};
 pub(crate) use pack::common_prefix;
 pub use pack::{MicroBatch, Sampled, pack};

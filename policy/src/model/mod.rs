@@ -55,8 +55,8 @@ pub(crate) enum Attention {
 pub struct Forward {
     /// Log-probability of each of the batch's targets `[targets]`; differentiable if the pass was tracked.
     pub logprobs: Tensor,
-    /// Entropy of each target's distribution in nats.
-    pub entropy: Vec<f32>,
+    /// Entropy of each target's distribution in nats `[targets]`; differentiable if the pass was tracked.
+    pub entropy: Tensor,
     /// For each MoE layer, where the tokens went.
     pub routing: Vec<Routing>,
 }
@@ -133,6 +133,28 @@ impl Policy {
         };
         let parameters = self.parameters.iter().map(copy).collect::<Result<_>>()?;
         Ok(Self::assemble(self.config.clone(), parameters, self.router_bias.clone()))
+    }
+
+    /// Moves every weight, and the routers' biases, a share `rate` (0 to 1) of the way to another policy's: what a reference
+    /// does that is a moving average.
+    ///
+    /// # Errors
+    /// If the two are not of one configuration.
+    pub fn move_towards(&mut self, other: &Policy, rate: f64) -> Result<()> {
+        if self.config != other.config {
+            return Err(PolicyError::Argument {
+                operation: "average two policies",
+                message: "their configurations differ".into(),
+            });
+        }
+        for ((_, mine), (_, theirs)) in self.parameters.iter().zip(&other.parameters) {
+            let average = || mine.affine(1.0 - rate, 0.0)? + theirs.affine(rate, 0.0)?;
+            average().and_then(|average| mine.set(&average)).during("average two policies")?;
+        }
+        for (mine, theirs) in self.router_bias.iter_mut().flatten().zip(other.router_bias.iter().flatten()) {
+            *mine = ((1.0 - rate) * f64::from(*mine) + rate * f64::from(*theirs)) as f32;
+        }
+        Ok(())
     }
 
     /// The configuration.

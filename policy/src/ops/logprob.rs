@@ -2,9 +2,8 @@
 //!
 //! For a hidden row h, the head W `[vocabulary, width]` and a target t: `z = W h / temperature`,
 //! `logprob = z_t - log(sum(exp(z)))`, `entropy = log(sum(exp(z))) - sum(p z)`. The logits are made for a chunk of rows
-//! at a time, in the forward pass and again in the backward pass, where `dz = dlogprob * (onehot(t) - p) / temperature`.
-
-use std::sync::{Arc, Mutex, PoisonError};
+//! at a time, in the forward pass and again in the backward pass, where
+//! `dz = (dlogprob * (onehot(t) - p) - dentropy * p (log(p) + entropy)) / temperature`.
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
@@ -21,7 +20,6 @@ const GRADIENT_ROWS: usize = 2048;
 struct Logprob {
     targets: Vec<u32>,
     temperature: f64,
-    entropy: Arc<Mutex<Vec<f32>>>,
     /// log(sum(exp(z))) of each row.
     stash: Stash,
 }
@@ -30,8 +28,8 @@ struct Logprob {
 pub struct Logprobs {
     /// The targets' log-probabilities `[rows]`, differentiable.
     pub logprobs: Tensor,
-    /// The entropy of each row's distribution in nats; without a gradient.
-    pub entropy: Vec<f32>,
+    /// The entropy of each row's distribution in nats `[rows]`, differentiable.
+    pub entropy: Tensor,
 }
 
 /// Log-probabilities of `targets` (one for each row) under `softmax(head hidden / temperature)`.
@@ -57,11 +55,9 @@ pub fn logprob(hidden: &Tensor, head: &Tensor, targets: Vec<u32>, temperature: f
     if temperature.is_nan() || temperature <= 0.0 {
         candle_core::bail!("{NAME}: temperature {temperature} is not positive");
     }
-    let entropy = Arc::new(Mutex::new(Vec::new()));
-    let op = Logprob { targets, temperature, entropy: Arc::clone(&entropy), stash: Stash::default() };
-    let logprobs = hidden.contiguous()?.apply_op2(&head.contiguous()?, op)?;
-    let entropy = std::mem::take(&mut *entropy.lock().unwrap_or_else(PoisonError::into_inner));
-    Ok(Logprobs { logprobs, entropy })
+    let op = Logprob { targets, temperature, stash: Stash::default() };
+    let both = hidden.contiguous()?.apply_op2(&head.contiguous()?, op)?; // [2, rows]
+    Ok(Logprobs { logprobs: both.get(0)?, entropy: both.get(1)? })
 }
 
 /// The largest logit, and the logarithm of the sum of exponentials, of one row.
@@ -89,10 +85,11 @@ pub(crate) fn log_sum_exp<T: Real>(logits: &[T]) -> T {
 }
 
 impl Logprob {
+    /// The log-probabilities, then the entropies.
     fn forward<T: Real>(&self, hidden: &[T], head: &[T], width: usize) -> Result<Vec<T>> {
         let vocabulary = head.len() / width;
         let scale = T::from_f64(1.0 / self.temperature);
-        let rows: Vec<(T, T, f32)> = hidden
+        let rows: Vec<(T, T, T)> = hidden
             .par_chunks(ROW_BLOCK * width)
             .zip(self.targets.par_chunks(ROW_BLOCK))
             .flat_map_iter(|(hidden, targets)| {
@@ -117,19 +114,27 @@ impl Logprob {
                             for z in z {
                                 mean += (*z - total).exp() * *z;
                             }
-                            (z[*target as usize] - total, total, (total - mean).to_f64() as f32)
+                            (z[*target as usize] - total, total, total - mean)
                         })
                         .collect::<Vec<_>>()
                     },
                 )
             })
             .collect();
-        *self.entropy.lock().unwrap_or_else(PoisonError::into_inner) = rows.iter().map(|row| row.2).collect();
         self.stash.keep(NAME, rows.iter().map(|row| row.1).collect::<Vec<T>>())?;
-        Ok(rows.iter().map(|row| row.0).collect())
+        Ok(rows.iter().map(|row| row.0).chain(rows.iter().map(|row| row.2)).collect())
     }
 
-    fn backward<T: Real>(&self, hidden: &[T], head: &[T], grad: &[T], width: usize) -> Result<(Vec<T>, Vec<T>)> {
+    /// `out` and `grad` are `[2, rows]`, as `forward` returns them.
+    fn backward<T: Real>(
+        &self,
+        (hidden, head): (&[T], &[T]),
+        out: &[T],
+        grad: &[T],
+        width: usize,
+    ) -> Result<(Vec<T>, Vec<T>)> {
+        let (grad, entropy_grad) = grad.split_at(self.targets.len());
+        let entropy = &out[self.targets.len()..];
         let vocabulary = head.len() / width;
         let scale = T::from_f64(1.0 / self.temperature);
         let totals: &Vec<T> = self.stash.get(NAME)?;
@@ -161,8 +166,17 @@ impl Logprob {
                         || {
                             for (i, z) in d_logits.chunks_exact_mut(vocabulary).enumerate() {
                                 let (g, total) = (grad[first + i] * scale, totals[first + i]);
-                                for z in z.iter_mut() {
-                                    *z = -g * (*z - total).exp();
+                                let (e, entropy) = (entropy_grad[first + i] * scale, entropy[first + i]);
+                                // Few losses ask for the entropy's gradient: the others should not pay for it.
+                                if e == T::zero() {
+                                    for z in z.iter_mut() {
+                                        *z = -g * (*z - total).exp();
+                                    }
+                                } else {
+                                    for z in z.iter_mut() {
+                                        let log = *z - total;
+                                        *z = -(g + e * (log + entropy)) * log.exp();
+                                    }
                                 }
                                 z[self.targets[first + i] as usize] += g;
                             }
@@ -195,15 +209,16 @@ impl CustomOp2 for Logprob {
         let (rows, width) = lh.shape().dims2()?;
         dispatch!(NAME, h, T => {
             let out = self.forward::<T>(slice(NAME, h, lh)?, slice(NAME, w, lw)?, width)?;
-            Ok((<T as candle_core::WithDType>::to_cpu_storage_owned(out), rows.into()))
+            Ok((<T as candle_core::WithDType>::to_cpu_storage_owned(out), (2, rows).into()))
         })
     }
 
-    fn bwd(&self, h: &Tensor, w: &Tensor, _out: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(&self, h: &Tensor, w: &Tensor, out: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
-        let (h_read, w_read, g_read) = (read(h), read(w), read(&grad));
+        let (h_read, w_read, out_read, g_read) = (read(h), read(w), read(out), read(&grad));
         dispatch!(NAME, h, T => {
-            let (dh, dw) = self.backward::<T>(h_read.slice(NAME)?, w_read.slice(NAME)?, g_read.slice(NAME)?, h.dims2()?.1)?;
+            let inputs = (h_read.slice(NAME)?, w_read.slice(NAME)?);
+            let (dh, dw) = self.backward::<T>(inputs, out_read.slice(NAME)?, g_read.slice(NAME)?, h.dims2()?.1)?;
             Ok((Some(Tensor::from_vec(dh, h.shape(), h.device())?), Some(Tensor::from_vec(dw, w.shape(), h.device())?)))
         })
     }

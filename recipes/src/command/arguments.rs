@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use super::curate::CurateArguments;
 use super::grade::GradeArguments;
 use super::model::ModelCommand;
+use super::reward::RewardCommand;
 use super::sandbox::SandboxCommand;
 use super::tasks::TasksCommand;
 use crate::config::LARGEST_SEED;
@@ -95,17 +96,22 @@ finished step; a job that was changed repeats only what follows the change.",
     /// Generate tasks, look at task files, check their solutions
     #[command(subcommand)]
     Tasks(TasksCommand),
+    /// List rewards, and write, test, check and measure your own
+    #[command(subcommand)]
+    Reward(RewardCommand),
     /// Grade answers that are already there, and compare with labels
     #[command(
         long_about = "Grade answers that are already there, and compare with labels.
 
 The file is JSON Lines: `gold` and `pred` (or `reference` and `completion`) in each row, and perhaps \
-`expected`, the verdict it should get. `gold` may be a list, of which any may be met. For each row a \
+`expected`, the verdict it should get. `gold` may be a list, of which any may be met; all other columns of \
+a row are handed to the reward. For each row a \
 line with `score` and `cause` is written; agreement and speed are printed at the end. The exit status \
 is 1 if a row could not be read.",
         after_help = "Examples:
   recipe grade cases.jsonl                                   to standard output
-  recipe grade cases.jsonl --out verdicts.jsonl --threads 1  to a file, on one thread"
+  recipe grade cases.jsonl --out verdicts.jsonl --threads 1  to a file, on one thread
+  recipe grade cases.jsonl --reward rewards/mine.py          by a reward of your own"
     )]
     Grade(GradeArguments),
     /// Run programs in the sandbox, and look after it

@@ -9,16 +9,17 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
 use rayon::prelude::*;
-use rewards::{Reference, RewardSet, RewardSpec, Sample, Score};
-use serde_json::{Value, json};
+use rewards::{Reference, Registry, RewardSet, Sample, Score};
+use serde_json::{Map, Value, json};
 
+use super::reward::{RewardOptions, build};
 use super::{FAILED, print};
+use crate::progress::{Reporter, Verbosity};
 
 /// How many disagreements are shown; all are in the output.
 const SHOWN: usize = 20;
@@ -28,9 +29,12 @@ pub(super) struct GradeArguments {
     /// The rows, as JSON Lines
     pub(super) file: PathBuf,
 
-    /// The reward that grades
+    /// The reward that grades: its name, or the file of one of your own
     #[arg(long, value_name = "NAME", default_value = "accuracy")]
     pub(super) reward: String,
+
+    #[command(flatten)]
+    pub(super) options: RewardOptions,
 
     /// Write the verdicts here [default: standard output]
     #[arg(long, value_name = "FILE")]
@@ -44,6 +48,9 @@ pub(super) struct GradeArguments {
 /// A row that can be graded.
 struct Row {
     id: Option<Value>,
+    prompt: String,
+    /// All of its columns: what they mean to a reward is the reward's affair.
+    columns: Map<String, Value>,
     references: Vec<Reference>,
     completion: String,
     expected: Option<f64>,
@@ -55,7 +62,7 @@ struct Graded {
     took: Duration,
 }
 
-pub(super) fn grade(arguments: &GradeArguments) -> anyhow::Result<ExitCode> {
+pub(super) fn grade(arguments: &GradeArguments, known: &Registry) -> anyhow::Result<ExitCode> {
     let text = std::fs::read_to_string(&arguments.file)
         .with_context(|| format!("cannot read the rows in {}", arguments.file.display()))?;
     let rows: Vec<(usize, Result<Row, String>)> = text
@@ -64,7 +71,8 @@ pub(super) fn grade(arguments: &GradeArguments) -> anyhow::Result<ExitCode> {
         .filter(|(_, line)| !line.trim().is_empty())
         .map(|(index, line)| (index + 1, read_row(line)))
         .collect();
-    let rewards = build(&arguments.reward)?;
+    let spec = arguments.options.spec(&arguments.reward, known)?;
+    let rewards = build(&spec, known, &Reporter::new(Verbosity::Auto))?;
     // Opened before any work, so that a wrong path costs nothing.
     let out = arguments.out.as_deref().map(create).transpose()?;
     let threads =
@@ -73,7 +81,7 @@ pub(super) fn grade(arguments: &GradeArguments) -> anyhow::Result<ExitCode> {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start the grading threads")?;
     let start = Instant::now();
     let graded: Vec<Option<anyhow::Result<Graded>>> = pool.install(|| {
-        rows.par_iter().map(|(_, row)| row.as_ref().ok().map(|row| judge(&rewards, &arguments.reward, row))).collect()
+        rows.par_iter().map(|(_, row)| row.as_ref().ok().map(|row| judge(&rewards, &spec.name, row))).collect()
     });
     let elapsed = start.elapsed();
     let mut lines = String::new();
@@ -95,7 +103,11 @@ pub(super) fn grade(arguments: &GradeArguments) -> anyhow::Result<ExitCode> {
             print(&lines)?;
         }
     }
-    let text = summary.render(&arguments.reward, elapsed, threads);
+    let mut text = String::new();
+    for printed in rewards.take_printed() {
+        let _ = writeln!(text, "{} prints:\n{}", spec.name, printed.text.trim_end());
+    }
+    text.push_str(&summary.render(&spec.name, elapsed, threads));
     let _ = std::io::stderr().write_all(text.as_bytes());
     Ok(if summary.malformed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
@@ -103,19 +115,6 @@ pub(super) fn grade(arguments: &GradeArguments) -> anyhow::Result<ExitCode> {
 fn create(path: &Path) -> anyhow::Result<(BufWriter<File>, PathBuf)> {
     let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
     Ok((BufWriter::new(file), path.to_owned()))
-}
-
-/// The one reward, with its Python if it runs programs.
-fn build(name: &str) -> anyhow::Result<RewardSet> {
-    let specs = [RewardSpec { name: name.to_owned(), weight: 1.0 }];
-    let python = if RewardSet::needs_python(&specs) {
-        let cache = crate::session::RunOptions::default().cache_dir;
-        let python = sandbox::Python::prepare(&cache, &mut |_| {}).context("cannot prepare the Python sandbox")?;
-        Some(Arc::new(python))
-    } else {
-        None
-    };
-    Ok(RewardSet::build(&specs, python)?)
 }
 
 fn read_row(line: &str) -> Result<Row, String> {
@@ -141,10 +140,12 @@ fn read_row(line: &str) -> Result<Row, String> {
         Some(Value::Number(score)) => score.as_f64(),
         Some(_) => return Err("has an `expected` that is neither true, false, a number nor null".to_owned()),
     };
-    Ok(Row { id: row.get("id").cloned(), references, completion, expected })
+    let prompt = ["prompt", "question", "problem"].iter().find_map(|name| row.get(*name)?.as_str());
+    let (id, prompt) = (row.get("id").cloned(), prompt.unwrap_or_default().to_owned());
+    Ok(Row { id, prompt, references, completion, expected, columns: row })
 }
 
-fn read_reference(value: &Value) -> Result<Reference, String> {
+pub(super) fn read_reference(value: &Value) -> Result<Reference, String> {
     match value {
         Value::String(answer) => Ok(Reference::Math { answer: answer.clone() }),
         Value::Number(answer) => Ok(Reference::Math { answer: answer.to_string() }),
@@ -162,7 +163,7 @@ fn judge(rewards: &RewardSet, reward: &str, row: &Row) -> anyhow::Result<Graded>
     let start = Instant::now();
     let mut best: Option<Score> = None;
     for reference in &row.references {
-        let sample = Sample { prompt: "", completion: &row.completion, reference, truncated: false };
+        let sample = Sample { columns: &row.columns, ..Sample::new(&row.prompt, &row.completion, reference) };
         let breakdown = rewards.score(&sample)?;
         let score = match breakdown.components.into_iter().next() {
             Some(component) => component.score,
@@ -265,8 +266,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (file, out) = (folder.path().join("rows.jsonl"), folder.path().join("out.jsonl"));
         std::fs::write(&file, text).unwrap();
-        let arguments = GradeArguments { file, reward: "accuracy".to_owned(), out: Some(out.clone()), threads: None };
-        let code = grade(&arguments).unwrap();
+        let arguments = GradeArguments {
+            file,
+            reward: "accuracy".to_owned(),
+            options: RewardOptions::default(),
+            out: Some(out.clone()),
+            threads: None,
+        };
+        let code = grade(&arguments, &Registry::builtin()).unwrap();
         let lines = std::fs::read_to_string(out).unwrap();
         let fine = format!("{code:?}") == format!("{:?}", ExitCode::SUCCESS);
         (lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), fine)

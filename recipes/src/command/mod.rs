@@ -8,6 +8,7 @@ mod arguments;
 mod curate;
 mod grade;
 mod model;
+mod reward;
 mod sandbox;
 mod show;
 mod tasks;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use datasets::DatasetError;
+use rewards::{Registry, RewardError};
 
 use crate::config::{ModelSettings, Recipe, RecipeError, find_shipped, nearest};
 use crate::interrupt::Interrupt;
@@ -41,18 +43,26 @@ const INTERRUPTED: u8 = 130;
 /// The command: reads the arguments of this process and does what they say.
 #[must_use]
 pub fn main() -> ExitCode {
+    main_with(&Registry::builtin())
+}
+
+/// The command, with rewards of one's own beside those that come with it: what a program of a few lines calls to have
+/// them. `recipes/examples/custom_reward.rs` is one.
+#[must_use]
+pub fn main_with(known: &Registry) -> ExitCode {
     // clap prints help and its own errors, and ends the process with 0 or 2.
     let arguments = Arguments::parse();
     let done = match arguments.command {
-        Command::Run(arguments) => run(&arguments),
-        Command::Model(command) => model::answer(&command).and_then(|text| print(&text)),
+        Command::Run(arguments) => run(&arguments, known),
+        Command::Model(command) => model::answer(&command, known).and_then(|text| print(&text)),
         Command::List => print(&show::list()),
-        Command::Show { recipe, settings } => show::show(&recipe, &settings).and_then(|text| print(&text)),
+        Command::Show { recipe, settings } => show::show(&recipe, &settings, known).and_then(|text| print(&text)),
         Command::Keys => print(&show::keys()),
         Command::Curate(arguments) => curate::run(&arguments),
         Command::Tasks(command) => tasks::run(&command),
-        Command::Grade(arguments) => grade::grade(&arguments),
-        Command::Validate { files, settings } => validate(&files, &settings),
+        Command::Reward(command) => reward::run(&command, known),
+        Command::Grade(arguments) => grade::grade(&arguments, known),
+        Command::Validate { files, settings } => validate(&files, &settings, known),
         Command::Sandbox(command) => sandbox::run(&command),
     };
     match done {
@@ -71,14 +81,16 @@ fn status(error: &anyhow::Error) -> u8 {
             cause.downcast_ref(),
             Some(DatasetError::UnknownKind { .. } | DatasetError::UnknownLayout { .. } | DatasetError::Empty { .. })
         );
-        no_tasks || cause.is::<RecipeError>() || cause.is::<Wrong>()
+        // A reward's file that is wrong; one that fails on a completion is found out only while the run is under way.
+        let no_reward = matches!(cause.downcast_ref(), Some(RewardError::Custom { .. }));
+        no_tasks || no_reward || cause.is::<RecipeError>() || cause.is::<Wrong>()
     });
     if wrong { WRONG } else { FAILED }
 }
 
 /// Checks files: all of them, also if one is wrong.
-fn validate(files: &[String], settings: &[String]) -> anyhow::Result<ExitCode> {
-    let (text, errors) = show::validate(files, settings);
+fn validate(files: &[String], settings: &[String], known: &Registry) -> anyhow::Result<ExitCode> {
+    let (text, errors) = show::validate(files, settings, known);
     print(&text)?;
     let wrong = !errors.is_empty();
     for error in errors {
@@ -114,7 +126,7 @@ fn complaint(error: &anyhow::Error) -> String {
     text
 }
 
-fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
+fn run(arguments: &RunArguments, known: &Registry) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::new();
     let mut options = RunOptions {
         runs_root: arguments.runs.clone(),
@@ -128,7 +140,7 @@ fn run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
         command: std::env::args().collect(),
         ..RunOptions::default()
     };
-    let recipe = load(arguments, &mut options)?;
+    let recipe = load(arguments, &mut options, known)?;
     for name in arguments.from.iter().chain(&arguments.only) {
         check_stage(&recipe, name)?;
     }
@@ -183,30 +195,31 @@ fn resume_command(arguments: &RunArguments, summary: &RunSummary) -> String {
 }
 
 /// A recipe by the name of a shipped one or by its file, with settings on top.
-fn read_recipe(name: &str, settings: &[String]) -> Result<Recipe, RecipeError> {
+fn read_recipe(name: &str, settings: &[String], known: &Registry) -> Result<Recipe, RecipeError> {
     let path = Path::new(name);
     // Some shipped recipes are called after models whose names have a dot.
     let looks_like_file = path.extension().is_some() || path.components().count() > 1;
     if find_shipped(name).is_err() && (looks_like_file || path.is_file()) {
-        Recipe::read(path, settings)
+        Recipe::read_with(path, settings, known)
     } else {
-        find_shipped(name)?.recipe(settings)
+        find_shipped(name)?.recipe_with(settings, known)
     }
 }
 
 /// The recipe that the arguments mean. A resumed run takes the settings that it was started with
 /// again, so that they need not be typed twice.
-fn load(arguments: &RunArguments, options: &mut RunOptions) -> anyhow::Result<Recipe> {
+fn load(arguments: &RunArguments, options: &mut RunOptions, known: &Registry) -> anyhow::Result<Recipe> {
     let mut settings = Vec::new();
     if options.resume {
         // Only the name is of interest: the settings may not fit without those of the run.
-        let name = read_recipe(&arguments.recipe, &[]).map_or_else(|_| stem(&arguments.recipe), |recipe| recipe.name);
+        let name =
+            read_recipe(&arguments.recipe, &[], known).map_or_else(|_| stem(&arguments.recipe), |recipe| recipe.name);
         let path = run_to_resume(options, &name).map_err(|error| Wrong(format!("{error:#}")))?;
         settings = RunDir::read_info(&path).map_err(|error| Wrong(format!("{error:#}")))?.settings;
         options.run_dir = Some(path);
     }
-    settings.extend(given_settings(arguments)?);
-    let recipe = read_recipe(&arguments.recipe, &settings)?;
+    settings.extend(given_settings(arguments, known)?);
+    let recipe = read_recipe(&arguments.recipe, &settings, known)?;
     options.settings = settings;
     Ok(recipe)
 }
@@ -232,7 +245,7 @@ fn stem(recipe: &str) -> String {
 
 /// Every option that changes the recipe, as settings: those of `--set` come last, so that they
 /// have the last word.
-fn given_settings(arguments: &RunArguments) -> anyhow::Result<Vec<String>> {
+fn given_settings(arguments: &RunArguments, known: &Registry) -> anyhow::Result<Vec<String>> {
     let mut settings = Vec::new();
     if let Some(seed) = arguments.seed {
         settings.push(format!("seed={seed}"));
@@ -259,7 +272,7 @@ fn given_settings(arguments: &RunArguments) -> anyhow::Result<Vec<String>> {
         settings.push(format!("model={{ path = {} }}", toml_text(model)?));
     }
     if let Some(steps) = arguments.steps {
-        let recipe = read_recipe(&arguments.recipe, &[])?;
+        let recipe = read_recipe(&arguments.recipe, &[], known)?;
         settings.extend(recipe.grpo().map(|(stage, _)| format!("{}.steps={steps}", stage.name)));
     }
     settings.extend(arguments.settings.iter().cloned());
@@ -300,7 +313,7 @@ mod tests {
     #[test]
     fn options_become_settings_and_set_has_the_last_word() {
         fn check(line: &[&str], expected: &[&str]) {
-            assert_eq!(given_settings(&run_arguments(line)).unwrap(), expected, "{line:?}");
+            assert_eq!(given_settings(&run_arguments(line), &Registry::builtin()).unwrap(), expected, "{line:?}");
         }
         check(&["smoke"], &[]);
         check(&["smoke", "--set", "seed=2", "--seed", "1"], &["seed=1", "seed=2"]);
@@ -316,15 +329,15 @@ mod tests {
         let tasks_text = tasks.to_str().unwrap();
         let model_text = model.to_str().unwrap();
         let line = ["smoke", "--tasks", tasks_text, "--model", model_text];
-        let error = given_settings(&run_arguments(&line)).unwrap_err().to_string();
+        let error = given_settings(&run_arguments(&line), &Registry::builtin()).unwrap_err().to_string();
         assert!(error.starts_with("cannot read the task file "), "{error}");
         std::fs::write(&tasks, "").unwrap();
-        let error = given_settings(&run_arguments(&line)).unwrap_err().to_string();
+        let error = given_settings(&run_arguments(&line), &Registry::builtin()).unwrap_err().to_string();
         assert!(error.ends_with("is no model folder: it holds no config.json"), "{error}");
         std::fs::create_dir(&model).unwrap();
         std::fs::write(model.join("config.json"), "{}").unwrap();
-        let settings = given_settings(&run_arguments(&line)).unwrap();
-        let recipe = read_recipe("smoke", &settings).unwrap();
+        let settings = given_settings(&run_arguments(&line), &Registry::builtin()).unwrap();
+        let recipe = read_recipe("smoke", &settings, &Registry::builtin()).unwrap();
         assert_eq!(recipe.tasks.files, [tasks]);
         assert_eq!(recipe.model, crate::config::ModelSettings::Folder { path: model });
     }
@@ -350,7 +363,7 @@ mod tests {
         check(tasks(folder.path().join("gone.jsonl")), FAILED);
         check(anyhow::anyhow!("the disk is full"), FAILED);
 
-        let given = |line: &[&str]| given_settings(&run_arguments(line)).unwrap_err();
+        let given = |line: &[&str]| given_settings(&run_arguments(line), &Registry::builtin()).unwrap_err();
         check(given(&["smoke", "--tasks", "no/such/file.jsonl"]), WRONG);
         check(given(&["smoke", "--tasks", folder.path().to_str().unwrap()]), WRONG);
         check(given(&["smoke", "--model", "no/such/model"]), WRONG);
@@ -358,7 +371,7 @@ mod tests {
         let resume = |run_dir: Option<PathBuf>| {
             let runs_root = folder.path().join("runs");
             let mut options = RunOptions { runs_root, run_dir, resume: true, ..RunOptions::default() };
-            load(&run_arguments(&["smoke", "--resume"]), &mut options).unwrap_err()
+            load(&run_arguments(&["smoke", "--resume"]), &mut options, &Registry::builtin()).unwrap_err()
         };
         check(resume(None), WRONG);
         check(resume(Some(folder.path().to_owned())), WRONG);
@@ -368,7 +381,7 @@ mod tests {
     fn a_given_model_is_looked_at_before_the_run() {
         let folder = tempfile::tempdir().unwrap();
         let setting = format!("model={{ path = {} }}", toml_text(folder.path()).unwrap());
-        let recipe = read_recipe("smoke", &[setting]).unwrap();
+        let recipe = read_recipe("smoke", &[setting], &Registry::builtin()).unwrap();
         let check = |config: serde_json::Value, expected: &str| {
             std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
             let error = check_model(&recipe).unwrap_err();
@@ -419,11 +432,11 @@ mod tests {
     fn a_resumed_run_takes_its_settings_again() {
         let folder = tempfile::tempdir().unwrap();
         let mut options = RunOptions { runs_root: folder.path().to_owned(), ..RunOptions::default() };
-        let first = load(&run_arguments(&["smoke", "--steps", "9"]), &mut options).unwrap();
+        let first = load(&run_arguments(&["smoke", "--steps", "9"]), &mut options, &Registry::builtin()).unwrap();
         let info = crate::run::RunInfo::collect(0, 1, &[], &options.settings, &[]).unwrap();
         let path = RunDir::create(folder.path(), None, &first, info).unwrap().path().to_owned();
         options.resume = true;
-        let again = load(&run_arguments(&["smoke", "--resume"]), &mut options).unwrap();
+        let again = load(&run_arguments(&["smoke", "--resume"]), &mut options, &Registry::builtin()).unwrap();
         assert_eq!(again, first);
         assert_eq!(options.run_dir, Some(path));
     }

@@ -2,11 +2,13 @@
 
 use std::fmt::Write;
 
+use rewards::Registry;
+
 use super::read_recipe;
 use crate::config::{Recipe, RecipeError, SHIPPED, find_shipped};
 
 /// The columns that a page of help keeps to.
-const WIDTH: usize = 96;
+pub(super) const WIDTH: usize = 96;
 
 /// The shipped recipes, one on a line.
 pub(super) fn list() -> String {
@@ -21,13 +23,13 @@ pub(super) fn list() -> String {
 }
 
 /// A recipe as it was written, or as resolved if settings are given.
-pub(super) fn show(name: &str, settings: &[String]) -> anyhow::Result<String> {
+pub(super) fn show(name: &str, settings: &[String], known: &Registry) -> anyhow::Result<String> {
     if settings.is_empty()
         && let Ok(shipped) = find_shipped(name)
     {
         return Ok(shipped.text.to_owned());
     }
-    Ok(read_recipe(name, settings)?.to_toml()?)
+    Ok(read_recipe(name, settings, known)?.to_toml()?)
 }
 
 /// Every setting: table by table, each key with its default, what is allowed and what it does.
@@ -49,11 +51,11 @@ pub(super) fn keys() -> String {
 }
 
 /// Checks every file: says what each that is fine would do, and what is wrong with the others.
-pub(super) fn validate(files: &[String], settings: &[String]) -> (String, Vec<RecipeError>) {
+pub(super) fn validate(files: &[String], settings: &[String], known: &Registry) -> (String, Vec<RecipeError>) {
     let mut text = String::new();
     let mut errors = Vec::new();
     for file in files {
-        match read_recipe(file, settings) {
+        match read_recipe(file, settings, known) {
             Ok(recipe) => {
                 let stages: Vec<&str> = recipe.stages.iter().map(|stage| stage.name.as_str()).collect();
                 let _ = writeln!(text, "{file}: fine ({}: {})", recipe.name, stages.join(" -> "));
@@ -65,7 +67,7 @@ pub(super) fn validate(files: &[String], settings: &[String]) -> (String, Vec<Re
 }
 
 /// The text in lines of at most so many characters, broken between words.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {
@@ -102,7 +104,7 @@ mod tests {
     #[test]
     fn one_wrong_file_does_not_hide_the_others() {
         let files = ["smoke", "smok", "r1-zero", "r1-zer"].map(str::to_owned);
-        let (text, errors) = validate(&files, &[]);
+        let (text, errors) = validate(&files, &[], &Registry::builtin());
         let fine: Vec<&str> = text.lines().filter_map(|line| line.split(':').next()).collect();
         assert_eq!(fine, ["smoke", "r1-zero"]);
         let wrong: Vec<String> = errors.iter().map(ToString::to_string).collect();

@@ -202,6 +202,7 @@ impl Recipe {
     pub(crate) fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
         let mut paths: Vec<&mut PathBuf> = self.tasks.files.iter_mut().collect();
         paths.extend(self.model.path_mut());
+        paths.extend(self.rewards.iter_mut().filter_map(|reward| Some(&mut reward.custom.as_mut()?.path)));
         for stage in &mut self.stages {
             paths.extend(stage.model.as_mut().and_then(ModelSettings::path_mut));
             paths.extend(stage.data.iter_mut().filter_map(|source| match source {

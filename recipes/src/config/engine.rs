@@ -2,13 +2,14 @@
 //! means there.
 
 use policy::SamplingParams;
-use policy::grpo::{GrpoLoss, LossAggregation};
+use policy::grpo::{AdvantageSettings, GrpoLoss, KlPenalty};
 use policy::optim::{AdamWConfig, Decay};
 
 use super::fine_tuning::SftSettings;
+use super::grpo::{AdvantageScale, GrpoSettings, KlEstimator, KlPlace, LossKind};
 use super::recipe::Recipe;
 use super::settings::OnBadLine;
-use super::stages::{AdvantageScale, GrpoSettings, LossKind, PretrainSettings, Schedule};
+use super::stages::{PretrainSettings, Schedule};
 
 fn decay(schedule: Schedule, min_ratio: f64) -> Decay {
     match schedule {
@@ -100,22 +101,55 @@ impl GrpoSettings {
     #[must_use]
     pub fn loss_settings(&self) -> GrpoLoss {
         GrpoLoss {
+            kind: match self.loss {
+                LossKind::Grpo => policy::grpo::LossKind::Grpo,
+                LossKind::Bnpo => policy::grpo::LossKind::Bnpo,
+                LossKind::DrGrpo => policy::grpo::LossKind::DrGrpo { max_tokens: self.max_new_tokens },
+                LossKind::Dapo => policy::grpo::LossKind::Dapo,
+                LossKind::Cispo => policy::grpo::LossKind::Cispo,
+                LossKind::Gspo => policy::grpo::LossKind::Gspo,
+                LossKind::Sapo => {
+                    policy::grpo::LossKind::Sapo { positive: self.sapo_positive, negative: self.sapo_negative }
+                }
+            },
             clip_low: self.clip_low,
             clip_high: self.clip_high,
-            kl_coefficient: self.kl_coefficient,
-            aggregation: match self.loss {
-                LossKind::Grpo => LossAggregation::SequenceMean,
-                LossKind::Dapo => LossAggregation::TokenMean,
-            },
+            dual_clip: (self.dual_clip > 0.0).then_some(self.dual_clip),
+            kl: (self.kl_coefficient > 0.0 && self.kl_in == KlPlace::Loss).then(|| KlPenalty {
+                coefficient: self.kl_coefficient,
+                estimator: self.estimator(),
+                importance: self.kl_importance,
+            }),
+            entropy_coefficient: self.entropy_coefficient,
         }
     }
 
-    /// What advantages are divided by.
+    /// How the divergence from the reference is estimated.
     #[must_use]
-    pub fn scale(&self) -> policy::grpo::AdvantageScale {
-        match self.advantage_scale {
-            AdvantageScale::Group => policy::grpo::AdvantageScale::Group,
-            AdvantageScale::None => policy::grpo::AdvantageScale::None,
+    pub fn estimator(&self) -> policy::grpo::KlEstimator {
+        match self.kl_estimator {
+            KlEstimator::K1 => policy::grpo::KlEstimator::K1,
+            KlEstimator::K2 => policy::grpo::KlEstimator::K2,
+            KlEstimator::K3 => policy::grpo::KlEstimator::K3,
+        }
+    }
+
+    /// What the KL divergence of a completion takes off its reward, for each nat; none where it takes nothing.
+    #[must_use]
+    pub fn kl_in_reward(&self) -> Option<f64> {
+        (self.kl_coefficient > 0.0 && self.kl_in == KlPlace::Reward).then_some(self.kl_coefficient)
+    }
+
+    /// How advantages are made.
+    #[must_use]
+    pub fn advantages(&self) -> AdvantageSettings {
+        AdvantageSettings {
+            scale: match self.advantage_scale {
+                AdvantageScale::Group => policy::grpo::AdvantageScale::Group,
+                AdvantageScale::Batch => policy::grpo::AdvantageScale::Batch,
+                AdvantageScale::None => policy::grpo::AdvantageScale::None,
+            },
+            leave_one_out: self.leave_one_out,
         }
     }
 

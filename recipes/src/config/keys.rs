@@ -47,6 +47,11 @@ impl Problem {
         self.hint = Some(hint.into());
         self
     }
+
+    pub(crate) fn hint_if_none(mut self, hint: impl Into<String>) -> Problem {
+        self.hint.get_or_insert_with(|| hint.into());
+        self
+    }
 }
 
 /// A set of allowed values that can say what it allows.

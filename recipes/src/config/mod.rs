@@ -9,7 +9,8 @@
 //! | `keys` | how a table of settings is declared: key, type, default, allowed values |
 //! | `model` | `[model]` |
 //! | `settings` | `[tasks]`, `[eval]`, `[[rewards]]` |
-//! | `stages` | `[[stage]]`: their kinds; pretrain and grpo |
+//! | `stages` | `[[stage]]`: pretrain, eval, and what a stage is |
+//! | `grpo` | `[[stage]]` of kind grpo |
 //! | `fine_tuning` | `[[stage]]`: sft, reject, distill, export |
 //! | `chain` | which policy and which data a stage takes up |
 //! | `recipe` | the whole recipe, and what must hold between its tables |
@@ -27,6 +28,7 @@ mod document;
 mod engine;
 mod error;
 mod fine_tuning;
+mod grpo;
 mod job;
 mod job_steps;
 mod keys;
@@ -41,15 +43,16 @@ pub use chain::{BASE, DataSource};
 pub use error::RecipeError;
 pub(crate) use error::nearest;
 pub use fine_tuning::{ExportSettings, ExportType, OnTooLong, RejectSettings, RejectStage, SftSettings, Template};
+pub use grpo::{AdvantageScale, GrpoSettings, KlEstimator, KlPlace, LossKind, MiniBatchSplit, ReferenceKind};
 pub use job::{JobFile, SHIPPED_JOBS, ShippedJob};
 pub use keys::KeyHelp;
-pub(crate) use keys::{LARGEST_SEED, counted};
+pub(crate) use keys::{LARGEST_SEED, counted, name_problem};
 pub use model::{DenseKind, DenseShape, ModelSettings, ModelShape};
 pub use recipe::Recipe;
 pub(crate) use settings::weighted;
 pub use settings::{EvalSettings, OnBadLine, RewardSettings, TaskSettings};
 pub use shipped::{SHIPPED, ShippedRecipe, find_shipped};
-pub use stages::{AdvantageScale, GrpoSettings, LossKind, PretrainSettings, Schedule, Stage, StageSettings};
+pub use stages::{PretrainSettings, Schedule, Stage, StageSettings};
 
 #[cfg(test)]
 mod tests;

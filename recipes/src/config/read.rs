@@ -10,10 +10,11 @@ use super::chain::{BASE, DataSource, default_data, read_data_source, read_from, 
 use super::document::Document;
 use super::error::RecipeError;
 use super::fine_tuning::{ExportTable, RejectStage, RejectTable, SftTable};
+use super::grpo::GrpoTable;
 use super::keys::{Problem, name_problem};
 use super::model::{DenseTable, ModelSettings, ModelShape, ModelTable};
 use super::settings::{TypedFamilies, read_families, suggested};
-use super::stages::{GrpoTable, PretrainTable, Stage, StageSettings};
+use super::stages::{PretrainTable, Stage, StageSettings};
 
 pub(super) fn value(value: Spanned<DeValue<'_>>) -> ValueDeserializer<'_> {
     ValueDeserializer::from(value)

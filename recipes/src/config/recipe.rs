@@ -1,10 +1,10 @@
 //! A whole recipe: read, checked, and written back as resolved.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use datasets::Domain;
-use rewards::RewardSet;
+use rewards::{PythonUse, Registry, RewardSpec};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::DeValue;
@@ -13,13 +13,12 @@ use super::chain::BASE;
 use super::document::Document;
 use super::error::RecipeError;
 use super::fine_tuning::{ExportSettings, RejectSettings, SftSettings};
+use super::grpo::GrpoSettings;
 use super::keys::{Any, KeyHelp, Problem, Seeds, checked, name_problem};
 use super::model::{DenseShape, ModelSettings, ModelShape};
 use super::read::{read_model, read_stages, value};
-use super::settings::{
-    EvalSettings, EvalTable, RewardSettings, RewardTable, TaskSettings, TaskTable, reward_names, weighted,
-};
-use super::stages::{GrpoSettings, PretrainSettings, Stage, StageSettings};
+use super::settings::{EvalSettings, EvalTable, RewardSettings, RewardTable, TaskSettings, TaskTable, weighted};
+use super::stages::{PretrainSettings, Stage, StageSettings};
 
 /// Every key that may stand outside of a stage.
 const TOP_LEVEL: [&str; 8] = ["name", "description", "seed", "model", "tasks", "eval", "rewards", "stage"];
@@ -44,6 +43,24 @@ pub struct Recipe {
     /// What is done, in order.
     #[serde(rename = "stage")]
     pub stages: Vec<Stage>,
+    /// The rewards that it could name: those that come with this program, unless it was read with others.
+    #[serde(skip)]
+    pub known_rewards: Registry,
+}
+
+/// Where a recipe is read from.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    /// What errors call it.
+    pub(super) shown: &'a str,
+    /// Its text.
+    pub(super) text: &'a str,
+    /// What it is called if it says nothing of that.
+    pub(super) name: &'a str,
+    /// The folder that the paths of its rewards are relative to.
+    pub(super) folder: &'a Path,
+    /// The rewards that it may name.
+    pub(super) known: &'a Registry,
 }
 
 /// The part of [`Recipe`] outside of its stages, as typed.
@@ -66,11 +83,20 @@ impl Recipe {
     /// If the file cannot be read, or the recipe is wrong: the error says where and what would be
     /// right.
     pub fn read(path: &Path, settings: &[String]) -> Result<Recipe, RecipeError> {
+        Recipe::read_with(path, settings, &Registry::builtin())
+    }
+
+    /// As [`Recipe::read`]; the recipe may name the rewards that `known` holds.
+    ///
+    /// # Errors
+    /// As [`Recipe::read`].
+    pub fn read_with(path: &Path, settings: &[String], known: &Registry) -> Result<Recipe, RecipeError> {
         let shown = path.display().to_string();
         let text = std::fs::read_to_string(path)
             .map_err(|error| RecipeError::new(&shown, format!("cannot read it: {error}")))?;
         let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("recipe");
-        Recipe::parse_named(&shown, &text, settings, stem)
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Recipe::parse_source(Source { shown: &shown, text: &text, name: stem, folder, known }, settings)
     }
 
     /// Reads a recipe from its text. `name` is what errors call it.
@@ -78,18 +104,15 @@ impl Recipe {
     /// # Errors
     /// If the recipe is wrong: see [`Recipe::read`].
     pub fn parse(name: &str, text: &str, settings: &[String]) -> Result<Recipe, RecipeError> {
-        Recipe::parse_named(name, text, settings, name.trim_end_matches(".toml"))
+        let stem = name.trim_end_matches(".toml");
+        let known = &Registry::builtin();
+        Recipe::parse_source(Source { shown: name, text, name: stem, folder: Path::new(""), known }, settings)
     }
 
-    /// Reads a recipe that errors call `shown`; one without a name is called `default_name`. What is wrong only because
-    /// of a `--set` is said of that `--set`, also where it is noticed at a line of the file.
-    pub(super) fn parse_named(
-        shown: &str,
-        text: &str,
-        settings: &[String],
-        default_name: &str,
-    ) -> Result<Recipe, RecipeError> {
-        let read = |settings: &[String]| Recipe::read_text(shown, text, settings, default_name);
+    /// Reads a recipe. What is wrong only because of a `--set` is said of that `--set`, also where it is noticed at a line
+    /// of the file.
+    pub(super) fn parse_source(source: Source<'_>, settings: &[String]) -> Result<Recipe, RecipeError> {
+        let read = |settings: &[String]| Recipe::read_source(source, settings);
         read(settings).map_err(|error| {
             if error.is_of_a_setting() {
                 return error;
@@ -106,8 +129,8 @@ impl Recipe {
         })
     }
 
-    fn read_text(shown: &str, text: &str, settings: &[String], default_name: &str) -> Result<Recipe, RecipeError> {
-        let document = Document::new(shown, text, settings)?;
+    fn read_source(source: Source<'_>, settings: &[String]) -> Result<Recipe, RecipeError> {
+        let document = Document::new(source.shown, source.text, settings)?;
         let mut tree = document.tree(&TOP_LEVEL)?;
         // The stages and the model are read by themselves: what keys they have depends on what
         // they are.
@@ -118,18 +141,17 @@ impl Recipe {
             .map_err(|error| document.read_error(&error, &["model", "stage"]))?;
         let located = |problem| document.error(problem);
 
-        let name = checked("name", typed.name, default_name.to_owned(), &Any).map_err(located)?;
+        let name = checked("name", typed.name, source.name.to_owned(), &Any).map_err(located)?;
         if let Some(message) = name_problem(&name) {
             return Err(located(Problem::anywhere(message)));
         }
         let seed = checked("seed", typed.seed, 0, &Seeds).map_err(located)?;
         let rewards = match typed.rewards {
             Some(rewards) => {
-                rewards.into_iter().map(RewardTable::validate).collect::<Result<Vec<_>, _>>().map_err(located)?
+                let read = rewards.into_iter().map(|reward| reward.validate(source.known, source.folder));
+                read.collect::<Result<Vec<_>, _>>().map_err(located)?
             }
-            None => {
-                reward_names().into_iter().map(|name| RewardSettings { name: name.to_owned(), weight: 1.0 }).collect()
-            }
+            None => RewardSettings::defaults(),
         };
         let recipe = Recipe {
             name,
@@ -140,6 +162,7 @@ impl Recipe {
             eval: typed.eval.unwrap_or_default().validate().map_err(located)?,
             rewards,
             stages: read_stages(&document, stages)?,
+            known_rewards: source.known.clone(),
         };
         let recipe = recipe.without_needless_base();
         recipe.check().map_err(located)?;
@@ -278,7 +301,7 @@ impl Recipe {
     fn check_rewards_apply(&self) -> Result<(), Problem> {
         let programs = self.tasks.weighted_families().iter().any(|(family, _)| family.domain() == Domain::Code);
         let specs = self.reward_specs();
-        let judges_programs = |spec: &rewards::RewardSpec| RewardSet::needs_python(std::slice::from_ref(spec));
+        let judges_programs = |spec: &RewardSpec| self.known_rewards.python_use(spec) == PythonUse::ForPrograms;
         let known = programs || !self.tasks.files.is_empty();
         if known
             || self.grpo().next().is_none()
@@ -378,11 +401,14 @@ impl Recipe {
 
     /// The rewards, as the rewards crate takes them.
     #[must_use]
-    pub fn reward_specs(&self) -> Vec<rewards::RewardSpec> {
-        self.rewards
-            .iter()
-            .map(|reward| rewards::RewardSpec { name: reward.name.clone(), weight: reward.weight })
-            .collect()
+    pub fn reward_specs(&self) -> Vec<RewardSpec> {
+        self.rewards.iter().map(RewardSpec::from).collect()
+    }
+
+    /// The files of the rewards that it brings along.
+    #[must_use]
+    pub fn reward_files(&self) -> Vec<PathBuf> {
+        self.rewards.iter().filter_map(|reward| Some(reward.custom.as_ref()?.path.clone())).collect()
     }
 
     /// The recipe as resolved, as TOML: what a run folder keeps. Reading it gives this recipe.

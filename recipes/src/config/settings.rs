@@ -1,14 +1,18 @@
 //! The tables that hold for the whole recipe: `[tasks]`, `[[rewards]]`, `[eval]`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use rewards::parameter::Given;
+use rewards::{CustomReward, OnError, Registry, RewardError, RewardSpec};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::error::nearest;
-use super::keys::{Allowed, Any, Bounds, KeyHelp, Kind, Problem, between, checked, positive_up_to, settings, words};
+use super::keys::{
+    Allowed, Any, Bounds, KeyHelp, Kind, Problem, between, checked, name_problem, positive_up_to, settings, words,
+};
 use super::stages::{MOST_COMPLETIONS, MOST_TOKENS};
 
 /// The largest weight of a reward or a family: only the ratio of weights has a meaning.
@@ -158,32 +162,69 @@ impl TaskTable {
 /// One reward and how much it counts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RewardSettings {
-    /// The reward's name: `accuracy`, `code`, `format`.
+    /// The reward's name: `accuracy`, `code`, `format`; or any other, for a reward of a file.
     pub name: String,
     /// What its score is multiplied by in the sum.
     pub weight: f64,
+    /// The file that it comes from, if it is none of the known ones.
+    #[serde(flatten)]
+    pub custom: Option<CustomReward>,
+    /// What it is told; `recipe reward show NAME` explains what it can be.
+    #[serde(skip_serializing_if = "Given::is_empty")]
+    pub parameters: Given,
 }
 
 impl RewardSettings {
     /// Every key of one reward.
     #[must_use]
     pub fn keys() -> Vec<KeyHelp> {
+        let known = Registry::builtin();
         let summary = |reward: &rewards::RewardDescription| {
             format!("\"{}\" is {}", reward.name, reward.summary.trim_end_matches('.'))
         };
-        let which = rewards::descriptions().map(summary).collect::<Vec<_>>().join(". ");
+        let which = known.descriptions().map(summary).collect::<Vec<_>>().join(". ");
         vec![
             key_help(
                 "name",
                 "(must be given)",
                 &format!("Which reward. {which}."),
-                &format!("one of {}", reward_names().join(", ")),
+                &format!("one of {}", known.names().join(", ")),
             ),
             key_help(
                 "weight",
                 "1.0",
                 "What its score is multiplied by in the sum.",
                 &Allowed::<f64>::text(&reward_weights()),
+            ),
+            key_help(
+                "parameters",
+                "{}",
+                "What the reward is told; `recipe reward show NAME` explains what each can be.",
+                "a table such as { max_length = 512 }",
+            ),
+            key_help(
+                "path",
+                "(none)",
+                "A reward of your own: a Python file, or a WebAssembly component; relative to the recipe's file.",
+                "the path of a file that ends in .py or .wasm",
+            ),
+            key_help(
+                "function",
+                "\"reward\"",
+                "The function in the Python file: def reward(prompts, completions, completion_ids, **columns).",
+                "the name of a function",
+            ),
+            key_help(
+                "conversational",
+                "(where the task has earlier turns)",
+                "Whether the Python function gets messages, as {\"role\", \"content\"}, in place of texts.",
+                bool::kind(),
+            ),
+            key_help(
+                "on_error",
+                "\"stop\"",
+                "What to do when your reward fails: stop the run and say where, or leave the group unscored.",
+                "\"stop\" or \"unscored\"",
             ),
         ]
     }
@@ -201,25 +242,132 @@ fn reward_weights() -> Bounds {
 pub(crate) struct RewardTable {
     name: Spanned<String>,
     weight: Option<Spanned<f64>>,
+    path: Option<Spanned<PathBuf>>,
+    function: Option<Spanned<String>>,
+    conversational: Option<Spanned<bool>>,
+    on_error: Option<Spanned<OnError>>,
+    parameters: Option<Spanned<BTreeMap<Spanned<String>, Spanned<toml::Value>>>>,
 }
 
-/// Every reward that a recipe can name.
-pub(crate) fn reward_names() -> Vec<&'static str> {
-    rewards::descriptions().map(|description| description.name).collect()
+/// What a recipe is scored by that says nothing about it: whether answers are right, and the template's form.
+const DEFAULT_REWARDS: [&str; 3] = ["accuracy", "code", "format"];
+
+impl RewardSettings {
+    /// The rewards of a recipe that names none.
+    pub(crate) fn defaults() -> Vec<RewardSettings> {
+        DEFAULT_REWARDS.map(|name| RewardSpec::named(name).into()).into()
+    }
+}
+
+impl From<RewardSpec> for RewardSettings {
+    fn from(spec: RewardSpec) -> RewardSettings {
+        RewardSettings { name: spec.name, weight: spec.weight, custom: spec.custom, parameters: spec.parameters }
+    }
+}
+
+impl From<&RewardSettings> for RewardSpec {
+    fn from(settings: &RewardSettings) -> RewardSpec {
+        RewardSpec {
+            name: settings.name.clone(),
+            weight: settings.weight,
+            custom: settings.custom.clone(),
+            parameters: settings.parameters.clone(),
+        }
+    }
 }
 
 impl RewardTable {
-    pub(crate) fn validate(self) -> Result<RewardSettings, Problem> {
+    /// A reward of those that `known` holds, or of a file, whose path is relative to `folder`.
+    pub(crate) fn validate(self, known: &Registry, folder: &Path) -> Result<RewardSettings, Problem> {
         let span = self.name.span();
         let name = self.name.into_inner();
-        let names = reward_names();
-        if !names.contains(&name.as_str()) {
+        let names = known.names();
+        let custom = match self.path {
+            Some(path) => {
+                if let Some(message) = name_problem(&name) {
+                    return Err(Problem::at(span, message));
+                }
+                Some(CustomReward {
+                    path: reward_file(path, folder)?,
+                    function: self.function.map(Spanned::into_inner),
+                    conversational: self.conversational.map(Spanned::into_inner),
+                    on_error: self.on_error.map(Spanned::into_inner).unwrap_or_default(),
+                })
+            }
+            None => {
+                let keys = [
+                    ("function", self.function.map(|key| key.span())),
+                    ("conversational", self.conversational.map(|key| key.span())),
+                    ("on_error", self.on_error.map(|key| key.span())),
+                ];
+                if let Some((key, Some(span))) = keys.into_iter().find(|(_, span)| span.is_some()) {
+                    let message = format!("`{key}` is of rewards that come from a file, and there is no `path`");
+                    return Err(Problem::at(span, message).hint("add path = \"FILE.py\", or take it out"));
+                }
+                None
+            }
+        };
+        if custom.is_none() && !names.contains(&name.as_str()) {
             let expected = names.join(", ");
             let problem = Problem::at(span, format!("no reward `{name}`, expected {expected}"));
-            return Err(suggested(problem, &name, &names));
+            return Err(suggested(problem, &name, &names)
+                .hint_if_none("one of your own is named with its file: path = \"FILE.py\""));
         }
-        Ok(RewardSettings { name, weight: checked("weight", self.weight, 1.0, &reward_weights())? })
+        let weight = checked("weight", self.weight, 1.0, &reward_weights())?;
+        let table_span = self.parameters.as_ref().map_or(span.clone(), Spanned::span);
+        let typed = self.parameters.map(Spanned::into_inner).unwrap_or_default();
+        let mut spans = BTreeMap::new();
+        let mut parameters = Given::new();
+        for (key, value) in typed {
+            spans.insert(key.get_ref().clone(), (key.span(), value.span()));
+            let json = serde_json::to_value(value.into_inner()).unwrap_or_default();
+            parameters.insert(key.into_inner(), json);
+        }
+        let spec = RewardSpec { name, weight, custom, parameters };
+        match known.check(&spec) {
+            Ok(()) => Ok(spec.into()),
+            Err(error @ RewardError::NameTaken { .. }) => Err(Problem::at(span, error.to_string())),
+            Err(error) => Err(parameter_problem(&error, &spans, table_span)),
+        }
     }
+}
+
+/// The file of a reward, which must be there.
+fn reward_file(path: Spanned<PathBuf>, folder: &Path) -> Result<PathBuf, Problem> {
+    let span = path.span();
+    let file = folder.join(path.into_inner());
+    if CustomReward::at(&file).kind().is_none() {
+        return Err(Problem::at(
+            span,
+            format!("{} is no reward's file, expected a name in .py or .wasm", file.display()),
+        ));
+    }
+    if !file.is_file() {
+        return Err(Problem::at(span, format!("there is no file {}", file.display()))
+            .hint("the path is relative to the recipe's file; `recipe reward new NAME` writes one to begin with"));
+    }
+    Ok(file)
+}
+
+/// What is wrong with a reward's parameters, at the name or the value that is wrong.
+fn parameter_problem(
+    error: &RewardError,
+    spans: &BTreeMap<String, (std::ops::Range<usize>, std::ops::Range<usize>)>,
+    table: std::ops::Range<usize>,
+) -> Problem {
+    match error {
+        RewardError::Parameter { reward, parameter, named, problem, hint } => {
+            let spans = spans.get(parameter).cloned();
+            let span = spans.map_or(table, |(name, value)| if *named { name } else { value });
+            let found = Problem::at(span, format!("the reward `{reward}` {problem}"));
+            match hint {
+                Some(hint) => found.hint(hint),
+                None => found,
+            }
+        }
+        other => Problem::at(table, other.to_string()),
+    }
+    .hint_if_none("`recipe reward show NAME` explains a reward's parameters")
 }
 
 /// Adds the nearest of the names to a problem, where one is near.

@@ -1,7 +1,11 @@
 //! The recipes inside the binary: `recipe run r1-zero` needs no file.
 
+use std::path::Path;
+
+use rewards::Registry;
+
 use super::error::{RecipeError, nearest};
-use super::recipe::Recipe;
+use super::recipe::{Recipe, Source};
 
 /// A recipe inside the binary.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +25,7 @@ pub const SHIPPED: &[ShippedRecipe] = &[
     ShippedRecipe { name: "open-r1-step3", text: include_str!("../../shipped/open-r1-step3.toml") },
     ShippedRecipe { name: "qwen2.5-1.5b-gsm8k", text: include_str!("../../shipped/qwen2.5-1.5b-gsm8k.toml") },
     ShippedRecipe { name: "qwen2.5-0.5b-countdown", text: include_str!("../../shipped/qwen2.5-0.5b-countdown.toml") },
+    ShippedRecipe { name: "r1", text: include_str!("../../shipped/r1.toml") },
     ShippedRecipe { name: "r1-zero", text: include_str!("../../shipped/r1-zero.toml") },
     ShippedRecipe { name: "smoke", text: include_str!("../../shipped/smoke.toml") },
 ];
@@ -31,8 +36,18 @@ impl ShippedRecipe {
     /// # Errors
     /// If a setting is wrong.
     pub fn recipe(&self, settings: &[String]) -> Result<Recipe, RecipeError> {
+        self.recipe_with(settings, &Registry::builtin())
+    }
+
+    /// As [`ShippedRecipe::recipe`]; the settings may name the rewards that `known` holds.
+    ///
+    /// # Errors
+    /// If a setting is wrong.
+    pub fn recipe_with(&self, settings: &[String], known: &Registry) -> Result<Recipe, RecipeError> {
         // Not `NAME.toml`: a person has no such file.
-        Recipe::parse_named(&format!("the shipped recipe {}", self.name), self.text, settings, self.name)
+        let shown = format!("the shipped recipe {}", self.name);
+        let source = Source { shown: &shown, text: self.text, name: self.name, folder: Path::new(""), known };
+        Recipe::parse_source(source, settings)
     }
 }
 

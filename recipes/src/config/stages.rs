@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::chain::DataSource;
 use super::fine_tuning::{ExportSettings, RejectStage, SftSettings};
-use super::keys::{Any, Problem, at_least, between, positive, positive_up_to, settings, words};
+use super::grpo::GrpoSettings;
+use super::keys::{Any, at_least, between, positive, settings, words};
 use super::model::ModelSettings;
 
 /// Above these, a size is a slip of the finger: no machine holds it in memory at once.
@@ -21,26 +22,6 @@ words! {
         Cosine = "cosine",
         /// It falls along a straight line to 0 after the last step.
         Linear = "linear",
-    }
-}
-
-words! {
-    /// How the losses of a step's tokens become one number.
-    LossKind {
-        /// The mean over each completion's tokens, then over completions (DeepSeekMath, R1).
-        Grpo = "grpo",
-        /// The mean over all tokens of the step: long completions count in full (DAPO).
-        Dapo = "dapo",
-    }
-}
-
-words! {
-    /// What an advantage is divided by.
-    AdvantageScale {
-        /// The standard deviation of the group's rewards (GRPO).
-        Group = "group",
-        /// Nothing: only the group's mean is taken off (Dr. GRPO).
-        None = "none",
     }
 }
 
@@ -75,109 +56,6 @@ settings! {
         /// Worked thoughts have connecting words, and this share of them mixes in those of a second language, as the
         /// thoughts of R1-Zero do; 0 leaves thoughts without such words.
         mixed_thoughts: f64 = 0.0, between(0, 1);
-    }
-}
-
-settings! {
-    /// Reinforcement learning with group-relative policy optimization.
-    GrpoSettings typed GrpoTable {
-        /// Steps: each samples, grades, and updates the policy.
-        steps: u64 = 200, between(0, 1e9);
-        /// Different tasks in a step.
-        prompts_per_step: usize = 32, between(1, MOST_COMPLETIONS);
-        /// Completions sampled for each task; they are compared with each other.
-        group_size: usize = 16, between(2, MOST_COMPLETIONS);
-        /// A completion is cut off after so many tokens.
-        max_new_tokens: usize = 128, between(1, MOST_TOKENS);
-        /// Sampling temperature; 1 samples the policy as it is.
-        temperature: f64 = 1.0, positive_up_to(10);
-        /// Sample among the likeliest tokens that hold this share of the probability; 1 is all.
-        top_p: f64 = 1.0, positive_up_to(1);
-        /// Sample among this many likeliest tokens; 0 is all.
-        top_k: usize = 0, at_least(0);
-        /// Peak learning rate.
-        learning_rate: f64 = 3e-4, at_least(0);
-        /// Steps over which the learning rate rises from 0.
-        warmup_steps: u64 = 5, at_least(0);
-        /// How the learning rate moves after the warm-up.
-        schedule: Schedule = Schedule::Cosine, Any;
-        /// Where the cosine ends, as a share of the peak.
-        min_ratio: f64 = 0.1, between(0, 1);
-        /// How far below 1 the probability ratio may push the policy.
-        clip_low: f64 = 0.2, positive_up_to(1);
-        /// How far above 1 the probability ratio may push the policy.
-        clip_high: f64 = 0.2, positive();
-        /// Weight of the k3 estimate of the divergence from the reference policy; 0 is none.
-        kl_coefficient: f64 = 0.001, at_least(0);
-        /// The reference is replaced by the policy every so many steps (R1-Zero: 400); 0 is never.
-        reference_every: u64 = 0, at_least(0);
-        /// How the tokens' losses are averaged.
-        loss: LossKind = LossKind::Grpo, Any;
-        /// What advantages are divided by.
-        advantage_scale: AdvantageScale = AdvantageScale::Group, Any;
-        /// Optimizer steps a pass over a step's completions is split into.
-        mini_batches: usize = 1, between(1, MOST_COMPLETIONS);
-        /// Passes over a step's completions.
-        epochs: usize = 1, between(1, 1000);
-        /// Gradients longer than this are shortened to it.
-        max_grad_norm: f64 = 1.0, positive();
-        /// AdamW's decoupled weight decay.
-        weight_decay: f64 = 0.0, at_least(0);
-        /// AdamW's decay of the first moment.
-        beta1: f64 = 0.9, between(0, 0.9999);
-        /// AdamW's decay of the second moment.
-        beta2: f64 = 0.95, between(0, 0.99999);
-        /// Tokens that go through the model at once while training: more is faster, less is
-        /// smaller in memory.
-        micro_batch_tokens: usize = 8192, between(16, MOST_TOKENS);
-        /// Step of the router's balancing bias, per optimizer step.
-        router_bias_rate: f64 = 1e-3, at_least(0);
-        /// A checkpoint is written every so many steps, and at the end; 0 is only at the end.
-        checkpoint_every: u64 = 20, at_least(0);
-        /// The newest checkpoints that are kept, besides the best one.
-        keep_checkpoints: usize = 2, at_least(1);
-        /// A quick evaluation on held-out tasks every so many steps; 0 is never.
-        eval_every: u64 = 50, at_least(0);
-        /// Held-out tasks of each family in a quick evaluation.
-        eval_tasks: usize = 64, between(1, MOST_COMPLETIONS);
-    }
-}
-
-impl GrpoSettings {
-    /// Completions of one step.
-    #[must_use]
-    pub fn completions_per_step(&self) -> usize {
-        self.prompts_per_step * self.group_size
-    }
-
-    /// What must hold between the keys.
-    pub(crate) fn check(&self) -> Result<(), Problem> {
-        if self.completions_per_step() > MOST_COMPLETIONS as usize {
-            return Err(Problem::anywhere(format!(
-                "a step would have {} completions (prompts_per_step {} x group_size {}), expected at most \
-                 {MOST_COMPLETIONS}",
-                self.completions_per_step(),
-                self.prompts_per_step,
-                self.group_size
-            )));
-        }
-        if self.mini_batches > self.completions_per_step() {
-            return Err(Problem::anywhere(format!(
-                "`mini_batches` is {}, but a step has only {} completions \
-                 (prompts_per_step {} x group_size {})",
-                self.mini_batches,
-                self.completions_per_step(),
-                self.prompts_per_step,
-                self.group_size
-            )));
-        }
-        if self.reference_every > 0 && self.kl_coefficient == 0.0 {
-            return Err(Problem::anywhere(
-                "`reference_every` is set, but with `kl_coefficient = 0` there is no reference",
-            )
-            .hint("set kl_coefficient above 0, or leave reference_every out"));
-        }
-        Ok(())
     }
 }
 

@@ -47,7 +47,7 @@ fn every_shipped_recipe_is_fine() {
 fn what_is_typed_is_meant_and_the_rest_has_defaults() {
     let recipe = parse(SMALL, &[]).unwrap();
     assert_eq!((recipe.name.as_str(), recipe.seed), ("small", 7));
-    assert_eq!(recipe.rewards, [RewardSettings { name: "accuracy".to_owned(), weight: 0.5 }]);
+    assert_eq!(recipe.rewards, [rewards::RewardSpec { weight: 0.5, ..rewards::RewardSpec::named("accuracy") }.into()]);
     assert_eq!(recipe.tasks.weighted_families().len(), 1);
     let (stage, grpo) = recipe.grpo().next().unwrap();
     assert_eq!((stage.name.as_str(), grpo.group_size), ("train", 4));
@@ -147,7 +147,8 @@ small.toml, line 14: `tokens` is the text \"many\", expected a whole number, 0 o
         "group_size = 4",
         "loss = \"dappo\"",
         "
-small.toml, line 19: `loss` is \"dappo\", expected \"grpo\" or \"dapo\"
+small.toml, line 19: `loss` is \"dappo\", expected \"grpo\" or \"bnpo\" or \"dr_grpo\" or \"dapo\" or \"cispo\" or \
+\"gspo\" or \"sapo\"
      |
   19 | loss = \"dappo\"
      |        ^^^^^^^
@@ -242,7 +243,8 @@ small.toml, line 16: `reference_every` is set, but with `kl_coefficient = 0` the
      |
   16 | [[stage]]
      | ^^^^^^^^^
-  hint: set kl_coefficient above 0, or leave reference_every out",
+  hint: set kl_coefficient above 0, or leave reference_every out; with reference = \"replaced\" the divergence is measured and \
+not punished",
     );
     check(
         "countdown = 2.0",
@@ -357,6 +359,49 @@ fn what_could_not_run_is_refused_when_it_is_read() {
 }
 
 #[test]
+fn what_holds_the_policy_back_must_fit_together() {
+    fn check(settings: &[&str], expected: &str) {
+        let settings: Vec<String> = settings.iter().map(|setting| format!("train.{setting}")).collect();
+        let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+        let error = parse(SMALL, &settings).expect_err(expected);
+        assert!(error.contains(expected), "{settings:?}: {error}");
+    }
+    check(&["reference=none"], "`kl_coefficient` is above 0, but with `reference = \"none\"` there is nothing");
+    check(&["reference=frozen", "reference_every=5"], "a `frozen` reference does not move");
+    check(&["reference=replaced"], "`reference_every` is 0, which is never");
+    check(&["reference=moving_average", "reference_every=1"], "needs `reference_rate`");
+    check(&["reference=moving_average", "reference_rate=0.1"], "`reference_every` is 0, which is never");
+    check(&["reference_rate=0.1"], "`reference_rate` is set, but the reference is no moving average");
+    check(&["reference_rate=2"], "expected a number from 0 to 1");
+    check(&["reference=frosen"], "did you mean \"frozen\"?");
+    check(&["dual_clip=1.1"], "`dual_clip` is 1.1, expected more than 1 + clip_high, which is 1.2");
+    check(&["dual_clip=3", "loss=sapo"], "the losses cispo and sapo bound the probability ratio otherwise");
+    check(&["kl_importance=true", "kl_coefficient=0"], "there is no KL penalty in the loss");
+    check(&["kl_importance=true", "kl_in=reward"], "there is no KL penalty in the loss");
+    check(&["kl_estimator=k1"], "it would hold nothing back");
+    check(&["top_entropy_share=0"], "expected a number above 0, at most 1");
+    check(&["entropy_coefficient=-1"], "expected a number, 0 or more");
+
+    fn kind(settings: &[&str]) -> ReferenceKind {
+        let settings: Vec<String> = settings.iter().map(|setting| format!("train.{setting}")).collect();
+        let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+        let recipe = parse(SMALL, &settings).unwrap_or_else(|error| panic!("{settings:?}: {error}"));
+        recipe.grpo().next().unwrap().1.reference_kind()
+    }
+    assert_eq!(kind(&[]), ReferenceKind::Frozen);
+    assert_eq!(kind(&["kl_coefficient=0"]), ReferenceKind::None);
+    assert_eq!(kind(&["reference_every=5"]), ReferenceKind::Replaced);
+    // Measured and not punished.
+    assert_eq!(kind(&["reference=frozen", "kl_coefficient=0"]), ReferenceKind::Frozen);
+    assert_eq!(kind(&["reference=replaced", "reference_every=5", "kl_coefficient=0"]), ReferenceKind::Replaced);
+    let average = ["reference=moving_average", "reference_every=1", "reference_rate=0.01"];
+    assert_eq!(kind(&average), ReferenceKind::MovingAverage);
+    kind(&["kl_estimator=k1", "kl_in=reward"]);
+    kind(&["kl_estimator=k1", "kl_importance=true"]);
+    kind(&["dual_clip=3", "loss=gspo"]);
+}
+
+#[test]
 fn names_stay_within_the_run_folder() {
     fn check(name: &str, fine: bool) {
         let stage = SMALL.replacen("name = \"train\"", &format!("name = {name:?}"), 1);
@@ -423,4 +468,29 @@ fn the_base_depends_on_what_makes_it_and_on_nothing_else() {
 fn a_missing_recipe_suggests_the_nearest() {
     let error = find_shipped("r1zero").unwrap_err().to_string();
     assert_eq!(error, "r1zero: there is no shipped recipe and no file of this name\n  hint: did you mean `r1-zero`?");
+}
+
+#[test]
+fn a_rewards_parameters_are_checked_where_they_stand() {
+    fn check(line: &str, settings: &[&str], expected: &str) {
+        let text = SMALL.replacen("weight = 0.5", line, 1);
+        assert_eq!(parse(&text, settings).expect_err(line), expected.trim_start_matches('\n'), "{line}");
+    }
+    check(
+        "parameters = { depth = 3 }",
+        &[],
+        "
+small.toml, line 10: the reward `accuracy` has no parameter `depth`
+     |
+  10 | parameters = { depth = 3 }
+     |                ^^^^^
+  hint: it has no parameters",
+    );
+    check(
+        "weight = 0.5",
+        &["rewards.accuracy.parameters.depth=3"],
+        "
+--set rewards.accuracy.parameters.depth=3: the reward `accuracy` has no parameter `depth`
+  hint: it has no parameters",
+    );
 }

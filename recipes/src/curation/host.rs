@@ -48,9 +48,8 @@ impl JobHost {
     }
 
     fn try_rewards(&self, programs: bool) -> anyhow::Result<RewardSet> {
-        let spec = |name: &str| RewardSpec { name: name.to_owned(), weight: 1.0 };
         if !programs {
-            return Ok(RewardSet::build(&[spec("accuracy")], None)?);
+            return Ok(RewardSet::build(&[RewardSpec::named("accuracy")], None)?);
         }
         let steps = sandbox::PrepareStep::ALL.len() as u64;
         let phase = self.reporter.phase("Python sandbox", Some(steps), "steps");
@@ -60,7 +59,7 @@ impl JobHost {
         })
         .context("cannot prepare the Python sandbox")?;
         phase.finish("");
-        Ok(RewardSet::build(&[spec("accuracy"), spec("code")], Some(Arc::new(python)))?)
+        Ok(RewardSet::build(&["accuracy", "code"].map(RewardSpec::named), Some(Arc::new(python)))?)
     }
 
     fn solver(&self, step: &Difficulty) -> anyhow::Result<Arc<Solver>> {

@@ -143,15 +143,36 @@ pub(super) fn charts(rows: &[Value]) -> Vec<Chart> {
             vec![line("kl", steps, "kl")],
         ),
         chart(
-            "Groups, cuts and clips",
+            "Groups, cuts and repetition",
             "groups whose rewards are all equal teach nothing",
             "share",
             Unit::Share,
             vec![
                 line("groups without variance", steps, "flat_groups_share"),
                 line("completions cut off", steps, "truncated_share"),
-                line("tokens clipped", steps, "clip_fraction"),
+                line("runs of tokens repeated", steps, "repetition"),
             ],
+        ),
+        chart(
+            "Clipped tokens",
+            "whose probability ratio left the range: below where they did worse, above where they did better",
+            "share",
+            Unit::Share,
+            vec![line("below", steps, "clip_low_fraction"), line("above", steps, "clip_high_fraction")],
+        ),
+        chart(
+            "Probability ratio",
+            "the policy's against the one that sampled: the smallest and the largest of a step",
+            "ratio",
+            Unit::Number,
+            vec![line("largest", steps, "ratio.max"), line("smallest", steps, "ratio.min")],
+        ),
+        chart(
+            "Parts of the reward, two by two",
+            "how they go together: near 1 one says nothing new, below 0 they pull against each other",
+            "correlation",
+            Unit::Number,
+            lines(steps, "reward_correlation", "", ""),
         ),
         chart("Gradient norm", "before clipping", "norm", Unit::Number, vec![line("norm", steps, "gradient_norm")]),
         chart(

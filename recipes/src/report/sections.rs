@@ -23,9 +23,9 @@ fn percent(share: f64) -> String {
     format!("{:.1}%", share * 100.0)
 }
 
-/// What a reader must know first: that the run is not at its end.
+/// What a reader must know first: that the run is not at its end, and what looked like a collapse.
 pub(super) fn notice(summary: &RunSummary) -> String {
-    match &summary.status {
+    let mut text = match &summary.status {
         RunStatus::Finished => String::new(),
         RunStatus::StoppedAfter { stage } => {
             format!("<p class=\"notice\">The run was to do its stages up to {}.</p>", escape(stage))
@@ -35,7 +35,18 @@ pub(super) fn notice(summary: &RunSummary) -> String {
              was until then.</p>",
             escape(stage)
         ),
+    };
+    for raised in &summary.alarms {
+        let _ = write!(
+            text,
+            "<p class=\"notice\"><b>{}, step {}:</b> {}.<br><span class=\"small\">What to try: {}.</span></p>",
+            escape(&raised.stage),
+            raised.step,
+            escape(&raised.alarm.what),
+            escape(&raised.alarm.advice)
+        );
     }
+    text
 }
 
 /// The figures that matter, large.

@@ -2,8 +2,11 @@
 //! wrote is read as HTML.
 
 use super::*;
+use crate::alarms::{Alarm, Cause, RaisedAlarm};
 use crate::config::find_shipped;
-use crate::metrics::{Estimate, EvalMetrics, FamilyEval, Lengths, MetricRow, PretrainMetrics, Spread, StepMetrics};
+use crate::metrics::{
+    Estimate, EvalMetrics, Extremes, FamilyEval, Lengths, MetricRow, PretrainMetrics, Spread, StepMetrics,
+};
 use crate::run::{RewardPart, RunInfo, StageRecord};
 use crate::session::{RunStatus, RunSummary};
 
@@ -54,7 +57,11 @@ fn step(step: u64, total: u64) -> StepMetrics {
         },
         truncated_share: 0.05 * (1.0 - progress),
         flat_groups_share: 0.2 + 0.4 * progress + 0.1 * noise(step, 4),
-        entropy: 0.9 - 0.6 * progress + 0.05 * noise(step, 5),
+        entropy: Some(0.9 - 0.6 * progress + 0.05 * noise(step, 5)),
+        repetition: 0.2 * progress,
+        ratio: Extremes { min: 0.7 + 0.1 * noise(step, 12), max: 1.4 + 0.1 * noise(step, 13) },
+        clip_low_fraction: 0.004 + 0.002 * noise(step, 14),
+        clip_high_fraction: 0.006 + 0.004 * noise(step, 15),
         kl: Some(0.002 * (step % 100) as f64 + 0.01 * noise(step, 6).abs()),
         clip_fraction: 0.01 + 0.01 * noise(step, 7),
         logprob_difference_max: 2.4e-6,
@@ -65,6 +72,7 @@ fn step(step: u64, total: u64) -> StepMetrics {
     };
     metrics.reward_parts.insert("format".to_owned(), 0.8 + 0.2 * progress);
     metrics.reward_parts.insert("accuracy".to_owned(), 0.2 + 0.5 * progress + 0.1 * noise(step, 10));
+    metrics.reward_correlation.insert("accuracy, format".to_owned(), 0.4 + 0.2 * noise(step, 16));
     for (index, (name, from, to)) in FAMILIES.iter().enumerate() {
         let share = from + (to - from) * progress + 0.12 * noise(step, 11 + index as u64);
         metrics.accuracy.insert((*name).to_owned(), share.clamp(0.0, 1.0));
@@ -143,6 +151,15 @@ fn made_up(root: &std::path::Path, steps: u64) -> (RunDir, crate::config::Recipe
         status: RunStatus::Finished,
         stages: vec![stage("pretrain", 280.0, 400), stage("grpo", 390.0, steps)],
         evaluations: vec![eval("before", 0, false, 0.0), after],
+        alarms: vec![RaisedAlarm {
+            stage: "grpo".to_owned(),
+            step: 12,
+            alarm: Alarm {
+                cause: Cause::CutOff,
+                what: "answers are 120 tokens long on average, and 60% of them were cut off".to_owned(),
+                advice: "a larger max_new_tokens; a base that ends its answers".to_owned(),
+            },
+        }],
         parameters: 1_520_000,
         active_parameters: 610_000,
         threads: 2,
@@ -157,8 +174,16 @@ fn the_page_holds_the_run_and_loads_nothing() {
     let (run, recipe, summary) = made_up(root.path(), 200);
     write(&run, &recipe, &summary).unwrap();
     let page = std::fs::read_to_string(run.path().join("report.html")).unwrap();
-    assert_eq!(page.matches("<svg").count(), 11);
-    for expected in ["from 20.3%", "countdown", "step 200", "learning_rate = ", "13 is not 16"] {
+    assert_eq!(page.matches("<svg").count(), 14);
+    for expected in [
+        "from 20.3%",
+        "countdown",
+        "step 200",
+        "learning_rate = ",
+        "13 is not 16",
+        "60% of them were cut off.",
+        "a base that",
+    ] {
         assert!(page.contains(expected), "{expected}");
     }
     // Model-written text is text.
@@ -190,6 +215,7 @@ fn a_run_that_has_just_begun_has_a_page_too() {
         status: RunStatus::Interrupted { stage: "pretrain".to_owned(), step: 2 },
         stages: Vec::new(),
         evaluations: Vec::new(),
+        alarms: Vec::new(),
         parameters: 0,
         active_parameters: 0,
         threads: 1,
@@ -227,6 +253,7 @@ grpo                3      93.0K     135.0K    6 min 30 s      4.2e12
 
 r1-zero, seed 0: 11 min 10 s in all, about 8.4e12 FLOPs, 2 threads on 2 cores
 1.5M parameters, 610.0K used for each token
+look: grpo, step 12: answers are 120 tokens long on average, and 60% of them were cut off
 report: runs/r1-zero/report.html
 ";
     assert_eq!(text, expected, "{text}");

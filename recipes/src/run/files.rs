@@ -87,8 +87,12 @@ pub(super) fn drop_files_after(folder: &Path, last: Option<u64>) -> anyhow::Resu
     let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let step =
-            name.to_str().and_then(|name| name.strip_prefix("step-")?.strip_suffix(".jsonl")?.parse::<u64>().ok());
+        let number = |name: &str| {
+            let rest = name.strip_prefix("step-")?;
+            // Completions, and what rewards printed about them.
+            rest.strip_suffix(".jsonl").or_else(|| rest.strip_suffix(".log"))?.parse::<u64>().ok()
+        };
+        let step = name.to_str().and_then(number);
         if step.is_some_and(|step| last.is_none_or(|last| step > last)) {
             fs::remove_file(entry.path()).with_context(|| format!("cannot remove {}", entry.path().display()))?;
         }

@@ -1,11 +1,13 @@
 //! The folder of a run: made, locked, written to, and opened again.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use policy::checkpoint::step_of;
+use rewards::Printed;
 use serde::Serialize;
 
 use super::files::{LOCK, RECIPE, create_numbered, drop_files_after, lock, read_json, write_json, write_whole};
@@ -13,7 +15,7 @@ use super::info::{RunInfo, hash_files, now};
 use super::lines::{JsonLines, read_rows};
 use super::records::{CompletionRecord, StageRecord};
 use crate::config::{Recipe, Stage};
-use crate::metrics::{EvalMetrics, MetricRow};
+use crate::metrics::{EvalMetrics, MetricRow, StepMetrics};
 
 /// The folder of a run. While it exists, no other process can use the folder.
 #[derive(Debug)]
@@ -24,6 +26,7 @@ pub struct RunDir {
     only_grpo_stage: Option<String>,
     info: RunInfo,
     metrics: JsonLines,
+    changed_rewards: Vec<String>,
     /// Locked; the system unlocks it when the process ends, however it ends.
     lock: File,
 }
@@ -79,9 +82,11 @@ impl RunDir {
     /// # Errors
     /// If the run is not there or in use, if one of its files is gone, or if the recipe or a task file
     /// differs from what the run was made with: the error names the key or the file.
+    ///
+    /// A reward's file may have changed, for a fault in it may be why the run stopped: [`RunDir::changed_rewards`].
     pub fn open(path: &Path, recipe: &Recipe) -> anyhow::Result<RunDir> {
         let lock = lock(path)?;
-        let stored = Recipe::read(&path.join(RECIPE), &[])
+        let stored = Recipe::read_with(&path.join(RECIPE), &[], &recipe.known_rewards)
             .with_context(|| format!("{} holds no run to resume", path.display()))?;
         if let Some((key, now, before)) = recipe.difference(&stored) {
             bail!(
@@ -110,9 +115,15 @@ impl RunDir {
                 bail!("the task file {file} is not what it was when the run in {} began", path.display());
             }
         }
+        let rewards = hash_files(&recipe.reward_files())?;
+        let changed = rewards.iter().filter(|(file, hash)| info.reward_files.get(*file) != Some(hash));
+        let changed = changed.map(|(file, _)| file.clone()).collect();
+        info.reward_files = rewards;
         info.resumed.push(now());
         write_json(&path.join(INFO), &info)?;
-        RunDir::assemble(path.to_owned(), recipe, info, lock)
+        let mut run = RunDir::assemble(path.to_owned(), recipe, info, lock)?;
+        run.changed_rewards = changed;
+        Ok(run)
     }
 
     /// What made the run in this folder.
@@ -131,6 +142,7 @@ impl RunDir {
             path,
             info,
             metrics,
+            changed_rewards: Vec::new(),
             lock,
         };
         for folder in [run.path.join("completions"), run.path.join("checkpoints")] {
@@ -149,6 +161,12 @@ impl RunDir {
     #[must_use]
     pub fn info(&self) -> &RunInfo {
         &self.info
+    }
+
+    /// The files of rewards that are not what they were when the run was last worked on.
+    #[must_use]
+    pub fn changed_rewards(&self) -> &[String] {
+        &self.changed_rewards
     }
 
     /// Where the model lies that reinforcement learning began with.
@@ -224,6 +242,15 @@ impl RunDir {
         rows.map(|row| serde_json::from_value(row).context("a row of metrics.jsonl is no evaluation")).collect()
     }
 
+    /// Every step of reinforcement learning so far, in order.
+    ///
+    /// # Errors
+    /// If the metrics cannot be read.
+    pub fn steps(&self) -> anyhow::Result<Vec<StepMetrics>> {
+        let rows = self.metrics()?.into_iter().filter(|row| row["kind"] == "step");
+        rows.map(|row| serde_json::from_value(row).context("a row of metrics.jsonl is no step")).collect()
+    }
+
     /// The evaluation of a stage after a step, if it is in the metrics: a resumed run need not
     /// repeat it.
     ///
@@ -249,6 +276,23 @@ impl RunDir {
             file.write_all(b"\n").with_context(context)?;
         }
         file.flush().with_context(context)
+    }
+
+    /// Writes what rewards printed in a step beside its completions, if they printed anything.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_printed(&self, stage: &str, step: u64, printed: &[Printed]) -> anyhow::Result<()> {
+        if printed.is_empty() {
+            return Ok(());
+        }
+        let path = self.completions(stage, step).with_extension("log");
+        let mut text = String::new();
+        for Printed { prompt, reward, text: said } in printed {
+            let end = if said.ends_with('\n') { "" } else { "\n" };
+            let _ = write!(text, "--- {reward}, on {prompt:?}\n{said}{end}");
+        }
+        write_whole(&path, text.as_bytes())
     }
 
     /// The completions of a step, if they were written.

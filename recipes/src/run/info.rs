@@ -30,6 +30,9 @@ pub struct RunInfo {
     pub settings: Vec<String>,
     /// SHA-256 of each task file: on resume they must be the same.
     pub task_files: BTreeMap<String, String>,
+    /// SHA-256 of each file of a reward, as it last was: a reward that failed may be mended before the run goes on.
+    #[serde(default)]
+    pub reward_files: BTreeMap<String, String>,
     /// When it began, in seconds since 1970.
     pub started: u64,
     /// When it was resumed, in seconds since 1970.
@@ -58,6 +61,7 @@ impl RunInfo {
             command: command.to_vec(),
             settings: settings.to_vec(),
             task_files: hash_files(task_files)?,
+            reward_files: BTreeMap::new(),
             started: now(),
             resumed: Vec::new(),
         })
@@ -84,7 +88,7 @@ pub(crate) fn hash_files(files: &[PathBuf]) -> anyhow::Result<BTreeMap<String, S
 }
 
 fn hash_file(path: &Path) -> anyhow::Result<String> {
-    let open = || format!("cannot read the task file {}", path.display());
+    let open = || format!("cannot read {}", path.display());
     let mut file = File::open(path).with_context(open)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 16];

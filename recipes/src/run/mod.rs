@@ -26,7 +26,7 @@ pub use files::newest_run;
 pub(crate) use files::{lock, write_whole};
 pub use folder::RunDir;
 pub use info::RunInfo;
-pub(crate) use info::hex;
+pub(crate) use info::{hash_files, hex};
 pub use records::{CompletionRecord, RewardPart, StageRecord};
 pub(crate) use reuse::Reuse;
 

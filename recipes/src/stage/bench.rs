@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use policy::{Policy, Tokenizer};
-use rewards::{RewardSet, RewardSpec};
+use rewards::{PythonUse, RewardSet, RewardSpec, Surroundings};
 use sandbox::{Limits, Python};
 
 use super::tasks::Tasks;
 use crate::RunContext;
+use crate::config::Recipe;
 
 /// Tasks and rewards, ready to use.
 pub(super) struct Bench {
@@ -24,22 +25,35 @@ impl Bench {
     /// Prepares Python, if a program is to be run at all.
     pub(super) fn prepare(context: &RunContext<'_>, tasks: Tasks) -> anyhow::Result<Bench> {
         let specs = context.recipe.reward_specs();
-        let python = tasks.have_programs().then(|| prepare_python(context)).transpose()?;
-        // Without a program among the tasks, a reward that would need Python has nothing to apply to.
+        let known = &context.recipe.known_rewards;
+        let programs = tasks.have_programs();
+        let needed = programs || known.need_python(&specs, false);
+        let python = needed.then(|| prepare_python(context)).transpose()?;
+        // Without a program among the tasks, a reward that judges programs has nothing to apply to.
         let usable = |specs: Vec<RewardSpec>| -> Vec<RewardSpec> {
-            specs
-                .into_iter()
-                .filter(|s| python.is_some() || !RewardSet::needs_python(std::slice::from_ref(s)))
-                .collect()
+            specs.into_iter().filter(|spec| programs || known.python_use(spec) != PythonUse::ForPrograms).collect()
         };
-        let spec = |name: &str| RewardSpec { name: name.to_owned(), weight: 1.0 };
         // Generated tasks are short; what a file asks for is not known.
         let generated = context.recipe.tasks.files.is_empty();
         let limits = if generated { Limits::brief() } else { Limits::default() };
-        let verdict = RewardSet::build_limited(&usable(vec![spec("accuracy"), spec("code")]), python.clone(), limits)?;
-        let rewards = RewardSet::build_limited(&usable(specs), python, limits)?;
+        let judges = ["accuracy", "code"].map(RewardSpec::named).into();
+        let verdict = RewardSet::build_limited(&usable(judges), python.clone(), limits)?;
+        let rewards = known.build(&usable(specs), &Surroundings { python, limits })?;
         Ok(Bench { tasks, rewards, verdict })
     }
+}
+
+/// Reads the rewards that the recipe brings along as files, so that a wrong one is found before there is a run.
+pub(crate) fn check_rewards(recipe: &Recipe, cache_dir: &Path) -> anyhow::Result<()> {
+    let specs: Vec<RewardSpec> = recipe.reward_specs().into_iter().filter(|spec| spec.custom.is_some()).collect();
+    if specs.is_empty() {
+        return Ok(());
+    }
+    let known = &recipe.known_rewards;
+    let python = known.need_python(&specs, false).then(|| Python::prepare(cache_dir, &mut |_| {})).transpose();
+    let python = python.context("cannot prepare the Python sandbox")?.map(Arc::new);
+    known.build(&specs, &Surroundings { python, limits: Limits::default() })?;
+    Ok(())
 }
 
 fn prepare_python(context: &RunContext<'_>) -> anyhow::Result<Arc<Python>> {

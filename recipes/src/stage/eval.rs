@@ -128,18 +128,18 @@ pub(super) fn examine(
         votes: examination.samples > 1,
         threads: context.threads,
     };
-    let answer = |requests: &[Request], params: &SamplingParams| -> anyhow::Result<GradedBatch> {
-        grader.while_sampling(|finish| {
+    let answer = |requests: &[Request], samples: u32, params: &SamplingParams| -> anyhow::Result<GradedBatch> {
+        grader.while_sampling(samples, |finish| {
             engine.generate(requests, params, &options, |completion| {
                 phase.inc(1);
                 finish(completion);
             })
         })
     };
-    let drawn = answer(&sampled, &examination.sampling)?;
+    let drawn = answer(&sampled, examination.samples, &examination.sampling)?;
     let greedy = if examination.greedy {
         let requests: Vec<Request> = tasks.iter().enumerate().map(request(1)).collect();
-        Some(answer(&requests, &SamplingParams { temperature: 0.0, ..examination.sampling.clone() })?)
+        Some(answer(&requests, 1, &SamplingParams { temperature: 0.0, ..examination.sampling.clone() })?)
     } else {
         None
     };

@@ -1,12 +1,16 @@
 //! Grading on threads of its own while decoding goes on.
+//!
+//! A completion is scored as soon as it ends by every reward that needs nothing else. Rewards that compare the completions
+//! of a group are asked by whichever thread scores the group's last one: still while other groups are being decoded.
 
+use std::collections::HashMap;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use datasets::Task;
 use policy::{Completion, FinishReason, Tokenizer};
-use rewards::{RewardSet, Sample, ScoreBreakdown, vote_key};
+use rewards::{Pending, Printed, RewardSet, Sample, ScoreBreakdown, vote_key};
 
 /// A completion with its text and its scores.
 pub(super) struct Graded {
@@ -49,22 +53,41 @@ pub(super) struct GradedBatch {
     pub(super) waiting: Duration,
     /// The threads' time in the rewards, added up.
     pub(super) grading: Duration,
+    /// What rewards printed.
+    pub(super) printed: Vec<Printed>,
 }
 
+/// A completion that is scored as far as it can be by itself.
+struct Waiting {
+    completion: Completion,
+    text: String,
+    vote: Option<String>,
+    pending: Pending,
+}
+
+/// The groups that lack a completion, by their task.
+type Groups = Mutex<HashMap<u32, Vec<Waiting>>>;
+
+/// What a thread hands back for one completion: nothing where its group waits for others, else all of a group.
+type Finished = anyhow::Result<(Vec<Graded>, Duration)>;
+
 impl Grader<'_> {
-    /// Runs `sample`, which hands over completions as they finish; they are graded meanwhile.
+    /// Runs `sample`, which hands over completions as they finish, `group` of them for each task; they are graded
+    /// meanwhile.
     pub(super) fn while_sampling(
         &self,
+        group: u32,
         sample: impl FnOnce(&mut dyn FnMut(Completion)) -> policy::Result<()>,
     ) -> anyhow::Result<GradedBatch> {
         let start = Instant::now();
         let (completions, jobs) = mpsc::channel::<Completion>();
-        let (results, scores) = mpsc::channel::<anyhow::Result<(Graded, Duration)>>();
+        let (results, finished) = mpsc::channel::<Finished>();
         let jobs = Mutex::new(jobs);
+        let groups = Groups::default();
         std::thread::scope(|scope| {
             for _ in 0..self.threads.max(1) {
                 let results = results.clone();
-                scope.spawn(|| self.work(&jobs, results));
+                scope.spawn(|| self.work(&jobs, &groups, group as usize, results));
             }
             drop(results);
             // A grader gives up only after it has sent its error, which is read below.
@@ -74,22 +97,26 @@ impl Grader<'_> {
             sampled?;
             let mut graded = Vec::new();
             let mut grading = Duration::ZERO;
-            for result in scores {
-                let (one, spent) = result?;
+            for result in finished {
+                let (some, spent) = result?;
                 grading += spent;
-                graded.push(one);
+                graded.extend(some);
             }
+            let incomplete = groups.lock().unwrap_or_else(PoisonError::into_inner).len();
+            anyhow::ensure!(incomplete == 0, "{incomplete} groups were sampled with fewer completions than {group}");
             graded.sort_by_key(|one| (one.completion.task, one.completion.sample));
-            Ok(GradedBatch { graded, sampling, waiting: start.elapsed().saturating_sub(sampling), grading })
+            let printed = self.rewards.take_printed();
+            let waiting = start.elapsed().saturating_sub(sampling);
+            Ok(GradedBatch { graded, sampling, waiting, grading, printed })
         })
     }
 
-    fn work(&self, jobs: &Mutex<Receiver<Completion>>, results: Sender<anyhow::Result<(Graded, Duration)>>) {
+    fn work(&self, jobs: &Mutex<Receiver<Completion>>, groups: &Groups, group: usize, results: Sender<Finished>) {
         loop {
             let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(completion) = next else { return };
             let start = Instant::now();
-            let result = self.grade(completion).map(|graded| (graded, start.elapsed()));
+            let result = self.grade(completion, groups, group).map(|graded| (graded, start.elapsed()));
             let failed = result.is_err();
             if results.send(result).is_err() || failed {
                 return;
@@ -97,7 +124,26 @@ impl Grader<'_> {
         }
     }
 
-    fn grade(&self, completion: Completion) -> anyhow::Result<Graded> {
+    /// Scores a completion by itself; and its group, if it is the last one.
+    fn grade(&self, completion: Completion, groups: &Groups, group: usize) -> anyhow::Result<Vec<Graded>> {
+        let task = completion.task;
+        let waiting = self.grade_alone(completion)?;
+        if !self.rewards.needs_group(&self.tasks[task as usize].reference) {
+            return self.grade_rest(vec![waiting]);
+        }
+        let whole = {
+            let mut groups = groups.lock().unwrap_or_else(PoisonError::into_inner);
+            let there = groups.entry(task).or_default();
+            there.push(waiting);
+            if there.len() < group {
+                return Ok(Vec::new());
+            }
+            groups.remove(&task)
+        };
+        self.grade_rest(whole.unwrap_or_default())
+    }
+
+    fn grade_alone(&self, completion: Completion) -> anyhow::Result<Waiting> {
         // Where all of a group's rewards are equal nothing is trained on, so this may be the only place that sees it.
         anyhow::ensure!(
             completion.logprobs.iter().all(|logprob| logprob.is_finite()),
@@ -105,16 +151,30 @@ impl Grader<'_> {
              model that was given may be damaged; for one that was trained here, look at gradient_norm, kl and ratio in \
              metrics.jsonl before this step; a lower learning_rate or max_grad_norm usually helps"
         );
-        let task = &self.tasks[completion.task as usize];
         let text = self.tokenizer.decode(&completion.token_ids);
-        let sample = Sample {
-            prompt: &task.prompt,
-            completion: &text,
-            reference: &task.reference,
-            truncated: completion.finish_reason == FinishReason::Length,
-        };
-        let breakdown = self.rewards.score(&sample)?;
+        let sample = self.sample(&completion, &text);
+        let pending = self.rewards.score_alone(&sample)?;
         let vote = if self.votes { vote_key(&sample) } else { None };
-        Ok(Graded { completion, text, breakdown, vote })
+        Ok(Waiting { completion, text, vote, pending })
+    }
+
+    /// The rest of the scores of these completions of one task, in the order of their numbers, whichever ended first.
+    fn grade_rest(&self, mut group: Vec<Waiting>) -> anyhow::Result<Vec<Graded>> {
+        group.sort_by_key(|one| one.completion.sample);
+        let samples: Vec<Sample<'_>> = group.iter().map(|one| self.sample(&one.completion, &one.text)).collect();
+        let pending = group.iter().map(|one| one.pending.clone()).collect();
+        let breakdowns = self.rewards.score_rest(&samples, pending)?;
+        let graded = group.into_iter().zip(breakdowns);
+        Ok(graded
+            .map(|(Waiting { completion, text, vote, .. }, breakdown)| Graded { completion, text, breakdown, vote })
+            .collect())
+    }
+
+    fn sample<'s>(&'s self, completion: &'s Completion, text: &'s str) -> Sample<'s> {
+        Sample {
+            completion_ids: &completion.token_ids,
+            truncated: completion.finish_reason == FinishReason::Length,
+            ..self.tasks[completion.task as usize].sample(text)
+        }
     }
 }

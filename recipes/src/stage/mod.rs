@@ -33,6 +33,7 @@ use crate::config::{BASE, DataSource, ModelSettings, StageSettings};
 use crate::{RunContext, StagesOutcome};
 
 use bench::Bench;
+pub(crate) use bench::check_rewards;
 pub(crate) use start::{Refused, check_model};
 pub(crate) use tasks::Tasks;
 

@@ -220,7 +220,7 @@ fn sample(
     };
     let grader =
         Grader { rewards: &bench.rewards, tokenizer: &model.tokenizer, tasks, votes: false, threads: context.threads };
-    let batch = grader.while_sampling(|finish| {
+    let batch = grader.while_sampling(samples, |finish| {
         engine.generate(&requests, &settings.sampling(), &options, |completion| {
             phase.inc(1);
             finish(completion);

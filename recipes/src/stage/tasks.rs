@@ -82,7 +82,7 @@ impl Tasks {
 
     /// The training task at a position, counted over the whole stage: a pure function, so that a resumed run goes on
     /// where it was.
-    pub(super) fn training(&self, position: u64) -> Task {
+    pub(crate) fn training(&self, position: u64) -> Task {
         match self {
             Tasks::Families { practised, seed, .. } => pick(practised, position).task(Split::Train, *seed, position),
             Tasks::Files { train, order, .. } => train[order.index(position)].clone(),
@@ -90,7 +90,7 @@ impl Tasks {
     }
 
     /// Up to `count` held-out tasks of each family or file.
-    pub(super) fn held_out(&self, count: usize) -> anyhow::Result<Vec<Task>> {
+    pub(crate) fn held_out(&self, count: usize) -> anyhow::Result<Vec<Task>> {
         match self {
             Tasks::Families { families, .. } => {
                 let mut tasks = Vec::new();

@@ -42,6 +42,19 @@ pub(super) struct Stepped {
     pub(super) rows: u64,
 }
 
+/// The loss's derivatives by what a pass computed for each target.
+pub(super) struct Slopes {
+    pub(super) logprobs: Vec<f32>,
+    /// Empty where the loss does not look at the entropy.
+    pub(super) entropy: Vec<f32>,
+}
+
+impl From<Vec<f32>> for Slopes {
+    fn from(logprobs: Vec<f32>) -> Slopes {
+        Slopes { logprobs, entropy: Vec::new() }
+    }
+}
+
 impl Trainer {
     pub(super) fn new(model: Model, config: AdamWConfig) -> anyhow::Result<Trainer> {
         let optimizer = AdamW::new(model.policy.parameters(), config)?;
@@ -49,12 +62,12 @@ impl Trainer {
     }
 
     /// One optimizer step. `slope` is told each micro-batch's pass and its log-probabilities, and returns the loss's
-    /// derivative with respect to each of them.
-    pub(super) fn step(
+    /// derivative with respect to each of them, and to the entropies where it has one.
+    pub(super) fn step<S: Into<Slopes>>(
         &mut self,
         batches: &[MicroBatch],
         settings: &StepSettings,
-        mut slope: impl FnMut(&MicroBatch, &Forward, &[f32]) -> anyhow::Result<Vec<f32>>,
+        mut slope: impl FnMut(&MicroBatch, &Forward, &[f32]) -> anyhow::Result<S>,
     ) -> anyhow::Result<Stepped> {
         let policy = &self.model.policy;
         let mut gradients = Gradients::zeros(policy.parameters());
@@ -63,13 +76,10 @@ impl Trainer {
         for micro in batches {
             let forward = policy.forward(&micro.batch, settings.temperature, Track::Gradients)?;
             let logprobs = forward.logprobs.to_vec1::<f32>().context("read the log-probabilities")?;
-            let derivative = slope(micro, &forward, &logprobs)?;
+            let slopes: Slopes = slope(micro, &forward, &logprobs)?.into();
             rows += micro.batch.token_ids.len() as u64;
             balance.iter_mut().zip(&forward.routing).for_each(|(balance, routing)| balance.count(routing));
-            // With g fixed, the gradient of sum(g * logprobs) is the loss's own.
-            let surrogate = Tensor::new(derivative, forward.logprobs.device())
-                .and_then(|g| (forward.logprobs * g)?.sum_all())
-                .context("build the loss")?;
+            let surrogate = surrogate(&forward, slopes).context("build the loss")?;
             let store = surrogate.backward().context("backward pass")?;
             gradients.accumulate(&store, policy.parameters(), 1.0)?;
         }
@@ -94,6 +104,13 @@ impl Trainer {
         trainer.optimizer.restore(&load_tensors(folder.join(OPTIMIZER))?)?;
         Ok(trainer)
     }
+}
+
+/// With g fixed, the gradient of `sum(g * logprobs)` is the loss's own; likewise for the entropy.
+fn surrogate(forward: &Forward, slopes: Slopes) -> candle_core::Result<Tensor> {
+    let sum = |tensor: &Tensor, slopes: Vec<f32>| (tensor * Tensor::new(slopes, tensor.device())?)?.sum_all();
+    let of_logprobs = sum(&forward.logprobs, slopes.logprobs)?;
+    if slopes.entropy.is_empty() { Ok(of_logprobs) } else { of_logprobs + sum(&forward.entropy, slopes.entropy)? }
 }
 
 /// Stops a run whose steps cannot be applied any more: nothing it does would change anything.

@@ -1,108 +1,150 @@
-//! A submission against its tests, with the whole outcome: what the reward `code` uses, and what validates tasks.
-//!
-//! Two kinds of tests: assertions (see [`plan`](super::plan)), and programs that read standard input and print.
+//! A submission against its tests, with the verdict on each: what the rewards of code use, and what validates tasks.
 
 use std::sync::Arc;
 
-use sandbox::{Cause, Limits, Outcome, Python};
+use sandbox::{Limits, Python};
 
-use super::plan::{Fault, Plan};
-use crate::{RewardError, Score};
+use super::assertions::Assertions;
+use super::guest::Guest;
+use super::judge::Rehearsals;
+use super::{calls, stdin};
+use crate::{Reference, RewardError, Score};
 
-/// One test of a program that reads standard input.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StdinCase {
-    /// What the program reads.
-    pub stdin: String,
-    /// What it is to print; see [`same_output`] for what may differ.
-    pub stdout: String,
+/// How the verdicts on single tests add up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Marking {
+    /// 1 where every test passes, else 0. Stops early.
+    All,
+    /// The share of tests that pass, all of them run.
+    #[default]
+    Fraction,
+    /// The share of the tests' weights.
+    Weighted,
 }
 
-/// A verdict and the run that led to it.
+/// The verdict on one test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Passed,
+    /// And the cause.
+    Failed(&'static str),
+    /// The test cannot be used, whatever the submission.
+    Unusable(&'static str),
+}
+
+/// One test that was run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Tested {
+    pub(super) verdict: Verdict,
+    /// The last line of the traceback.
+    pub(super) detail: String,
+}
+
+impl Tested {
+    pub(super) fn new(verdict: Verdict) -> Self {
+        Self { verdict, detail: String::new() }
+    }
+
+    pub(super) fn passed(&self) -> bool {
+        self.verdict == Verdict::Passed
+    }
+}
+
+/// A verdict and how it came about.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Graded {
-    /// 1 where every test passed; else 0 with a cause, or unscorable.
+    /// The score, with the cause of the first test that failed; unscorable where the tests cannot be used.
     pub score: Score,
-    /// How the program ended. Of several runs, the last one; fuel and seconds are those of all.
-    pub outcome: Outcome,
+    /// The cause of each test that was run, in their order; `None` where it passed. Where a run stands for several tests (all
+    /// at once, or a submission that does not load), fewer than there are.
+    pub tests: Vec<Option<&'static str>>,
+    /// The last line of the traceback of the first test that failed: for people, since a program can influence it.
+    pub detail: String,
+    /// The work of all runs together.
+    pub fuel: u64,
+    /// The time of all runs together.
+    pub seconds: f64,
 }
 
 /// Runs submissions against tests. Any number of threads may share one.
 pub struct CodeGrader {
     python: Arc<Python>,
     limits: Limits,
+    rehearsals: Rehearsals,
 }
 
 impl CodeGrader {
     /// A grader whose programs may use `limits`, each run anew.
     #[must_use]
     pub fn new(python: Arc<Python>, limits: Limits) -> Self {
-        Self { python, limits }
+        Self { python, limits, rehearsals: Rehearsals::default() }
     }
 
-    /// `submission` against assertions. `setup` is Python that the assertions need: imports, helpers, objects; it may
-    /// use what the submission defines.
+    /// `submission` against the tests of `reference`.
     ///
     /// # Errors
-    /// Only for the host's own failures.
-    pub fn grade(&self, submission: &str, setup: &str, assertions: &[String]) -> Result<Graded, RewardError> {
-        let plan = Plan::new(setup, assertions);
-        let program = plan.program(submission);
-        let outcome = self.run(&program.text, "")?;
-        let score = match outcome.cause {
-            Cause::Ok => match plan.verdict(&program.marker, &outcome.stdout) {
-                Ok(()) => Score::full(),
-                Err(Fault::Submission(cause)) => Score::zero(cause),
-                Err(Fault::Reference) => Score::unscorable("reference_syntax_error"),
-            },
-            cause => Score::zero(cause.name()),
+    /// For the host's own failures, and for a reference that holds no tests of a program.
+    pub fn grade(&self, submission: &str, reference: &Reference, marking: Marking) -> Result<Graded, RewardError> {
+        let mut guest = Guest::new(&self.python, self.limits);
+        let (tested, weights): (Vec<Tested>, Vec<u32>) = match reference {
+            Reference::Tests { setup, assertions } => (
+                Assertions::new(submission, setup, assertions).run(&mut guest, &self.rehearsals, marking)?,
+                vec![1; assertions.len()],
+            ),
+            Reference::Stdin { cases, checker, tolerance } => (
+                stdin::run(&mut guest, submission, cases, checker, *tolerance, marking)?,
+                cases.iter().map(|case| case.weight).collect(),
+            ),
+            Reference::Calls { setup, function, cases, tolerance } => (
+                calls::run(&mut guest, submission, setup, function, cases, *tolerance, marking)?,
+                cases.iter().map(|case| case.weight).collect(),
+            ),
+            other => {
+                return Err(RewardError::NotApplicable { reward: "code".to_owned(), kind: other.kind() });
+            }
         };
-        Ok(Graded { score, outcome })
-    }
-
-    /// `submission` as a program that is run once for each case, up to the first that fails. It may end itself
-    /// (`sys.exit`), as such programs do: what it printed decides.
-    ///
-    /// # Errors
-    /// Only for the host's own failures.
-    pub fn grade_stdin(&self, submission: &str, cases: &[StdinCase]) -> Result<Graded, RewardError> {
-        let mut graded: Option<Graded> = None;
-        for case in cases {
-            let mut outcome = self.run(submission, &case.stdin)?;
-            let score = match outcome.cause {
-                Cause::Ok | Cause::Exit if same_output(&outcome.stdout, &case.stdout) => Score::full(),
-                Cause::Ok | Cause::Exit => Score::zero("wrong_output"),
-                cause => Score::zero(cause.name()),
-            };
-            if let Some(before) = &graded {
-                outcome.fuel = outcome.fuel.saturating_add(before.outcome.fuel);
-                outcome.seconds += before.outcome.seconds;
-            }
-            let passed = score == Score::full();
-            graded = Some(Graded { score, outcome });
-            if !passed {
-                break;
-            }
-        }
-        match graded {
-            Some(graded) => Ok(graded),
-            None => Ok(Graded { score: Score::unscorable("reference_without_tests"), outcome: self.run("", "")? }),
-        }
-    }
-
-    /// Runs the program once, and once more if the host failed: a second failure is the caller's to report.
-    fn run(&self, program: &str, stdin: &str) -> Result<Outcome, RewardError> {
-        self.python
-            .run(program, stdin, &self.limits)
-            .or_else(|_| self.python.run(program, stdin, &self.limits))
-            .map_err(|source| RewardError::Sandbox { reward: "code".to_owned(), source })
+        let first = tested.iter().find(|tested| !tested.passed());
+        Ok(Graded {
+            score: score(&tested, &weights, marking),
+            detail: first.map(|tested| tested.detail.clone()).unwrap_or_default(),
+            tests: tested
+                .iter()
+                .map(|tested| match tested.verdict {
+                    Verdict::Passed => None,
+                    Verdict::Failed(cause) | Verdict::Unusable(cause) => Some(cause),
+                })
+                .collect(),
+            fuel: guest.fuel,
+            seconds: guest.seconds,
+        })
     }
 }
 
-/// Whether a judge of programming contests takes `printed` for `expected`: the same words in the same order, however
-/// they are spaced.
-fn same_output(printed: &str, expected: &str) -> bool {
-    printed.split_whitespace().eq(expected.split_whitespace())
+/// Adds up. `tested` may be fewer than `weights` where grading stopped early.
+fn score(tested: &[Tested], weights: &[u32], marking: Marking) -> Score {
+    let unusable = tested.iter().find_map(|tested| match tested.verdict {
+        Verdict::Unusable(cause) => Some(cause),
+        _ => None,
+    });
+    if let Some(cause) = unusable {
+        return Score::unscorable(cause);
+    }
+    let weight = |at: usize| if marking == Marking::Weighted { f64::from(weights[at]) } else { 1.0 };
+    let whole: f64 = (0..weights.len()).map(weight).sum();
+    if whole == 0.0 {
+        return Score::unscorable("reference_without_tests");
+    }
+    let cause = tested.iter().find_map(|tested| match tested.verdict {
+        Verdict::Failed(cause) => Some(cause),
+        _ => None,
+    });
+    let Some(cause) = cause else {
+        // A test without a verdict has not passed.
+        return if tested.len() == weights.len() { Score::full() } else { Score::zero("exit") };
+    };
+    let passed: f64 = tested.iter().enumerate().filter(|(_, tested)| tested.passed()).map(|(at, _)| weight(at)).sum();
+    let value = if marking == Marking::All { 0.0 } else { passed / whole };
+    Score { value: Some(value), cause: Some(cause.to_owned()) }
 }
 
 #[cfg(test)]
@@ -110,16 +152,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spacing_is_not_judged() {
-        for (printed, expected, same) in [
-            ("1 2\n", "1 2", true),
-            ("1 2 \r\n3\n\n", "1 2\n3", true),
-            ("12", "1 2", false),
-            ("", "\n", true),
-            ("1", "1.0", false),
-            ("YES", "yes", false),
-        ] {
-            assert_eq!(same_output(printed, expected), same, "{printed:?} {expected:?}");
-        }
+    fn verdicts_add_up() {
+        let tested: Vec<Tested> = [Verdict::Passed, Verdict::Failed("exception"), Verdict::Passed, Verdict::Passed]
+            .into_iter()
+            .map(Tested::new)
+            .collect();
+        let check = |marking, expected| assert_eq!(score(&tested, &[1, 3, 1, 1], marking).value, Some(expected));
+        check(Marking::All, 0.0);
+        check(Marking::Fraction, 0.75);
+        check(Marking::Weighted, 0.5);
+        assert_eq!(score(&tested, &[1; 4], Marking::Fraction).cause.as_deref(), Some("exception"));
+        assert_eq!(score(&tested[2..], &[1; 2], Marking::Fraction), Score::full());
+        assert_eq!(score(&tested[2..], &[1; 3], Marking::All), Score::zero("exit"));
+        assert_eq!(score(&[], &[], Marking::Fraction), Score::unscorable("reference_without_tests"));
+        assert_eq!(score(&[], &[0, 0], Marking::Weighted), Score::unscorable("reference_without_tests"));
     }
 }

@@ -5,26 +5,41 @@
 //! bookkeeping at each use: when the younger is full it becomes the older, and the older is dropped.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash as _, Hasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::Score;
+use sha2::{Digest as _, Sha256};
 
-/// Verdicts in one generation; at most twice as many are held, a few hundred bytes each.
+use crate::{Reference, Score};
+
+/// Verdicts in one generation; at most twice as many are held, some hundred bytes each.
 const GENERATION: usize = 8192;
 
-/// What was run, in full: a clash of hashes must not hand a score to another program.
+/// What was run: the SHA-256 of submission and tests. Tests may be many megabytes, and a clash must not hand a score to another
+/// program.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Key(Box<str>);
+pub(crate) struct Key([u8; 32]);
 
 impl Key {
-    pub(crate) fn new(submission: &str, setup: &str, assertions: &[String]) -> Self {
-        // The lengths come first, so that no two triples are written alike.
-        let mut text = format!("{} {}\n{setup}{submission}", setup.len(), submission.len());
-        for assertion in assertions {
-            text.push_str(&format!("\n{} {assertion}", assertion.len()));
-        }
-        Self(text.into_boxed_str())
+    pub(crate) fn new(submission: &str, reference: &Reference) -> Self {
+        let mut parts = Parts(Sha256::new());
+        submission.hash(&mut parts);
+        reference.hash(&mut parts);
+        Self(parts.0.finalize().into())
+    }
+}
+
+/// `Hash` into SHA-256: the standard library marks where each text and list ends, so that no two values are written alike.
+struct Parts(Sha256);
+
+impl Hasher for Parts {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Never asked: the digest is taken whole.
+    fn finish(&self) -> u64 {
+        0
     }
 }
 
@@ -74,8 +89,13 @@ impl Memo {
 mod tests {
     use super::*;
 
+    fn tests(setup: &str, assertions: &[&str]) -> Reference {
+        let assertions = assertions.iter().map(|text| (*text).to_owned()).collect();
+        Reference::Tests { setup: setup.to_owned(), assertions }
+    }
+
     fn key(submission: &str) -> Key {
-        Key::new(submission, "", &["assert f() == 1".to_owned()])
+        Key::new(submission, &tests("", &["assert f() == 1"]))
     }
 
     #[test]
@@ -93,8 +113,8 @@ mod tests {
 
     #[test]
     fn keys_do_not_run_together() {
-        let assertions = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        assert_ne!(Key::new("ab", "", &[]), Key::new("b", "a", &[]));
-        assert_ne!(Key::new("a", "", &assertions(&["x", "y"])), Key::new("a", "", &assertions(&["x\n1 y"])));
+        assert_ne!(Key::new("ab", &tests("", &[])), Key::new("a", &tests("b", &[])));
+        assert_ne!(Key::new("a", &tests("", &["x", "y"])), Key::new("a", &tests("", &["xy"])));
+        assert_ne!(Key::new("a", &tests("", &["x", "y"])), Key::new("a", &tests("x", &["y"])));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use sandbox::{Limits, Python};
 
-use super::Code;
+use super::{CallCase, Checker, Code, CodeGrader, Marking, StdinCase, Tolerance};
 use crate::{Reference, Reward, Sample, Score, corpus};
 
 /// Prepared once for all tests.
@@ -13,7 +13,13 @@ static PYTHON: LazyLock<Arc<Python>> = LazyLock::new(|| {
 });
 
 fn code() -> Code {
-    Code::new(Arc::clone(&PYTHON), Limits::brief())
+    Code::binary(Arc::clone(&PYTHON), Limits::brief())
+}
+
+/// The causes of all tests, each run whatever became of the others.
+fn each(submission: &str, reference: &Reference) -> Vec<Option<&'static str>> {
+    let grader = CodeGrader::new(Arc::clone(&PYTHON), Limits::brief());
+    grader.grade(submission, reference, Marking::Fraction).unwrap().tests
 }
 
 fn tests(setup: &str, assertions: &[&str]) -> Reference {
@@ -24,7 +30,7 @@ fn tests(setup: &str, assertions: &[&str]) -> Reference {
 }
 
 fn score(code: &Code, completion: &str, reference: &Reference) -> Score {
-    code.score(&Sample { prompt: "", completion, reference, truncated: false }).unwrap()
+    code.score(&Sample::new("", completion, reference)).unwrap()
 }
 
 #[track_caller]
@@ -35,9 +41,39 @@ fn check(submission: &str, reference: &Reference, expected: Option<&str>) {
     assert_eq!(score.value, Some(if expected.is_none() { 1.0 } else { 0.0 }), "{submission}");
 }
 
-/// Both kinds of check: one judged outside, one run inside.
-fn squares() -> [Reference; 2] {
-    [tests("", &["assert square(3) == 9", "assert square(-4) == 16"]), tests("", &["assert 9 <= square(3) <= 9"])]
+fn stdin(pairs: &[(&str, &str)]) -> Reference {
+    let case =
+        |(stdin, stdout): &(&str, &str)| StdinCase { stdin: (*stdin).into(), stdout: (*stdout).into(), weight: 1 };
+    Reference::Stdin { cases: pairs.iter().map(case).collect(), checker: Checker::Lines, tolerance: None }
+}
+
+fn calls(function: &str, pairs: &[(&str, &str)]) -> Reference {
+    let case = |(arguments, expected): &(&str, &str)| CallCase {
+        arguments: (*arguments).into(),
+        expected: (*expected).into(),
+        wrapped: false,
+        weight: 1,
+    };
+    let cases = pairs.iter().map(case).collect();
+    Reference::Calls { setup: "from typing import *".into(), function: function.into(), cases, tolerance: None }
+}
+
+/// The ways in which a function is tested: judged outside, in a guest of its own, by HumanEval's `check`, by calls.
+fn squares() -> [Reference; 4] {
+    [
+        tests("", &["assert square(3) == 9", "assert square(-4) == 16"]),
+        tests("", &["assert 9 <= square(3) <= 9", "assert square(-4) in [16]"]),
+        tests(
+            "def check(candidate):\n    assert candidate(3) == 9\n    for x in range(4, 6):\n        assert candidate(-x) == x * x, 'no'",
+            &["check(square)"],
+        ),
+        calls("square", &[("[3]", "9"), ("[-4]", "16")]),
+    ]
+}
+
+/// A value that is not right: an assertion's cause, or a call's.
+fn wrong(reference: &Reference) -> Option<&'static str> {
+    Some(if matches!(reference, Reference::Calls { .. }) { "wrong_value" } else { "assertion_failed" })
 }
 
 #[test]
@@ -46,7 +82,7 @@ fn honest_submissions() {
         check("def square(x):\n    return x * x", reference, None);
         check("def square(x):\n    return float(x) ** 2", reference, None);
         check("print('hello')\ndef square(x):\n    print(x)\n    return x * x", reference, None);
-        check("def square(x):\n    return x + x", reference, Some("assertion_failed"));
+        check("def square(x):\n    return x + x", reference, wrong(reference));
         check("def square(x):\n    return x / 0", reference, Some("exception"));
         check("def square(x) return x", reference, Some("syntax_error"));
         check("def quadrat(x): return x * x", reference, Some("exception"));
@@ -88,71 +124,350 @@ fn setup_may_come_before_or_need_the_submission() {
     check("class Node:\n    def __init__(self, x): self.x = x\ndef value(node): return node.x", &after, None);
 }
 
-#[test]
-fn talking_its_way_out_scores_nothing() {
+/// What a submission could try, each in place of a right `square`.
+fn attempts() -> Vec<String> {
     let everything = "class Everything:
     def __eq__(self, other): return True
+    def __ne__(self, other): return False
     def __le__(self, other): return True
-    def __ge__(self, other): return True
-    def __lt__(self, other): return True
-    def __gt__(self, other): return True
+    __ge__ = __lt__ = __gt__ = __contains__ = __le__
     def __hash__(self): return 0
+    def __bool__(self): return True
 ";
-    let attempts = [
-        "import sys\nsys.exit(0)".to_owned(),
-        "raise SystemExit".to_owned(),
-        "import os\nos._exit(0)".to_owned(),
-        "def square(x):\n    raise SystemExit(0)".to_owned(),
-        "def square(x):\n    import os\n    os._exit(0)".to_owned(),
-        "quit()".to_owned(),
-        format!("{everything}def square(x): return Everything()"),
+    let of = |kind: &str, body: &str| {
         format!(
-            "{everything}class Integer(int, Everything):\n    __eq__ = Everything.__eq__\n    __hash__ = int.__hash__\n    __le__ = __ge__ = Everything.__le__\ndef square(x): return Integer(7)"
-        ),
-        "class AssertionError(Exception): pass\ndef square(x): return 0".to_owned(),
-        "import builtins\nbuiltins.AssertionError = type('E', (BaseException,), {})\ndef square(x): return 0"
-            .to_owned(),
-        "import builtins\nbuiltins.eval = builtins.exec = lambda *a: 9\ndef square(x): return 0".to_owned(),
-        "import builtins\nbuiltins.compile = lambda *a, **k: 'None'\ndef square(x): return 0".to_owned(),
-        "__debug__ = False".to_owned(),
-        "assert True".to_owned(),
-        "print('ok')\nprint('held')\nprint(9)\nprint(16)\ndef square(x): return 0".to_owned(),
-        "import sys\nsys.stdout.write = lambda text: None\ndef square(x): return 0".to_owned(),
-        "import sys\nsys.stdout = None\ndef square(x): return 0".to_owned(),
-        "import sys\nsys.settrace(lambda *a: None)\ndef square(x): return 0".to_owned(),
-        "def _grade(*a): pass\ndef square(x): return 0".to_owned(),
-        "import __main__\n__main__._literal = lambda value: '9'\ndef square(x): return 0".to_owned(),
-        "import __main__\n__main__._statements = lambda *a: (None, lambda *a: None)\ndef square(x): return 0"
-            .to_owned(),
-        "def square(x):\n    try:\n        return 0\n    finally:\n        pass".to_owned(),
-        String::new(),
-        "\"\"\"".to_owned(),
-        "\\".to_owned(),
-        "def square(x):\n    return square(x)".to_owned(),
-        "def square(x):\n    return [0] * 10 ** 12".to_owned(),
+            "{everything}class Forged({kind}, Everything):\n    __eq__ = Everything.__eq__\n    __ne__ = Everything.__ne__\n    __le__ = __ge__ = __lt__ = __gt__ = Everything.__le__\n    def __hash__(self): return 0\n{body}"
+        )
+    };
+    let returning = |value: &str| format!("def square(x): return {value}");
+    let mut attempts = vec![
+        format!("{everything}{}", returning("Everything()")),
+        format!("{everything}{}", returning("[Everything()]")),
+        of("int", &returning("Forged(7)")),
+        of("float", &returning("Forged(7.5)")),
+        of("str", &returning("Forged('9')")),
+        of("list", &returning("Forged([9])")),
+        of("dict", &returning("Forged()")),
+        of("tuple", &returning("Forged((9, 16))")),
+        // A type that lies about itself.
+        "class Meta(type):\n    def __instancecheck__(self, other): return True\n    def __eq__(self, other): return True\n    def __hash__(self): return 0\nclass Any(int, metaclass=Meta):\n    def __repr__(self): return '9'\ndef square(x): return Any(1)".to_owned(),
+        "class Liar:\n    @property\n    def __class__(self): return int\n    def __repr__(self): return '9'\n    __str__ = __repr__\ndef square(x): return Liar()".to_owned(),
+        "class Liar(int):\n    def __repr__(self): return '9 if True else 16'\n    __str__ = __repr__\ndef square(x): return Liar(1)".to_owned(),
+        "class Deep:\n    def __repr__(self): return repr(self)\ndef square(x): return Deep()".to_owned(),
+        "def square(x):\n    a = []\n    a.append(a)\n    return a".to_owned(),
     ];
+    let fixed = [
+        // Leaving early.
+        "import sys\nsys.exit(0)",
+        "raise SystemExit",
+        "import os\nos._exit(0)",
+        "quit()",
+        "def square(x):\n    raise SystemExit(0)",
+        "def square(x):\n    import os\n    os._exit(0)",
+        "import atexit, os\natexit.register(os._exit, 0)\ndef square(x): return 0",
+        "class Last:\n    def __del__(self):\n        import os\n        os._exit(0)\nlast = Last()\ndef square(x): return 0",
+        "import threading, os\nthreading.Thread(target=os._exit, args=(0,)).start()\ndef square(x): return 0",
+        "import signal\ntry:\n    signal.raise_signal(9)\nexcept BaseException: pass\ndef square(x): return 0",
+        // Asserting nothing.
+        "class AssertionError(Exception): pass\ndef square(x): return 0",
+        "import builtins\nbuiltins.AssertionError = type('E', (BaseException,), {})\ndef square(x): return 0",
+        "class Quiet(BaseException): pass\ndef square(x): raise Quiet",
+        "class Exit(SystemExit): pass\ndef square(x): raise Exit(0)",
+        "def square(x):\n    raise type('SystemExit', (Exception,), {'__module__': 'builtins'})('0')",
+        "def square(x):\n    raise StopIteration(9)",
+        "def square(x):\n    raise GeneratorExit",
+        "__debug__ = False",
+        "assert True",
+        "import sys\nsys.flags = type('F', (), {'optimize': 2})\ndef square(x): return 0",
+        // Taking the machinery over.
+        "import builtins\nbuiltins.eval = builtins.exec = lambda *a: 9\ndef square(x): return 0",
+        "import builtins\nbuiltins.compile = lambda *a, **k: 'None'\ndef square(x): return 0",
+        "import builtins\nbuiltins.isinstance = lambda *a: True\nbuiltins.repr = lambda v: '9'\ndef square(x): return 0",
+        "import builtins\nbuiltins.abs = lambda v: 0\nbuiltins.range = lambda *a: ()\nbuiltins.len = lambda v: 9\ndef square(x): return 0",
+        "__builtins__ = {}\ndef square(x): return 0",
+        "def _load(*a): pass\ndef square(x): return 0",
+        "import __main__\n__main__._literal = __main__._told = lambda value: '9'\ndef square(x): return 0",
+        "import __main__\n__main__.value = __main__.truth = __main__.call = __main__.calls = lambda *a: None\ndef square(x): return 0",
+        "import __main__\n__main__.__dict__.clear()\ndef square(x): return 0",
+        "import sys\nsys.modules['solution'] = sys.modules['__main__'] = None\ndef square(x): return 0",
+        "import sys\nsys.modules['math'] = sys.modules['ast'] = type('M', (), {'__getattr__': lambda *a: (lambda *a: True)})()\ndef square(x): return 0",
+        "import math, re, json, collections, operator\nmath.isclose = re.match = json.loads = operator.eq = lambda *a, **k: True\ndef square(x): return 0",
+        "import sys\nsys.meta_path.clear()\ndef square(x): return 0",
+        "import sys\nsys.settrace(lambda *a: None)\ndef square(x): return 0",
+        "import sys\nsys.setprofile(lambda *a: None)\ndef square(x): return 0",
+        "import sys\nsys.setrecursionlimit(5)\ndef square(x): return 0",
+        "import gc, types\nfor thing in gc.get_objects():\n    if isinstance(thing, types.FunctionType) and thing.__name__ in ('say', 'value', 'truth', 'call'):\n        thing.__code__ = (lambda *a: None).__code__\ndef square(x): return 0",
+        // Saying what was not asked.
+        "print('ok')\nprint('held')\nprint(9)\nprint(16)\ndef square(x): return 0",
+        "import os\nos.write(1, b'held\\n9\\n16\\nTrue\\n')\ndef square(x): return 0",
+        "import sys\nsys.stdout.write = lambda text: None\ndef square(x): return 0",
+        "import sys\nsys.stdout = None\ndef square(x): return 0",
+        "import sys\nsys.stdout.close()\ndef square(x): return 0",
+        "import builtins\nbuiltins.print = builtins.open = lambda *a, **k: None\ndef square(x): return 0",
+        "import sys\nmarker = '0' * 32\nprint(marker, 'held')\nprint(marker, 9)\nprint(marker, 16)\ndef square(x): return 0",
+        // The harness's own frames, and with them the marker.
+        "import sys\nframe = sys._getframe(1)\nlocal = frame.f_locals\nfor _ in range(9):\n    print(local.get('marker'), 'held')\n    print(local.get('marker'), 'True')\nraise SystemExit",
+        "import sys\nlocal = sys._getframe(1).f_locals\nfor name in ('write', 'told', 'evaluate'):\n    local[name] = lambda *a: '9'\ndef square(x): return 0",
+        "import sys\ndef square(x):\n    frame = sys._getframe()\n    while frame:\n        for value in list(frame.f_locals.values()):\n            for text in value if isinstance(value, (list, tuple)) else [value]:\n                if isinstance(text, str) and '==' in text and 'square' in text:\n                    return int(text.split('==')[1].split()[0])\n        frame = frame.f_back\n    return 0",
+        "import sys\ndef square(x):\n    frame = sys._getframe()\n    while frame.f_back:\n        frame = frame.f_back\n        for name in list(frame.f_locals):\n            if name in ('said', 'result', 'expected'):\n                frame.f_locals[name] = 9\n    return 0",
+        "import gc\ndef square(x):\n    for thing in gc.get_objects():\n        if isinstance(thing, dict) and ('expected' in thing or 'candidate' in thing):\n            return thing.get('expected')\n    return 0",
+        "import inspect, re\ndef square(x):\n    for frame in inspect.stack():\n        found = re.search(r'square.-?%d. *== *(\\d+)' % abs(x), repr(frame))\n        if found: return int(found[1])\n    return 0",
+        "import linecache, re\ndef square(x):\n    text = repr(linecache.cache) + repr(__import__('sys').argv)\n    found = re.search(r'square\\(%d\\) == (\\d+)' % x, text)\n    return int(found[1]) if found else 0",
+        "import solution\ndef square(x): return getattr(solution, 'expected', 0)",
+        "from __main__ import *\ndef square(x): return globals().get('expected', 0)",
+        // Blaming the tests.
+        "import sys\nprint(sys._getframe(1).f_locals.get('marker'), 'reference')\nraise SystemExit",
+        "import sys\nsys._getframe(1).f_locals['say']('reference')\nraise SystemExit",
+        "import __main__\n__main__.value('(')\nraise SystemExit",
+        // No programs.
+        "",
+        "\"\"\"",
+        "\\",
+        "\0",
+        "def square(x):\n    return square(x)",
+        "def square(x):\n    return [0] * 10 ** 12",
+        "def square(x):\n    while True: pass",
+        "def square(x):\n    while True: print(x)",
+        "def square(x):\n    return iter(int, 1)",
+        "def square(x):\n    yield x * x",
+        "async def square(x): return x * x",
+        "square = 9",
+    ];
+    attempts.extend(fixed.iter().map(|attempt| (*attempt).to_owned()));
+    attempts
+}
+
+#[test]
+fn talking_its_way_out_scores_nothing() {
+    let code = code();
+    let attempts = attempts();
+    assert!(attempts.len() >= 70, "{}", attempts.len());
     for reference in &squares() {
         for attempt in &attempts {
             let completion = format!("<answer>\n{attempt}\n</answer>");
-            let score = score(&code(), &completion, reference);
-            assert_eq!(score.value, Some(0.0), "{attempt}");
+            let score = score(&code, &completion, reference);
+            assert_eq!(score.value, Some(0.0), "{reference:?}\n{attempt}");
             assert!(score.cause.is_some(), "{attempt}");
         }
     }
 }
 
-/// The harness's own frame is within reach, and with it the marker; the expected values are not there.
+/// One who writes to the files or the output that a judge would read gains nothing either.
 #[test]
-fn climbing_the_frames_finds_nothing_to_forge() {
-    let climb = "import sys
-harness = sys._getframe(1).f_locals
-checks, marker = harness['checks'], harness['marker']
-for _ in list(checks):
-    print(marker, True)
-harness['checks'] = []
-def square(x): return 0";
-    let [judged_outside, _] = squares();
-    check(climb, &judged_outside, Some("assertion_failed"));
+fn talking_its_way_out_of_an_output_scores_nothing() {
+    let reference = stdin(&[("3\n", "9\n"), ("4\n", "16\n")]);
+    check("print(int(input()) ** 2)", &reference, None);
+    check("import sys\nprint(int(sys.stdin.read()) ** 2)\nsys.exit(3)", &reference, None);
+    for attempt in [
+        "print(9)\nprint(16)",
+        "print(9)",
+        "print('9\\n16')",
+        "import os\nos._exit(0)",
+        "",
+        "pass",
+        "import sys\nsys.stdout = open('/dev/stdout', 'w')",
+        "print(open('expected.txt').read())",
+        "import gc\nprint([thing for thing in gc.get_objects() if isinstance(thing, str) and thing == '9'])",
+        "import glob\nprint(*glob.glob('/**', recursive=True))",
+        "class Everything(str):\n    def __eq__(self, other): return True\nprint(Everything())",
+        "while True: print(9)",
+    ] {
+        let completion = format!("<answer>\n{attempt}\n</answer>");
+        assert_eq!(score(&code(), &completion, &reference).value, Some(0.0), "{attempt}");
+    }
+}
+
+/// The setup's and `check`'s own text is where the expected values of HumanEval stand: not in the submission's guest.
+#[test]
+fn the_text_of_the_tests_is_out_of_reach() {
+    let reference = tests(
+        "import math\ndef helper(x):\n    return x + 1\nTABLE = {3: 'secret'}\ndef check(candidate):\n    assert candidate(3) == TABLE[3]\n    assert helper(1) == 2",
+        &["check(f)"],
+    );
+    check("def f(x): return 'secret' if helper(math.floor(1.5)) == 2 else ''", &reference, None);
+    let spy = "import gc, sys
+def f(x):
+    seen = repr([thing for thing in gc.get_objects() if isinstance(thing, (dict, list, tuple))][:0])
+    frame, texts = sys._getframe(), []
+    while frame:
+        texts.append(repr(frame.f_globals) + repr(frame.f_locals) + repr(frame.f_code.co_consts))
+        frame = frame.f_back
+    return 'secret' if any('sec' + 'ret' in text.replace(\"'secret' if\", '') for text in texts) else ''";
+    check(&spy.replace("return 'secret' if", "return 'se' + 'cret' if"), &reference, Some("assertion_failed"));
+}
+
+#[test]
+fn tests_run_in_a_guest_of_their_own_as_they_would_beside() {
+    let reference = |body: &str| tests(&format!("import math, random\ndef check(candidate):\n{body}"), &["check(f)"]);
+    // A call that depends on a result; arguments by name; what is changed in place; exceptions; generators; floats.
+    let honest = "def f(x, *rest, scale=1):
+    if isinstance(x, list):
+        x.sort()
+        return None
+    if x == 'raise':
+        raise ValueError('no ' + x)
+    if x == 'generate':
+        return (n * n for n in range(3))
+    return x * scale + 1";
+    let body = "    assert candidate(candidate(candidate(1))) == 4
+    assert candidate(2, scale=10) == 21
+    numbers = [3, 1, 2]
+    assert candidate(numbers) is None and numbers == [1, 2, 3]
+    try:
+        candidate('raise')
+        assert False
+    except ValueError as error:
+        assert str(error) == 'no raise'
+    assert list(candidate('generate')) == [0, 1, 4]
+    assert math.isclose(candidate(0.1) - 1, 0.1)
+    for _ in range(20):
+        n = random.randint(0, 99)
+        assert candidate(n) == n + 1
+    assert isinstance(candidate(1), int) and type(candidate(1.5)) is float
+";
+    check(honest, &reference(body), None);
+    for (right, broken) in
+        [("x.sort()", "sorted(x)"), ("'no '", "'yes '"), ("ValueError", "KeyError"), ("+ 1", "+ 2"), ("n * n", "n")]
+    {
+        let cause = if right == "ValueError" { "exception" } else { "assertion_failed" };
+        check(&honest.replace(right, broken), &reference(body), Some(cause));
+    }
+    let objects = tests("", &["p = Point(1)\nassert p.x == 1", "assert area(Square(2)) in (4,)"]);
+    let classes =
+        "class Point:\n    def __init__(self, x): self.x = x\nclass Square(Point): pass\ndef area(s): return s.x * s.x";
+    check(classes, &objects, None);
+    check(&classes.replace("s.x * s.x", "0"), &objects, Some("assertion_failed"));
+}
+
+#[test]
+fn each_test_counts_for_itself() {
+    let assertions = tests(
+        "",
+        &[
+            "assert f(0) == 0",
+            "assert f(1) == 1",
+            "assert f(2) == 2",
+            "assert f(3) in (3,)",
+            "assert f(4) == 4",
+            "assert f(5) == 5",
+        ],
+    );
+    let submission = "import os
+def f(x):
+    if x == 1:
+        while True: pass
+    if x == 2:
+        os._exit(0)
+    if x == 3:
+        return x / 0
+    return 9 if x == 4 else x";
+    assert_eq!(
+        each(submission, &assertions),
+        [None, Some("out_of_fuel"), Some("exit"), Some("exception"), Some("assertion_failed"), None]
+    );
+    let share = |reference: &Reference, marking| {
+        let grader = CodeGrader::new(Arc::clone(&PYTHON), Limits::brief());
+        grader.grade(submission, reference, marking).unwrap().score
+    };
+    assert_eq!(
+        share(&assertions, Marking::Fraction),
+        Score { value: Some(2.0 / 6.0), cause: Some("out_of_fuel".into()) }
+    );
+    assert_eq!(share(&assertions, Marking::All).value, Some(0.0));
+
+    let calls = calls("f", &[("[0]", "0"), ("[1]", "1"), ("[2]", "2"), ("[3]", "3"), ("[4]", "4"), ("[5]", "5")]);
+    assert_eq!(
+        each(submission, &calls),
+        [None, Some("out_of_fuel"), Some("exit"), Some("exception"), Some("wrong_value"), None]
+    );
+
+    let Reference::Stdin { mut cases, checker, tolerance } =
+        stdin(&[("0", "0"), ("1", "1"), ("2", "2"), ("3", "3"), ("4", "4"), ("5", "5")])
+    else {
+        panic!("stdin")
+    };
+    let program = "x = int(input())\nif x == 1: [0] * 10 ** 12\nif x == 2:\n    while True: print(x)\nif x == 3: x / 0\nassert x != 4\nprint(x)";
+    cases[0].weight = 5;
+    let stdin = Reference::Stdin { cases, checker, tolerance };
+    assert_eq!(
+        each(program, &stdin),
+        [None, Some("out_of_memory"), Some("too_much_output"), Some("exception"), Some("assertion_failed"), None]
+    );
+    let grader = CodeGrader::new(Arc::clone(&PYTHON), Limits::brief());
+    let weighted = grader.grade(program, &stdin, Marking::Weighted).unwrap();
+    assert_eq!(weighted.score.value, Some(0.6));
+    assert_eq!(each("def f(x) return x", &stdin), [Some("syntax_error"); 6]);
+    assert_eq!(each("def f(x) return x", &assertions), [Some("syntax_error"); 6]);
+}
+
+#[test]
+fn functions_are_called_with_json() {
+    let reference = calls(
+        "add",
+        &[
+            ("[[1, 2], {\"a\": null}]", "[true, [1, 2], \"é\"]"),
+            ("[1e400, 123456789012345678901]", "123456789012345678902"),
+        ],
+    );
+    let method = "class Solution:
+    def add(self, xs: List[int], n) -> List:
+        return (n == {'a': None}, xs, 'é') if isinstance(xs, list) else n + 1";
+    check(method, &reference, None);
+    check("def add(xs, n):\n    return [True, xs, 'é'] if isinstance(xs, list) else n + 1", &reference, None);
+    check(
+        "def add(xs, n):\n    return [True, xs, 'é'] if isinstance(xs, list) else float(n)",
+        &reference,
+        Some("wrong_value"),
+    );
+    check("def other(xs, n): pass", &reference, Some("exception"));
+    let Reference::Calls { setup, function, mut cases, .. } = calls("half", &[("[1]", "[0.5]")]) else {
+        panic!("calls")
+    };
+    cases[0].wrapped = true;
+    let with =
+        |tolerance, cases| Reference::Calls { setup: setup.clone(), function: function.clone(), cases, tolerance };
+    check("def half(x): return x / 2", &with(None, cases.clone()), None);
+    check("def half(x): return [x / 2]", &with(None, cases.clone()), None);
+    check("def half(x): return 0.5000001", &with(None, cases.clone()), Some("wrong_value"));
+    check("def half(x): return 0.5000001", &with(Tolerance::new(1e-6), cases.clone()), None);
+    cases[0].expected = "0.5".into();
+    check("def half(x): return [x / 2]", &with(None, cases.clone()), Some("wrong_value"));
+    cases[0].expected = "(0.5)".into();
+    let unusable = score(&code(), "<answer>\nx = 1\n</answer>", &with(None, cases));
+    assert_eq!(unusable, Score::unscorable("reference_is_no_json"));
+}
+
+#[test]
+fn a_task_may_bring_its_checker() {
+    let checker = "import sys
+given, expected, output = (open(name).read().split() for name in sys.argv[1:4])
+numbers = [int(word) for word in output]
+print(1 if sum(numbers) == int(given[0]) and len(numbers) == len(expected) else 0)";
+    let cases = vec![StdinCase { stdin: "5\n".into(), stdout: "1 4\n".into(), weight: 1 }];
+    let with = |checker: &str| Reference::Stdin {
+        cases: cases.clone(),
+        checker: Checker::Program(checker.to_owned()),
+        tolerance: None,
+    };
+    check("n = int(input())\nprint(2, n - 2)", &with(checker), None);
+    check("print(1, 3)", &with(checker), Some("wrong_output"));
+    check("print('five')", &with(checker), Some("wrong_output"));
+    check("print('1\\n')\nprint('print(1)')", &with(checker), Some("wrong_output"));
+    let unusable = score(&code(), "<answer>\nprint(1)\n</answer>", &with("import nothing"));
+    assert_eq!(unusable, Score::unscorable("checker_fails"));
+}
+
+#[test]
+fn tests_that_cannot_be_used_leave_the_sample_unscored() {
+    let missing = tests("import no_such_module\ndef check(f):\n    assert f(1) == 1", &["check(f)"]);
+    assert_eq!(
+        score(&code(), "<answer>\ndef f(x): return 1\n</answer>", &missing),
+        Score::unscorable("reference_fails")
+    );
+    // Their numpy, as far as HumanEval+ and MBPP+ use it.
+    let close = tests("import numpy as np\ndef check(f):\n    assert np.allclose(f(1), [0.5, 1.0])", &["check(f)"]);
+    check("def f(x): return [x / 2, x + 1e-12]", &close, None);
+    check("def f(x): return [x / 2, x + 1e-3]", &close, Some("assertion_failed"));
 }
 
 #[test]
@@ -185,7 +500,7 @@ fn unusable_tests_are_unscorable() {
 #[test]
 fn many_threads_share_one_reward() {
     let code = code();
-    let [reference, _] = squares();
+    let [reference, ..] = squares();
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let (code, reference) = (&code, &reference);

@@ -7,6 +7,7 @@
 
 mod answer;
 mod budget;
+mod choice;
 mod clean;
 mod compare;
 mod countdown;
@@ -33,6 +34,8 @@ mod unit;
 mod corpus_tests;
 #[cfg(test)]
 mod property_tests;
+
+pub(crate) use choice::Choice;
 
 use crate::extract::{self, Place};
 use crate::{Reference, Reward, RewardError, Sample, Score};

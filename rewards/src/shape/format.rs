@@ -9,7 +9,7 @@ use crate::{Reference, Reward, RewardError, Sample, Score};
 /// The reward `format`.
 pub(crate) struct Format;
 
-const TAGS: [&str; 4] = ["<think>", "</think>", "<answer>", "</answer>"];
+pub(super) const TAGS: [&str; 4] = ["<think>", "</think>", "<answer>", "</answer>"];
 
 impl Reward for Format {
     fn name(&self) -> &str {
@@ -29,7 +29,7 @@ impl Reward for Format {
 }
 
 /// What is wrong with the shape of `completion`, if anything is.
-fn fault(completion: &str) -> Option<&'static str> {
+pub(super) fn fault(completion: &str) -> Option<&'static str> {
     let mut places = [0; 4];
     for (place, tag) in places.iter_mut().zip(TAGS) {
         let mut found = completion.match_indices(tag);

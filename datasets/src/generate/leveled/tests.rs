@@ -17,11 +17,11 @@ fn families() -> impl Iterator<Item = Family> {
 
 fn verdict(rewards: &RewardSet, prompt: &str, answer: &str, reference: &Reference) -> Option<f64> {
     let completion = format!("<think> </think> <answer> {answer} </answer>");
-    rewards.score(&Sample { prompt, completion: &completion, reference, truncated: false }).unwrap().total
+    rewards.score(&Sample::new(prompt, &completion, reference)).unwrap().total
 }
 
 fn set(name: &str, python: Option<Arc<sandbox::Python>>) -> RewardSet {
-    RewardSet::build(&[RewardSpec { name: name.to_owned(), weight: 1.0 }], python).unwrap()
+    RewardSet::build(&[RewardSpec::named(name)], python).unwrap()
 }
 
 #[test]

@@ -34,7 +34,9 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     let mut draft = Draft::new(prompt, reference, &["prompt", "test", "entry_point"]);
     // The published solution is a body alone; with its head it is a program.
     if let Some(Value::String(body)) = columns.get("canonical_solution") {
-        draft.added.push(("solution", Value::from(format!("{head}{body}"))));
+        // In some editions it is whole.
+        let whole = body.contains(&definition);
+        draft.added.push(("solution", Value::from(if whole { body.clone() } else { format!("{head}{body}") })));
     }
     Ok(draft)
 }

@@ -4,15 +4,21 @@
 //! layout whose columns are a subset of its own.
 
 mod aime;
+mod apps;
+mod codeforces;
 mod gsm8k;
 mod humaneval;
+mod live_code_bench;
 mod math;
 mod mbpp;
 mod mmlu;
 mod open_r1;
 mod plain;
+mod program;
+mod stdin;
 mod stored;
 mod svamp;
+mod verification_info;
 mod verl;
 
 use rewards::Reference;
@@ -78,6 +84,11 @@ const LAYOUTS: &[Layout] = &[
     verl::LAYOUT,
     humaneval::LAYOUT,
     mbpp::LAYOUT,
+    apps::LAYOUT,
+    live_code_bench::LAYOUT,
+    codeforces::LAYOUT,
+    verification_info::LAYOUT,
+    stdin::LAYOUT,
     svamp::LAYOUT,
     aime::LAYOUT,
     mmlu::LAYOUT,
@@ -90,6 +101,13 @@ const LAYOUTS: &[Layout] = &[
 /// The names of all layouts.
 pub(crate) fn names() -> Vec<&'static str> {
     LAYOUTS.iter().map(|layout| layout.name).collect()
+}
+
+/// A row without a question gets one that says so: what tests a solution needs none.
+pub(crate) fn supply_question(columns: &mut Columns) {
+    if !program::QUESTIONS.iter().any(|name| columns.get(*name).is_some_and(|value| !value.is_null())) {
+        columns.insert("prompt".to_owned(), Value::from("(the source has no question)"));
+    }
 }
 
 /// The layout of this name.

@@ -3,6 +3,7 @@
 use rewards::Reference;
 use serde_json::Value;
 
+use super::program::input_output;
 use super::{Columns, Draft, Layout, conversation, has};
 
 pub(super) const LAYOUT: Layout = Layout {
@@ -19,7 +20,7 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     let (prompt, turns) = conversation(columns, "prompt")?;
     let truth = columns.get("reward_model").and_then(|model| model.get("ground_truth"));
     let reference = match truth {
-        Some(Value::String(answer)) if !answer.trim().is_empty() => ground_truth(answer.trim())?,
+        Some(Value::String(answer)) if !answer.trim().is_empty() => ground_truth(&prompt, answer.trim())?,
         Some(Value::Number(number)) => Reference::Math { answer: number.to_string() },
         Some(Value::Object(fields)) => countdown(fields)?,
         _ => return Err("the column `reward_model` has no `ground_truth`".to_owned()),
@@ -32,15 +33,14 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     Ok(draft)
 }
 
-/// An answer; or, for code, a JSON object whose `assert_case` are assertions. Programs that are judged by what they print
-/// have no place in a [`Reference`] of assertions.
-fn ground_truth(text: &str) -> Result<Reference, String> {
+/// An answer; or, for code, a JSON object whose `assert_case` are assertions, or with `inputs` and `outputs`.
+fn ground_truth(question: &str, text: &str) -> Result<Reference, String> {
     if let Ok(Value::Object(fields)) = serde_json::from_str::<Value>(text) {
         if let Some(Value::Array(cases)) = fields.get("assert_case") {
             let assertions = cases.iter().filter_map(|case| case.as_str().map(str::to_owned)).collect();
             return Ok(Reference::Tests { setup: String::new(), assertions });
         }
-        return Err("`ground_truth` holds tests of what a program prints, which are not read".to_owned());
+        return Ok(input_output(question, text)?.0);
     }
     Ok(Reference::Math { answer: text.to_owned() })
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 use policy::ModelConfig;
 use policy::config::AttentionKind;
+use rewards::Registry;
 
 use super::super::read_recipe;
 use crate::config::{ModelSettings, find_shipped};
@@ -15,8 +16,8 @@ const TOKENS: u64 = 2048;
 /// Bytes of a cached number.
 const BYTES: usize = size_of::<f32>();
 
-pub(super) fn info(model: &str, sequences: u64, tokens: Option<u64>) -> anyhow::Result<String> {
-    let config = find(model)?;
+pub(super) fn info(model: &str, sequences: u64, tokens: Option<u64>, known: &Registry) -> anyhow::Result<String> {
+    let config = find(model, known)?;
     let limit = config.max_position_embeddings as u64;
     let tokens = tokens.unwrap_or(TOKENS.min(limit));
     anyhow::ensure!(tokens <= limit, "--tokens {tokens}: {model} has {limit} positions");
@@ -24,7 +25,7 @@ pub(super) fn info(model: &str, sequences: u64, tokens: Option<u64>) -> anyhow::
 }
 
 /// A folder, a `config.json`, or a recipe.
-fn find(model: &str) -> anyhow::Result<ModelConfig> {
+fn find(model: &str, known: &Registry) -> anyhow::Result<ModelConfig> {
     let path = Path::new(model);
     let inside = path.join("config.json");
     // A folder that happens to have a recipe's name hides it only if it is a model.
@@ -34,7 +35,7 @@ fn find(model: &str) -> anyhow::Result<ModelConfig> {
     if path.extension().is_some_and(|extension| extension == "json") {
         return Ok(ModelConfig::from_file(path)?);
     }
-    let recipe = read_recipe(model, &[]).with_context(|| format!("{model} is neither a folder nor a recipe"))?;
+    let recipe = read_recipe(model, &[], known).with_context(|| format!("{model} is neither a folder nor a recipe"))?;
     match &recipe.model {
         ModelSettings::Folder { path } => Ok(ModelConfig::from_file(path.join("config.json"))?),
         shape => {
@@ -106,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_recipe_names_the_model_that_it_makes() {
-        let text = info("r1-zero", 64, None).unwrap();
+        let text = info("r1-zero", 64, None, &Registry::builtin()).unwrap();
         for expected in ["DeepseekV3ForCausalLM", "latent", "activated per token", "64 sequences of"] {
             assert!(text.contains(expected), "{text}");
         }
@@ -116,7 +117,7 @@ mod tests {
     fn a_configuration_is_enough() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("config.json"), ModelConfig::tiny(64).to_json()).unwrap();
-        let text = info(folder.path().to_str().unwrap(), 2, Some(100)).unwrap();
+        let text = info(folder.path().to_str().unwrap(), 2, Some(100), &Registry::builtin()).unwrap();
         // (32 + 16) and 4 * (32 + 32) numbers of four bytes.
         assert!(text.contains("192 bytes; plain multi-head attention 1024 (18.8%)"), "{text}");
         assert!(text.contains("2 sequences of 100 tokens"), "{text}");
@@ -125,7 +126,7 @@ mod tests {
     #[test]
     fn what_is_no_model_is_named() {
         fn check(model: &str, tokens: Option<u64>, expected: &str) {
-            let message = format!("{:#}", info(model, 1, tokens).unwrap_err());
+            let message = format!("{:#}", info(model, 1, tokens, &Registry::builtin()).unwrap_err());
             assert!(message.contains(expected), "{message}");
         }
         check("no-such-model", None, "no-such-model is neither a folder nor a recipe");

@@ -6,6 +6,7 @@ mod score;
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use rewards::Registry;
 
 /// What can be asked of a model.
 #[derive(Debug, Subcommand)]
@@ -48,9 +49,9 @@ token_ids are taken as they are.",
 }
 
 /// What the command prints.
-pub(super) fn answer(command: &ModelCommand) -> anyhow::Result<String> {
+pub(super) fn answer(command: &ModelCommand, known: &Registry) -> anyhow::Result<String> {
     match command {
-        ModelCommand::Info { model, sequences, tokens } => info::info(model, *sequences, *tokens),
+        ModelCommand::Info { model, sequences, tokens } => info::info(model, *sequences, *tokens, known),
         ModelCommand::Score { model, file } => score::score(model, file),
     }
 }

@@ -9,10 +9,11 @@ use std::time::Instant;
 use ::sandbox::{Cause, Job, Limits, Outcome, Packages, Python};
 use anyhow::{Context, ensure};
 use clap::Args;
+use rewards::Reference;
 
 use super::prepare_python;
 use crate::command::print;
-use crate::command::tasks::exercise::{self, Layout, Tests};
+use crate::command::tasks::exercise::Exercises;
 use crate::progress::{Reporter, Verbosity};
 
 #[derive(Args, Debug)]
@@ -83,15 +84,16 @@ pub(super) fn bench(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     );
 
     if let Some(file) = &arguments.tasks {
-        let programs: Vec<String> = exercise::read(file, Layout::Auto)?
-            .into_iter()
-            .filter_map(|task| match task.tests {
-                Tests::Assertions { setup, assertions } => {
-                    Some(format!("{}\n{setup}\n{}\n", task.solution, assertions.join("\n")))
+        let mut exercises = Exercises::open(file, None)?;
+        let mut programs: Vec<String> = Vec::new();
+        while let Some(batch) = exercises.next_batch()? {
+            programs.extend(batch.into_iter().filter_map(|task| match task.reference {
+                Reference::Tests { setup, assertions } => {
+                    Some(format!("{}\n{setup}\n{}\n", task.solutions[0], assertions.join("\n")))
                 }
-                Tests::Stdin(_) => None,
-            })
-            .collect();
+                _ => None,
+            }));
+        }
         ensure!(!programs.is_empty(), "{} holds no tasks with assertions", file.display());
         let (rate, outcomes) = batch(&python, &programs, &reporter)?;
         let mut seconds: Vec<f64> = outcomes.iter().map(|outcome| outcome.seconds).collect();

@@ -96,8 +96,24 @@ fn answer(task: &Task) -> String {
                 one_line(assertions.first().map_or("", String::as_str), 100)
             )
         }
-        #[allow(unreachable_patterns, reason = "other kinds show as they are stored")]
-        other => serde_json::to_string(other).unwrap_or_default(),
+        Reference::Stdin { cases, .. } => {
+            let first = cases.first().map_or(("", ""), |case| (&case.stdin, &case.stdout));
+            format!(
+                "{} inputs with their outputs, the first: {} -> {}",
+                cases.len(),
+                one_line(first.0, 50),
+                one_line(first.1, 50)
+            )
+        }
+        Reference::Calls { function, cases, .. } => {
+            let first = cases.first().map_or(("", ""), |case| (&case.arguments, &case.expected));
+            format!(
+                "{} calls, the first: {function} of {} is {}",
+                cases.len(),
+                one_line(first.0, 50),
+                one_line(first.1, 50)
+            )
+        }
     }
 }
 

@@ -10,21 +10,22 @@ use std::time::Instant;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
-use rewards::{CodeGrader, Graded};
+use rewards::{CodeGrader, Graded, Marking};
 use serde::Serialize;
 
-use super::exercise::{self, Exercise, Layout, Tests};
+use super::exercise::{Exercise, Exercises};
 use crate::command::sandbox::{LimitArguments, prepare_python};
 use crate::command::{FAILED, print};
 use crate::progress::{Reporter, Verbosity, duration_text};
 
 #[derive(Args, Debug)]
 pub(in crate::command) struct ValidateArguments {
-    /// The task file (JSON Lines or JSON, also gzipped)
+    /// The task file (JSON Lines, JSON, CSV or Parquet, also gzipped)
     file: PathBuf,
-    /// How its rows are laid out
-    #[arg(long = "as", value_name = "LAYOUT", value_enum, default_value_t = Layout::Auto)]
-    layout: Layout,
+    /// How its rows are laid out: humaneval, mbpp, apps, livecodebench, codeforces, open-r1-code, stdin [default: by their
+    /// columns]
+    #[arg(long = "as", value_name = "LAYOUT")]
+    layout: Option<String>,
     /// Write a row per task: id, passed, cause, detail, fuel, seconds
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -32,34 +33,37 @@ pub(in crate::command) struct ValidateArguments {
     limits: LimitArguments,
 }
 
+/// Solutions that are tried where a source lists many: some are for another Python.
+const TRIED: usize = 5;
+
 /// What is written about a task.
 #[derive(Serialize)]
-struct Verdict<'a> {
-    id: &'a str,
+struct Verdict {
+    id: String,
     passed: bool,
-    cause: &'a str,
-    detail: &'a str,
+    cause: String,
+    detail: String,
     fuel: u64,
     seconds: f64,
 }
 
-impl<'a> Verdict<'a> {
-    fn new(exercise: &'a Exercise, graded: &'a Graded) -> Verdict<'a> {
-        let outcome = &graded.outcome;
-        Verdict {
-            id: &exercise.id,
+impl Verdict {
+    fn new(exercise: Exercise, graded: Graded) -> Self {
+        Self {
+            id: exercise.id,
             passed: graded.score.value == Some(1.0),
-            cause: graded.score.cause.as_deref().unwrap_or("ok"),
-            detail: &outcome.detail,
-            fuel: outcome.fuel,
-            seconds: outcome.seconds,
+            cause: graded.score.cause.unwrap_or_else(|| "ok".to_owned()),
+            detail: graded.detail,
+            fuel: graded.fuel,
+            seconds: graded.seconds,
         }
     }
 }
 
 pub(super) fn validate(arguments: &ValidateArguments) -> anyhow::Result<ExitCode> {
     let limits = arguments.limits.limits()?;
-    let exercises = exercise::read(&arguments.file, arguments.layout)?;
+    let mut exercises = Exercises::open(&arguments.file, arguments.layout.as_deref())?;
+    let first = exercises.next_batch()?.unwrap_or_default();
     // Opened before anything runs: who cannot write it shall know at once.
     let out = arguments.out.as_ref().map(|path| {
         let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
@@ -69,9 +73,13 @@ pub(super) fn validate(arguments: &ValidateArguments) -> anyhow::Result<ExitCode
     let reporter = Reporter::new(Verbosity::Auto);
     let python = prepare_python(&reporter, &sandbox::Packages::default())?;
     let started = Instant::now();
-    let graded = grade_all(&CodeGrader::new(Arc::new(python), limits), &exercises, &reporter)?;
-    let verdicts: Vec<Verdict> =
-        exercises.iter().zip(&graded).map(|(task, graded)| Verdict::new(task, graded)).collect();
+    let grader = CodeGrader::new(Arc::new(python), limits);
+    let mut verdicts: Vec<Verdict> = Vec::new();
+    let mut next = Some(first);
+    while let Some(batch) = next {
+        verdicts.extend(grade_all(&grader, batch, &reporter)?);
+        next = exercises.next_batch()?;
+    }
     if let Some((path, mut file)) = out {
         let mut write = || -> std::io::Result<()> {
             for verdict in &verdicts {
@@ -88,6 +96,9 @@ pub(super) fn validate(arguments: &ValidateArguments) -> anyhow::Result<ExitCode
         text.push_str(format!("{}: {}  {}", verdict.id, verdict.cause, verdict.detail).trim_end());
         text.push('\n');
     }
+    if exercises.left_out > 0 {
+        text.push_str(&format!("{} tasks without a solution, or without tests, were left out\n", exercises.left_out));
+    }
     let most_fuel = verdicts.iter().map(|verdict| verdict.fuel).max().unwrap_or(0);
     text.push_str(&format!(
         "{} of {} solutions pass ({}; the longest took {:.2e} fuel)\n",
@@ -101,23 +112,18 @@ pub(super) fn validate(arguments: &ValidateArguments) -> anyhow::Result<ExitCode
 }
 
 /// Every exercise, on all cores, in order.
-fn grade_all(grader: &CodeGrader, exercises: &[Exercise], reporter: &Reporter) -> anyhow::Result<Vec<Graded>> {
+fn grade_all(grader: &CodeGrader, exercises: Vec<Exercise>, reporter: &Reporter) -> anyhow::Result<Vec<Verdict>> {
     let phase = reporter.phase("solutions", Some(exercises.len() as u64), "tasks");
     let next = AtomicUsize::new(0);
-    let graded: Mutex<Vec<Option<Graded>>> = Mutex::new(exercises.iter().map(|_| None).collect());
+    let exercises: Vec<Mutex<Option<Exercise>>> = exercises.into_iter().map(|one| Mutex::new(Some(one))).collect();
+    let verdicts: Mutex<Vec<Option<Verdict>>> = Mutex::new(exercises.iter().map(|_| None).collect());
     let work = || -> anyhow::Result<()> {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(exercise) = exercises.get(index) else { return Ok(()) };
-            let result = match &exercise.tests {
-                Tests::Assertions { setup, assertions } => grader.grade(&exercise.solution, setup, assertions),
-                Tests::Stdin(cases) => grader.grade_stdin(&exercise.solution, cases),
-            };
-            let mut result = result.with_context(|| format!("task {}", exercise.id))?;
-            // Kept until the end; what thousands of programs printed need not be.
-            result.outcome.stdout = String::new();
-            result.outcome.stderr = String::new();
-            graded.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(result);
+            let Some(place) = exercises.get(index) else { return Ok(()) };
+            let Some(exercise) = place.lock().unwrap_or_else(PoisonError::into_inner).take() else { continue };
+            let graded = grade(grader, &exercise).with_context(|| format!("task {}", exercise.id))?;
+            verdicts.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(Verdict::new(exercise, graded));
             phase.inc(1);
         }
     };
@@ -127,6 +133,19 @@ fn grade_all(grader: &CodeGrader, exercises: &[Exercise], reporter: &Reporter) -
         threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?)
     })?;
     phase.finish("");
-    let graded = graded.into_inner().unwrap_or_else(PoisonError::into_inner);
-    graded.into_iter().collect::<Option<_>>().context("a task was left out")
+    let verdicts = verdicts.into_inner().unwrap_or_else(PoisonError::into_inner);
+    verdicts.into_iter().collect::<Option<_>>().context("a task was left out")
+}
+
+/// The first solution that passes, else the verdict on the first of all.
+fn grade(grader: &CodeGrader, exercise: &Exercise) -> anyhow::Result<Graded> {
+    let mut first = None;
+    for solution in exercise.solutions.iter().take(TRIED) {
+        let graded = grader.grade(solution, &exercise.reference, Marking::All)?;
+        if graded.score.value == Some(1.0) {
+            return Ok(graded);
+        }
+        first.get_or_insert(graded);
+    }
+    first.context("it has no solution")
 }

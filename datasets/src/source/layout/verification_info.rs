@@ -1,0 +1,63 @@
+//! Open R1's verifiable coding problems: `prompt`, `problem` or `problem_statement`, and `verification_info` with `test_cases`:
+//! objects with `input`, `output`, `type` (`stdin_stdout` or `function_call`) and `fn_name`; as an object or JSON text.
+
+use rewards::{CallCase, Checker};
+use serde_json::Value;
+
+use super::program::{calls, collect_cases, prompt, question, stdin, unpacked};
+use super::{Columns, Draft, Layout, has};
+
+pub(super) const LAYOUT: Layout = Layout {
+    name: "open-r1-code",
+    needs: "prompt or problem_statement, verification_info with test_cases",
+    recognises: |columns| has(columns, &["verification_info"]),
+    convert,
+};
+
+fn convert(columns: &Columns) -> Result<Draft, String> {
+    let question = question(columns)?;
+    let info = columns.get("verification_info").map(unpacked).unwrap_or_default();
+    let language = info.get("language").and_then(Value::as_str).unwrap_or("python");
+    if !language.eq_ignore_ascii_case("python") {
+        return Err(format!("its language is {language}, and only Python is run"));
+    }
+    let Some(Value::Array(tests)) = info.get("test_cases").map(unpacked) else {
+        return Err("the column `verification_info` has no list `test_cases`".to_owned());
+    };
+    let function = tests.iter().find_map(|test| test.get("fn_name")?.as_str()).filter(|name| !name.is_empty());
+    let used = &["verification_info", "prompt", "question", "problem", "problem_statement"];
+    let Some(function) = function else {
+        let mut cases = Vec::new();
+        collect_cases(&Value::Array(tests), &mut cases);
+        return Ok(Draft::new(prompt(&question, None, ""), stdin(&question, cases, Checker::Lines)?, used));
+    };
+    let cases = tests.iter().map(|test| {
+        let (input, output) = (test.get("input")?, test.get("output")?);
+        Some(CallCase { arguments: arguments(input), expected: json(output), wrapped: true, weight: 1 })
+    });
+    let cases = cases.collect::<Option<_>>().ok_or("a test case has no `input` and `output`")?;
+    let reference = calls(&question, function, cases)?;
+    Ok(Draft::new(prompt(&question, Some(function), ""), reference, used))
+}
+
+/// A list, as JSON or as the text of it; a single value is the only argument; lines are one argument each.
+fn arguments(input: &Value) -> String {
+    match input {
+        Value::Array(_) => input.to_string(),
+        Value::String(text) if text.trim_start().starts_with('[') && serde_json::from_str::<Value>(text).is_ok() => {
+            text.trim().to_owned()
+        }
+        Value::String(text) => {
+            let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+            format!("[{}]", lines.join(", "))
+        }
+        other => format!("[{other}]"),
+    }
+}
+
+fn json(output: &Value) -> String {
+    match output {
+        Value::String(text) if serde_json::from_str::<Value>(text).is_ok() => text.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,365 @@
+//! `recipe reward replay`: the completions that a run left, scored again.
+//!
+//! A run keeps its completions with their task's id. The tasks are found again as the run found them: in its task files,
+//! or by generating them anew. Token ids are not kept, only how many there were: a reward that counts them sees so many.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use datasets::Task;
+use rayon::prelude::*;
+use rewards::{Registry, RewardError, RewardSet, Sample, Score};
+
+use super::{RewardOptions, build};
+use crate::command::{Wrong, print};
+use crate::config::Recipe;
+use crate::curation::thousands;
+use crate::progress::{Reporter, Verbosity};
+use crate::run::CompletionRecord;
+use crate::stage::Tasks;
+
+/// Changes that are shown.
+const SHOWN: usize = 5;
+/// Characters of a completion that are shown.
+const SHOWN_CHARACTERS: usize = 200;
+/// Different scores that are counted one by one; more are put into as many equal parts.
+const BARS: usize = 10;
+const BAR_WIDTH: f64 = 40.0;
+
+#[derive(Args, Debug)]
+pub(in crate::command) struct ReplayArguments {
+    /// The reward's name, or the file of one of your own
+    reward: String,
+
+    /// The run's folder
+    #[arg(long, value_name = "DIR")]
+    run: PathBuf,
+
+    /// Only this step of training
+    #[arg(long, value_name = "N")]
+    step: Option<u64>,
+
+    #[command(flatten)]
+    options: RewardOptions,
+}
+
+/// The completions to one prompt in one step.
+struct Group {
+    stage: String,
+    step: u64,
+    records: Vec<CompletionRecord>,
+}
+
+/// A completion with its score then and now.
+struct Scored<'a> {
+    group: &'a Group,
+    record: &'a CompletionRecord,
+    before: Option<Option<f64>>,
+    now: Score,
+}
+
+pub(super) fn replay(arguments: &ReplayArguments, known: &Registry) -> anyhow::Result<ExitCode> {
+    let spec = arguments.options.spec(&arguments.reward, known)?;
+    let recipe_file = arguments.run.join("recipe.toml");
+    if !recipe_file.is_file() {
+        let text = format!("{} is no run's folder: it holds no recipe.toml", arguments.run.display());
+        return Err(Wrong(text).into());
+    }
+    let recipe = Recipe::read_with(&recipe_file, &[], known)?;
+    let groups = read_groups(&arguments.run.join("completions"), arguments.step)?;
+    let reporter = Reporter::new(Verbosity::Auto);
+    let tasks = find_tasks(&recipe, &groups, &reporter)?;
+    let rewards = build(&spec, known, &reporter)?;
+    let total: usize = groups.iter().map(|group| group.records.len()).sum();
+    let phase = reporter.phase("completions", Some(total as u64), "completions");
+    let scored: Vec<Vec<Scored<'_>>> = groups
+        .par_iter()
+        .map(|group| {
+            let scored = match tasks.get(&group.records[0].task) {
+                Some(task) => score_group(&rewards, group, task)?,
+                None => Vec::new(),
+            };
+            phase.inc(group.records.len() as u64);
+            Ok(scored)
+        })
+        .collect::<Result<_, RewardError>>()?;
+    phase.finish("");
+    let mut text = String::new();
+    for printed in rewards.take_printed() {
+        let _ = writeln!(text, "on {:?} the reward prints:\n{}", printed.prompt, printed.text.trim_end());
+    }
+    text.push_str(&report(&spec.name, &scored));
+    let found: usize = scored.iter().map(Vec::len).sum();
+    if found < total {
+        let _ = writeln!(
+            text,
+            "{} completions are left out: their tasks are no longer in the recipe's task files",
+            thousands((total - found) as u64)
+        );
+    }
+    print(&text)
+}
+
+/// Every group of completions below the folder, in the order of stages and steps.
+fn read_groups(folder: &Path, step: Option<u64>) -> anyhow::Result<Vec<Group>> {
+    let mut files = Vec::new();
+    list_files(folder, "", &mut files)?;
+    files.retain(|(_, number, _)| step.is_none_or(|step| step == *number));
+    files.sort();
+    if files.is_empty() {
+        let which = step.map_or(String::new(), |step| format!(" of step {step}"));
+        return Err(Wrong(format!("{} holds no completions{which}", folder.display())).into());
+    }
+    let mut groups: Vec<Group> = Vec::new();
+    for (stage, step, path) in files {
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut records = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            let record: CompletionRecord = serde_json::from_str(line)
+                .with_context(|| format!("{}, line {}: is no completion of a run", path.display(), index + 1))?;
+            records.push(record);
+        }
+        let same = |a: &CompletionRecord, b: &CompletionRecord| a.task == b.task;
+        groups.extend(records.chunk_by(same).map(|records| Group {
+            stage: stage.clone(),
+            step,
+            records: records.to_vec(),
+        }));
+    }
+    Ok(groups)
+}
+
+/// `step-000001.jsonl` directly in the folder is of the only training stage; those of others lie in folders.
+fn list_files(folder: &Path, stage: &str, files: &mut Vec<(String, u64, PathBuf)>) -> anyhow::Result<()> {
+    let context = || format!("cannot read {}", folder.display());
+    for entry in std::fs::read_dir(folder).with_context(context)? {
+        let entry = entry.with_context(context)?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if entry.path().is_dir() {
+            list_files(&entry.path(), name, files)?;
+        } else if let Some(step) =
+            name.strip_prefix("step-").and_then(|rest| rest.strip_suffix(".jsonl")?.parse::<u64>().ok())
+        {
+            files.push((stage.to_owned(), step, entry.path()));
+        }
+    }
+    Ok(())
+}
+
+/// The tasks that the groups answer, by their ids.
+fn find_tasks(recipe: &Recipe, groups: &[Group], reporter: &Reporter) -> anyhow::Result<HashMap<String, Task>> {
+    let mut wanted: HashSet<&str> = groups.iter().map(|group| group.records[0].task.as_str()).collect();
+    let mut found = HashMap::new();
+    let mut take = |task: Task, wanted: &mut HashSet<&str>| {
+        if wanted.remove(task.id.as_str()) {
+            found.insert(task.id.clone(), task);
+        }
+    };
+    let tasks = Tasks::read(recipe, reporter)?;
+    match &tasks {
+        Tasks::Files { train, held_out, .. } => {
+            train.iter().chain(held_out).for_each(|task| take(task.clone(), &mut wanted));
+        }
+        Tasks::Families { .. } => {
+            let quick = recipe.grpo().map(|(_, settings)| settings.eval_tasks).max().unwrap_or(0);
+            for task in tasks.held_out(quick.max(recipe.eval.tasks_per_family))? {
+                take(task, &mut wanted);
+            }
+            // A step's tasks are a function of its number; where groups were dropped and refilled, a few more.
+            let prompts = recipe.grpo().map(|(_, settings)| settings.prompts_per_step as u64).max().unwrap_or(1);
+            let last = groups.iter().map(|group| group.step).max().unwrap_or(0);
+            let mut position = 0;
+            while !wanted.is_empty() && position < 16 * prompts * (last + 1) {
+                take(tasks.training(position), &mut wanted);
+                position += 1;
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn score_group<'a>(rewards: &RewardSet, group: &'a Group, task: &Task) -> Result<Vec<Scored<'a>>, RewardError> {
+    let ids: Vec<Vec<u32>> = group.records.iter().map(|record| vec![0; record.tokens as usize]).collect();
+    let samples: Vec<Sample<'_>> = group
+        .records
+        .iter()
+        .zip(&ids)
+        .map(|(record, ids)| Sample {
+            completion_ids: ids,
+            truncated: record.truncated,
+            ..task.sample(&record.completion)
+        })
+        .collect();
+    let breakdowns = rewards.score_group(&samples)?;
+    let name = rewards.names().next().unwrap_or_default();
+    let scored = group.records.iter().zip(breakdowns).filter_map(|(record, breakdown)| {
+        // A reward that does not apply to this kind of task says nothing of it.
+        let now = breakdown.components.into_iter().next()?.score;
+        let before = record.parts.iter().find(|part| part.name == name).map(|part| part.score);
+        Some(Scored { group, record, before, now })
+    });
+    Ok(scored.collect())
+}
+
+/// What the scores are, and what changes.
+fn report(name: &str, groups: &[Vec<Scored<'_>>]) -> String {
+    let scored: Vec<&Scored<'_>> = groups.iter().flatten().collect();
+    let mut text = String::new();
+    let Some(first) = scored.first() else {
+        return format!("{name} applies to no completion of this run\n");
+    };
+    let now: Vec<f64> = scored.iter().filter_map(|one| one.now.value).collect();
+    let _ = writeln!(
+        text,
+        "{name} on {} completions of {} groups",
+        thousands(scored.len() as u64),
+        thousands(groups.iter().filter(|group| !group.is_empty()).count() as u64)
+    );
+    let flat = |value: &dyn Fn(&Scored<'_>) -> Option<f64>| {
+        let flat = groups.iter().filter(|group| !group.is_empty()).filter(|group| {
+            let values: Vec<f64> = group.iter().filter_map(value).collect();
+            values.windows(2).all(|pair| pair[0] == pair[1])
+        });
+        flat.count()
+    };
+    let line = |text: &mut String, what: &str, values: &[f64], flat: usize| {
+        let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+        let unscored = scored.len() - values.len();
+        let _ = writeln!(text, "  {what:12}mean {mean:.4}, {unscored} without a score, {flat} groups without variance");
+    };
+    line(&mut text, "now", &now, flat(&|one| one.now.value));
+    let had: Vec<&Scored<'_>> = scored.iter().copied().filter(|one| one.before.is_some()).collect();
+    if had.is_empty() {
+        let _ = writeln!(text, "  the run ({}) did not score by {name}", first.group.stage_name());
+    } else {
+        let before: Vec<f64> = had.iter().filter_map(|one| one.before.flatten()).collect();
+        line(&mut text, "in the run", &before, flat(&|one| one.before.flatten()));
+    }
+    text.push_str("scores\n");
+    histogram(&mut text, &now);
+    let mut causes = BTreeMap::<&str, usize>::new();
+    for cause in scored.iter().filter_map(|one| one.now.cause.as_deref()) {
+        *causes.entry(cause).or_default() += 1;
+    }
+    if !causes.is_empty() {
+        let causes: Vec<String> = causes.iter().map(|(cause, count)| format!("{cause} {count}")).collect();
+        let _ = writeln!(text, "causes: {}", causes.join(", "));
+    }
+    if !had.is_empty() {
+        changes(&mut text, &had);
+    }
+    text
+}
+
+impl Group {
+    fn stage_name(&self) -> &str {
+        if self.stage.is_empty() { "its training stage" } else { &self.stage }
+    }
+}
+
+fn changes(text: &mut String, had: &[&Scored<'_>]) {
+    let difference = |one: &Scored<'_>| match (one.before.flatten(), one.now.value) {
+        (Some(before), Some(now)) => (now - before).abs(),
+        (before, now) if before.is_some() == now.is_some() => 0.0,
+        _ => f64::INFINITY,
+    };
+    let mut changed: Vec<&&Scored<'_>> = had.iter().filter(|one| difference(one) > 1e-9).collect();
+    let up = changed.iter().filter(|one| one.now.value > one.before.flatten()).count();
+    let (all, changes) = (thousands(had.len() as u64), thousands(changed.len() as u64));
+    let _ = writeln!(text, "{changes} of {all} scores change: {up} up, {} down", changed.len() - up);
+    // Stable: of equals, those of earlier steps first.
+    changed.sort_by(|a, b| difference(b).total_cmp(&difference(a)));
+    let shown = |score: Option<f64>| score.map_or_else(|| "none".to_owned(), |score| score.to_string());
+    for one in changed.iter().take(SHOWN) {
+        let completion: String = one.record.completion.chars().take(SHOWN_CHARACTERS).collect();
+        let _ = writeln!(
+            text,
+            "  step {}: {} -> {}{}\n    {:?}\n    {:?}",
+            one.group.step,
+            shown(one.before.flatten()),
+            shown(one.now.value),
+            one.now.cause.as_deref().map_or(String::new(), |cause| format!(" ({cause})")),
+            one.record.prompt.chars().take(SHOWN_CHARACTERS).collect::<String>(),
+            completion,
+        );
+    }
+}
+
+/// A line for each score where there are few different ones, else for each of equal parts of their range.
+fn histogram(text: &mut String, values: &[f64]) {
+    let mut distinct: Vec<f64> = values.to_vec();
+    distinct.sort_by(f64::total_cmp);
+    distinct.dedup();
+    let rows: Vec<(String, usize)> = if distinct.len() <= BARS {
+        let count = |score: f64| values.iter().filter(|value| **value == score).count();
+        distinct.iter().map(|score| (format!("{score:.4}"), count(*score))).collect()
+    } else {
+        let (low, high) = (distinct[0], distinct[distinct.len() - 1]);
+        let width = (high - low) / BARS as f64;
+        let place = |value: f64| (((value - low) / width) as usize).min(BARS - 1);
+        let mut counts = [0; BARS];
+        values.iter().for_each(|value| counts[place(*value)] += 1);
+        let edge = |index: usize| low + width * index as f64;
+        counts
+            .into_iter()
+            .enumerate()
+            .map(|(index, count)| (format!("{:.4} to {:.4}", edge(index), edge(index + 1)), count))
+            .collect()
+    };
+    let most = rows.iter().map(|(_, count)| *count).max().unwrap_or(1).max(1);
+    let column = rows.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
+    for (label, count) in rows {
+        let bar = "#".repeat((count as f64 / most as f64 * BAR_WIDTH).ceil() as usize);
+        let _ = writeln!(text, "  {label:>column$}  {:>7}  {bar}", thousands(count as u64));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::RewardPart;
+
+    fn record(score: Option<f64>) -> CompletionRecord {
+        let part = RewardPart { name: "mine".to_owned(), score, cause: None };
+        CompletionRecord { completion: "text".to_owned(), parts: vec![part], ..CompletionRecord::default() }
+    }
+
+    #[test]
+    fn changes_and_distribution_are_told() {
+        let records: Vec<CompletionRecord> = [Some(0.0), Some(1.0), Some(1.0), None].map(record).into();
+        let group = Group { stage: String::new(), step: 3, records };
+        let now = [Score::full(), Score::full(), Score::zero("wrong"), Score::zero("wrong")];
+        let scored = group.records.iter().zip(now).map(|(record, now)| {
+            let before = record.parts.first().map(|part| part.score);
+            Scored { group: &group, record, before, now }
+        });
+        let text = report("mine", &[scored.collect(), Vec::new()]);
+        for expected in [
+            "mine on 4 completions of 1 groups\n",
+            "  now         mean 0.5000, 0 without a score, 0 groups without variance\n",
+            "  in the run  mean 0.6667, 1 without a score, 0 groups without variance\n",
+            "causes: wrong 2\n",
+            "3 of 4 scores change: 2 up, 1 down\n",
+            "  step 3: none -> 0 (wrong)\n",
+        ] {
+            assert!(text.contains(expected), "{expected}\n{text}");
+        }
+        assert_eq!(report("mine", &[]), "mine applies to no completion of this run\n");
+    }
+
+    #[test]
+    fn many_scores_are_put_into_parts() {
+        let mut text = String::new();
+        histogram(&mut text, &(0..100).map(f64::from).collect::<Vec<_>>());
+        assert_eq!(text.lines().count(), BARS);
+        assert!(text.starts_with("    0.0000 to 9.9000       10  ####"), "{text}");
+        let mut few = String::new();
+        histogram(&mut few, &[0.0, 1.0, 1.0]);
+        assert_eq!(few.lines().count(), 2);
+    }
+}

@@ -1,0 +1,265 @@
+//! Reinforcement learning: each step samples groups of completions, grades them while others are still being sampled,
+//! and moves the policy towards those that did better than their group.
+//!
+//! `rollout` samples, `update` learns, `figures` counts what people look at. A step's random numbers and learning rate are
+//! functions of the step's number, and a checkpoint holds all the rest (weights, optimizer, reference, how many tasks
+//! were used), so that a resumed run is the same run.
+
+mod figures;
+mod rollout;
+mod update;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context;
+use policy::checkpoint::{CheckpointWriter, latest_valid, prune, remove_partial};
+use policy::{Policy, SamplingParams};
+use serde::{Deserialize, Serialize};
+
+use super::bench::{Bench, Model};
+use super::eval::{Examination, examine};
+use super::trainer::{Divergence, Stepped, Trainer};
+use super::{Ended, flops};
+use crate::RunContext;
+use crate::alarms::Alarms;
+use crate::config::{GrpoSettings, ReferenceKind, Stage};
+use crate::metrics::{MetricRow, StepMetrics};
+use crate::run::{CompletionRecord, StageRecord};
+
+pub(super) use figures::completion_record;
+
+const REFERENCE: &str = "reference";
+const STATE: &str = "trainer.json";
+
+/// What a checkpoint holds besides tensors.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct State {
+    step: u64,
+    /// Tasks that dynamic sampling used beyond those of the steps themselves: they move on where the next step begins.
+    #[serde(default)]
+    refilled: u64,
+    sampled_tokens: u64,
+    trained_tokens: u64,
+    seconds: f64,
+    /// The quick evaluation's best pass@1 so far, and the checkpoint that has it.
+    best: Option<(f64, u64)>,
+}
+
+/// A grpo stage under way.
+struct Learner<'a> {
+    settings: &'a GrpoSettings,
+    trainer: Trainer,
+    /// None where there is no KL penalty.
+    reference: Option<Policy>,
+    state: State,
+}
+
+pub(super) fn run(
+    context: &mut RunContext<'_>,
+    bench: &mut Bench,
+    stage: &Stage,
+    settings: &GrpoSettings,
+    from: &Path,
+) -> anyhow::Result<Ended> {
+    let mut learner = Learner::resume_or_begin(context, stage, settings, from)?;
+    if learner.state.step >= settings.steps && context.run.is_done(&stage.name)? {
+        return Ok(Ended::Done(context.run.checkpoint(&stage.name, learner.state.step)));
+    }
+    context.run.rewind(&stage.name, learner.state.step)?;
+    let started = Instant::now();
+    let earlier = learner.state.seconds;
+    let phase = context.reporter.phase(&stage.name, Some(settings.steps), "steps");
+    phase.set_position(learner.state.step);
+    let mut divergence = Divergence::new();
+    let mut alarms = Alarms::default();
+    for earlier in context.run.steps()?.iter().filter(|earlier| earlier.stage == stage.name) {
+        // Said already.
+        let _ = alarms.watch(earlier);
+    }
+    while learner.state.step < settings.steps {
+        let step = learner.state.step + 1;
+        let (mut metrics, stepped) = learner.step(context, bench, stage, step)?;
+        metrics.alarms = alarms.watch(&metrics);
+        context.reporter.step(&phase, &metrics, settings.steps);
+        for alarm in &metrics.alarms {
+            context.reporter.note(&format!("{} {step}: {alarm}", stage.name));
+        }
+        context.run.push_metrics(&MetricRow::Step(metrics))?;
+        phase.inc(1);
+        learner.state.step = step;
+        learner.state.seconds = earlier + started.elapsed().as_secs_f64();
+        let last = step == settings.steps;
+        if settings.eval_every > 0 && step.is_multiple_of(settings.eval_every) && !last {
+            learner.quick_evaluation(context, bench, stage, step)?;
+        }
+        for stepped in &stepped {
+            if let Some(warning) = divergence.watch(step, stepped)? {
+                context.reporter.note(&warning);
+            }
+        }
+        let interrupted = context.interrupt.requested() && !last;
+        let due = settings.checkpoint_every > 0 && step.is_multiple_of(settings.checkpoint_every);
+        if due || last || interrupted {
+            learner.checkpoint(context, stage)?;
+        }
+        if interrupted {
+            return Ok(Ended::Interrupted(step));
+        }
+    }
+    if settings.steps == 0 {
+        learner.checkpoint(context, stage)?;
+    }
+    phase.finish("");
+    let state = &learner.state;
+    let active = learner.trainer.model.policy.config().parameters().1;
+    context.run.finish_stage(StageRecord {
+        name: stage.name.clone(),
+        kind: stage.settings.kind().to_owned(),
+        steps: settings.steps,
+        sampled_tokens: state.sampled_tokens,
+        trained_tokens: state.trained_tokens,
+        seconds: state.seconds,
+        flops: flops(active, state.sampled_tokens, state.trained_tokens),
+        note: None,
+    })?;
+    Ok(Ended::Done(context.run.checkpoint(&stage.name, settings.steps)))
+}
+
+impl<'a> Learner<'a> {
+    /// From the newest checkpoint that is whole, or else from the model in `from`.
+    fn resume_or_begin(
+        context: &RunContext<'_>,
+        stage: &Stage,
+        settings: &'a GrpoSettings,
+        from: &Path,
+    ) -> anyhow::Result<Learner<'a>> {
+        let root = context.run.checkpoints(&stage.name);
+        remove_partial(&root)?;
+        let found = latest_valid(&root)?;
+        for (path, reason) in &found.rejected {
+            context.reporter.note(&format!("{} is damaged and not used: {reason}", path.display()));
+        }
+        if let Some(path) = found.path {
+            let learner =
+                Learner::load(&path, settings).with_context(|| format!("cannot resume {}", path.display()))?;
+            context.reporter.note(&format!("{}: going on after step {}", stage.name, learner.state.step));
+            return Ok(learner);
+        }
+        let trainer = Trainer::new(Model::load(from)?, settings.adamw())?;
+        let compared = settings.reference_kind() != ReferenceKind::None;
+        let reference = if compared { Some(trainer.model.policy.duplicate()?) } else { None };
+        Ok(Learner { settings, trainer, reference, state: State::default() })
+    }
+
+    fn load(folder: &Path, settings: &'a GrpoSettings) -> anyhow::Result<Learner<'a>> {
+        let trainer = Trainer::load(folder, settings.adamw())?;
+        let text = std::fs::read_to_string(folder.join(STATE))?;
+        let state = serde_json::from_str(&text).with_context(|| format!("{STATE} is damaged"))?;
+        let reference = folder.join(REFERENCE);
+        let reference = if reference.exists() { Some(Policy::load(&reference)?) } else { None };
+        Ok(Learner { settings, trainer, reference, state })
+    }
+
+    fn checkpoint(&self, context: &RunContext<'_>, stage: &Stage) -> anyhow::Result<()> {
+        let writer = CheckpointWriter::begin(context.run.checkpoint(&stage.name, self.state.step))?;
+        self.trainer.save(writer.path())?;
+        std::fs::write(writer.path().join(STATE), serde_json::to_string_pretty(&self.state)?)
+            .with_context(|| format!("cannot write {STATE}"))?;
+        if let Some(reference) = &self.reference {
+            let folder = writer.path().join(REFERENCE);
+            std::fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            reference.save(&folder)?;
+        }
+        writer.finish()?;
+        // The best; and this one, which a damaged one of a later step must not push out.
+        let best = self.state.best.map(|(_, step)| step);
+        let protected: Vec<PathBuf> =
+            best.into_iter().chain([self.state.step]).map(|step| context.run.checkpoint(&stage.name, step)).collect();
+        prune(context.run.checkpoints(&stage.name), self.settings.keep_checkpoints, &protected)?;
+        Ok(())
+    }
+
+    /// Samples, grades and updates once.
+    fn step(
+        &mut self,
+        context: &RunContext<'_>,
+        bench: &Bench,
+        stage: &Stage,
+        step: u64,
+    ) -> anyhow::Result<(StepMetrics, Vec<Stepped>)> {
+        let start = Instant::now();
+        let prompts = self.settings.prompts_per_step as u64;
+        let rollout = self.sample(context, bench, step, (step - 1) * prompts + self.state.refilled)?;
+        let mut metrics = figures::describe(&rollout);
+        (metrics.stage, metrics.step) = (stage.name.clone(), step);
+        let update = Instant::now();
+        let (stepped, advantages) = self.update(context.recipe.seed, &rollout, step, &mut metrics)?;
+        let updated = update.elapsed().as_secs_f64();
+
+        self.move_reference(step)?;
+        self.state.refilled += rollout.tasks.len() as u64 - prompts;
+        self.state.sampled_tokens += metrics.sampled_tokens;
+        self.state.trained_tokens += metrics.trained_tokens;
+        metrics.time.add("sampling", rollout.sampling.as_secs_f64(), metrics.sampled_tokens);
+        metrics.time.add("waiting for grades", rollout.waiting.as_secs_f64(), 0);
+        metrics.time.add("grading threads", rollout.grading.as_secs_f64(), 0);
+        metrics.time.add("update", updated, metrics.trained_tokens);
+
+        let records: Vec<CompletionRecord> = rollout
+            .graded
+            .iter()
+            .zip(advantages)
+            .map(|(graded, advantage)| {
+                completion_record(graded, &rollout.tasks[graded.completion.task as usize], Some(advantage))
+            })
+            .collect();
+        context.run.write_completions(&stage.name, step, &records)?;
+        context.run.write_printed(&stage.name, step, &rollout.printed)?;
+        metrics.time.seconds = start.elapsed().as_secs_f64();
+        Ok((metrics, stepped))
+    }
+
+    /// Where this step is one at which the reference moves, moves it.
+    fn move_reference(&mut self, step: u64) -> anyhow::Result<()> {
+        let settings = self.settings;
+        let due = settings.reference_every > 0 && step.is_multiple_of(settings.reference_every);
+        let policy = &self.trainer.model.policy;
+        match (settings.reference_kind(), &mut self.reference) {
+            (ReferenceKind::Replaced, Some(reference)) if due => *reference = policy.duplicate()?,
+            (ReferenceKind::MovingAverage, Some(reference)) if due => {
+                reference.move_towards(policy, settings.reference_rate)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A look at held-out tasks during training; the best checkpoint so far is kept by it.
+    fn quick_evaluation(
+        &mut self,
+        context: &mut RunContext<'_>,
+        bench: &Bench,
+        stage: &Stage,
+        step: u64,
+    ) -> anyhow::Result<()> {
+        let examination = Examination {
+            tasks: self.settings.eval_tasks,
+            samples: 1,
+            sampling: SamplingParams {
+                max_tokens: context.recipe.eval_max_new_tokens(),
+                ..context.recipe.eval_sampling()
+            },
+            greedy: false,
+        };
+        let mut metrics = examine(context, bench, &self.trainer.model, &examination, &stage.name)?.metrics;
+        (metrics.stage, metrics.step, metrics.quick) = (stage.name.clone(), step, true);
+        let score = metrics.sampled().mean;
+        context.run.push_metrics(&MetricRow::Eval(metrics))?;
+        if self.state.best.is_none_or(|(best, _)| score > best) {
+            self.state.best = Some((score, step));
+            self.checkpoint(context, stage)?;
+        }
+        Ok(())
+    }
+}

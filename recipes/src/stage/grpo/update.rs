@@ -1,0 +1,294 @@
+//! What a step learns: advantages, then `epochs` passes over its completions in `mini_batches` optimizer steps.
+
+use anyhow::Context;
+use policy::grpo::{
+    Counts, LossInput, LossOutput, MicroBatch, Sampled, advantages, loss, pack, sequence_kl, top_entropy_threshold,
+};
+use policy::random::permutation;
+use policy::{Policy, Track};
+
+use super::super::grade::Graded;
+use super::super::trainer::{Slopes, StepSettings, Stepped};
+use super::Learner;
+use super::rollout::{Rollout, rewards};
+use crate::config::{GrpoSettings, MiniBatchSplit};
+use crate::metrics::{Extremes, StepMetrics, mean};
+
+/// A completion that is learned from.
+struct Example<'a> {
+    /// Its place in the rollout.
+    index: usize,
+    prompt: &'a [u32],
+    graded: &'a Graded,
+    /// Its tokens' log-probabilities under the reference, once they were computed.
+    reference: Option<Vec<f32>>,
+    advantage: f64,
+    /// Its tokens count in the loss.
+    counts: bool,
+}
+
+impl Example<'_> {
+    fn tokens(&self) -> usize {
+        self.graded.completion.token_ids.len()
+    }
+
+    fn sampled(&self) -> Sampled<'_> {
+        Sampled::of(self.prompt, &self.graded.completion)
+    }
+}
+
+/// What the optimizer steps of a step add up to.
+#[derive(Default)]
+struct Totals {
+    loss: LossOutput,
+    entropy: f64,
+    entropies: usize,
+    logprob_difference_max: f64,
+}
+
+impl Learner<'_> {
+    /// The optimizer steps of one step, and the advantage of every completion of the rollout, 0 where it was dropped.
+    pub(super) fn update(
+        &mut self,
+        seed: u64,
+        rollout: &Rollout,
+        step: u64,
+        metrics: &mut StepMetrics,
+    ) -> anyhow::Result<(Vec<Stepped>, Vec<f64>)> {
+        let settings = self.settings;
+        let groups = rollout.learned();
+        let example = |index: usize| {
+            let graded = &rollout.graded[index];
+            Example {
+                index,
+                prompt: &rollout.requests[graded.completion.task as usize].prompt,
+                graded,
+                reference: None,
+                advantage: 0.0,
+                counts: !(settings.mask_truncated && graded.truncated()),
+            }
+        };
+        let mut examples: Vec<Example<'_>> = groups.iter().cloned().flatten().map(example).collect();
+        let rewards = groups.into_iter().map(|group| rewards(&rollout.graded[group])).collect();
+        self.judge(rewards, &mut examples, metrics)?;
+        let mut all = vec![0.0; rollout.graded.len()];
+        for example in &examples {
+            all[example.index] = example.advantage;
+        }
+
+        let counted: usize = examples.iter().filter(|example| example.counts).map(Example::tokens).sum();
+        let tokens_per_part = counted as f64 / settings.mini_batches as f64;
+        let mut stepped = Vec::new();
+        let mut totals = Totals::default();
+        for pass in 0..settings.epochs {
+            for (index, members) in mini_batches(settings, seed, step, pass, examples.len()).iter().enumerate() {
+                let first = pass == 0 && index == 0;
+                let one = self.optimizer_step(&mut examples, members, tokens_per_part, step, first, &mut totals)?;
+                if let Some(one) = one {
+                    metrics.trained_tokens += one.rows;
+                    stepped.push(one);
+                }
+            }
+        }
+        let steps = stepped.len().max(1) as f64;
+        let tokens = totals.loss.tokens.max(1) as f64;
+        metrics.loss = totals.loss.loss / steps;
+        metrics.kl = self.reference.as_ref().map(|_| totals.loss.kl / tokens);
+        metrics.clip_fraction = totals.loss.clipped() as f64 / tokens;
+        metrics.clip_low_fraction = totals.loss.clipped_low as f64 / tokens;
+        metrics.clip_high_fraction = totals.loss.clipped_high as f64 / tokens;
+        metrics.ratio = Extremes { min: totals.loss.ratio_min, max: totals.loss.ratio_max };
+        metrics.entropy = (totals.entropies > 0).then(|| totals.entropy / totals.entropies as f64);
+        metrics.logprob_difference_max = totals.logprob_difference_max;
+        metrics.gradient_norm = stepped.iter().map(|one| one.gradient_norm).sum::<f64>() / steps;
+        metrics.max_vio = stepped.iter().map(|one| one.max_vio).fold(0.0, f64::max);
+        metrics.learning_rate = settings.lr_schedule().lr(step - 1);
+        Ok((stepped, all))
+    }
+
+    /// The advantages, from the groups' rewards less what the reference takes off them.
+    fn judge(
+        &self,
+        mut groups: Vec<Vec<Option<f64>>>,
+        examples: &mut [Example<'_>],
+        metrics: &mut StepMetrics,
+    ) -> anyhow::Result<()> {
+        let settings = self.settings;
+        if let (Some(coefficient), Some(reference)) = (settings.kl_in_reward(), &self.reference) {
+            let sampled: Vec<Sampled<'_>> = examples.iter().map(Example::sampled).collect();
+            let mut logprobs = Vec::with_capacity(examples.len());
+            for micro in pack(&sampled, settings.micro_batch_tokens)? {
+                let all = reference_logprobs(reference, &micro, settings.sampling().logprob_temperature())?;
+                logprobs.extend(cut(&all, micro.completions.iter().map(|index| sampled[*index].token_ids.len())));
+            }
+            let mut penalties = Vec::with_capacity(examples.len());
+            for ((example, logprobs), reward) in examples.iter_mut().zip(logprobs).zip(groups.iter_mut().flatten()) {
+                let kl = sequence_kl(&example.graded.completion.logprobs, &logprobs, settings.estimator());
+                *reward = reward.map(|reward| reward - coefficient * kl);
+                penalties.push(coefficient * kl);
+                example.reference = Some(logprobs);
+            }
+            metrics.kl_penalty = Some(mean(&penalties));
+        }
+        let advantages = advantages(&groups, settings.advantages());
+        for (example, advantage) in examples.iter_mut().zip(advantages.into_iter().flatten()) {
+            example.advantage = advantage;
+        }
+        Ok(())
+    }
+
+    /// One optimizer step over some of the examples; none where there is nothing to learn from them.
+    fn optimizer_step(
+        &mut self,
+        examples: &mut [Example<'_>],
+        members: &[usize],
+        tokens_per_part: f64,
+        step: u64,
+        first: bool,
+        totals: &mut Totals,
+    ) -> anyhow::Result<Option<Stepped>> {
+        let settings = self.settings;
+        let loss_settings = settings.loss_settings();
+        let temperature = settings.sampling().logprob_temperature();
+        let counted: Vec<usize> = members.iter().copied().filter(|index| examples[*index].counts).collect();
+        // Without a penalty or bonus, a completion that did as well as its group teaches nothing: it need not be computed.
+        let always = loss_settings.kl.is_some() || loss_settings.entropy_coefficient > 0.0;
+        let useful: Vec<usize> =
+            counted.iter().copied().filter(|index| always || examples[*index].advantage != 0.0).collect();
+        if useful.is_empty() {
+            return Ok(None);
+        }
+        let tokens = counted.iter().map(|index| examples[*index].tokens()).sum();
+        let mut counts = Counts { completions: members.len(), tokens, kept_tokens: tokens, tokens_per_part };
+        let mut threshold = f32::NEG_INFINITY;
+        if settings.top_entropy_share < 1.0 {
+            let entropies = self.entropies(examples, &counted, temperature)?;
+            threshold = top_entropy_threshold(&entropies, settings.top_entropy_share);
+            counts.kept_tokens = entropies.iter().filter(|entropy| **entropy >= threshold).count();
+        }
+        let batches = {
+            let sampled: Vec<Sampled<'_>> = useful.iter().map(|index| examples[*index].sampled()).collect();
+            pack(&sampled, settings.micro_batch_tokens)?
+        };
+        let step_settings = StepSettings {
+            temperature,
+            learning_rate: settings.lr_schedule().lr(step - 1),
+            max_grad_norm: settings.max_grad_norm,
+            // A learning rate of 0 changes nothing, the balance of the routers included.
+            router_bias_rate: if settings.learning_rate == 0.0 { 0.0 } else { settings.router_bias_rate },
+        };
+        let reference = &self.reference;
+        let one = self.trainer.step(&batches, &step_settings, |micro, forward, new| {
+            let of_micro: Vec<usize> = micro.completions.iter().map(|index| useful[*index]).collect();
+            let known = of_micro.iter().all(|index| examples[*index].reference.is_some());
+            if let (Some(reference), false) = (reference, known) {
+                let all = reference_logprobs(reference, micro, temperature)?;
+                let each = cut(&all, of_micro.iter().map(|index| examples[*index].tokens()));
+                for (index, logprobs) in of_micro.iter().zip(each) {
+                    examples[*index].reference = Some(logprobs);
+                }
+            }
+            let entropies: Vec<f32> = forward.entropy.to_vec1().context("read the entropies")?;
+            let kept: Vec<bool> = entropies.iter().map(|entropy| *entropy >= threshold).collect();
+            let mut inputs = Vec::with_capacity(of_micro.len());
+            let mut end = 0;
+            for index in &of_micro {
+                let example = &examples[*index];
+                let range = end..end + example.tokens();
+                end = range.end;
+                inputs.push(LossInput {
+                    new: &new[range.clone()],
+                    old: &example.graded.completion.logprobs,
+                    reference: example.reference.as_deref(),
+                    entropy: &entropies[range.clone()],
+                    kept: Some(&kept[range]),
+                    advantage: example.advantage,
+                });
+            }
+            if first {
+                let differences = inputs.iter().flat_map(|input| input.new.iter().zip(input.old));
+                let largest = differences.map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
+                totals.logprob_difference_max = totals.logprob_difference_max.max(largest);
+                totals.entropy += entropies.iter().map(|e| f64::from(*e)).sum::<f64>();
+                totals.entropies += entropies.len();
+            }
+            let mut out = loss(&inputs, &loss_settings, &counts);
+            let narrow = |slopes: &mut Vec<f64>| std::mem::take(slopes).into_iter().map(|slope| slope as f32).collect();
+            let slopes = Slopes { logprobs: narrow(&mut out.gradient), entropy: narrow(&mut out.entropy_gradient) };
+            totals.loss.merge(out);
+            Ok(slopes)
+        })?;
+        Ok(Some(one))
+    }
+
+    /// The entropies of some examples' tokens, from a pass of their own.
+    fn entropies(&self, examples: &[Example<'_>], members: &[usize], temperature: f64) -> anyhow::Result<Vec<f32>> {
+        let sampled: Vec<Sampled<'_>> = members.iter().map(|index| examples[*index].sampled()).collect();
+        let mut entropies = Vec::new();
+        for micro in pack(&sampled, self.settings.micro_batch_tokens)? {
+            let forward = self.trainer.model.policy.forward(&micro.batch, temperature, Track::Nothing)?;
+            entropies.extend(forward.entropy.to_vec1::<f32>().context("read the entropies")?);
+        }
+        Ok(entropies)
+    }
+}
+
+/// The examples of each optimizer step of a pass, in order within it, so that what a group shares stands together.
+fn mini_batches(settings: &GrpoSettings, seed: u64, step: u64, pass: usize, examples: usize) -> Vec<Vec<usize>> {
+    let parts = settings.mini_batches;
+    let order: Vec<usize> = match settings.mini_batch_split {
+        MiniBatchSplit::Random if parts > 1 => permutation(seed, step as u32, pass as u32, examples),
+        MiniBatchSplit::Random | MiniBatchSplit::InOrder => (0..examples).collect(),
+    };
+    (0..parts)
+        .map(|part| {
+            let mut members = order[part * examples / parts..(part + 1) * examples / parts].to_vec();
+            members.sort_unstable();
+            members
+        })
+        .collect()
+}
+
+fn reference_logprobs(reference: &Policy, micro: &MicroBatch, temperature: f64) -> anyhow::Result<Vec<f32>> {
+    let logprobs = reference.forward(&micro.batch.without_choices(), temperature, Track::Nothing)?.logprobs;
+    logprobs.to_vec1().context("read the reference's log-probabilities")
+}
+
+/// The numbers of completions that follow one another, each by itself.
+fn cut(all: &[f32], lengths: impl Iterator<Item = usize>) -> Vec<Vec<f32>> {
+    let mut rest = all;
+    lengths
+        .map(|length| {
+            let (one, after) = rest.split_at(length);
+            rest = after;
+            one.to_vec()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mini_batches_hold_every_completion_once() {
+        for split in [MiniBatchSplit::Random, MiniBatchSplit::InOrder] {
+            for (parts, examples) in [(1, 10), (3, 10), (4, 16), (5, 3), (2, 0)] {
+                let settings = GrpoSettings { mini_batches: parts, mini_batch_split: split, ..GrpoSettings::default() };
+                let found = mini_batches(&settings, 1, 2, 0, examples);
+                let sizes: Vec<usize> = found.iter().map(Vec::len).collect();
+                assert_eq!(sizes.len(), parts);
+                assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1, "{sizes:?}");
+                let mut all = found.concat();
+                all.sort_unstable();
+                assert_eq!(all, (0..examples).collect::<Vec<_>>());
+            }
+        }
+        let random = GrpoSettings { mini_batches: 2, ..GrpoSettings::default() };
+        let of = |step, pass| mini_batches(&random, 1, step, pass, 64);
+        assert_eq!(of(1, 0), of(1, 0));
+        assert!(of(1, 0) != of(1, 1) && of(1, 0) != of(2, 0));
+        let ordered = GrpoSettings { mini_batch_split: MiniBatchSplit::InOrder, ..random };
+        assert_eq!(mini_batches(&ordered, 1, 1, 0, 4), [vec![0, 1], vec![2, 3]]);
+    }
+}

@@ -1,0 +1,195 @@
+//! Assertions (MBPP), and blocks of them such as a call of HumanEval's `check(candidate)`.
+//!
+//! The submission is hostile in principle: everything in its interpreter is within its reach. What it cannot reach is this side,
+//! and another guest. So:
+//!
+//! - of `assert f(3) == [1, 2]` only `f(3)` goes into the submission's guest; its value comes back as text and is compared with
+//!   `[1, 2]` here. The expected value is never there to be read, no object "equal to everything" is ever asked, and leaving
+//!   early leaves the answer out. Of MBPP's 2,922 assertions 2,916 are judged so;
+//! - an assertion of another form is run in a guest of its own, which asks the submission's guest for results: see
+//!   [`judge`](super::judge);
+//! - only a test that handles objects of the submission's own classes has to run beside it: see `inside.py`.
+
+use super::grader::{Marking, Tested, Verdict};
+use super::guest::{self, Failure, Guest};
+use super::judge::Rehearsals;
+use super::literal;
+use super::source::{self, Form, quoted};
+use crate::RewardError;
+
+const INSIDE: &str = include_str!("inside.py");
+
+enum Check<'a> {
+    /// The expression's value, to be compared here.
+    Value { expression: &'a str, expected: String },
+    /// The expression's truth, to be compared here.
+    Truth { expression: &'a str, expected: bool },
+    /// A block of Python that must run through.
+    Block(&'a str),
+}
+
+impl Check<'_> {
+    /// The question to the submission's guest; a block has none.
+    fn question(&self) -> Option<String> {
+        match self {
+            Self::Value { expression, .. } => Some(format!("value({})\n", quoted(expression))),
+            Self::Truth { expression, .. } => Some(format!("truth({})\n", quoted(expression))),
+            Self::Block(_) => None,
+        }
+    }
+
+    fn holds(&self, said: &str) -> bool {
+        match self {
+            Self::Value { expected, .. } => literal::canonical(said).as_ref() == Some(expected),
+            Self::Truth { expected, .. } => said == if *expected { "True" } else { "False" },
+            Self::Block(_) => false,
+        }
+    }
+}
+
+/// A submission and the tests that are put to it.
+pub(super) struct Assertions<'a> {
+    submission: &'a str,
+    setup: &'a str,
+    checks: Vec<Check<'a>>,
+    marker: String,
+}
+
+impl<'a> Assertions<'a> {
+    pub(super) fn new(submission: &'a str, setup: &'a str, assertions: &'a [String]) -> Self {
+        let checks = assertions
+            .iter()
+            .map(|assertion| match source::form(assertion, setup) {
+                Form::Equal { expression, expected } => Check::Value { expression, expected },
+                Form::Truth { expression, expected } => Check::Truth { expression, expected },
+                Form::Other => Check::Block(assertion.trim()),
+            })
+            .collect();
+        Self { submission, setup, checks, marker: guest::marker(&(submission, setup, assertions)) }
+    }
+
+    /// The verdict on each test; with [`Marking::All`] perhaps up to the first that fails.
+    pub(super) fn run(
+        &self,
+        guest: &mut Guest<'_>,
+        rehearsals: &Rehearsals,
+        marking: Marking,
+    ) -> Result<Vec<Tested>, RewardError> {
+        let stop = marking == Marking::All;
+        let mut tested: Vec<Option<Tested>> = self.checks.iter().map(|_| None).collect();
+        // Where the setup holds tests as well, the submission must not see them.
+        let mut setup = self.setup.to_owned();
+        let mut rehearsed = Vec::new();
+        for (at, check) in self.checks.iter().enumerate() {
+            if let Check::Block(block) = check {
+                let judged = rehearsals.of(guest, self.setup, block)?;
+                if let Some(own) = judged.setup() {
+                    own.clone_into(&mut setup);
+                }
+                rehearsed.push((at, block, judged));
+            }
+        }
+        let questions: Vec<(usize, String)> =
+            self.checks.iter().enumerate().filter_map(|(at, check)| Some((at, check.question()?))).collect();
+        let program = guest::candidate(&self.marker, &setup, self.submission);
+        if stop {
+            self.ask_all(guest, &program, &questions, &mut tested)?;
+        } else {
+            let texts: Vec<&str> = questions.iter().map(|(_, text)| text.as_str()).collect();
+            for ((at, _), outcome) in questions.iter().zip(guest.run_tests(&program, &texts)?) {
+                let said = guest::said(&outcome, &self.marker);
+                let verdict = match guest::failure(&outcome, &said) {
+                    Some(failure) => self.failed(guest, &failure)?,
+                    None => match said[..] {
+                        [said] if self.checks[*at].holds(said) => Verdict::Passed,
+                        [_] => Verdict::Failed("assertion_failed"),
+                        // It ran through without an answer: it took over the output, or the interpreter.
+                        _ => Verdict::Failed("exit"),
+                    },
+                };
+                tested[*at] = Some(Tested { verdict, detail: outcome.detail });
+            }
+        }
+        for (at, block, judged) in rehearsed {
+            if stop && tested.iter().flatten().any(|tested| !tested.passed()) {
+                break;
+            }
+            let judging = match judged.inside() {
+                true => self.inside(guest, block)?,
+                false => judged.judge(guest, &self.marker, self.submission, self.setup, block)?,
+            };
+            tested[at] = Some(judging);
+        }
+        Ok(tested.into_iter().flatten().collect())
+    }
+
+    /// All questions in one text, so that the first failure ends it.
+    fn ask_all(
+        &self,
+        guest: &mut Guest<'_>,
+        program: &str,
+        questions: &[(usize, String)],
+        tested: &mut [Option<Tested>],
+    ) -> Result<(), RewardError> {
+        let Some((first, _)) = questions.first() else { return Ok(()) };
+        let text: String = questions.iter().map(|(_, text)| text.as_str()).collect();
+        let Some(outcome) = guest.run_tests(program, &[&text])?.pop() else { return Ok(()) };
+        let said = guest::said(&outcome, &self.marker);
+        if let Some(failure) = guest::failure(&outcome, &said) {
+            tested[*first] = Some(Tested { verdict: self.failed(guest, &failure)?, detail: outcome.detail });
+            return Ok(());
+        }
+        if said.len() != questions.len() {
+            tested[*first] = Some(Tested { verdict: Verdict::Failed("exit"), detail: outcome.detail });
+            return Ok(());
+        }
+        for ((at, _), said) in questions.iter().zip(said) {
+            let passed = self.checks[*at].holds(said);
+            let verdict = if passed { Verdict::Passed } else { Verdict::Failed("assertion_failed") };
+            tested[*at] = Some(Tested { verdict, detail: String::new() });
+        }
+        Ok(())
+    }
+
+    /// A test that must run where the submission is.
+    fn inside(&self, guest: &mut Guest<'_>, block: &str) -> Result<Tested, RewardError> {
+        let program = format!(
+            "{INSIDE}\n_grade({}, {}, {}, {})\n",
+            quoted(&self.marker),
+            quoted(self.setup),
+            quoted(self.submission),
+            quoted(block),
+        );
+        let outcome = guest.run(&program, "", 0)?;
+        let verdict = match (outcome.cause, &guest::said(&outcome, &self.marker)[..]) {
+            (sandbox::Cause::Ok, ["held"]) => Verdict::Passed,
+            (sandbox::Cause::Ok, ["syntax"]) => Verdict::Failed("syntax_error"),
+            (sandbox::Cause::Ok, ["reference"]) => self.failed(guest, &Failure::BlamesTests)?,
+            (sandbox::Cause::Ok, _) => Verdict::Failed("exit"),
+            (cause, _) => Verdict::Failed(cause.name()),
+        };
+        Ok(Tested { verdict, detail: outcome.detail })
+    }
+
+    fn failed(&self, guest: &mut Guest<'_>, failure: &Failure) -> Result<Verdict, RewardError> {
+        Ok(match failure {
+            Failure::Cause(cause) => Verdict::Failed(cause),
+            Failure::BlamesTests if self.are_python(guest)? => Verdict::Failed("exit"),
+            Failure::BlamesTests => Verdict::Unusable("reference_syntax_error"),
+        })
+    }
+
+    /// Whether setup and assertions are Python, found out where no submission is.
+    fn are_python(&self, guest: &mut Guest<'_>) -> Result<bool, RewardError> {
+        let mut program = format!("compile({}, '', 'exec')\n", quoted(self.setup));
+        for check in &self.checks {
+            program.push_str(&match check {
+                Check::Value { expression, .. } | Check::Truth { expression, .. } => {
+                    format!("compile({}, '', 'eval')\n", quoted(expression))
+                }
+                Check::Block(block) => format!("compile({}, '', 'exec')\n", quoted(block)),
+            });
+        }
+        Ok(guest.run(&program, "", 0)?.cause == sandbox::Cause::Ok)
+    }
+}

@@ -1,0 +1,245 @@
+//! Tests in a guest of their own, which the submission never enters.
+//!
+//! The two guests run one after the other, and what passes between them are plain values as text, read here
+//! ([`Literal`]). First the test alone, to find which calls it makes (once for each test, whatever the submission: a
+//! [`Rehearsal`]). Then the submission, which makes those calls. Then the test, which finds their results in a table. Where a
+//! call depends on an earlier result, there is another round. So the submission sees arguments and never what is expected,
+//! and the test sees values and never the submission's code: an object that is "equal to everything", a patched built-in, a
+//! frame to climb stay where they were made. What remains is a test that itself runs a text the submission returned
+//! (`eval(f(3))`): that test hands over its guest.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sandbox::Cause;
+
+use super::grader::{Tested, Verdict};
+use super::guest::{self, Guest, LITERAL};
+use super::literal::Literal;
+use super::source::quoted;
+use crate::RewardError;
+
+const JUDGE: &str = include_str!("judge.py");
+
+/// Rounds until a test gives up: each takes a result on which a later call depends.
+const ROUNDS: usize = 256;
+
+/// What the calls of a test may be written in.
+const CALLS: usize = 64 << 20;
+
+/// Tests that are remembered. A table that is full is emptied: it only saves work.
+const REMEMBERED: usize = 1_024;
+
+/// What a test does, whatever the submission.
+pub(super) enum Judged {
+    /// It makes these calls at first. `setup` is what the submission may see of the setup.
+    Rehearsal { setup: String, calls: Vec<String> },
+    /// It must run beside the submission.
+    Inside,
+    /// It is no Python, or fails before it has asked anything.
+    Unusable(&'static str),
+}
+
+/// The first runs of tests, remembered.
+#[derive(Default)]
+pub(super) struct Rehearsals(Mutex<HashMap<(String, String), Arc<Judged>>>);
+
+impl Rehearsals {
+    /// What `test` does after `setup`.
+    pub(super) fn of(&self, guest: &mut Guest<'_>, setup: &str, test: &str) -> Result<Arc<Judged>, RewardError> {
+        let key = (setup.to_owned(), test.to_owned());
+        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(judged) = known().get(&key) {
+            return Ok(Arc::clone(judged));
+        }
+        let judged = Arc::new(rehearse(guest, setup, test)?);
+        let mut known = known();
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(key, Arc::clone(&judged));
+        Ok(judged)
+    }
+}
+
+fn rehearse(guest: &mut Guest<'_>, setup: &str, test: &str) -> Result<Judged, RewardError> {
+    let run = Run::new(guest, setup, test, "[]")?;
+    let Some(own_setup) = run.setup else { return Ok(Judged::Unusable("reference_syntax_error")) };
+    Ok(match run.end {
+        End::Inside => Judged::Inside,
+        End::Failed(_) if run.calls.is_empty() => Judged::Unusable("reference_fails"),
+        _ => Judged::Rehearsal { setup: own_setup, calls: run.calls },
+    })
+}
+
+/// One run of the test's guest.
+struct Run {
+    /// What the submission may see of the setup; told in the first run alone.
+    setup: Option<String>,
+    /// The calls it made, known results or not.
+    calls: Vec<String>,
+    end: End,
+    detail: String,
+}
+
+enum End {
+    Held,
+    Failed(Cause),
+    /// A result was missing, and it went on ahead.
+    Ahead,
+    /// It came to the call that the submission did not survive.
+    Ended,
+    Inside,
+}
+
+impl Run {
+    fn new(guest: &mut Guest<'_>, setup: &str, test: &str, table: &str) -> Result<Self, RewardError> {
+        let marker = guest::marker(&(setup, test));
+        let program = format!(
+            "{LITERAL}\n{JUDGE}\n_judge({}, {}, {}, {})\n",
+            quoted(&marker),
+            quoted(setup),
+            quoted(test),
+            quoted(table)
+        );
+        let outcome = guest.run(&program, "", CALLS)?;
+        let said = guest::said(&outcome, &marker);
+        let told = |word: &str| said.contains(&word);
+        let calls: Vec<String> = said.iter().filter_map(|line| line.strip_prefix("call ")).map(str::to_owned).collect();
+        let end = match outcome.cause {
+            _ if told("inside") => End::Inside,
+            _ if told("ended") => End::Ended,
+            Cause::Ok if told("held") => End::Held,
+            Cause::Ok => End::Ahead,
+            cause => End::Failed(cause),
+        };
+        let setup = said.iter().find_map(|line| match Literal::parse(line.strip_prefix("setup ")?) {
+            Some(Literal::Text(setup)) => Some(setup),
+            _ => None,
+        });
+        Ok(Self { setup, calls, end, detail: outcome.detail })
+    }
+}
+
+impl Judged {
+    pub(super) fn inside(&self) -> bool {
+        matches!(self, Self::Inside)
+    }
+
+    /// What the submission may see of the setup, where that is not all of it.
+    pub(super) fn setup(&self) -> Option<&str> {
+        match self {
+            Self::Rehearsal { setup, .. } => Some(setup),
+            _ => None,
+        }
+    }
+
+    /// The test's verdict on the submission.
+    pub(super) fn judge(
+        &self,
+        guest: &mut Guest<'_>,
+        marker: &str,
+        submission: &str,
+        setup: &str,
+        test: &str,
+    ) -> Result<Tested, RewardError> {
+        let (own_setup, mut calls) = match self {
+            Self::Rehearsal { setup, calls } => (setup, calls.clone()),
+            Self::Unusable(cause) => return Ok(Tested::new(Verdict::Unusable(cause))),
+            Self::Inside => return Ok(Tested::new(Verdict::Failed("exception"))),
+        };
+        let program = guest::candidate(marker, own_setup, submission);
+        for _ in 0..ROUNDS {
+            let answers = match Answers::to(&calls, guest, marker, &program)? {
+                Ok(answers) => answers,
+                Err(failed) => return Ok(failed),
+            };
+            let run = Run::new(guest, setup, test, &answers.table)?;
+            let verdict = |verdict| Ok(Tested { verdict, detail: run.detail.clone() });
+            // Results count as far as the test asked for what was called.
+            let agreed = run.calls.iter().zip(&calls).take_while(|(made, asked)| made == asked).count();
+            if agreed < run.calls.len() && agreed < answers.count {
+                calls = run.calls[..=agreed].to_vec();
+                continue;
+            }
+            match run.end {
+                End::Held => return verdict(Verdict::Passed),
+                End::Failed(cause) if run.calls.len() <= answers.count => {
+                    return verdict(Verdict::Failed(cause.name()));
+                }
+                End::Ended => return Ok(answers.ended),
+                End::Inside => return verdict(Verdict::Failed("exception")),
+                End::Ahead | End::Failed(_) => calls = run.calls,
+            }
+        }
+        Ok(Tested { verdict: Verdict::Failed("out_of_fuel"), detail: format!("more than {ROUNDS} dependent calls") })
+    }
+}
+
+/// What a submission's guest says to a list of calls.
+struct Answers {
+    /// Python text of the results, for `judge.py`.
+    table: String,
+    /// How many results it holds.
+    count: usize,
+    /// The verdict where the test asks for more than there is.
+    ended: Tested,
+}
+
+impl Answers {
+    /// Makes the calls. A submission that does not even load has failed.
+    fn to(
+        calls: &[String],
+        guest: &mut Guest<'_>,
+        marker: &str,
+        program: &str,
+    ) -> Result<Result<Self, Tested>, RewardError> {
+        let quoted_calls: Vec<String> = calls.iter().map(|call| quoted(call)).collect();
+        let question = format!("calls([{}])\n", quoted_calls.join(","));
+        let Some(outcome) = guest.run_tests(program, &[&question])?.pop() else {
+            return Ok(Err(Tested::new(Verdict::Failed("exit"))));
+        };
+        let said = guest::said(&outcome, marker);
+        let mut entries: Vec<String> = Vec::new();
+        let mut lines = said.iter().copied();
+        while let Some(line) = lines.next() {
+            if let Some(value) = line.strip_prefix("returned ") {
+                let changed = lines.next().and_then(|line| Literal::parse(line.strip_prefix("changed ")?));
+                let changed = match changed {
+                    Some(changed @ Literal::List(_)) => changed.python(),
+                    // An argument was changed into something that is no plain value.
+                    _ => "[]".to_owned(),
+                };
+                entries.push(match Literal::parse(value) {
+                    Some(value) => format!("(\"returned\",{},{changed}),", value.python()),
+                    None => {
+                        let kind = value.trim_start_matches('?');
+                        format!("(\"foreign\",{},{changed}),", quoted(&kind.chars().take(80).collect::<String>()))
+                    }
+                });
+            } else if let Some(Literal::Tuple(error)) = line.strip_prefix("raised ").and_then(Literal::parse)
+                && let [name @ Literal::Text(_), text @ Literal::Text(_)] = &error[..]
+            {
+                entries.push(format!("(\"raised\",({},{}),[]),", name.python(), text.python()));
+            } else {
+                break;
+            }
+        }
+        entries.truncate(calls.len());
+        let complete = entries.len() == calls.len() && outcome.cause == Cause::Ok;
+        let verdict = match guest::failure(&outcome, &said) {
+            Some(guest::Failure::Cause(cause)) => Verdict::Failed(cause),
+            // A syntax error of the setup was found before; or the submission took over the output.
+            Some(guest::Failure::BlamesTests) | None => Verdict::Failed("exit"),
+        };
+        let ended = Tested { verdict, detail: outcome.detail };
+        if !complete && entries.is_empty() {
+            return Ok(Err(ended));
+        }
+        let count = entries.len();
+        if !complete {
+            entries.push("(\"ended\",None,[]),".to_owned());
+        }
+        Ok(Ok(Self { table: format!("[{}]", entries.concat()), count, ended }))
+    }
+}

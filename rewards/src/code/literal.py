@@ -1,0 +1,75 @@
+# Values as text, in the guest of the submission and in that of the tests. What the text may be is decided outside
+# (literal.rs): this only has to write honest values so that they are understood.
+
+
+class _Foreign(Exception):
+    """A value that is not plain."""
+
+
+def _literal(value):
+    """The value as a Python literal."""
+    if value is None or value is True or value is False:
+        return repr(value)
+    if isinstance(value, int):
+        return int.__repr__(value)
+    if isinstance(value, float):
+        return float.__repr__(value)
+    if isinstance(value, str):
+        return str.__repr__(value)
+    if isinstance(value, bytes):
+        return bytes.__repr__(value)
+    if isinstance(value, list):
+        return "[" + ",".join([_literal(item) for item in list.__iter__(value)]) + "]"
+    if isinstance(value, tuple):
+        return "(" + "".join([_literal(item) + "," for item in tuple.__iter__(value)]) + ")"
+    if isinstance(value, frozenset):
+        return "frozenset([" + ",".join([_literal(item) for item in value]) + "])"
+    if isinstance(value, (set, type({}.keys()), type({}.items()))):
+        return "set([" + ",".join([_literal(item) for item in value]) + "])"
+    if isinstance(value, dict):
+        return "{" + ",".join([_literal(key) + ":" + _literal(item) for key, item in dict.items(value)]) + "}"
+    kind = type(value)
+    name = (kind.__module__, kind.__name__)
+    if name == ("builtins", "bytearray"):
+        return "bytearray(" + repr(bytes(value)) + ")"
+    if name == ("builtins", "complex"):
+        return "complex(" + repr(value.real) + "," + repr(value.imag) + ")"
+    if name == ("builtins", "range"):
+        return "range(" + repr(value.start) + "," + repr(value.stop) + "," + repr(value.step) + ")"
+    if name == ("fractions", "Fraction"):
+        return "Fraction(" + repr(value.numerator) + "," + repr(value.denominator) + ")"
+    if name == ("decimal", "Decimal"):
+        return "Decimal(" + repr(str(value)) + ")"
+    if name == ("collections", "deque"):
+        return "deque(" + _literal(list(value)) + ")"
+    if kind.__module__ in ("builtins", "itertools") and hasattr(kind, "__next__"):
+        items = []
+        for item in value:
+            items.append(item)
+            if len(items) > 100_000:
+                raise _Foreign(kind.__name__)
+        return "iter(" + _literal(items) + ")"
+    raise _Foreign(kind.__name__)
+
+
+def _told(value):
+    """The literal, or a text that is none."""
+    try:
+        return _literal(value)
+    except (_Foreign, RecursionError):
+        return "?" + type(value).__name__.replace("\n", " ")
+
+
+def _makers():
+    """What literals are made with."""
+    import collections
+    import decimal
+    import fractions
+
+    return {
+        "deque": collections.deque,
+        "Decimal": decimal.Decimal,
+        "Fraction": fractions.Fraction,
+        "inf": float("inf"),
+        "nan": float("nan"),
+    }

@@ -1,0 +1,272 @@
+//! The weighted set of rewards that a recipe asks for.
+
+use std::slice;
+use std::sync::Arc;
+
+use sandbox::Limits;
+use serde::{Deserialize, Serialize};
+
+use crate::parameter::Given;
+use crate::{
+    Component, CustomReward, Printed, Reference, Registry, Reward, RewardError, Sample, ScoreBreakdown, Surroundings,
+};
+
+/// A reward as a recipe names it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RewardSpec {
+    /// One of the known names; or any other, for a reward of a file.
+    pub name: String,
+    /// Its weight in the total; 1 unless given.
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// The file that it comes from, if it is none of the known ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom: Option<CustomReward>,
+    /// What it is told, by name; what is not given has the default.
+    #[serde(default, skip_serializing_if = "Given::is_empty")]
+    pub parameters: Given,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl RewardSpec {
+    /// The reward of this name, with the weight 1 and default parameters.
+    #[must_use]
+    pub fn named(name: impl Into<String>) -> Self {
+        Self { name: name.into(), weight: one(), custom: None, parameters: Given::new() }
+    }
+}
+
+/// Several rewards and their weights.
+pub struct RewardSet {
+    rewards: Vec<(Box<dyn Reward>, f64)>,
+}
+
+/// A sample's scores as far as they need no group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pending {
+    /// One place for each reward that applies; none where the reward waits for the group.
+    components: Vec<Option<Component>>,
+}
+
+impl RewardSet {
+    /// The built-in rewards that `specs` name. `python` runs the programs of those that need it, under the default
+    /// limits.
+    ///
+    /// # Errors
+    /// As [`Registry::build`].
+    pub fn build(specs: &[RewardSpec], python: Option<Arc<sandbox::Python>>) -> Result<Self, RewardError> {
+        Self::build_limited(specs, python, Limits::default())
+    }
+
+    /// As [`RewardSet::build`], with limits for each program.
+    ///
+    /// # Errors
+    /// As [`Registry::build`].
+    pub fn build_limited(
+        specs: &[RewardSpec],
+        python: Option<Arc<sandbox::Python>>,
+        limits: Limits,
+    ) -> Result<Self, RewardError> {
+        Registry::builtin().build(specs, &Surroundings { python, limits })
+    }
+
+    /// A set of rewards of one's own, with their weights.
+    #[must_use]
+    pub fn from_rewards(rewards: Vec<(Box<dyn Reward>, f64)>) -> Self {
+        Self { rewards }
+    }
+
+    /// Whether a reward that applies to `reference` can only be asked once the whole group is there.
+    #[must_use]
+    pub fn needs_group(&self, reference: &Reference) -> bool {
+        self.applying(reference).any(|(reward, _)| reward.needs_group())
+    }
+
+    /// Scores a completion by every reward that applies and needs no group.
+    ///
+    /// # Errors
+    /// Only for the host's own failures.
+    pub fn score_alone(&self, sample: &Sample<'_>) -> Result<Pending, RewardError> {
+        let components =
+            self.applying(sample.reference).map(|(reward, weight)| -> Result<Option<Component>, RewardError> {
+                if reward.needs_group() {
+                    return Ok(None);
+                }
+                Ok(Some(Component { name: reward.name().to_owned(), weight: *weight, score: reward.score(sample)? }))
+            });
+        Ok(Pending { components: components.collect::<Result<_, RewardError>>()? })
+    }
+
+    /// The totals of all completions of one prompt, whose scores by [`RewardSet::score_alone`] are `pending`: asks the
+    /// rewards that were waiting for the group.
+    ///
+    /// # Errors
+    /// For the host's own failures, and where a reward of somebody else's breaks its contract.
+    pub fn score_rest(
+        &self,
+        samples: &[Sample<'_>],
+        pending: Vec<Pending>,
+    ) -> Result<Vec<ScoreBreakdown>, RewardError> {
+        let mut slots: Vec<Vec<Option<Component>>> = pending.into_iter().map(|one| one.components).collect();
+        let Some(first) = samples.first() else { return Ok(Vec::new()) };
+        for (place, (reward, weight)) in self.applying(first.reference).enumerate() {
+            if !reward.needs_group() {
+                continue;
+            }
+            let scores = reward.score_group(samples)?;
+            if scores.len() != samples.len() {
+                return Err(RewardError::WrongCount {
+                    reward: reward.name().to_owned(),
+                    expected: samples.len(),
+                    found: scores.len(),
+                });
+            }
+            for (slot, score) in slots.iter_mut().zip(scores) {
+                slot[place] = Some(Component { name: reward.name().to_owned(), weight: *weight, score });
+            }
+        }
+        Ok(slots.into_iter().map(|slots| ScoreBreakdown::new(slots.into_iter().flatten().collect())).collect())
+    }
+
+    /// Scores all completions of one prompt by every reward that applies to its reference.
+    ///
+    /// # Errors
+    /// As [`RewardSet::score_rest`].
+    pub fn score_group(&self, samples: &[Sample<'_>]) -> Result<Vec<ScoreBreakdown>, RewardError> {
+        let pending = samples.iter().map(|sample| self.score_alone(sample)).collect::<Result<_, _>>()?;
+        self.score_rest(samples, pending)
+    }
+
+    /// Scores a completion that is a group of its own.
+    ///
+    /// # Errors
+    /// As [`RewardSet::score_rest`].
+    pub fn score(&self, sample: &Sample<'_>) -> Result<ScoreBreakdown, RewardError> {
+        let scored = self.score_group(slice::from_ref(sample))?;
+        Ok(scored.into_iter().next().unwrap_or_else(|| ScoreBreakdown::new(Vec::new())))
+    }
+
+    /// The rewards' names, in the order of the recipe.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.rewards.iter().map(|(reward, _)| reward.name())
+    }
+
+    /// What the rewards printed since this was last asked, in an order that does not depend on threads.
+    #[must_use]
+    pub fn take_printed(&self) -> Vec<Printed> {
+        let mut printed: Vec<Printed> = self.rewards.iter().flat_map(|(reward, _)| reward.take_printed()).collect();
+        printed.sort();
+        printed
+    }
+
+    fn applying<'a>(&'a self, reference: &'a Reference) -> impl Iterator<Item = &'a (Box<dyn Reward>, f64)> {
+        self.rewards.iter().filter(move |(reward, _)| reward.applies(reference))
+    }
+}
+
+impl std::fmt::Debug for RewardSet {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_list().entries(self.rewards.iter().map(|(reward, weight)| (reward.name(), weight))).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Score;
+
+    fn spec(name: &str, weight: f64) -> RewardSpec {
+        RewardSpec { weight, ..RewardSpec::named(name) }
+    }
+
+    #[test]
+    fn only_rewards_that_apply_are_summed() {
+        let set = RewardSet::build(&[spec("accuracy", 1.0), spec("format", 0.5)], None).unwrap();
+        let reference = Reference::Math { answer: "17".to_owned() };
+        let right = " <think> 8 + 9 </think> <answer> 17 </answer>";
+        assert_eq!(set.score(&Sample::new("", right, &reference)).unwrap().total, Some(1.5));
+        assert_eq!(set.score(&Sample::new("", "<answer>17</answer>", &reference)).unwrap().total, Some(1.0));
+        let tests = Reference::Tests { setup: String::new(), assertions: vec!["assert f() == 1".to_owned()] };
+        let breakdown = set.score(&Sample::new("", right, &tests)).unwrap();
+        assert_eq!((breakdown.get("accuracy"), breakdown.get("format")), (None, Some(1.0)));
+        assert_eq!(breakdown.total, Some(0.5));
+        assert_eq!(set.names().collect::<Vec<_>>(), ["accuracy", "format"]);
+    }
+
+    #[test]
+    fn a_specification_has_the_weight_one_and_no_other_keys() {
+        let parsed: RewardSpec = serde_json::from_str(r#"{"name":"format"}"#).unwrap();
+        assert_eq!(parsed, spec("format", 1.0));
+        assert!(serde_json::from_str::<RewardSpec>(r#"{"name":"format","wieght":2}"#).is_err());
+    }
+
+    /// Full marks for the shortest of the group; `extra` scores too many.
+    struct Shortest {
+        extra: usize,
+    }
+
+    impl Reward for Shortest {
+        fn name(&self) -> &str {
+            "shortest"
+        }
+
+        fn applies(&self, _: &Reference) -> bool {
+            true
+        }
+
+        fn score(&self, sample: &Sample<'_>) -> Result<Score, RewardError> {
+            Ok(self.score_group(slice::from_ref(sample))?.remove(0))
+        }
+
+        fn needs_group(&self) -> bool {
+            true
+        }
+
+        fn score_group(&self, samples: &[Sample<'_>]) -> Result<Vec<Score>, RewardError> {
+            let least = samples.iter().map(|sample| sample.completion_ids.len()).min();
+            let score =
+                |sample: &Sample<'_>| Score::of(f64::from(u8::from(Some(sample.completion_ids.len()) == least)));
+            Ok(samples.iter().map(score).chain((0..self.extra).map(|_| Score::full())).collect())
+        }
+    }
+
+    fn shortest(extra: usize) -> RewardSet {
+        let format = Registry::builtin().build(&[spec("format", 1.0)], &Surroundings::default()).unwrap();
+        let mut rewards: Vec<(Box<dyn Reward>, f64)> = vec![(Box::new(Shortest { extra }), 2.0)];
+        rewards.extend(format.rewards);
+        RewardSet::from_rewards(rewards)
+    }
+
+    #[test]
+    fn rewards_that_need_the_group_are_asked_when_it_is_there() {
+        let set = shortest(0);
+        let reference = Reference::Integer { value: 1 };
+        let ids: [&[u32]; 3] = [&[1, 2, 3], &[4, 5], &[6, 7]];
+        let whole = "<think> </think> <answer> 1 </answer>";
+        let samples: Vec<Sample<'_>> = ids
+            .iter()
+            .zip([whole, whole, ""])
+            .map(|(ids, text)| Sample { completion_ids: ids, ..Sample::new("", text, &reference) })
+            .collect();
+        assert!(set.needs_group(&reference));
+        let pending: Vec<Pending> = samples.iter().map(|sample| set.score_alone(sample).unwrap()).collect();
+        assert_eq!(pending[0].components[0], None);
+        let scored = set.score_rest(&samples, pending).unwrap();
+        assert_eq!(scored.iter().map(|one| one.total).collect::<Vec<_>>(), [Some(1.0), Some(3.0), Some(2.0)]);
+        // In the order of the recipe, whoever was asked first.
+        let names: Vec<&str> = scored[0].components.iter().map(|component| component.name.as_str()).collect();
+        assert_eq!(names, ["shortest", "format"]);
+        assert_eq!(set.score_group(&samples).unwrap(), scored);
+    }
+
+    #[test]
+    fn a_score_too_many_is_an_error() {
+        let reference = Reference::Integer { value: 1 };
+        let error = shortest(1).score(&Sample::new("", "", &reference)).unwrap_err();
+        assert_eq!(error.to_string(), "reward `shortest` gave 2 scores for 1 completion");
+    }
+}

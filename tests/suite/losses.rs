@@ -1,0 +1,131 @@
+//! Whole runs with every loss and option of the grpo stage.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::support::{base, finish, model_setting, options, place, same, small, step_rows};
+
+/// Runs the small recipe's grpo stage on its base.
+fn run(name: &str, settings: &[&str]) -> PathBuf {
+    let path = place(name);
+    let model = model_setting(base());
+    let shorter = ["grpo.eval_every=0", "eval.tasks_per_family=1", &model];
+    finish(&small(&[&shorter[..], settings].concat()), &options(&path));
+    path
+}
+
+/// The weights, and the routers' biases beside them.
+fn weights(folder: &Path) -> Vec<u8> {
+    fs::read(folder.join("model.safetensors")).unwrap()
+}
+
+fn number(row: &Value, key: &str) -> f64 {
+    row[key].as_f64().unwrap_or_else(|| panic!("no {key} in {row:#}"))
+}
+
+#[test]
+fn a_learning_rate_of_0_changes_nothing() {
+    let path = run("rate-0", &["grpo.steps=2", "grpo.learning_rate=0", "grpo.weight_decay=0.1", "grpo.epochs=2"]);
+    assert!(step_rows(&path).iter().any(|row| number(row, "gradient_norm") > 0.0), "there was nothing to learn");
+    assert!(weights(&path.join("checkpoints/step-000002")) == weights(base()));
+}
+
+#[test]
+fn equal_rewards_change_nothing() {
+    // In one token no tag can be closed: every completion scores 0.
+    let one = ["grpo.steps=2", "grpo.max_new_tokens=1", "grpo.kl_coefficient=0", "grpo.reference_every=0"];
+    for (name, more) in [("equal", "grpo.refill_rounds=0"), ("equal-refilled", "grpo.refill_rounds=2")] {
+        let path = run(name, &[&one[..], &[more]].concat());
+        for row in step_rows(&path) {
+            assert_eq!((number(&row, "flat_groups_share"), number(&row, "gradient_norm")), (1.0, 0.0));
+            assert!(row["entropy"].is_null(), "nothing was computed: {row:#}");
+        }
+        assert!(weights(&path.join("checkpoints/step-000002")) == weights(base()));
+    }
+}
+
+/// Each option, at a learning rate at which the policy leaves what sampled behind within a step.
+#[test]
+fn every_loss_and_option_learns() {
+    const OFTEN: [&str; 4] = ["grpo.steps=2", "grpo.epochs=2", "grpo.learning_rate=5e-3", "grpo.reference_every=0"];
+    const CASES: [(&str, &[&str]); 19] = [
+        ("grpo", &[]),
+        ("bnpo", &["grpo.loss=bnpo"]),
+        ("dr-grpo", &["grpo.loss=dr_grpo", "grpo.advantage_scale=none"]),
+        ("dapo", &["grpo.loss=dapo", "grpo.clip_high=0.28", "grpo.mask_truncated=true"]),
+        ("cispo", &["grpo.loss=cispo", "grpo.clip_high=4"]),
+        ("gspo", &["grpo.loss=gspo", "grpo.clip_low=3e-4", "grpo.clip_high=4e-4"]),
+        ("sapo", &["grpo.loss=sapo"]),
+        ("dual-clip", &["grpo.dual_clip=1.02", "grpo.clip_high=0.01"]),
+        ("batch", &["grpo.advantage_scale=batch"]),
+        ("leave-one-out", &["grpo.leave_one_out=true", "grpo.advantage_scale=none"]),
+        ("k1-reward", &["grpo.kl_in=reward", "grpo.kl_estimator=k1", "grpo.kl_coefficient=0.1"]),
+        ("k2", &["grpo.kl_estimator=k2", "grpo.kl_coefficient=0.1"]),
+        ("k3-importance", &["grpo.kl_importance=true", "grpo.kl_coefficient=0.1"]),
+        ("no-reference", &["grpo.kl_coefficient=0"]),
+        ("measured", &["grpo.kl_coefficient=0", "grpo.reference=frozen"]),
+        ("average", &["grpo.reference=moving_average", "grpo.reference_every=1", "grpo.reference_rate=0.5"]),
+        ("entropy", &["grpo.entropy_coefficient=0.05"]),
+        ("top-entropy", &["grpo.top_entropy_share=0.2"]),
+        ("in-order", &["grpo.mini_batch_split=in_order"]),
+    ];
+    let mut ends = BTreeSet::new();
+    for (name, settings) in CASES {
+        let path = run(&format!("option-{name}"), &[&OFTEN[..], settings].concat());
+        let rows = step_rows(&path);
+        assert_eq!(rows.len(), 2);
+        let mut moved = 0.0f64;
+        for row in &rows {
+            for key in ["loss", "gradient_norm", "entropy", "clip_fraction", "repetition"] {
+                assert!(number(row, key).is_finite(), "{name}: {key}");
+            }
+            moved = moved.max(number(&row["ratio"], "max") - 1.0);
+            assert_eq!(row["kl"].is_null(), name == "no-reference", "{name}: {row:#}");
+            assert_eq!(row["kl_penalty"].is_number(), name == "k1-reward", "{name}: {row:#}");
+        }
+        assert!(moved > 0.01, "{name}: the policy stayed where it was: {rows:#?}");
+        let end = weights(&path.join("checkpoints/step-000002"));
+        assert!(end != weights(base()), "{name}: nothing was learned");
+        // A reference that is only measured changes nothing.
+        let new = ends.insert(end);
+        assert_eq!(new, name != "measured", "{name}: it ends as another option does");
+    }
+}
+
+#[test]
+fn dynamic_sampling_learns_from_groups_that_differ_and_no_task_comes_twice() {
+    let path = run("dynamic", &["grpo.refill_rounds=3", "grpo.steps=3"]);
+    let rows = step_rows(&path);
+    assert!(rows.iter().any(|row| number(row, "groups_dropped") > 0.0), "{rows:#?}");
+    let mut seen = HashSet::new();
+    for (index, row) in rows.iter().enumerate() {
+        let file = path.join(format!("completions/step-{:06}.jsonl", index + 1));
+        let text = fs::read_to_string(file).unwrap();
+        let records: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let groups: Vec<&[Value]> = records.chunk_by(|a, b| a["task"] == b["task"]).collect();
+        let flat = |group: &&&[Value]| group.windows(2).all(|pair| pair[0]["reward"] == pair[1]["reward"]);
+        let dropped = groups.iter().filter(flat).count();
+        assert_eq!(dropped as f64, number(row, "groups_dropped"));
+        // Full, or at the end of its rounds.
+        assert!(groups.len() - dropped == 4 || number(row, "refill_rounds") == 3.0, "{row:#}");
+        assert!(groups.len() - dropped <= 4);
+        for group in &groups {
+            assert!(seen.insert(group[0]["task"].as_str().unwrap().to_owned()), "a task came twice");
+            let learned = group.iter().any(|record| record["advantage"].as_f64() != Some(0.0));
+            assert_eq!(learned, !flat(&group), "{group:#?}");
+        }
+    }
+}
+
+/// With one mini-batch there is nothing to split, so the split cannot matter.
+#[test]
+fn one_mini_batch_is_the_step() {
+    let [random, in_order] = ["random", "in_order"].map(|split| {
+        let split = format!("grpo.mini_batch_split={split}");
+        run(&split.replace(['.', '='], "-"), &["grpo.steps=2", "grpo.mini_batches=1", &split])
+    });
+    same(&random, &in_order);
+}
