@@ -21,8 +21,8 @@ pub mod task;
 pub mod template;
 
 pub use error::DatasetError;
-pub use generate::{Family, FamilyDescription, Quality, WorkedText};
+pub use generate::{Family, FamilyDescription, Quality, Voice, WorkedText};
 pub use order::Order;
 pub use solution::{programs, solutions};
-pub use source::{BadLine, OnBadLine, ReadTasks};
+pub use source::{BadLine, Demonstration, OnBadLine, ReadTasks};
 pub use task::{Domain, Message, Split, Task};

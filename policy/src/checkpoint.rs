@@ -13,4 +13,4 @@ mod tensors;
 pub use archive::TensorArchive;
 pub use folder::{CheckpointWriter, FileRecord, MANIFEST, Manifest, verify};
 pub use series::{LatestValid, latest_valid, prune, remove_partial, step_dir, step_of};
-pub use tensors::{TensorData, TensorView, load_tensors, save_tensors};
+pub use tensors::{Numbers, TensorData, TensorView, load_tensors, save_tensors, save_tensors_as};

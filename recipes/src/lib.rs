@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! config     a recipe: a TOML file, read, checked, with `--set` on top
-//! stage      what a recipe does: pretrain, grpo, eval
+//! stage      what a recipe does: pretrain, sft, grpo, reject, eval, export
 //! run        the folder of a run: metrics, completions, checkpoints; locking and resuming
 //! metrics    what is measured; `alarms` what of it looks like a known collapse
 //! progress   what a person sees meanwhile
 //! table      the figures at the end; `report` the same as a page with curves
 //! hub        data sets of the Hugging Face Hub, as task files
 //! session    one run from its folder to its report
+//! plan       what a recipe would do and take, without doing it
 //! curation   curation jobs: the work is `datasets::curate`, what people see of it is here
 //! evaluation models on benchmarks
 //! experiment variants of a recipe under several seeds, compared
@@ -25,6 +26,7 @@ pub mod experiment;
 mod hub;
 pub mod interrupt;
 pub mod metrics;
+pub mod plan;
 pub mod progress;
 pub mod report;
 pub mod run;

@@ -17,6 +17,10 @@ use crate::alarms::Alarm;
 pub enum MetricRow {
     /// An optimizer step of a pretrain stage.
     Pretrain(PretrainMetrics),
+    /// An optimizer step of an sft or distill stage.
+    Sft(SftMetrics),
+    /// A step of a reject stage.
+    Reject(RejectMetrics),
     /// A step of a grpo stage.
     Step(StepMetrics),
     /// An evaluation.
@@ -41,6 +45,57 @@ pub struct PretrainMetrics {
     pub max_vio: f64,
     /// Tokens trained on in this step.
     pub tokens: u64,
+    /// Times.
+    pub time: Times,
+}
+
+/// An optimizer step of an sft or distill stage.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SftMetrics {
+    /// The stage's name.
+    pub stage: String,
+    /// The step, from 1.
+    pub step: u64,
+    /// Passes over the demonstrations after this step.
+    pub epoch: f64,
+    /// Mean negative log-likelihood of an answer's token, in nats.
+    pub loss: f64,
+    /// The same on the demonstrations that were set aside, where it was measured.
+    pub validation_loss: Option<f64>,
+    /// The learning rate of this step.
+    pub learning_rate: f64,
+    /// Length of the gradient before clipping.
+    pub gradient_norm: f64,
+    /// How uneven the experts' load is: the largest load over the mean load, less 1; the worst
+    /// layer.
+    pub max_vio: f64,
+    /// Tokens of answers in this step: those that bear loss.
+    pub tokens: u64,
+    /// Tokens that went through training, questions included.
+    pub trained_tokens: u64,
+    /// Times.
+    pub time: Times,
+}
+
+/// A step of a reject stage.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RejectMetrics {
+    /// The stage's name.
+    pub stage: String,
+    /// The step, from 1.
+    pub step: u64,
+    /// Tasks that were answered.
+    pub tasks: u64,
+    /// Answers that were sampled.
+    pub answers: u64,
+    /// Answers that were kept, by family of tasks.
+    pub kept: BTreeMap<String, u64>,
+    /// Answers that were not, by the first reason that applied.
+    pub dropped: BTreeMap<String, u64>,
+    /// Share of right answers, by family of tasks.
+    pub pass_rate: BTreeMap<String, f64>,
+    /// Tokens sampled.
+    pub sampled_tokens: u64,
     /// Times.
     pub time: Times,
 }

@@ -8,13 +8,13 @@ use datasets::source::hub::Hub;
 use serde::{Deserialize, Serialize};
 
 use crate::alarms::RaisedAlarm;
-use crate::config::{ModelSettings, Recipe, StageSettings};
+use crate::config::{Recipe, StageSettings};
 use crate::hub::Fetcher;
 use crate::interrupt::Interrupt;
 use crate::metrics::{EvalMetrics, StepMetrics};
 use crate::progress::{Reporter, Verbosity};
 use crate::report;
-use crate::run::{RunDir, RunInfo, StageRecord, hash_files, newest_run};
+use crate::run::{Reuse, RunDir, RunInfo, StageRecord, hash_files, newest_run};
 use crate::stage::{self, Tasks};
 
 /// How a recipe is run: all that does not belong to the recipe itself.
@@ -26,6 +26,12 @@ pub struct RunOptions {
     pub run_dir: Option<PathBuf>,
     /// Goes on with the run in `run_dir`, or with the newest of this recipe's name.
     pub resume: bool,
+    /// A new run that takes over what an earlier one did before this stage: see [`crate::run`].
+    pub from: Option<String>,
+    /// The folder of that earlier run, instead of the newest of this recipe's name.
+    pub of: Option<PathBuf>,
+    /// Stops once this stage is done.
+    pub until: Option<String>,
     /// Threads to work with; none takes what the process has.
     pub threads: Option<usize>,
     /// Where bases and the prepared Python are kept from run to run.
@@ -46,6 +52,9 @@ impl Default for RunOptions {
             runs_root: PathBuf::from("runs"),
             run_dir: None,
             resume: false,
+            from: None,
+            of: None,
+            until: None,
             threads: None,
             cache_dir: sandbox::default_cache_dir(),
             verbosity: Verbosity::Auto,
@@ -73,6 +82,8 @@ pub struct RunContext<'a> {
     pub threads: usize,
     /// Whether the run goes on with what is in the folder.
     pub resumed: bool,
+    /// Stops once this stage is done.
+    pub until: Option<String>,
 }
 
 /// What the stages hand back.
@@ -80,6 +91,8 @@ pub struct RunContext<'a> {
 pub struct StagesOutcome {
     /// Where the run stopped, if it was asked to: the stage and its last finished step.
     pub interrupted: Option<(String, u64)>,
+    /// The stage after which it was to stop, if stages are left.
+    pub stopped_after: Option<String>,
     /// Parameters of the policy.
     pub parameters: u64,
     /// Parameters that one token goes through.
@@ -98,6 +111,11 @@ pub enum RunStatus {
         stage: String,
         /// The last step that it finished.
         step: u64,
+    },
+    /// It did what was asked for, up to this stage; `--resume` does the others.
+    StoppedAfter {
+        /// The stage.
+        stage: String,
     },
 }
 
@@ -161,6 +179,7 @@ pub fn run_recipe(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<RunSu
         cache_dir: options.cache_dir.clone(),
         threads,
         resumed,
+        until: options.until.clone(),
     };
     // The stages run inside of the pool: a parallel operation then begins where it is called, without waking a thread.
     // The pool is the run's own, so that two runs in one process do not share a setting.
@@ -184,9 +203,10 @@ pub fn run_recipe(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<RunSu
         recipe: recipe.name.clone(),
         seed: recipe.seed,
         run_dir: run.path().to_owned(),
-        status: match outcome.interrupted {
-            None => RunStatus::Finished,
-            Some((stage, step)) => RunStatus::Interrupted { stage, step },
+        status: match (outcome.interrupted, outcome.stopped_after) {
+            (Some((stage, step)), _) => RunStatus::Interrupted { stage, step },
+            (None, Some(stage)) => RunStatus::StoppedAfter { stage },
+            (None, None) => RunStatus::Finished,
         },
         stages: run.stages_done()?,
         evaluations: run.evaluations()?.into_iter().filter(|eval| !eval.quick && examined(&eval.stage)).collect(),
@@ -233,13 +253,18 @@ pub fn run_to_resume(options: &RunOptions, name: &str) -> anyhow::Result<PathBuf
 fn with_absolute_paths(recipe: &Recipe, fetcher: &Fetcher<'_>) -> anyhow::Result<Recipe> {
     let mut recipe = recipe.clone();
     recipe.tasks.files = fetcher.task_files(&recipe.tasks.files)?;
-    let model = match &mut recipe.model {
-        ModelSettings::Folder { path } => Some(path),
-        ModelSettings::Shape(_) => None,
+    let absolute = |path: &std::path::Path| {
+        std::path::absolute(path).with_context(|| format!("cannot find the folder of {}", path.display()))
     };
-    let rewards = recipe.rewards.iter_mut().filter_map(|reward| Some(&mut reward.custom.as_mut()?.path));
-    for path in recipe.tasks.files.iter_mut().chain(model).chain(rewards) {
-        *path = std::path::absolute(&*path).with_context(|| format!("cannot find the folder of {}", path.display()))?;
+    for path in recipe.paths_mut() {
+        *path = absolute(path)?;
+    }
+    for stage in &mut recipe.stages {
+        if let StageSettings::Export(settings) = &mut stage.settings
+            && !settings.path.is_empty()
+        {
+            settings.path = absolute(settings.path.as_ref())?.display().to_string();
+        }
     }
     Ok(recipe)
 }
@@ -266,7 +291,7 @@ fn open_run(
         let tasks = Tasks::read(recipe, reporter)?;
         return Ok((run, tasks, true));
     }
-    let files = &recipe.tasks.files;
+    let files = &recipe.input_files();
     let info = RunInfo {
         reward_files: hash_files(&recipe.reward_files())?,
         ..RunInfo::collect(recipe.seed, threads, &options.command, &options.settings, files)?
@@ -276,11 +301,33 @@ fn open_run(
     stage::check_model(recipe)?;
     stage::check_rewards(recipe, &options.cache_dir)?;
     let earlier = newest_run(&options.runs_root, &recipe.name);
-    let run = RunDir::create(&options.runs_root, options.run_dir.as_deref(), recipe, info)?;
+    let reuse = options.from.as_deref().filter(|first| recipe.stages.first().is_none_or(|stage| stage.name != *first));
+    let reuse = reuse
+        .map(|first| {
+            let source = options.of.clone().or_else(|| earlier.clone().map(|(_, path)| path)).with_context(|| {
+                format!(
+                    "there is no run called {} in {} whose stages before `{first}` could be taken over\n  hint: name its \
+                     folder with --of, or run all stages",
+                    recipe.name,
+                    options.runs_root.display()
+                )
+            })?;
+            Reuse::find(&source, recipe, first)
+        })
+        .transpose()?;
+    let mut run = RunDir::create(&options.runs_root, options.run_dir.as_deref(), recipe, info)?;
     let mut note = format!("{} runs in {}", recipe.name, run.path().display());
     if let (None, Some((_, earlier))) = (&options.run_dir, earlier) {
         let _ = write!(note, " ({} is kept; --resume would have gone on with it)", earlier.display());
     }
     reporter.note(&note);
+    if let Some(reuse) = reuse {
+        reporter.note(&format!("taken over from an earlier run: {}", reuse.stages().join(", ")));
+        reuse.take_over(&run, recipe)?;
+        // Anew, so that it finds what has been copied.
+        let path = run.path().to_owned();
+        drop(run);
+        run = RunDir::open(&path, recipe)?;
+    }
     Ok((run, tasks, false))
 }

@@ -179,6 +179,7 @@ fn costs(text: &mut String, summary: &RunSummary) {
     let report = summary.run_dir.join("report.html");
     let state = match &summary.status {
         RunStatus::Finished => "report".to_owned(),
+        RunStatus::StoppedAfter { stage } => format!("report up to stage {stage}"),
         RunStatus::Interrupted { stage, step } => format!("report up to step {step} of {stage}"),
     };
     let _ = writeln!(text, "{state}: {}", report.display());

@@ -14,6 +14,7 @@
 //! | `evaluation` | an evaluation that was stopped ends as if it had not been; models are compared in pairs |
 //! | `experiments` | variants and seeds as runs, and what is made of them |
 //! | `hostile` | programs that attack the grader score 0 with a cause |
+//! | `stages` | chains of stages: each does its work, is killed and goes on, and is refused where it does not fit |
 //! | `smoke` | the shipped recipes, one of them from its first stage to its report |
 //! | `real_files` | GSM8K and MBPP as they lie, where they lie there |
 //! | `support` | the small recipe that most of them run, and what a run leaves |
@@ -33,4 +34,5 @@ mod real_files;
 mod resume;
 mod rollout;
 mod smoke;
+mod stages;
 mod support;

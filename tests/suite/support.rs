@@ -219,8 +219,8 @@ pub(crate) fn left(run: &Path) -> BTreeMap<String, Vec<u8>> {
         assert!(row.as_object_mut().unwrap().remove("time").is_some());
         left.insert(format!("metrics.jsonl, line {}", number + 1), row.to_string().into_bytes());
     }
-    for name in ["base", "checkpoints", "completions"] {
-        // There is no base where the model was given.
+    for name in ["base", "bases", "checkpoints", "completions", "data", "export"] {
+        // There is no base where the model was given, and few recipes have data or an export.
         if run.join(name).exists() {
             collect(run, Path::new(name), &mut left);
         }

@@ -17,6 +17,7 @@ mod problem;
 mod python;
 mod split;
 mod survey;
+mod voice;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -36,6 +37,7 @@ use problem::Problem;
 use python::Function;
 
 pub use survey::QualityShare;
+pub use voice::Voice;
 
 /// How many of 100 answers that a base reads for a family with levels are right.
 const GUESS_RIGHT_PERCENT: u32 = 30;
@@ -291,10 +293,16 @@ impl Family {
     /// split. The shares of the qualities are in the constants at the top of each family's file.
     #[must_use]
     pub fn worked(self, seed: u64, index: u64) -> WorkedText {
+        self.worked_in(Voice::Terse, seed, index)
+    }
+
+    /// The same, its thought put into words in some voice. Families with levels have no work to put into words.
+    #[must_use]
+    pub fn worked_in(self, voice: Voice, seed: u64, index: u64) -> WorkedText {
         match self {
-            Self::Arithmetic => self.worked_of::<Chain>(seed, index),
-            Self::Countdown => self.worked_of::<Puzzle>(seed, index),
-            Self::PythonFunctions => self.worked_of::<Function>(seed, index),
+            Self::Arithmetic => self.worked_of::<Chain>(voice, seed, index),
+            Self::Countdown => self.worked_of::<Puzzle>(voice, seed, index),
+            Self::PythonFunctions => self.worked_of::<Function>(voice, seed, index),
             Self::Leveled(family) => self.guess_of(family, seed, index),
         }
     }
@@ -316,7 +324,7 @@ impl Family {
     fn solution_of<P: Problem>(self, split: Split, seed: u64, index: u64) -> String {
         let problem: P = self.problem(split, seed, index);
         let mut counter = self.counter("solution", seed, index);
-        problem::respond(&problem, Quality::Worked, &mut counter).0
+        problem::respond(&problem, Quality::Worked, Voice::Terse, &mut counter).0
     }
 
     /// There are no worked steps to show: a base reads the form of an answer, right in some cases.
@@ -329,11 +337,11 @@ impl Family {
         WorkedText { prompt: drawn.prompt, response, quality: Quality::Guess, reference: drawn.reference, right }
     }
 
-    fn worked_of<P: Problem>(self, seed: u64, index: u64) -> WorkedText {
+    fn worked_of<P: Problem>(self, voice: Voice, seed: u64, index: u64) -> WorkedText {
         let mut counter = self.counter("worked", seed, index);
         let problem: P = split::draw(Split::Train, &mut counter);
         let quality = counter.weighted(P::QUALITIES);
-        let (response, right) = problem::respond(&problem, quality, &mut counter);
+        let (response, right) = problem::respond(&problem, quality, voice, &mut counter);
         WorkedText { prompt: problem.prompt(), response, quality, reference: problem.reference(), right }
     }
 }

@@ -2,7 +2,7 @@
 
 use rewards::Reference;
 
-use super::Quality;
+use super::{Quality, Voice};
 use crate::random::Counter;
 
 /// One problem of a procedural family.
@@ -55,8 +55,15 @@ enum Bare {
 
 /// A response of that quality and whether its answer is right. It starts with a space, as what
 /// follows `Assistant:` does.
-pub(crate) fn respond<P: Problem>(problem: &P, quality: Quality, counter: &mut Counter) -> (String, bool) {
+pub(crate) fn respond<P: Problem>(
+    problem: &P,
+    quality: Quality,
+    voice: Voice,
+    counter: &mut Counter,
+) -> (String, bool) {
     let Attempt { think, answer, right } = problem.attempt(quality, counter);
+    // A guess has no work to put into words.
+    let think = if think == GUESS_THINK { think } else { voice.say(&think, counter) };
     let response = match quality {
         Quality::Bare => match counter.weighted(BARE_FORMS) {
             Bare::Answer => format!(" {answer}"),

@@ -5,6 +5,7 @@
 //! keeps the line it stood on, so that whatever is wrong with it can be said with its place. A data set of the Hugging Face
 //! Hub is fetched first ([`hub`]); its rows carry the commit they are of.
 
+mod demonstration;
 pub mod hub;
 mod json;
 mod layout;
@@ -20,6 +21,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::DatasetError;
 use crate::task::{Split, Task};
+pub use demonstration::{Demonstration, ReadDemonstrations, read_demonstrations};
 use layout::Layout;
 pub use stream::TaskStream;
 

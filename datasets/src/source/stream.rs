@@ -221,7 +221,13 @@ impl TaskStream {
         }
     }
 
-    fn next_rows(&mut self) -> Result<Vec<Row>, DatasetError> {
+    /// What the place of a row is called: `line` or `row`.
+    pub(super) fn place(&self) -> &'static str {
+        self.place
+    }
+
+    /// The next rows as they lie, whatever they mean; none at the end of the file.
+    pub(super) fn next_rows(&mut self) -> Result<Vec<Row>, DatasetError> {
         match &mut self.rows {
             Rows::Whole(rows) => Ok(rows.by_ref().take(BATCH).collect()),
             Rows::Parquet { file, next } => {

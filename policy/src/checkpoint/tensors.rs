@@ -39,17 +39,72 @@ pub fn save_tensors(
     tensors: &[TensorView<'_>],
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
+    save_tensors_as(path, tensors, metadata, |_| Numbers::F32)
+}
+
+/// How the numbers of a tensor are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbers {
+    /// 32 bits, as they are.
+    F32,
+    /// The upper 16 of them, rounded to the nearest, to even where two are equally near.
+    Bf16,
+}
+
+impl Numbers {
+    fn name(self) -> &'static str {
+        match self {
+            Numbers::F32 => "F32",
+            Numbers::Bf16 => "BF16",
+        }
+    }
+
+    fn bytes(self) -> usize {
+        match self {
+            Numbers::F32 => 4,
+            Numbers::Bf16 => 2,
+        }
+    }
+
+    fn write(self, values: &[f32], bytes: &mut Vec<u8>) {
+        match self {
+            Numbers::F32 => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+            Numbers::Bf16 => bytes.extend(values.iter().flat_map(|value| bf16(*value).to_le_bytes())),
+        }
+    }
+}
+
+fn bf16(value: f32) -> u16 {
+    let bits = value.to_bits();
+    if value.is_nan() {
+        // Rounding could turn its digits to those of infinity.
+        return (bits >> 16) as u16 | 0x40;
+    }
+    let half = 0x7FFF + ((bits >> 16) & 1);
+    (bits.wrapping_add(half) >> 16) as u16
+}
+
+/// As [`save_tensors`], with numbers of the type that `numbers` says for each tensor's name.
+///
+/// # Errors
+/// As [`save_tensors`].
+pub fn save_tensors_as(
+    path: impl AsRef<Path>,
+    tensors: &[TensorView<'_>],
+    metadata: &BTreeMap<String, String>,
+    numbers: impl Fn(&str) -> Numbers,
+) -> Result<()> {
     let path = path.as_ref();
-    let header = header(path, tensors, metadata)?;
+    let header = header(path, tensors, metadata, &numbers)?;
     let write = || -> std::io::Result<()> {
         let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
         let mut bytes = Vec::with_capacity(4 * BLOCK);
-        for (_, _, values) in tensors {
+        for (name, _, values) in tensors {
             for block in values.chunks(BLOCK) {
                 bytes.clear();
-                bytes.extend(block.iter().flat_map(|value| value.to_le_bytes()));
+                numbers(name).write(block, &mut bytes);
                 file.write_all(&bytes)?;
             }
         }
@@ -61,7 +116,12 @@ pub fn save_tensors(
 /// Values converted to bytes at a time.
 const BLOCK: usize = 16_384;
 
-fn header(path: &Path, tensors: &[TensorView<'_>], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+fn header(
+    path: &Path,
+    tensors: &[TensorView<'_>],
+    metadata: &BTreeMap<String, String>,
+    numbers: &impl Fn(&str) -> Numbers,
+) -> Result<Vec<u8>> {
     let mut info: BTreeMap<&str, &str> = BTreeMap::from([("format", "pt")]);
     info.extend(metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())));
     let mut map = Map::new();
@@ -76,8 +136,9 @@ fn header(path: &Path, tensors: &[TensorView<'_>], metadata: &BTreeMap<String, S
         if shape.iter().product::<usize>() != values.len() {
             return Err(refuse(format!("shape {shape:?} does not hold {} values", values.len())));
         }
-        let end = offset + 4 * values.len();
-        let entry = json!({ "dtype": "F32", "shape": shape, "data_offsets": [offset, end] });
+        let numbers = numbers(name);
+        let end = offset + numbers.bytes() * values.len();
+        let entry = json!({ "dtype": numbers.name(), "shape": shape, "data_offsets": [offset, end] });
         if map.insert(name.clone(), entry).is_some() {
             return Err(refuse("the name is taken".to_owned()));
         }
@@ -107,6 +168,30 @@ mod tests {
 
     fn views<'a>(values: &'a [f32], names: &[&str]) -> Vec<TensorView<'a>> {
         names.iter().map(|name| ((*name).to_owned(), vec![2, values.len() / 2], values)).collect()
+    }
+
+    #[test]
+    fn sixteen_bits_are_the_nearest_and_ties_go_to_even() {
+        for (value, expected) in [
+            (1.0f32, 0x3F80),
+            (-2.5, 0xC020),
+            (f32::from_bits(0x3F80_8000), 0x3F80),
+            (f32::from_bits(0x3F81_8000), 0x3F82),
+            (f32::from_bits(0x3F80_8001), 0x3F81),
+            (f32::INFINITY, 0x7F80),
+            (f32::MAX, 0x7F80),
+        ] {
+            assert_eq!(bf16(value), expected, "{value}");
+        }
+        assert!(f32::from_bits(u32::from(bf16(f32::from_bits(0x7F80_0001))) << 16).is_nan());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let values = [1.5, -0.25, 1.0 + f32::EPSILON, 0.1];
+        let of = |name: &str| if name == "a" { Numbers::Bf16 } else { Numbers::F32 };
+        save_tensors_as(&path, &views(&values, &["a", "b"]), &BTreeMap::new(), of).unwrap();
+        let read = load_tensors(&path).unwrap();
+        assert_eq!(read["a"].values, [1.5, -0.25, 1.0, f32::from_bits(0x3DCD_0000)]);
+        assert_eq!(read["b"].values, values);
     }
 
     #[test]

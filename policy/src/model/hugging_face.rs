@@ -11,7 +11,7 @@ use std::path::Path;
 use super::Policy;
 use super::feed_forward::is_fused;
 use super::parameters::{Parameters, Spec, from_values, layer_prefix, specs, values};
-use crate::checkpoint::{TensorArchive, TensorView, save_tensors};
+use crate::checkpoint::{Numbers, TensorArchive, TensorView, save_tensors_as};
 use crate::config::ModelConfig;
 use crate::{PolicyError, Result};
 
@@ -170,8 +170,9 @@ impl Source<'_> {
     }
 }
 
-/// Writes `model.safetensors` with the checkpoint's names.
-pub(super) fn save(folder: &Path, policy: &Policy) -> Result<()> {
+/// Writes `model.safetensors` with the checkpoint's names. The routers' biases keep 32 bits, as in DeepSeek's own files:
+/// they choose among scores that differ by little.
+pub(super) fn save(folder: &Path, policy: &Policy, numbers: Numbers) -> Result<()> {
     let config = policy.config();
     let mut named: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
     for (spec, parameter) in specs(config).into_iter().zip(policy.parameters()) {
@@ -195,5 +196,6 @@ pub(super) fn save(folder: &Path, policy: &Policy) -> Result<()> {
     }
     let tensors: Vec<TensorView<'_>> =
         named.iter().map(|(name, shape, values)| (name.clone(), shape.clone(), values.as_slice())).collect();
-    save_tensors(folder.join("model.safetensors"), &tensors, &BTreeMap::new())
+    let of = |name: &str| if name.ends_with(BIAS) { Numbers::F32 } else { numbers };
+    save_tensors_as(folder.join("model.safetensors"), &tensors, &BTreeMap::new(), of)
 }

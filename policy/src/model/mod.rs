@@ -20,6 +20,7 @@ use std::path::Path;
 
 use candle_core::Var;
 
+use crate::checkpoint::Numbers;
 use crate::config::{AttentionKind, GroupedAttention, LatentAttention, ModelConfig};
 use crate::error::During;
 use crate::ops::attention::AttentionConfig;
@@ -116,9 +117,21 @@ impl Policy {
     /// # Errors
     /// If a file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
+        self.save_as(folder, Numbers::F32)
+    }
+
+    /// The same, with weights of another type.
+    ///
+    /// # Errors
+    /// As [`Policy::save`].
+    pub fn save_as(&self, folder: &Path, numbers: Numbers) -> Result<()> {
         let path = folder.join("config.json");
-        std::fs::write(&path, self.config.to_json()).map_err(PolicyError::io("write", &path))?;
-        hugging_face::save(folder, self)
+        let mut config = self.config.to_json();
+        if numbers == Numbers::Bf16 {
+            config = config.replace("\"torch_dtype\": \"float32\"", "\"torch_dtype\": \"bfloat16\"");
+        }
+        std::fs::write(&path, config).map_err(PolicyError::io("write", &path))?;
+        hugging_face::save(folder, self, numbers)
     }
 
     fn assemble(config: ModelConfig, parameters: Vec<(String, Var)>, router_bias: Vec<Vec<f32>>) -> Self {

@@ -52,6 +52,8 @@ on to exactly the run that would have been, also after a crash.",
   recipe run r1-zero --set grpo.learning_rate=1e-4        change a setting (see: recipe keys)
   recipe run r1-zero --set tasks.families.python=0        leave a family of tasks out
   recipe run r1-zero --tasks gsm8k.jsonl --model DIR      your tasks, your model
+  recipe run r1 --dry-run                                 what it would do and take
+  recipe run r1 --from reasoning                          a new run, with what an earlier one did before that stage
   recipe run mine.toml --run-dir /data/run-7              your recipe, a folder of your choice"
     )]
     Run(RunArguments),
@@ -185,6 +187,22 @@ pub(super) struct RunArguments {
     /// Go on with the newest run of this name (or the one in --run-dir)
     #[arg(long)]
     pub(super) resume: bool,
+
+    /// A new run that takes over what an earlier one did before this stage, and goes on from there
+    #[arg(long, value_name = "STAGE", conflicts_with = "resume")]
+    pub(super) from: Option<String>,
+
+    /// As --from, but stop once this stage is done
+    #[arg(long, value_name = "STAGE", conflicts_with_all = ["resume", "from"])]
+    pub(super) only: Option<String>,
+
+    /// The folder of the earlier run for --from and --only [default: the newest of this name]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    pub(super) of: Option<PathBuf>,
+
+    /// Say what would be done, how many tokens, how much memory and time it takes; start nothing
+    #[arg(long, conflicts_with = "resume")]
+    pub(super) dry_run: bool,
 
     /// Begin with this model (a Hugging Face folder) instead of making a base
     #[arg(long, value_name = "DIR")]

@@ -28,9 +28,10 @@ use datasets::DatasetError;
 use datasets::source::hub::Hub;
 use rewards::{Registry, RewardError};
 
-use crate::config::{ModelSettings, Recipe, RecipeError};
+use crate::config::{ModelSettings, Recipe, RecipeError, find_shipped, nearest};
 use crate::hub::{Fetcher, hub_name};
 use crate::interrupt::Interrupt;
+use crate::plan;
 use crate::progress::{Reporter, Verbosity};
 use crate::run::RunDir;
 use crate::session::{RunOptions, RunStatus, RunSummary, run_recipe, run_to_resume};
@@ -142,12 +143,22 @@ fn run(arguments: &RunArguments, known: &Registry) -> anyhow::Result<ExitCode> {
         runs_root: arguments.runs.clone(),
         run_dir: arguments.run_dir.clone(),
         resume: arguments.resume,
+        from: arguments.from.clone().or_else(|| arguments.only.clone()),
+        of: arguments.of.clone(),
+        until: arguments.only.clone(),
         threads: arguments.threads.map(usize::from),
         interrupt: interrupt.clone(),
         command: std::env::args().collect(),
         ..RunOptions::default()
     };
     let recipe = load(arguments, &mut options, known)?;
+    for name in arguments.from.iter().chain(&arguments.only) {
+        check_stage(&recipe, name)?;
+    }
+    if arguments.dry_run {
+        let threads = options.threads.unwrap_or_else(rayon::current_num_threads);
+        return print(&plan::render(&recipe, threads)?);
+    }
     if !arguments.resume {
         check_model(&recipe)?;
     }
@@ -161,6 +172,10 @@ fn run(arguments: &RunArguments, known: &Registry) -> anyhow::Result<ExitCode> {
     })?;
     let summary = run_recipe(&recipe, &options)?;
     print(&table::render(&summary))?;
+    if let RunStatus::StoppedAfter { stage } = &summary.status {
+        let text = format!("stage {stage} is done. To do the others:\n  {}\n", resume_command(arguments, &summary));
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
     if let RunStatus::Interrupted { stage, step } = &summary.status {
         let text = format!(
             "stopped in {stage} after step {step}; nothing is lost. To go on:\n  {}\n",
@@ -170,6 +185,19 @@ fn run(arguments: &RunArguments, known: &Registry) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(INTERRUPTED));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// That the recipe has a stage of this name.
+fn check_stage(recipe: &Recipe, name: &str) -> anyhow::Result<()> {
+    let names: Vec<&str> = recipe.stages.iter().map(|stage| stage.name.as_str()).collect();
+    if names.contains(&name) {
+        return Ok(());
+    }
+    let hint = match nearest(name, names.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("its stages are {}", names.join(", ")),
+    };
+    Err(Wrong(format!("{} has no stage called `{name}`\n  hint: {hint}", recipe.name)).into())
 }
 
 fn resume_command(arguments: &RunArguments, summary: &RunSummary) -> String {

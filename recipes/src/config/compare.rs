@@ -4,15 +4,17 @@ use sha2::{Digest, Sha256};
 
 use super::keys::counted;
 use super::recipe::Recipe;
+use super::stages::Stage;
 use crate::run::hex;
 
 impl Recipe {
-    /// A hash of all that makes the base: two recipes with the same one may share it.
+    /// A hash of all that makes the base of a pretrain stage: two recipes with the same one may share it.
     #[must_use]
-    pub fn base_fingerprint(&self) -> String {
+    pub fn base_fingerprint(&self, stage: &Stage) -> String {
         // Changes when the same settings make another base.
         const FORMAT: &str = "base-3";
-        let made_of = serde_json::json!([FORMAT, self.seed, self.model, self.tasks.families, self.pretrain(),]);
+        let model = stage.model.as_ref().unwrap_or(&self.model);
+        let made_of = serde_json::json!([FORMAT, self.seed, model, self.tasks.families, stage.settings]);
         let digest = Sha256::digest(made_of.to_string());
         hex(&digest[..16])
     }

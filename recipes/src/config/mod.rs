@@ -11,6 +11,8 @@
 //! | `settings` | `[tasks]`, `[eval]`, `[[rewards]]` |
 //! | `stages` | `[[stage]]`: pretrain, eval, and what a stage is |
 //! | `grpo` | `[[stage]]` of kind grpo |
+//! | `fine_tuning` | `[[stage]]`: sft, reject, distill, export |
+//! | `chain` | which policy and which data a stage takes up |
 //! | `recipe` | the whole recipe, and what must hold between its tables |
 //! | `read` | the tables whose keys depend on what they are |
 //! | `compare` | whether two recipes are the same |
@@ -21,11 +23,13 @@
 //! | `job`, `job_steps` | curation jobs, and those inside the binary |
 //! | `experiment` | experiments, and those inside the binary |
 
+mod chain;
 mod compare;
 mod document;
 mod engine;
 mod error;
 mod experiment;
+mod fine_tuning;
 mod grpo;
 mod job;
 mod job_steps;
@@ -37,18 +41,21 @@ mod settings;
 mod shipped;
 mod stages;
 
+pub use chain::{BASE, DataSource};
 pub use error::RecipeError;
 pub(crate) use error::nearest;
 pub use experiment::{
     Cost, EvalValue, Experiment, Figure, Line, Measure, NumberKind, OfSamples, SHIPPED_EXPERIMENTS, ShippedExperiment,
     Variant,
 };
+pub use fine_tuning::{ExportSettings, ExportType, OnTooLong, RejectSettings, RejectStage, SftSettings, Template};
 pub use grpo::{AdvantageScale, GrpoSettings, KlEstimator, KlPlace, LossKind, MiniBatchSplit, ReferenceKind};
 pub use job::{JobFile, SHIPPED_JOBS, ShippedJob};
 pub use keys::KeyHelp;
 pub(crate) use keys::{LARGEST_SEED, counted, name_problem};
-pub use model::{ModelSettings, ModelShape};
+pub use model::{DenseKind, DenseShape, ModelSettings, ModelShape};
 pub use recipe::Recipe;
+pub(crate) use settings::weighted;
 pub use settings::{EvalSettings, OnBadLine, RewardSettings, TaskSettings};
 pub use shipped::{SHIPPED, ShippedRecipe, find_shipped};
 pub use stages::{PretrainSettings, Schedule, Stage, StageSettings};

@@ -9,13 +9,15 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::chain::BASE;
 use super::document::Document;
 use super::error::RecipeError;
+use super::fine_tuning::{ExportSettings, RejectSettings, SftSettings};
 use super::grpo::GrpoSettings;
 use super::keys::{Any, KeyHelp, Problem, Seeds, checked, name_problem};
-use super::model::{ModelSettings, ModelShape};
+use super::model::{DenseShape, ModelSettings, ModelShape};
 use super::read::{read_model, read_stages, value};
-use super::settings::{EvalSettings, EvalTable, RewardSettings, RewardTable, TaskSettings, TaskTable};
+use super::settings::{EvalSettings, EvalTable, RewardSettings, RewardTable, TaskSettings, TaskTable, weighted};
 use super::stages::{PretrainSettings, Stage, StageSettings};
 
 /// Every key that may stand outside of a stage.
@@ -170,7 +172,15 @@ impl Recipe {
     /// A given model is the base: there is none to make.
     fn without_needless_base(mut self) -> Recipe {
         if matches!(self.model, ModelSettings::Folder { .. }) {
-            self.stages.retain(|stage| !matches!(stage.settings, StageSettings::Pretrain(_)));
+            let is_base = |stage: &Stage| matches!(stage.settings, StageSettings::Pretrain(_)) && stage.model.is_none();
+            let bases: Vec<String> =
+                self.stages.iter().filter(|stage| is_base(stage)).map(|stage| stage.name.clone()).collect();
+            self.stages.retain(|stage| !is_base(stage));
+            for stage in &mut self.stages {
+                if let Some(from) = stage.from.as_mut().filter(|from| bases.contains(from)) {
+                    BASE.clone_into(from);
+                }
+            }
         }
         self
     }
@@ -183,22 +193,23 @@ impl Recipe {
                 return Err(Problem::anywhere(format!("two stages are called `{}`", stage.name))
                     .hint("give each a `name` of its own"));
             }
-            let reserved = TOP_LEVEL.contains(&stage.name.as_str());
-            if reserved && !matches!(stage.settings, StageSettings::Eval {}) {
+            let reserved = TOP_LEVEL.contains(&stage.name.as_str()) || stage.name == BASE;
+            if reserved && !(stage.name == "eval" && matches!(stage.settings, StageSettings::Eval {})) {
                 return Err(Problem::anywhere(format!(
-                    "a stage is called `{}`, which is also a top-level key",
+                    "a stage is called `{}`, a name that has a meaning of its own",
                     stage.name
                 )));
             }
         }
         let makes_base = matches!(self.stages.first(), Some(Stage { settings: StageSettings::Pretrain(_), .. }));
-        let pretrains = self.stages.iter().filter(|stage| stage.settings.kind() == "pretrain").count();
-        if pretrains > usize::from(makes_base) {
+        let again = |stage: &&Stage| stage.settings.kind() == "pretrain" && stage.model.is_none();
+        if self.stages.iter().filter(again).count() > usize::from(makes_base) {
             return Err(Problem::anywhere(
                 "a stage of kind \"pretrain\" makes a new base, so it can only be the first",
-            ));
+            )
+            .hint("one with a `model` of its own may stand further down: model = { model_type = \"qwen2\" }"));
         }
-        if self.model_shape().is_some() && !makes_base {
+        if !matches!(self.model, ModelSettings::Folder { .. }) && !makes_base {
             return Err(Problem::anywhere("there is no model to start from")
                 .hint("begin with a stage of kind \"pretrain\", or name a folder: --model DIR"));
         }
@@ -224,10 +235,65 @@ impl Recipe {
         }
         self.check_rewards_apply()?;
         self.check_held_out()?;
-        match self.model_shape() {
-            Some(shape) => self.check_positions(shape.max_position_embeddings),
+        self.check_stages()?;
+        match self.model.max_position_embeddings() {
+            Some(positions) => self.check_positions(positions),
             None => Ok(()),
         }
+    }
+
+    /// What stages say of rewards and families.
+    fn check_stages(&self) -> Result<(), Problem> {
+        for stage in &self.stages {
+            let name = &stage.name;
+            let folder = matches!(stage.model, Some(ModelSettings::Folder { .. }));
+            match (stage.settings.kind(), folder) {
+                ("pretrain", true) => {
+                    return Err(Problem::anywhere(format!(
+                        "stage `{name}` of kind \"pretrain\" makes a new model, but its `model` names a folder"
+                    )));
+                }
+                ("reject", false) if stage.model.is_some() => {
+                    return Err(Problem::anywhere(format!(
+                        "stage `{name}` samples from a model that is there, but its `model` names a new one"
+                    ))
+                    .hint("model = { path = \"DIR\" }"));
+                }
+                _ => {}
+            }
+            let judges = |reward: &RewardSettings| ["accuracy", "code"].contains(&reward.name.as_str());
+            if stage.settings.makes_data() && !self.rewards.iter().any(judges) {
+                return Err(Problem::anywhere(format!(
+                    "stage `{name}` keeps right answers, but no reward judges them"
+                ))
+                .hint("add [[rewards]] with name = \"accuracy\" or \"code\""));
+            }
+            for reward in stage.settings.sampling().into_iter().flat_map(|sampling| sampling.require.keys()) {
+                if !self.rewards.iter().any(|known| known.name == *reward) {
+                    let known: Vec<&str> = self.rewards.iter().map(|reward| reward.name.as_str()).collect();
+                    let problem = Problem::anywhere(format!(
+                        "stage `{name}` requires the reward `{reward}`, which the recipe does not have: it has {}",
+                        known.join(", ")
+                    ));
+                    return Err(
+                        problem.hint("add [[rewards]] with this name; with weight = 0 it counts in no other stage")
+                    );
+                }
+            }
+            let Some(families) = &stage.families else { continue };
+            if weighted(families).is_empty() {
+                return Err(Problem::anywhere(format!("stage `{name}` has no tasks: every family has the weight 0")));
+            }
+            if let Some((other, _)) =
+                weighted(families).iter().find(|(family, _)| !self.tasks.families.contains_key(family.name()))
+            {
+                return Err(Problem::anywhere(format!(
+                    "stage `{name}` practises the family `{other}`, which is not in [tasks.families]: its base has not \
+                     read of it, and no evaluation would show it"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Rewards that judge programs have nothing to judge where no family asks for one. What files ask for is not known
@@ -272,7 +338,7 @@ impl Recipe {
             StageSettings::Eval {} => true,
             // The last step has no quick evaluation.
             StageSettings::Grpo(settings) => settings.eval_every > 0 && settings.eval_every < settings.steps,
-            StageSettings::Pretrain(_) => false,
+            _ => false,
         })
     }
 
@@ -285,9 +351,9 @@ impl Recipe {
             ))
             .hint("lower it, or raise model.max_position_embeddings where the model is a new one")
         };
-        for (stage, settings) in self.grpo() {
-            if settings.max_new_tokens >= positions {
-                return Err(too_long(&format!("{}.max_new_tokens", stage.name), settings.max_new_tokens));
+        for stage in &self.stages {
+            if let Some(tokens) = stage.settings.max_new_tokens().filter(|tokens| *tokens >= positions) {
+                return Err(too_long(&format!("{}.max_new_tokens", stage.name), tokens));
             }
         }
         // Where [eval] names no limit of its own it is a grpo stage's, or a default.
@@ -314,12 +380,12 @@ impl Recipe {
         })
     }
 
-    /// The shape of a new model; none where the model comes from a folder.
+    /// The shape of a new DeepSeek-V3 model; none where the model is dense or comes from a folder.
     #[must_use]
     pub fn model_shape(&self) -> Option<&ModelShape> {
         match &self.model {
             ModelSettings::Shape(shape) => Some(shape),
-            ModelSettings::Folder { .. } => None,
+            ModelSettings::Folder { .. } | ModelSettings::Dense(_) => None,
         }
     }
 
@@ -329,8 +395,8 @@ impl Recipe {
         if self.eval.max_new_tokens > 0 {
             return self.eval.max_new_tokens;
         }
-        let of_grpo = self.grpo().map(|(_, settings)| settings.max_new_tokens).max();
-        of_grpo.unwrap_or_else(|| GrpoSettings::default().max_new_tokens)
+        let of_stages = self.stages.iter().filter_map(|stage| stage.settings.max_new_tokens()).max();
+        of_stages.unwrap_or_else(|| GrpoSettings::default().max_new_tokens)
     }
 
     /// The rewards, as the rewards crate takes them.
@@ -358,11 +424,16 @@ impl Recipe {
     pub fn key_tables() -> Vec<(&'static str, Vec<KeyHelp>)> {
         vec![
             ("[model]", ModelShape::keys()),
+            ("[model] with model_type", DenseShape::keys()),
             ("[tasks]", TaskSettings::keys()),
             ("[eval]", EvalSettings::keys()),
             ("[[rewards]]", RewardSettings::keys()),
             ("[[stage]] kind = \"pretrain\"", PretrainSettings::keys()),
             ("[[stage]] kind = \"grpo\"", GrpoSettings::keys()),
+            ("[[stage]] kind = \"sft\" or \"distill\"", SftSettings::keys()),
+            ("[[stage]] kind = \"reject\"", RejectSettings::keys()),
+            ("[[stage]] kind = \"export\"", ExportSettings::keys()),
+            ("[[stage]], of every kind", Stage::keys()),
         ]
     }
 }

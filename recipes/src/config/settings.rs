@@ -62,13 +62,7 @@ impl TaskSettings {
     /// The families with a positive weight, in the order of [`datasets::Family::ALL`].
     #[must_use]
     pub fn weighted_families(&self) -> Vec<(datasets::Family, f64)> {
-        datasets::Family::ALL
-            .iter()
-            .filter_map(|&family| {
-                let weight = *self.families.get(&family.to_string())?;
-                (weight > 0.0).then_some((family, weight))
-            })
-            .collect()
+        weighted(&self.families)
     }
 }
 
@@ -117,32 +111,45 @@ pub(crate) struct TaskTable {
     on_bad_line: Option<Spanned<OnBadLine>>,
     held_out_share: Option<Spanned<f64>>,
     files: Option<Vec<PathBuf>>,
-    families: Option<BTreeMap<Spanned<String>, Spanned<f64>>>,
+    families: Option<TypedFamilies>,
+}
+
+/// Weights of families, as typed.
+pub(super) type TypedFamilies = BTreeMap<Spanned<String>, Spanned<f64>>;
+
+/// Weights of families that exist.
+pub(super) fn read_families(typed: TypedFamilies) -> Result<BTreeMap<String, f64>, Problem> {
+    let names: Vec<String> = datasets::Family::ALL.iter().map(ToString::to_string).collect();
+    let mut families = BTreeMap::new();
+    for (name, weight) in typed {
+        let span = name.span();
+        let name = name.into_inner();
+        if datasets::Family::from_str(&name).is_err() {
+            let problem = Problem::at(span, format!("there is no task family `{name}`"));
+            // Too many to list: where none is near, it is said how to see them.
+            return Err(match nearest(&name, names.iter().map(String::as_str)) {
+                Some(_) => suggested(problem, &name, &names),
+                None => problem.hint("`recipe tasks list` shows the families"),
+            });
+        }
+        let weight = checked(&name, Some(weight), 1.0, &between(0, LARGEST_WEIGHT))?;
+        families.insert(name, weight);
+    }
+    Ok(families)
+}
+
+/// The families with a positive weight, in the order of [`datasets::Family::ALL`].
+pub(crate) fn weighted(families: &BTreeMap<String, f64>) -> Vec<(datasets::Family, f64)> {
+    let weight = |family: &datasets::Family| families.get(family.name()).copied().filter(|weight| *weight > 0.0);
+    datasets::Family::ALL.iter().filter_map(|family| Some((*family, weight(family)?))).collect()
 }
 
 impl TaskTable {
     pub(crate) fn validate(self) -> Result<TaskSettings, Problem> {
-        let names: Vec<String> = datasets::Family::ALL.iter().map(ToString::to_string).collect();
-        let mut families = BTreeMap::new();
-        match self.families {
-            None => families.extend(datasets::Family::WORKED.iter().map(|family| (family.to_string(), 1.0))),
-            Some(typed) => {
-                for (name, weight) in typed {
-                    let span = name.span();
-                    let name = name.into_inner();
-                    if datasets::Family::from_str(&name).is_err() {
-                        let problem = Problem::at(span, format!("there is no task family `{name}`"));
-                        // Too many to list: where none is near, it is said how to see them.
-                        return Err(match nearest(&name, names.iter().map(String::as_str)) {
-                            Some(_) => suggested(problem, &name, &names),
-                            None => problem.hint("`recipe tasks list` shows the families"),
-                        });
-                    }
-                    let weight = checked(&name, Some(weight), 1.0, &between(0, LARGEST_WEIGHT))?;
-                    families.insert(name, weight);
-                }
-            }
-        }
+        let families = match self.families {
+            None => datasets::Family::WORKED.iter().map(|family| (family.to_string(), 1.0)).collect(),
+            Some(typed) => read_families(typed)?,
+        };
         Ok(TaskSettings {
             on_bad_line: checked("on_bad_line", self.on_bad_line, OnBadLine::Stop, &Any)?,
             held_out_share: checked("held_out_share", self.held_out_share, 0.1, &between(0, 0.9))?,

@@ -18,6 +18,14 @@ pub struct ShippedRecipe {
 
 /// Every recipe inside the binary.
 pub const SHIPPED: &[ShippedRecipe] = &[
+    ShippedRecipe { name: "distill-qwen", text: include_str!("../../shipped/distill-qwen.toml") },
+    ShippedRecipe { name: "distill-llama", text: include_str!("../../shipped/distill-llama.toml") },
+    ShippedRecipe { name: "open-r1-step1", text: include_str!("../../shipped/open-r1-step1.toml") },
+    ShippedRecipe { name: "open-r1-step2", text: include_str!("../../shipped/open-r1-step2.toml") },
+    ShippedRecipe { name: "open-r1-step3", text: include_str!("../../shipped/open-r1-step3.toml") },
+    ShippedRecipe { name: "qwen2.5-1.5b-gsm8k", text: include_str!("../../shipped/qwen2.5-1.5b-gsm8k.toml") },
+    ShippedRecipe { name: "qwen2.5-0.5b-countdown", text: include_str!("../../shipped/qwen2.5-0.5b-countdown.toml") },
+    ShippedRecipe { name: "r1", text: include_str!("../../shipped/r1.toml") },
     ShippedRecipe { name: "r1-zero", text: include_str!("../../shipped/r1-zero.toml") },
     ShippedRecipe { name: "smoke", text: include_str!("../../shipped/smoke.toml") },
 ];
@@ -58,8 +66,9 @@ impl Recipe {
     /// As [`Recipe::find`].
     pub fn find_with(name: &str, settings: &[String], known: &Registry) -> Result<Recipe, RecipeError> {
         let path = Path::new(name);
+        // Some shipped recipes are called after models whose names have a dot.
         let looks_like_file = path.extension().is_some() || path.components().count() > 1;
-        if looks_like_file || (path.is_file() && find_shipped(name).is_err()) {
+        if find_shipped(name).is_err() && (looks_like_file || path.is_file()) {
             Recipe::read_with(path, settings, known)
         } else {
             find_shipped(name)?.recipe_with(settings, known)

@@ -1,7 +1,12 @@
 //! `[[stage]]`: what a run does, in order. Each kind of stage has its own table of settings.
 
+use std::collections::BTreeMap;
+
+use super::chain::DataSource;
+use super::fine_tuning::{ExportSettings, RejectStage, SftSettings};
 use super::grpo::GrpoSettings;
 use super::keys::{Any, at_least, between, positive, settings, words};
+use super::model::ModelSettings;
 
 /// Above these, a size is a slip of the finger: no machine holds it in memory at once.
 pub(crate) const MOST_TOKENS: u32 = 1 << 24;
@@ -66,6 +71,9 @@ settings! {
         router_bias_rate: f64 = 1e-3, at_least(0);
         /// With `balance = "auxiliary"`: the weight of the balance loss.
         balance_coefficient: f64 = 1e-2, at_least(0);
+        /// Worked thoughts have connecting words, and this share of them mixes in those of a second language, as the
+        /// thoughts of R1-Zero do; 0 leaves thoughts without such words.
+        mixed_thoughts: f64 = 0.0, between(0, 1);
     }
 }
 
@@ -75,34 +83,92 @@ pub struct Stage {
     /// Its name, unique in the recipe; the kind's name if the recipe gives none. Metrics carry it,
     /// and `--set NAME.key=value` addresses it.
     pub name: String,
+    /// The stage whose policy it begins with, or `base`; none is the stage before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The demonstrations that it reads.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<DataSource>,
     /// What it does.
     #[serde(flatten)]
     pub settings: StageSettings,
+    /// The families that it practises, where they are not those of `[tasks.families]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub families: Option<BTreeMap<String, f64>>,
+    /// The model that it makes or begins with, where it is not the recipe's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelSettings>,
 }
 
 /// What a stage does.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "a recipe has a handful of them")]
 pub enum StageSettings {
     /// Makes the base model.
     Pretrain(PretrainSettings),
+    /// Supervised fine-tuning on demonstrations.
+    Sft(SftSettings),
     /// Reinforcement learning.
     Grpo(GrpoSettings),
+    /// Samples answers and keeps the good ones as demonstrations.
+    Reject(RejectStage),
+    /// A student learns from a teacher's answers: as `sft`, of which it differs in whom it begins with.
+    Distill(SftSettings),
     /// Measures the policy as it is at this point, as the recipe's `[eval]` table says.
     Eval {},
+    /// Writes the policy as a model folder for others to use.
+    Export(ExportSettings),
 }
 
 impl StageSettings {
     /// Every kind, as written in a recipe.
-    pub(crate) const KINDS: [&str; 3] = ["pretrain", "grpo", "eval"];
+    pub(crate) const KINDS: [&str; 7] = ["pretrain", "sft", "grpo", "reject", "distill", "eval", "export"];
 
     /// The kind, as written in a recipe.
     #[must_use]
     pub fn kind(&self) -> &'static str {
+        Self::KINDS[match self {
+            StageSettings::Pretrain(_) => 0,
+            StageSettings::Sft(_) => 1,
+            StageSettings::Grpo(_) => 2,
+            StageSettings::Reject(_) => 3,
+            StageSettings::Distill(_) => 4,
+            StageSettings::Eval {} => 5,
+            StageSettings::Export(_) => 6,
+        }]
+    }
+
+    /// Whether it writes demonstrations that a later stage can read.
+    #[must_use]
+    pub fn makes_data(&self) -> bool {
+        self.sampling().is_some()
+    }
+
+    /// How a stage that makes demonstrations samples them.
+    #[must_use]
+    pub fn sampling(&self) -> Option<&RejectStage> {
         match self {
-            StageSettings::Pretrain(_) => Self::KINDS[0],
-            StageSettings::Grpo(_) => Self::KINDS[1],
-            StageSettings::Eval {} => Self::KINDS[2],
+            StageSettings::Reject(stage) => Some(stage),
+            _ => None,
+        }
+    }
+
+    /// How a stage that learns from demonstrations learns.
+    #[must_use]
+    pub fn training(&self) -> Option<&SftSettings> {
+        match self {
+            StageSettings::Sft(settings) | StageSettings::Distill(settings) => Some(settings),
+            _ => None,
+        }
+    }
+
+    /// The length that completions of this stage may have, if it samples any in training.
+    #[must_use]
+    pub fn max_new_tokens(&self) -> Option<usize> {
+        match self {
+            StageSettings::Grpo(settings) => Some(settings.max_new_tokens),
+            _ => Some(self.sampling()?.settings.max_new_tokens),
         }
     }
 }

@@ -37,7 +37,9 @@ fn every_shipped_recipe_is_fine() {
         let recipe = shipped.recipe(&[]).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(recipe.name, shipped.name);
         let kinds: Vec<&str> = recipe.stages.iter().map(|stage| stage.settings.kind()).collect();
-        assert_eq!(kinds, ["pretrain", "eval", "grpo", "eval"], "{}", shipped.name);
+        if ["r1-zero", "smoke"].contains(&shipped.name) {
+            assert_eq!(kinds, ["pretrain", "eval", "grpo", "eval"], "{}", shipped.name);
+        }
     }
 }
 
@@ -156,7 +158,7 @@ small.toml, line 19: `loss` is \"dappo\", expected \"grpo\" or \"bnpo\" or \"dr_
         "kind = \"grpo\"",
         "kind = \"gpro\"",
         "
-small.toml, line 17: no kind of stage is called \"gpro\", expected one of \"pretrain\", \"grpo\", \"eval\"
+small.toml, line 17: no kind of stage is called \"gpro\", expected one of \"pretrain\", \"sft\", \"grpo\", \"reject\", \"distill\", \"eval\", \"export\"
      |
   17 | kind = \"gpro\"
      |        ^^^^^^
@@ -447,9 +449,12 @@ fn a_difference_names_the_key() {
 
 #[test]
 fn the_base_depends_on_what_makes_it_and_on_nothing_else() {
+    fn base(recipe: &Recipe) -> String {
+        recipe.base_fingerprint(&recipe.stages[0])
+    }
     fn check(setting: &str, same: bool) {
         let (before, now) = (parse(SMALL, &[]).unwrap(), parse(SMALL, &[setting]).unwrap());
-        assert_eq!(before.base_fingerprint() == now.base_fingerprint(), same, "{setting}");
+        assert_eq!(base(&before) == base(&now), same, "{setting}");
     }
     check("train.learning_rate=1", true);
     check("eval.samples=3", true);

@@ -12,11 +12,12 @@ struct Rows<'a> {
     steps: Vec<(f64, &'a Value)>,
     evals: Vec<(f64, &'a Value)>,
     pretrain: Vec<(f64, &'a Value)>,
+    sft: Vec<(f64, &'a Value)>,
 }
 
 impl<'a> Rows<'a> {
     fn sort(rows: &'a [Value]) -> Rows<'a> {
-        let mut sorted = Rows { steps: Vec::new(), evals: Vec::new(), pretrain: Vec::new() };
+        let mut sorted = Rows { steps: Vec::new(), evals: Vec::new(), pretrain: Vec::new(), sft: Vec::new() };
         let mut stage = "";
         let mut before = 0.0;
         let mut last = 0.0;
@@ -35,6 +36,7 @@ impl<'a> Rows<'a> {
                 // An evaluation stands where it was made, whatever its own count of steps is.
                 Some("eval") => sorted.evals.push((last, row)),
                 Some("pretrain") => sorted.pretrain.push((step, row)),
+                Some("sft") => sorted.sft.push((step, row)),
                 _ => {}
             }
         }
@@ -68,6 +70,19 @@ fn lines(rows: &[(f64, &Value)], path: &str, inner: &str, half_width: &str) -> V
         }
     }
     series.into_iter().map(|(name, points)| Series { name, points }).collect()
+}
+
+/// The loss and the validation loss of each stage.
+fn by_stage(rows: &[(f64, &Value)]) -> Vec<Series> {
+    let mut stages: Vec<&str> = rows.iter().filter_map(|(_, row)| row["stage"].as_str()).collect();
+    stages.dedup();
+    let of_stage =
+        |stage: &str| -> Vec<(f64, &Value)> { rows.iter().filter(|(_, row)| row["stage"] == stage).copied().collect() };
+    let both = |stage: &&str| {
+        let rows = of_stage(stage);
+        [line(stage, &rows, "loss"), line(&format!("{stage}, set aside"), &rows, "validation_loss")]
+    };
+    stages.iter().flat_map(both).collect()
 }
 
 /// Every chart of the report, in the order of reading. Those without points are left out when they
@@ -175,6 +190,16 @@ pub(super) fn charts(rows: &[Value]) -> Vec<Chart> {
             Unit::Number,
             lines(steps, "time.phases", "tokens_per_second", ""),
         ),
+        Chart {
+            from_zero: false,
+            ..chart(
+                "Loss on demonstrations",
+                "of each sft or distill stage, on the answers' tokens; and on those that were set aside",
+                "nats per token",
+                Unit::Number,
+                by_stage(&rows.sft),
+            )
+        },
         Chart {
             from_zero: false,
             ..chart(

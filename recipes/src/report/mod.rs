@@ -63,7 +63,7 @@ fn render(
             ("table", &sections::table(summary)),
             ("charts", &charts),
             ("completions", &sections::completions(early_and_late)),
-            ("stages", &sections::stages(summary)),
+            ("stages", &(sections::stages(summary) + &sections::rejected(rows))),
             ("recipe", &escape(&recipe.to_toml()?)),
             ("footer", &sections::footer(run.info())),
         ],

@@ -27,6 +27,9 @@ fn percent(share: f64) -> String {
 pub(super) fn notice(summary: &RunSummary) -> String {
     let mut text = match &summary.status {
         RunStatus::Finished => String::new(),
+        RunStatus::StoppedAfter { stage } => {
+            format!("<p class=\"notice\">The run was to do its stages up to {}.</p>", escape(stage))
+        }
         RunStatus::Interrupted { stage, step } => format!(
             "<p class=\"notice\">The run was stopped in {} after step {step}: this is what there \
              was until then.</p>",
@@ -246,6 +249,49 @@ pub(super) fn stages(summary: &RunSummary) -> String {
             count_text(stage.sampled_tokens),
             count_text(stage.trained_tokens),
             duration_text(stage.seconds)
+        );
+    }
+    text.push_str("</tbody></table></div>\n");
+    text
+}
+
+/// What stages of kind `reject` kept and dropped, and why.
+pub(super) fn rejected(rows: &[Value]) -> String {
+    let mut stages: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+    let mut order = Vec::new();
+    for row in rows.iter().filter(|row| row["kind"] == "reject") {
+        let Some(stage) = row["stage"].as_str() else { continue };
+        if !stages.contains_key(stage) {
+            order.push(stage);
+        }
+        stages.entry(stage).or_default().push(row);
+    }
+    if order.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from(
+        "<h2>Answers kept and dropped</h2>\n<div class=\"scroll\"><table><thead><tr><th>stage</th><th>tasks</th>\
+         <th>answers</th><th>kept</th><th>dropped, by the first reason that applied</th></tr></thead><tbody>",
+    );
+    for stage in order {
+        let rows = &stages[stage];
+        let sum = |key: &str| rows.iter().filter_map(|row| row[key].as_u64()).sum::<u64>();
+        let counts = |key: &str| {
+            let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+            for (name, count) in rows.iter().filter_map(|row| row[key].as_object()).flatten() {
+                *counts.entry(name).or_default() += count.as_u64().unwrap_or(0);
+            }
+            let counts: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+            counts.join(", ")
+        };
+        let _ = write!(
+            text,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            escape(stage),
+            sum("tasks"),
+            sum("answers"),
+            escape(&counts("kept")),
+            escape(&counts("dropped"))
         );
     }
     text.push_str("</tbody></table></div>\n");

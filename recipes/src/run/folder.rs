@@ -14,7 +14,7 @@ use super::files::{LOCK, RECIPE, create_numbered, drop_files_after, lock, read_j
 use super::info::{RunInfo, hash_files, now};
 use super::lines::{JsonLines, read_rows};
 use super::records::{CompletionRecord, StageRecord};
-use crate::config::Recipe;
+use crate::config::{Recipe, Stage};
 use crate::metrics::{EvalMetrics, MetricRow, StepMetrics};
 
 /// The folder of a run. While it exists, no other process can use the folder.
@@ -32,8 +32,8 @@ pub struct RunDir {
 }
 
 const INFO: &str = "run.json";
-const METRICS: &str = "metrics.jsonl";
-const STAGES: &str = "stages.json";
+pub(super) const METRICS: &str = "metrics.jsonl";
+pub(super) const STAGES: &str = "stages.json";
 const SUMMARY: &str = "summary.json";
 
 impl Drop for RunDir {
@@ -109,7 +109,7 @@ impl RunDir {
             }
         }
         let mut info = RunDir::read_info(path)?;
-        let files = hash_files(&recipe.tasks.files)?;
+        let files = hash_files(&recipe.input_files())?;
         for (file, hash) in &files {
             if info.task_files.get(file).is_some_and(|before| before != hash) {
                 bail!("the task file {file} is not what it was when the run in {} began", path.display());
@@ -138,10 +138,7 @@ impl RunDir {
         let metrics = JsonLines::open(&path.join(METRICS))?;
         let run = RunDir {
             stages: recipe.stages.iter().map(|stage| stage.name.clone()).collect(),
-            only_grpo_stage: match recipe.grpo().collect::<Vec<_>>()[..] {
-                [(stage, _)] => Some(stage.name.clone()),
-                _ => None,
-            },
+            only_grpo_stage: only_grpo_stage(recipe).map(str::to_owned),
             path,
             info,
             metrics,
@@ -178,6 +175,19 @@ impl RunDir {
         self.path.join("base")
     }
 
+    /// Where the model lies that a pretrain stage makes: the base, unless the stage has a model of its own.
+    #[must_use]
+    pub fn base_of(&self, stage: &Stage) -> PathBuf {
+        if stage.model.is_none() { self.base() } else { self.path.join("bases").join(&stage.name) }
+    }
+
+    /// The file of the demonstrations that a stage of kind `reject` makes.
+    #[must_use]
+    pub fn data(&self, stage: &str) -> PathBuf {
+        // A stage's name may have a dot in it.
+        self.path.join("data").join(format!("{stage}.jsonl"))
+    }
+
     /// The folder of a grpo stage's checkpoints.
     #[must_use]
     pub fn checkpoints(&self, stage: &str) -> PathBuf {
@@ -199,6 +209,12 @@ impl RunDir {
     fn of_stage(&self, folder: &str, stage: &str) -> PathBuf {
         let folder = self.path.join(folder);
         if self.only_grpo_stage.as_deref() == Some(stage) { folder } else { folder.join(stage) }
+    }
+
+    /// The folder of a stage's checkpoints or completions, in the folder of a run of that recipe.
+    pub(super) fn folder_of(run: &Path, recipe: &Recipe, kind: &str, stage: &str) -> PathBuf {
+        let folder = run.join(kind);
+        if only_grpo_stage(recipe) == Some(stage) { folder } else { folder.join(stage) }
     }
 
     /// Adds a row to the metrics.
@@ -375,6 +391,14 @@ impl RunDir {
         let path = self.path.join("report.html");
         write_whole(&path, html.as_bytes())?;
         Ok(path)
+    }
+}
+
+/// The grpo stage, where there is but one.
+fn only_grpo_stage(recipe: &Recipe) -> Option<&str> {
+    match recipe.grpo().collect::<Vec<_>>()[..] {
+        [(stage, _)] => Some(&stage.name),
+        _ => None,
     }
 }
 

@@ -8,6 +8,7 @@
 //!   completions/step-000001.jsonl   what was sampled in a step, with its scores
 //!   checkpoints/step-000020/        Hugging Face folders with the trainer's state
 //!   base/                the model that reinforcement learning began with
+//!   data/reject.jsonl    the demonstrations that a reject stage kept
 //!   stages.json          the stages that are done
 //!   summary.json, report.html       at the end
 //! ```
@@ -19,6 +20,7 @@ mod folder;
 mod info;
 mod lines;
 mod records;
+mod reuse;
 
 pub use files::newest_run;
 pub(crate) use files::{LOCK, lock, write_whole};
@@ -27,6 +29,7 @@ pub use info::RunInfo;
 pub(crate) use info::{hash_file, hash_files, hex};
 pub(crate) use lines::{JsonLines, read_rows};
 pub use records::{CompletionRecord, RewardPart, StageRecord};
+pub(crate) use reuse::Reuse;
 
 #[cfg(test)]
 mod tests;

@@ -2,26 +2,34 @@
 //!
 //! ```text
 //! pretrain   makes a base: tokenizer and policy from generated worked text; cached
+//! sft        learns from demonstrations; `distill` from those of a teacher
 //! grpo       reinforcement learning: sample, grade, update
+//! reject     samples answers, and keeps the right and readable ones as demonstrations
 //! eval       examines the policy on held-out tasks
+//! export     writes the policy as a model folder with a card
 //! ```
 //! [`Bench`] holds what they share: tasks, rewards, the tokenizer. The policy goes from stage to stage as a folder on
 //! disk, so that a resumed run finds it where the interrupted one left it.
 
 mod bench;
+mod demonstrations;
 mod eval;
+mod export;
 mod grade;
 mod grpo;
 mod pretrain;
+mod reject;
+mod sft;
 mod start;
 mod tasks;
 mod trainer;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Context;
 
-use crate::config::{ModelSettings, StageSettings};
+use crate::config::{BASE, DataSource, ModelSettings, StageSettings};
 use crate::{RunContext, StagesOutcome};
 
 use bench::Bench;
@@ -46,41 +54,74 @@ pub(crate) fn run(context: &mut RunContext<'_>, tasks: Tasks) -> anyhow::Result<
     let recipe = context.recipe;
     let mut bench = Bench::prepare(context, tasks)?;
     let mut outcome = StagesOutcome::default();
-    let mut model = match &recipe.model {
-        ModelSettings::Folder { path } => Some(start::given_model(context, path)?),
-        ModelSettings::Shape(_) => None,
-    };
+    // The policy that each stage hands on, by the stage's name.
+    let mut policies = BTreeMap::new();
+    if let ModelSettings::Folder { path } = &recipe.model {
+        policies.insert(BASE, start::given_model(context, path)?);
+    }
+    let mut last = policies.get(BASE).cloned();
     let mut rl_steps = 0;
     let mut prompts_fit = false;
-    for stage in &recipe.stages {
-        let from = || model.clone().with_context(|| format!("stage `{}` has no model to start from", stage.name));
+    for (place, stage) in recipe.stages.iter().enumerate() {
+        let from = match &stage.model {
+            Some(ModelSettings::Folder { path }) => Some(path.clone()),
+            _ => policies.get(recipe.origin(place)).cloned(),
+        };
+        let model = || from.clone().with_context(|| format!("stage `{}` has no model to start from", stage.name));
         let done = context.run.is_done(&stage.name)?;
-        if let (Some(model), false) = (&model, prompts_fit) {
+        if let (Some(model), false) = (&from, prompts_fit) {
             start::check_prompts(recipe, &bench.tasks, model)?;
             prompts_fit = true;
         }
+        bench.tasks.practise(stage.families.as_ref());
         let ended = match &stage.settings {
-            StageSettings::Pretrain(_) if done => Ended::Done(context.run.base()),
+            StageSettings::Pretrain(_) if done => Ended::Done(context.run.base_of(stage)),
             StageSettings::Pretrain(settings) => pretrain::run(context, stage, settings)?,
+            // A stage that trains is entered also when it is done: it finds its last checkpoint, or, if that is damaged,
+            // goes back to the one before.
             StageSettings::Grpo(settings) => {
-                // A stage that is done is entered all the same: it finds its last checkpoint, or, if that is damaged,
-                // goes back to the one before.
-                let ended = grpo::run(context, &mut bench, stage, settings, &from()?)?;
+                let ended = grpo::run(context, &mut bench, stage, settings, &model()?)?;
                 rl_steps += settings.steps;
                 ended
             }
-            StageSettings::Eval {} if done => Ended::Done(from()?),
-            StageSettings::Eval {} => eval::run(context, &mut bench, stage, rl_steps, &from()?)?,
+            StageSettings::Sft(settings) | StageSettings::Distill(settings) => {
+                let files: Vec<PathBuf> = stage
+                    .data
+                    .iter()
+                    .map(|source| match source {
+                        DataSource::Stage(name) => context.run.data(name),
+                        DataSource::File(path) => path.clone(),
+                    })
+                    .collect();
+                sft::run(context, stage, settings, &model()?, &files)?
+            }
+            StageSettings::Reject(sampling) => reject::run(context, &bench, place, stage, sampling, &model()?)?,
+            StageSettings::Eval {} if done => Ended::Done(model()?),
+            StageSettings::Eval {} => eval::run(context, &mut bench, stage, rl_steps, &model()?)?,
+            StageSettings::Export(settings) if done && export::target(context, settings).exists() => {
+                Ended::Done(model()?)
+            }
+            StageSettings::Export(settings) => export::run(context, stage, settings, &model()?)?,
         };
         match ended {
-            Ended::Done(folder) => model = Some(folder),
+            Ended::Done(folder) => {
+                if place == 0 {
+                    policies.entry(BASE).or_insert_with(|| folder.clone());
+                }
+                policies.insert(&stage.name, folder.clone());
+                last = Some(folder);
+                if context.until.as_ref() == Some(&stage.name) && place + 1 < recipe.stages.len() {
+                    outcome.stopped_after = Some(stage.name.clone());
+                    break;
+                }
+            }
             Ended::Interrupted(step) => {
                 outcome.interrupted = Some((stage.name.clone(), step));
                 break;
             }
         }
     }
-    if let Some(folder) = model {
+    if let Some(folder) = last {
         let config = policy::ModelConfig::from_file(folder.join("config.json"))?;
         let (total, active) = config.parameters();
         (outcome.parameters, outcome.active_parameters) = (total as u64, active as u64);

@@ -33,10 +33,10 @@ pub(super) fn run(context: &mut RunContext<'_>, stage: &Stage, settings: &Pretra
     let start = Instant::now();
     context.run.rewind(&stage.name, 0)?;
     let families = context.recipe.tasks.weighted_families();
-    let cached = cached_base(context, &families);
+    let cached = cached_base(context, stage, settings, &families);
     let mut record =
         StageRecord { name: stage.name.clone(), kind: stage.settings.kind().to_owned(), ..StageRecord::default() };
-    let base = context.run.base();
+    let base = context.run.base_of(stage);
     let usable = verify(&cached);
     if let (Err(error), true) = (&usable, std::fs::symlink_metadata(&cached).is_ok()) {
         context.reporter.note(&format!("the base in the cache is damaged and not used, it is made anew: {error}"));
@@ -67,12 +67,17 @@ pub(super) fn run(context: &mut RunContext<'_>, stage: &Stage, settings: &Pretra
 }
 
 /// Where the base lies, or will lie: named by the hash of what makes it. The texts stand for the code that writes them.
-fn cached_base(context: &RunContext<'_>, families: &[(Family, f64)]) -> PathBuf {
+fn cached_base(
+    context: &RunContext<'_>,
+    stage: &Stage,
+    settings: &PretrainSettings,
+    families: &[(Family, f64)],
+) -> PathBuf {
     let recipe = context.recipe;
     let mut hash = Sha256::new();
-    hash.update(recipe.base_fingerprint());
+    hash.update(recipe.base_fingerprint(stage));
     for index in 0..500 {
-        let text = pick(families, index).worked(recipe.seed, index);
+        let text = pick(families, index).worked_in(settings.voice(), recipe.seed, index);
         hash.update(text.prompt);
         hash.update(text.response);
     }
@@ -108,7 +113,7 @@ fn train(
     target: &Path,
 ) -> anyhow::Result<Option<u64>> {
     let recipe = context.recipe;
-    let text = |index: u64| pick(families, index).worked(recipe.seed, index);
+    let text = |index: u64| pick(families, index).worked_in(settings.voice(), recipe.seed, index);
 
     let phase = context.reporter.phase("tokenizer", None, "texts");
     let texts = (0..TOKENIZER_TEXTS).map(|index| {
@@ -118,8 +123,9 @@ fn train(
     let tokenizer = Tokenizer::train(texts, settings.vocab_size)?;
     phase.finish(&format!("{} entries", tokenizer.vocab_size()));
 
-    let shape = recipe.model_shape().context("the pretrain stage needs the [model] table")?;
-    let config = ModelConfig::from_json(&shape.hf_config(tokenizer.vocab_size()).to_string())?;
+    let shape = stage.model.as_ref().unwrap_or(&recipe.model);
+    let config = shape.hf_config(tokenizer.vocab_size()).context("the pretrain stage needs the [model] table")?;
+    let config = ModelConfig::from_json(&config.to_string())?;
     let (parameters, active) = config.parameters();
     let policy = Policy::new(config, recipe.seed)?;
     let mut trainer = Trainer::new(Model { policy, tokenizer }, settings.adamw())?;

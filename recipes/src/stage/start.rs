@@ -18,10 +18,23 @@ use crate::config::{ModelSettings, Recipe, StageSettings};
 #[error("{0}")]
 pub(crate) struct Refused(String);
 
+impl Refused {
+    pub(super) fn because(message: String) -> anyhow::Error {
+        Refused(message).into()
+    }
+}
+
 /// Reads the model that the recipe names, if it names one, so that a bad one is found before there is a run.
 pub(crate) fn check_model(recipe: &Recipe) -> anyhow::Result<()> {
     if let ModelSettings::Folder { path } = &recipe.model {
         Model::load(path)?;
+    }
+    for folder in recipe.other_models() {
+        Model::load(folder)?;
+    }
+    // What cannot be read is found now rather than after the stages before it; encoding waits for the tokenizer.
+    for file in recipe.data_files() {
+        datasets::source::read_demonstrations(file, recipe.tasks.on_bad_line.into())?;
     }
     Ok(())
 }
@@ -72,7 +85,7 @@ pub(super) fn check_prompts(recipe: &Recipe, tasks: &Tasks, model: &Path) -> any
     let positions = ModelConfig::from_file(model.join("config.json"))?.max_position_embeddings;
     let tokenizer = Tokenizer::from_dir(model)?;
     let encoder = PromptEncoder::new(&tokenizer);
-    let trained = recipe.grpo().map(|(_, settings)| settings.max_new_tokens).max();
+    let trained = recipe.stages.iter().filter_map(|stage| stage.settings.max_new_tokens()).max();
     let examines = recipe.stages.iter().any(|stage| matches!(stage.settings, StageSettings::Eval {}))
         || recipe.grpo().any(|(_, settings)| settings.eval_every > 0);
     let examined = examines.then(|| recipe.eval_max_new_tokens());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Context;
 use datasets::{Domain, Family, Order, Split, Task};
 
-use crate::config::Recipe;
+use crate::config::{Recipe, weighted};
 use crate::progress::Reporter;
 
 /// The seed of held-out tasks: the same for every run, so that runs can be compared.
@@ -13,8 +13,8 @@ pub(crate) const HELD_OUT_SEED: u64 = 0;
 
 /// The tasks of a recipe.
 pub(crate) enum Tasks {
-    /// Generated ones, without end.
-    Families { families: Vec<(Family, f64)>, seed: u64 },
+    /// Generated ones, without end: the families that are examined, and those that the stage at hand practises.
+    Families { families: Vec<(Family, f64)>, practised: Vec<(Family, f64)>, seed: u64 },
     /// Those of files: what is trained on, in a seeded order, and what is set aside.
     Files { train: Vec<Task>, held_out: Vec<Task>, order: Order },
 }
@@ -23,7 +23,8 @@ impl Tasks {
     pub(crate) fn read(recipe: &Recipe, reporter: &Reporter) -> anyhow::Result<Tasks> {
         let settings = &recipe.tasks;
         if settings.files.is_empty() {
-            return Ok(Tasks::Families { families: settings.weighted_families(), seed: recipe.seed });
+            let families = settings.weighted_families();
+            return Ok(Tasks::Families { practised: families.clone(), families, seed: recipe.seed });
         }
         let (mut train, mut held_out) = (Vec::new(), Vec::new());
         for path in &settings.files {
@@ -72,11 +73,18 @@ impl Tasks {
         }
     }
 
+    /// From now on tasks are of these families; without any, of all that are examined. Tasks of files stay what they are.
+    pub(super) fn practise(&mut self, families: Option<&BTreeMap<String, f64>>) {
+        if let Tasks::Families { families: all, practised, .. } = self {
+            *practised = families.map_or_else(|| all.clone(), weighted);
+        }
+    }
+
     /// The training task at a position, counted over the whole stage: a pure function, so that a resumed run goes on
     /// where it was.
     pub(crate) fn training(&self, position: u64) -> Task {
         match self {
-            Tasks::Families { families, seed } => pick(families, position).task(Split::Train, *seed, position),
+            Tasks::Families { practised, seed, .. } => pick(practised, position).task(Split::Train, *seed, position),
             Tasks::Files { train, order, .. } => train[order.index(position)].clone(),
         }
     }

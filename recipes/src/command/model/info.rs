@@ -38,11 +38,12 @@ fn find(model: &str, known: &Registry) -> anyhow::Result<ModelConfig> {
         Recipe::find_with(model, &[], known).with_context(|| format!("{model} is neither a folder nor a recipe"))?;
     match &recipe.model {
         ModelSettings::Folder { path } => Ok(ModelConfig::from_file(path.join("config.json"))?),
-        ModelSettings::Shape(shape) => {
+        shape => {
             let vocabulary = recipe.pretrain().map(|settings| settings.vocab_size);
             let vocabulary =
                 vocabulary.with_context(|| format!("{model} makes no base, so its vocabulary is not known"))?;
-            Ok(ModelConfig::from_json(&shape.hf_config(vocabulary).to_string())?)
+            let config = shape.hf_config(vocabulary).unwrap_or_default();
+            Ok(ModelConfig::from_json(&config.to_string())?)
         }
     }
 }

@@ -1,0 +1,223 @@
+//! How stages hang together: which policy a stage begins with, and which data it reads.
+//!
+//! Every stage hands on a policy: the one it made, or the one it was given. A stage begins with that of the stage before
+//! it, or of the one that `from` names; `base` is the policy that the recipe begins with. Stages of kind
+//! `reject` also hand on demonstrations, which `data` takes up by their name.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::error::nearest;
+use super::keys::{KeyHelp, Problem};
+use super::model::ModelSettings;
+use super::recipe::Recipe;
+use super::stages::Stage;
+
+/// The name of the policy that a recipe begins with: made by its first stage, or given.
+pub const BASE: &str = "base";
+
+/// Where demonstrations come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum DataSource {
+    /// What an earlier stage wrote.
+    Stage(String),
+    /// A file: JSON Lines, parquet or csv.
+    File(PathBuf),
+}
+
+impl std::fmt::Display for DataSource {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            DataSource::Stage(name) => formatter.write_str(name),
+            DataSource::File(path) => path.display().fmt(formatter),
+        }
+    }
+}
+
+/// Whether a text can only be meant as a path.
+fn is_path(text: &str) -> bool {
+    Path::new(text).extension().is_some() || text.contains(['/', '\\'])
+}
+
+/// The stage of this name among the earlier ones, or what is wrong with the name.
+fn named<'s>(
+    earlier: &'s [Stage],
+    name: &str,
+    span: &std::ops::Range<usize>,
+    what: &str,
+) -> Result<&'s Stage, Problem> {
+    earlier.iter().find(|stage| stage.name == name).ok_or_else(|| {
+        let names: Vec<&str> = earlier.iter().map(|stage| stage.name.as_str()).collect();
+        let problem = Problem::at(span.clone(), format!("no earlier stage is called \"{name}\"{what}"));
+        match nearest(name, names.iter().copied()) {
+            Some(near) => problem.hint(format!("did you mean \"{near}\"?")),
+            None if names.is_empty() => problem.hint("this is the first stage"),
+            None => problem.hint(format!("the stages before this one are {}", names.join(", "))),
+        }
+    })
+}
+
+/// What `from = "..."` means, after the stages that stand before it.
+pub(super) fn read_from(earlier: &[Stage], name: &str, span: &std::ops::Range<usize>) -> Result<String, Problem> {
+    if name != BASE {
+        named(earlier, name, span, "")?;
+    }
+    Ok(name.to_owned())
+}
+
+/// What `teacher = "..."` means: a stage (or [`BASE`]) or, where it is a path, a folder.
+pub(super) fn read_teacher(
+    earlier: &[Stage],
+    text: &str,
+    span: &std::ops::Range<usize>,
+) -> Result<(Option<String>, Option<ModelSettings>), Problem> {
+    if is_path(text) {
+        return Ok((None, Some(ModelSettings::Folder { path: text.into() })));
+    }
+    if text != BASE {
+        named(earlier, text, span, ", and a folder is named with its path, such as ./name")?;
+    }
+    Ok((Some(text.to_owned()), None))
+}
+
+/// What one entry of `data` means.
+pub(super) fn read_data_source(
+    earlier: &[Stage],
+    text: &str,
+    span: &std::ops::Range<usize>,
+) -> Result<DataSource, Problem> {
+    if is_path(text) && !earlier.iter().any(|stage| stage.name == text) {
+        return Ok(DataSource::File(text.into()));
+    }
+    let stage = named(earlier, text, span, ", and a file is named with its ending, such as data.jsonl")?;
+    if stage.settings.makes_data() {
+        return Ok(DataSource::Stage(text.to_owned()));
+    }
+    let makers: Vec<&str> =
+        earlier.iter().filter(|stage| stage.settings.makes_data()).map(|stage| stage.name.as_str()).collect();
+    let problem = Problem::at(
+        span.clone(),
+        format!("stage \"{text}\" is of kind \"{}\", which makes no data", stage.settings.kind()),
+    );
+    Err(match makers.as_slice() {
+        [] => problem.hint("stages of kind \"reject\" make data"),
+        _ => problem.hint(format!("data is made by {}", makers.join(", "))),
+    })
+}
+
+/// What a stage reads that names no `data`: what the nearest stage before it wrote.
+pub(super) fn default_data(earlier: &[Stage]) -> Option<DataSource> {
+    let maker = earlier.iter().rev().find(|stage| stage.settings.makes_data())?;
+    Some(DataSource::Stage(maker.name.clone()))
+}
+
+impl Stage {
+    /// The keys of a stage besides those of its kind.
+    #[must_use]
+    pub fn keys() -> Vec<KeyHelp> {
+        let key = |key, default: &str, expected: &str, help: &str| KeyHelp {
+            key,
+            default: default.to_owned(),
+            expected: expected.to_owned(),
+            help: help.to_owned(),
+        };
+        vec![
+            key(
+                "name",
+                "the kind",
+                "letters, digits, and -, _ or .",
+                "What it is called in metrics, folders and --set.",
+            ),
+            key(
+                "from",
+                "the stage before",
+                "an earlier stage, or \"base\"",
+                "Whose policy it begins with. A stage that makes none hands on the one that it was given.",
+            ),
+            key(
+                "data",
+                "the nearest earlier stage that makes data",
+                "stages of kind reject, and files: JSON Lines, parquet, csv",
+                "The demonstrations that an sft or distill stage reads: rows with `messages`, or `prompt` and `response`, or \
+                 `problem` and `solution` or `generations`.",
+            ),
+            key(
+                "families",
+                "[tasks.families]",
+                "weights of families, as in [tasks.families]",
+                "What a grpo or reject stage practises.",
+            ),
+            key(
+                "model",
+                "[model]",
+                "the keys of [model]",
+                "Of a pretrain stage: the model it makes. Of a distill stage: the student, a folder or a new model, which gets \
+                 the teacher's tokenizer. Of a reject stage: the folder of the model that answers.",
+            ),
+            key(
+                "teacher",
+                "(none)",
+                "an earlier stage, \"base\", or the path of a folder",
+                "Of a distill stage: whose answers the student learns. They are sampled by a stage of kind reject, called after \
+                 this one with -traces; its settings are `traces = { ... }`. Without a teacher, `data` names saved answers.",
+            ),
+            key(
+                "require",
+                "{}",
+                "for rewards of the recipe, a score",
+                "Of a reject stage: the score that a kept answer must reach in each, besides being right.",
+            ),
+        ]
+    }
+}
+
+impl Recipe {
+    /// The name of the stage whose policy the stage at `index` begins with; [`BASE`] for the first one's.
+    #[must_use]
+    pub fn origin(&self, index: usize) -> &str {
+        match &self.stages[index].from {
+            Some(name) => name,
+            None if index == 0 => BASE,
+            None => &self.stages[index - 1].name,
+        }
+    }
+
+    /// The files that stages read demonstrations from.
+    pub fn data_files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.stages.iter().flat_map(|stage| &stage.data).filter_map(|source| match source {
+            DataSource::File(path) => Some(path),
+            DataSource::Stage(_) => None,
+        })
+    }
+
+    /// Every file whose content a run depends on.
+    #[must_use]
+    pub fn input_files(&self) -> Vec<PathBuf> {
+        self.tasks.files.iter().chain(self.data_files()).cloned().collect()
+    }
+
+    /// Every path of what is read or written outside of the run's folder, to be made absolute.
+    pub(crate) fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
+        let mut paths: Vec<&mut PathBuf> = self.tasks.files.iter_mut().collect();
+        paths.extend(self.model.path_mut());
+        paths.extend(self.rewards.iter_mut().filter_map(|reward| Some(&mut reward.custom.as_mut()?.path)));
+        for stage in &mut self.stages {
+            paths.extend(stage.model.as_mut().and_then(ModelSettings::path_mut));
+            paths.extend(stage.data.iter_mut().filter_map(|source| match source {
+                DataSource::File(path) => Some(path),
+                DataSource::Stage(_) => None,
+            }));
+        }
+        paths
+    }
+
+    /// The model folders that stages name, besides the one that the recipe begins with.
+    pub(crate) fn other_models(&self) -> impl Iterator<Item = &PathBuf> {
+        self.stages.iter().filter_map(|stage| match &stage.model {
+            Some(ModelSettings::Folder { path }) => Some(path),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,295 @@
+//! `recipe run --dry-run`: what a recipe would do and what it would take, without doing it.
+//!
+//! Tokens are upper bounds: every answer as long as it may be, nothing dropped. Time is the tokens over the rates of this
+//! machine. A model of at most [`MEASURED`] parameters is made and timed for a moment; for a larger one, or one that is not
+//! here, [`ASSUMED`] operations per second and thread are taken, and it is said so.
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use policy::grpo::{Sampled, pack};
+use policy::{ModelConfig, Policy, Request, RolloutEngine, RolloutOptions, SamplingParams, Track};
+
+use crate::config::{ModelSettings, Recipe, Stage, StageSettings, weighted};
+use crate::progress::duration_text;
+use crate::table::count_text;
+
+/// Models up to this size are timed.
+const MEASURED: usize = 30_000_000;
+/// Floating-point operations per second of a thread, for models that are not timed.
+const ASSUMED: f64 = 1e10;
+/// How long each rate is measured.
+const MOMENT: Duration = Duration::from_millis(400);
+/// Tokens of a demonstration, where the data is not there yet.
+const DEMONSTRATION: u64 = 64;
+/// Tokens of a prompt.
+const PROMPT: u64 = 24;
+
+/// Tokens per second.
+struct Rates {
+    sampled: f64,
+    trained: f64,
+    measured: bool,
+}
+
+/// What a stage would do.
+#[derive(Default)]
+struct Work {
+    what: String,
+    sampled: u64,
+    trained: u64,
+}
+
+/// The plan, as text.
+///
+/// # Errors
+/// If the model's configuration cannot be read, or a model cannot be timed.
+pub fn render(recipe: &Recipe, threads: usize) -> anyhow::Result<String> {
+    let mut text = format!("{}: {}\n\n", recipe.name, recipe.description);
+    let mut models: Vec<(&ModelSettings, Option<ModelConfig>, Rates)> = Vec::new();
+    let all = std::iter::once(&recipe.model).chain(recipe.stages.iter().filter_map(|stage| stage.model.as_ref()));
+    for model in all {
+        if models.iter().any(|(known, ..)| *known == model) {
+            continue;
+        }
+        let config = configuration(recipe, model)?;
+        let rates = rates(model, config.as_ref(), threads)?;
+        models.push((model, config, rates));
+    }
+    let _ = writeln!(
+        text,
+        "{:20}  {:8}  {:18}  {:>8}  {:>8}  {:>8}  what",
+        "stage", "kind", "begins with", "sampled", "trained", "time"
+    );
+    let mut total = 0.0;
+    let mut model_of: Vec<(String, usize)> = vec![(crate::config::BASE.to_owned(), 0)];
+    for (place, stage) in recipe.stages.iter().enumerate() {
+        let own = stage.model.as_ref().and_then(|model| models.iter().position(|(known, ..)| *known == model));
+        let origin = recipe.origin(place).to_owned();
+        let inherited = model_of.iter().find(|(name, _)| *name == origin).map_or(0, |(_, model)| *model);
+        let model = own.unwrap_or(inherited);
+        model_of.push((stage.name.clone(), model));
+        let work = work(recipe, stage);
+        let rates = &models[model].2;
+        let seconds = work.sampled as f64 / rates.sampled + work.trained as f64 / rates.trained;
+        total += seconds;
+        let tokens = |count: u64| if count == 0 { "-".to_owned() } else { count_text(count) };
+        let kind = stage.settings.kind();
+        let origin = if kind == "pretrain" { "nothing".to_owned() } else { origin };
+        let _ = writeln!(
+            text,
+            "{:20}  {kind:8}  {origin:18}  {:>8}  {:>8}  {:>8}  {}",
+            stage.name,
+            tokens(work.sampled),
+            tokens(work.trained),
+            if seconds > 0.0 { duration_text(seconds) } else { "-".to_owned() },
+            work.what
+        );
+    }
+    let _ = writeln!(text, "\nat most {} in all on {threads} threads", duration_text(total));
+    for (model, config, rates) in &models {
+        let name = match model {
+            ModelSettings::Folder { path } => path.display().to_string(),
+            ModelSettings::Shape(_) => "a new deepseek_v3".to_owned(),
+            ModelSettings::Dense(_) => "a new dense model".to_owned(),
+        };
+        let Some(config) = config else {
+            let _ = writeln!(
+                text,
+                "{name}: not here, so its size is not known and times are those of a model of 1.5G parameters\n  hint: a \
+                 folder on this machine: --model DIR"
+            );
+            continue;
+        };
+        let (parameters, active) = config.parameters();
+        let memory = config.memory(256, 256);
+        let how = if rates.measured { "measured just now" } else { "assumed, not measured" };
+        let _ = writeln!(
+            text,
+            "{name}: {} parameters, {} for each token; memory from {:.2} GB to train, without activations; {:.0} tokens/s \
+             sampled, {:.0} trained ({how})",
+            count_text(parameters as u64),
+            count_text(active as u64),
+            memory.train as f64 / 1e9,
+            rates.sampled,
+            rates.trained
+        );
+    }
+    text.push_str("tokens and times are upper bounds: every answer as long as it may be; nothing was started\n");
+    Ok(text)
+}
+
+/// The configuration of a model; none where its folder is not here.
+fn configuration(recipe: &Recipe, model: &ModelSettings) -> anyhow::Result<Option<ModelConfig>> {
+    if let ModelSettings::Folder { path } = model {
+        let file = path.join("config.json");
+        return if file.is_file() { Ok(Some(ModelConfig::from_file(file)?)) } else { Ok(None) };
+    }
+    let vocabulary = recipe.pretrain().map_or(512, |settings| settings.vocab_size);
+    let json = model.hf_config(vocabulary).context("a new model has a configuration")?;
+    Ok(Some(ModelConfig::from_json(&json.to_string())?))
+}
+
+fn rates(model: &ModelSettings, config: Option<&ModelConfig>, threads: usize) -> anyhow::Result<Rates> {
+    let active = config.map_or(1_500_000_000, |config| config.parameters().1) as f64;
+    let is_new = !matches!(model, ModelSettings::Folder { .. });
+    match config {
+        Some(config) if is_new && config.parameters().0 <= MEASURED => measure(config, threads),
+        _ => {
+            let speed = ASSUMED * threads as f64;
+            Ok(Rates { sampled: speed / (2.0 * active), trained: speed / (6.0 * active), measured: false })
+        }
+    }
+}
+
+/// Times a fresh model for a moment.
+fn measure(config: &ModelConfig, threads: usize) -> anyhow::Result<Rates> {
+    const BATCH: u32 = 64;
+    const LENGTH: usize = 48;
+    let policy = Policy::new(config.clone(), 0)?;
+    let token = |row: u32, place: usize| (row * 31 + place as u32 * 17) % (config.vocab_size as u32 - 3) + 3;
+    let rows: Vec<Vec<u32>> = (0..BATCH).map(|row| (0..LENGTH).map(|place| token(row, place)).collect()).collect();
+    let shown: Vec<Sampled<'_>> =
+        rows.iter().map(|row| Sampled { prompt: &row[..1], token_ids: &row[1..], choices: None }).collect();
+    let batches = pack(&shown, 4096)?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start the threads")?;
+    pool.install(|| {
+        let mut trained = 0;
+        let start = Instant::now();
+        while start.elapsed() < MOMENT {
+            for micro in &batches {
+                let forward = policy.forward(&micro.batch, 1.0, Track::Gradients)?;
+                forward.logprobs.sum_all().and_then(|sum| sum.backward()).context("time a training pass")?;
+                trained += micro.batch.token_ids.len();
+            }
+        }
+        let trained = trained as f64 / start.elapsed().as_secs_f64();
+        let engine = RolloutEngine::new(&policy)?;
+        let requests: Vec<Request> =
+            (0..).zip(&rows).map(|(task, row)| Request { task, prompt: row[..8].to_vec(), samples: 1 }).collect();
+        let params = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens: LENGTH };
+        let options = RolloutOptions { seed: 0, step: 0, end_of_text: Vec::new(), batch: BATCH as usize };
+        let mut sampled = 0;
+        let start = Instant::now();
+        while start.elapsed() < MOMENT {
+            engine.generate(&requests, &params, &options, |completion| sampled += completion.token_ids.len())?;
+        }
+        Ok(Rates { sampled: sampled as f64 / start.elapsed().as_secs_f64(), trained, measured: true })
+    })
+}
+
+/// What a stage would do, at most.
+fn work(recipe: &Recipe, stage: &Stage) -> Work {
+    let eval = &recipe.eval;
+    match &stage.settings {
+        StageSettings::Pretrain(settings) => Work {
+            what: format!("{} steps, or from the cache", settings.steps()),
+            trained: settings.tokens,
+            ..Work::default()
+        },
+        StageSettings::Grpo(settings) => {
+            let answers = settings.steps * settings.completions_per_step() as u64;
+            let sampled = answers * settings.max_new_tokens as u64;
+            Work {
+                what: format!(
+                    "{} steps of {} tasks x {} answers of up to {} tokens",
+                    settings.steps, settings.prompts_per_step, settings.group_size, settings.max_new_tokens
+                ),
+                sampled,
+                trained: sampled * settings.epochs as u64 + settings.steps * settings.prompts_per_step as u64 * PROMPT,
+            }
+        }
+        StageSettings::Reject(sampling) => {
+            let settings = &sampling.settings;
+            let answers = (settings.tasks * settings.samples) as u64;
+            Work {
+                what: format!(
+                    "{} tasks x {} answers, at most {} kept of each",
+                    settings.tasks, settings.samples, settings.keep
+                ),
+                sampled: answers * settings.max_new_tokens as u64,
+                ..Work::default()
+            }
+        }
+        StageSettings::Sft(settings) | StageSettings::Distill(settings) => {
+            let demonstrations = demonstrations(recipe, stage);
+            let sources: Vec<String> = stage.data.iter().map(ToString::to_string).collect();
+            Work {
+                what: match demonstrations {
+                    Some(count) => format!(
+                        "up to {} steps on up to {count} demonstrations of {}",
+                        settings.steps(count as usize),
+                        sources.join(", ")
+                    ),
+                    None => format!("{} passes over {}, which is not here yet", settings.epochs, sources.join(", ")),
+                },
+                trained: demonstrations.unwrap_or(0) * settings.epochs * DEMONSTRATION,
+                ..Work::default()
+            }
+        }
+        StageSettings::Eval {} => {
+            let families = if recipe.tasks.files.is_empty() { weighted(&recipe.tasks.families).len() } else { 1 };
+            let answers = (families * eval.tasks_per_family * (eval.samples + 1)) as u64;
+            Work {
+                what: format!(
+                    "{families} x {} held-out tasks, {} samples and the greedy answer",
+                    eval.tasks_per_family, eval.samples
+                ),
+                sampled: answers * recipe.eval_max_new_tokens() as u64,
+                ..Work::default()
+            }
+        }
+        StageSettings::Export(settings) => Work {
+            what: if settings.path.is_empty() { "into the run's folder".to_owned() } else { settings.path.clone() },
+            ..Work::default()
+        },
+    }
+}
+
+/// Demonstrations that a stage would read at most; none where a file is not here.
+fn demonstrations(recipe: &Recipe, stage: &Stage) -> Option<u64> {
+    let mut count = 0;
+    for source in &stage.data {
+        count += match source {
+            crate::config::DataSource::File(path) => {
+                let read = datasets::source::read_demonstrations(path, recipe.tasks.on_bad_line.into()).ok()?;
+                read.demonstrations.len() as u64
+            }
+            crate::config::DataSource::Stage(name) => {
+                let maker = recipe.stages.iter().find(|stage| stage.name == *name)?;
+                let settings = &maker.settings.sampling()?.settings;
+                (settings.tasks * settings.keep) as u64
+            }
+        };
+    }
+    Some(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SHIPPED;
+
+    #[test]
+    fn every_shipped_recipe_has_a_plan() {
+        for shipped in SHIPPED {
+            let recipe = shipped.recipe(&[]).unwrap();
+            let text = render(&recipe, 1).unwrap_or_else(|error| panic!("{}: {error:#}", shipped.name));
+            for stage in &recipe.stages {
+                assert!(text.contains(&format!("\n{} ", stage.name)), "{text}");
+            }
+            assert!(text.contains("in all on 1 threads") && text.contains("nothing was started"), "{text}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_those_of_the_settings() {
+        let recipe = crate::config::find_shipped("smoke").unwrap().recipe(&[]).unwrap();
+        let of = |name: &str| work(&recipe, recipe.stages.iter().find(|stage| stage.name == name).unwrap());
+        let grpo = of("grpo");
+        assert_eq!((grpo.sampled, grpo.trained), (3 * 6 * 4 * 32, 3 * 6 * 4 * 32 + 3 * 6 * PROMPT));
+        assert_eq!(of("before").sampled, 3 * 6 * 3 * 32);
+        assert_eq!(of("pretrain").trained, 60_000);
+    }
+}

@@ -1,0 +1,195 @@
+//! From files of demonstrations, or what an earlier stage wrote, to token ids.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use datasets::source::read_demonstrations;
+use datasets::{Demonstration, Message};
+use policy::Tokenizer;
+use policy::tokenizer::ChatOptions;
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::bench::PromptEncoder;
+use super::start::Refused;
+use crate::RunContext;
+use crate::config::{OnTooLong, SftSettings, Template, counted};
+
+/// What opens a thought, which some chat templates have written already.
+const OPENING: &str = "<think>";
+
+/// A demonstration in token ids.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Example {
+    pub(super) prompt: Vec<u32>,
+    /// What is learnt, the end token included.
+    pub(super) answer: Vec<u32>,
+}
+
+/// What is learnt from, and what the loss is measured on.
+#[derive(Debug, Default)]
+pub(super) struct Examples {
+    pub(super) train: Vec<Example>,
+    pub(super) validation: Vec<Example>,
+}
+
+impl Examples {
+    /// Reads and encodes the demonstrations of the files.
+    pub(super) fn read(
+        context: &RunContext<'_>,
+        settings: &SftSettings,
+        tokenizer: &Tokenizer,
+        positions: usize,
+        files: &[PathBuf],
+    ) -> anyhow::Result<Examples> {
+        let longest = if settings.max_length == 0 { positions } else { settings.max_length.min(positions) };
+        let encoder = Encoder { tokenizer, r1_zero: PromptEncoder::new(tokenizer), template: settings.template };
+        let mut examples = Examples::default();
+        let (mut too_long, mut bad) = (0, 0);
+        for path in files {
+            let read = read_demonstrations(path, context.recipe.tasks.on_bad_line.into())?;
+            bad += read.bad.len();
+            let encoded: Vec<anyhow::Result<Example>> =
+                read.demonstrations.par_iter().map(|shown| encoder.encode(shown, path)).collect();
+            for (shown, example) in read.demonstrations.iter().zip(encoded) {
+                let example = example?;
+                let length = example.prompt.len() + example.answer.len();
+                if length > longest {
+                    if settings.on_too_long == OnTooLong::Stop {
+                        return Err(Refused::because(format!(
+                            "{}, line {}: the demonstration has {length} tokens, expected at most {longest}\n  hint: shorten \
+                             it, raise max_length, or leave such out: on_too_long = \"drop\"",
+                            path.display(),
+                            shown.line
+                        )));
+                    }
+                    too_long += 1;
+                    continue;
+                }
+                let aside = share_of(context.recipe.seed, &shown.messages) < settings.validation_share;
+                if aside { examples.validation.push(example) } else { examples.train.push(example) }
+            }
+        }
+        if bad > 0 {
+            context.reporter.note(&format!("{} left out: they show no answer", counted(bad, "line", "lines")));
+        }
+        if too_long > 0 {
+            let what = counted(too_long, "demonstration", "demonstrations");
+            context.reporter.note(&format!("{what} of more than {longest} tokens left out"));
+        }
+        if examples.train.is_empty() {
+            return Err(Refused::because(format!(
+                "no demonstration is left to learn from: {too_long} are longer than {longest} tokens, {} are set aside for \
+                 validation",
+                examples.validation.len()
+            )));
+        }
+        Ok(examples)
+    }
+}
+
+/// Encodes demonstrations in a template.
+struct Encoder<'a> {
+    tokenizer: &'a Tokenizer,
+    r1_zero: PromptEncoder<'a>,
+    template: Template,
+}
+
+impl Encoder<'_> {
+    fn encode(&self, shown: &Demonstration, path: &Path) -> anyhow::Result<Example> {
+        let place = || format!("{}, line {}", path.display(), shown.line);
+        let (prompt, mut answer) = match self.template {
+            Template::R1Zero => {
+                let questions: Vec<&Message> = shown.messages.iter().filter(|m| m.role != "system").collect();
+                let [question] = questions.as_slice() else {
+                    return Err(Refused::because(format!(
+                        "{}: a conversation of {} messages, but R1-Zero's template has room for one question\n  hint: template \
+                         = \"chat\" takes the model's chat template",
+                        place(),
+                        questions.len()
+                    )));
+                };
+                // The completion begins right after the template, with a space.
+                let answer = self.tokenizer.encode(&format!(" {}", shown.answer.trim()));
+                (self.r1_zero.encode(&question.content), answer)
+            }
+            Template::Chat => {
+                let options = ChatOptions { add_generation_prompt: true, ..ChatOptions::default() };
+                let text = self.tokenizer.render_chat(&shown.messages, &options).with_context(place)?;
+                let prompt = self.tokenizer.encode_chat(&shown.messages, &options).with_context(place)?;
+                let answer = shown.answer.trim();
+                let opened = text.trim_end().ends_with(OPENING);
+                let answer = if opened { answer.strip_prefix(OPENING).unwrap_or(answer) } else { answer };
+                (prompt, self.tokenizer.encode(answer))
+            }
+        };
+        answer.push(self.tokenizer.eos_id());
+        Ok(Example { prompt, answer })
+    }
+}
+
+/// A number in [0, 1) from the seed and the question, so that all answers to one question fall on one side.
+fn share_of(seed: u64, messages: &[Message]) -> f64 {
+    let mut hash = Sha256::new();
+    hash.update(seed.to_le_bytes());
+    for message in messages {
+        hash.update(&message.role);
+        hash.update([0]);
+        hash.update(&message.content);
+        hash.update([0]);
+    }
+    let digest = hash.finalize();
+    let first = [digest[0], digest[1], digest[2], digest[3]];
+    f64::from(u32::from_le_bytes(first)) / 2f64.powi(32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(messages: &[(&str, &str)], answer: &str) -> Demonstration {
+        let message = |(role, content): &(&str, &str)| Message { role: (*role).into(), content: (*content).into() };
+        Demonstration { messages: messages.iter().map(message).collect(), answer: answer.to_owned(), line: 7 }
+    }
+
+    fn tokenizer() -> Tokenizer {
+        let text = datasets::template::r1_zero("What is 1 + 1?") + " <think> 1 + 1 = 2 </think> <answer> 2 </answer>";
+        Tokenizer::train(std::iter::once(text), 300).unwrap()
+    }
+
+    #[test]
+    fn the_answer_follows_the_template_as_a_completion_would() {
+        let tokenizer = tokenizer();
+        let encoder =
+            Encoder { tokenizer: &tokenizer, r1_zero: PromptEncoder::new(&tokenizer), template: Template::R1Zero };
+        let path = Path::new("sft.jsonl");
+        let example =
+            encoder.encode(&shown(&[("system", "s"), ("user", "1 + 1?")], "<think> a </think>\n"), path).unwrap();
+        let text = tokenizer.decode(&[example.prompt.as_slice(), &example.answer].concat());
+        assert_eq!(text, datasets::template::r1_zero("1 + 1?") + " <think> a </think>");
+        assert_eq!(example.answer.last(), Some(&tokenizer.eos_id()));
+
+        let turns = [("user", "q"), ("assistant", "a"), ("user", "r")];
+        let error = encoder.encode(&shown(&turns, "b"), path).unwrap_err().to_string();
+        assert!(error.starts_with("sft.jsonl, line 7: a conversation of 3 messages"), "{error}");
+    }
+
+    #[test]
+    fn a_template_that_fails_is_told_with_the_line() {
+        let tokenizer = tokenizer();
+        let encoder =
+            Encoder { tokenizer: &tokenizer, r1_zero: PromptEncoder::new(&tokenizer), template: Template::Chat };
+        let error = encoder.encode(&shown(&[("user", "q")], "a"), Path::new("sft.jsonl")).unwrap_err();
+        let text = format!("{error:#}");
+        assert!(text.starts_with("sft.jsonl, line 7: ") && text.contains("chat template"), "{text}");
+    }
+
+    #[test]
+    fn a_question_is_on_one_side_whatever_its_answer() {
+        let one = shown(&[("user", "q")], "a");
+        let share = share_of(1, &one.messages);
+        assert_eq!(share, share_of(1, &shown(&[("user", "q")], "b").messages));
+        assert_ne!(share, share_of(2, &one.messages));
+        assert!((0.0..1.0).contains(&share));
+    }
+}

@@ -1,0 +1,97 @@
+//! Writes the policy as a Hugging Face folder for others to use: weights, tokenizer, and a model card.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context;
+use policy::checkpoint::{CheckpointWriter, Numbers};
+
+use super::Ended;
+use super::bench::Model;
+use super::start::Refused;
+use crate::RunContext;
+use crate::config::{ExportSettings, ExportType, Stage};
+use crate::run::StageRecord;
+
+const CARD: &str = "README.md";
+
+/// Where an export is written.
+pub(super) fn target(context: &RunContext<'_>, settings: &ExportSettings) -> PathBuf {
+    if settings.path.is_empty() { context.run.path().join("export") } else { PathBuf::from(&settings.path) }
+}
+
+pub(super) fn run(
+    context: &mut RunContext<'_>,
+    stage: &Stage,
+    settings: &ExportSettings,
+    from: &Path,
+) -> anyhow::Result<Ended> {
+    let start = Instant::now();
+    context.run.rewind(&stage.name, 0)?;
+    let target = target(context, settings);
+    if target.exists() && !ours(context, &target) {
+        return Err(Refused::because(format!(
+            "{} exists already and is no export of this recipe\n  hint: remove it, or name another folder: path = \"...\" in stage \
+             `{}`",
+            target.display(),
+            stage.name
+        )));
+    }
+    let model = Model::load(from)?;
+    let writer = CheckpointWriter::begin(&target)?;
+    let numbers = match settings.dtype {
+        ExportType::F32 => Numbers::F32,
+        ExportType::Bf16 => Numbers::Bf16,
+    };
+    model.policy.save_as(writer.path(), numbers)?;
+    model.tokenizer.save(writer.path())?;
+    let path = writer.path().join(CARD);
+    std::fs::write(&path, card(context, &model)?).with_context(|| format!("cannot write {}", path.display()))?;
+    writer.finish()?;
+    context.reporter.note(&format!("{}: the policy lies in {}", stage.name, target.display()));
+    context.run.finish_stage(StageRecord {
+        name: stage.name.clone(),
+        kind: stage.settings.kind().to_owned(),
+        seconds: start.elapsed().as_secs_f64(),
+        ..StageRecord::default()
+    })?;
+    Ok(Ended::Done(from.to_owned()))
+}
+
+/// Whether a folder is what a run of this very recipe wrote there before.
+fn ours(context: &RunContext<'_>, folder: &Path) -> bool {
+    let Ok(recipe) = context.recipe.to_toml() else { return false };
+    std::fs::read_to_string(folder.join(CARD)).is_ok_and(|card| card.contains(&recipe))
+}
+
+fn card(context: &RunContext<'_>, model: &Model) -> anyhow::Result<String> {
+    let recipe = context.recipe;
+    let (total, active) = model.policy.config().parameters();
+    let mut text = String::from("---\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n\n");
+    let _ = writeln!(text, "# {}, seed {}\n\n{}\n", recipe.name, recipe.seed, recipe.description);
+    let _ = writeln!(
+        text,
+        "{} of {total} parameters, {active} of them used for each token.\n",
+        model.policy.config().architecture.name()
+    );
+    let _ = writeln!(text, "## How it was made\n");
+    for done in context.run.stages_done()? {
+        let note = done.note.map_or_else(String::new, |note| format!(" ({note})"));
+        let _ = writeln!(text, "- {} ({}): {} steps{note}", done.name, done.kind, done.steps);
+    }
+    let evaluations: Vec<_> = context.run.evaluations()?.into_iter().filter(|eval| !eval.quick).collect();
+    if let Some(last) = evaluations.last() {
+        let _ = writeln!(text, "\n## Held-out tasks, in the evaluation `{}`\n", last.stage);
+        let _ = writeln!(text, "| family | pass@1, sampled |\n|---|---|");
+        for (name, family) in &last.families {
+            let (mean, reach) = (family.sampled.mean * 100.0, family.sampled.half_width * 100.0);
+            let _ = writeln!(text, "| {name} | {mean:.1}% ± {reach:.1} |");
+        }
+    }
+    let _ =
+        writeln!(text, "\n## How to ask it\n\nIn R1-Zero's template, with the question in the place of `QUESTION`:\n");
+    let _ = writeln!(text, "```text\n{}\n```\n", datasets::template::r1_zero("QUESTION"));
+    let _ = writeln!(text, "## The recipe\n\n```toml\n{}```", recipe.to_toml()?);
+    Ok(text)
+}

@@ -1,0 +1,294 @@
+//! Rejection sampling: several answers to each task, of which the right and readable ones are kept as demonstrations.
+//!
+//! DeepSeek-R1, section 2.3.3: reasoning data is sampled from the policy of the stage before, and only right answers that
+//! are not in mixed languages are kept. An answer is kept here if it ends by itself, is right, has enough tokens, reaches
+//! what `require` asks of the recipe's rewards (format, one language, no repetition), and was not given before to the same
+//! task; of each task at most `keep`. The first reason that applies is counted.
+//!
+//! Each step's part is written whole, so that a stage that was stopped goes on after its last step to the same data.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context;
+use datasets::Task;
+use policy::{Request, RolloutEngine, RolloutOptions};
+use serde::Serialize;
+
+use super::bench::{Bench, Model, PromptEncoder};
+use super::eval::DECODE_BATCH;
+use super::grade::{Graded, Grader};
+use super::grpo::completion_record;
+use super::{Ended, flops};
+use crate::RunContext;
+use crate::config::{RejectStage, Stage, counted};
+use crate::metrics::{MetricRow, RejectMetrics, Times, mean};
+use crate::run::{StageRecord, write_whole};
+
+/// Stands where training has its step in the random numbers' key; the stage's place and the step follow.
+const SAMPLING: u32 = 1 << 31;
+/// Steps of one stage, in that key.
+const MOST_STEPS: u32 = 1 << 20;
+/// Among so many training tasks for each that is wanted, different ones are looked for.
+const LOOK_AHEAD: u64 = 20;
+
+/// A kept answer, as it is written.
+#[derive(Serialize)]
+struct Kept<'a> {
+    prompt: &'a str,
+    response: &'a str,
+    source: &'a str,
+    task: &'a str,
+    tokens: usize,
+}
+
+/// What became of the answers of one step.
+#[derive(Default)]
+struct Sorted {
+    lines: Vec<u8>,
+    kept: BTreeMap<String, u64>,
+    dropped: BTreeMap<String, u64>,
+    pass_rates: BTreeMap<String, Vec<f64>>,
+    sampled_tokens: u64,
+    answers: u64,
+}
+
+pub(super) fn run(
+    context: &mut RunContext<'_>,
+    bench: &Bench,
+    place: usize,
+    stage: &Stage,
+    sampling: &RejectStage,
+    from: &Path,
+) -> anyhow::Result<Ended> {
+    let settings = &sampling.settings;
+    let data = context.run.data(&stage.name);
+    if context.run.is_done(&stage.name)? && data.is_file() {
+        return Ok(Ended::Done(from.to_owned()));
+    }
+    let started = Instant::now();
+    let tasks = different_tasks(bench, settings.tasks);
+    if tasks.len() < settings.tasks {
+        let found = counted(tasks.len(), "different task", "different tasks");
+        context.reporter.note(&format!("{}: {found} where {} were asked for", stage.name, settings.tasks));
+    }
+    let steps: Vec<&[Task]> = tasks.chunks(settings.tasks_per_step).collect();
+    let done = steps_done(context, stage)?;
+    context.run.rewind(&stage.name, done)?;
+    if done > 0 {
+        context.reporter.note(&format!("{}: going on after step {done}", stage.name));
+    }
+    let model = Model::load(from)?;
+    let phase = context.reporter.phase(&stage.name, Some(steps.len() as u64), "steps");
+    phase.set_position(done);
+    for (step, tasks) in (1..).zip(&steps).skip(done as usize) {
+        if context.interrupt.requested() {
+            return Ok(Ended::Interrupted(step - 1));
+        }
+        let start = Instant::now();
+        let key = SAMPLING | (place as u32 * MOST_STEPS) | step as u32;
+        let graded = sample(context, bench, &model, sampling, tasks, key)?;
+        let sorted = sort(tasks, &graded, sampling)?;
+        let records: Vec<_> = graded
+            .iter()
+            .map(|graded| completion_record(graded, &tasks[graded.completion.task as usize], None))
+            .collect();
+        context.run.write_completions(&stage.name, step, &records)?;
+        let part = part(&data, step);
+        if let Some(folder) = part.parent() {
+            std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        }
+        write_whole(&part, &sorted.lines)?;
+        let kept: u64 = sorted.kept.values().sum();
+        phase.inc(1);
+        phase.set_message(&format!("kept {kept} of {}", sorted.answers));
+        let mut time = Times { seconds: start.elapsed().as_secs_f64(), ..Times::default() };
+        let seconds = time.seconds;
+        time.add("sampling", seconds, sorted.sampled_tokens);
+        context.run.push_metrics(&MetricRow::Reject(RejectMetrics {
+            stage: stage.name.clone(),
+            step,
+            tasks: tasks.len() as u64,
+            answers: sorted.answers,
+            kept: sorted.kept,
+            dropped: sorted.dropped,
+            pass_rate: sorted.pass_rates.into_iter().map(|(family, rates)| (family, mean(&rates))).collect(),
+            sampled_tokens: sorted.sampled_tokens,
+            time,
+        }))?;
+    }
+    finish(context, stage, &model, &data, steps.len() as u64, started, phase)?;
+    Ok(Ended::Done(from.to_owned()))
+}
+
+/// Puts the parts together and notes that the stage is done.
+fn finish(
+    context: &mut RunContext<'_>,
+    stage: &Stage,
+    model: &Model,
+    data: &Path,
+    steps: u64,
+    started: Instant,
+    phase: crate::Phase,
+) -> anyhow::Result<()> {
+    let mut lines = Vec::new();
+    for step in 1..=steps {
+        let part = part(data, step);
+        lines.extend(std::fs::read(&part).with_context(|| format!("cannot read {}", part.display()))?);
+    }
+    write_whole(data, &lines)?;
+    let rows: Vec<serde_json::Value> =
+        context.run.metrics()?.into_iter().filter(|row| row["stage"] == stage.name.as_str()).collect();
+    let sum = |key: &str| rows.iter().filter_map(|row| row[key].as_u64()).sum::<u64>();
+    let kept = lines.iter().filter(|byte| **byte == b'\n').count();
+    let mut dropped = BTreeMap::<&str, u64>::new();
+    for (reason, count) in rows.iter().filter_map(|row| row["dropped"].as_object()).flatten() {
+        *dropped.entry(reason).or_default() += count.as_u64().unwrap_or(0);
+    }
+    let reasons: Vec<String> = dropped.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    let result = format!("kept {kept} of {} answers ({})", sum("answers"), reasons.join(", "));
+    phase.finish(&result);
+    anyhow::ensure!(
+        kept > 0,
+        "stage `{}` has kept no answer: {}\n  hint: the answers are in {}; a base that is hardly ever right, or a `require` \
+         that it never meets, leaves nothing to learn from",
+        stage.name,
+        reasons.join(", "),
+        context.run.completions(&stage.name, 1).display()
+    );
+    let sampled_tokens = sum("sampled_tokens");
+    context.run.finish_stage(StageRecord {
+        name: stage.name.clone(),
+        kind: stage.settings.kind().to_owned(),
+        steps,
+        sampled_tokens,
+        seconds: started.elapsed().as_secs_f64(),
+        flops: flops(model.policy.config().parameters().1, sampled_tokens, 0),
+        note: Some(format!("kept {kept}")),
+        ..StageRecord::default()
+    })
+}
+
+/// The first training tasks that differ from each other.
+fn different_tasks(bench: &Bench, wanted: usize) -> Vec<Task> {
+    let mut seen = BTreeSet::new();
+    let positions = 0..(wanted as u64 * LOOK_AHEAD).max(1000);
+    positions
+        .map(|place| bench.tasks.training(place))
+        .filter(|task| seen.insert(task.id.clone()))
+        .take(wanted)
+        .collect()
+}
+
+/// Steps whose figures and part are both there, in a row from the first.
+fn steps_done(context: &RunContext<'_>, stage: &Stage) -> anyhow::Result<u64> {
+    let rows = context.run.metrics()?;
+    let of_stage = rows.iter().filter(|row| row["kind"] == "reject" && row["stage"] == stage.name.as_str());
+    let rows = of_stage.count() as u64;
+    let data = context.run.data(&stage.name);
+    Ok((1..=rows).take_while(|step| part(&data, *step).is_file()).last().unwrap_or(0))
+}
+
+/// The file of one step's kept answers: `data/NAME.parts/step-000001.jsonl` beside `data/NAME.jsonl`.
+fn part(data: &Path, step: u64) -> PathBuf {
+    data.with_extension("parts").join(format!("step-{step:06}.jsonl"))
+}
+
+fn sample(
+    context: &RunContext<'_>,
+    bench: &Bench,
+    model: &Model,
+    sampling: &RejectStage,
+    tasks: &[Task],
+    key: u32,
+) -> anyhow::Result<Vec<Graded>> {
+    let settings = &sampling.settings;
+    let encoder = PromptEncoder::new(&model.tokenizer);
+    let samples = settings.samples as u32;
+    let requests: Vec<Request> = (0..)
+        .zip(tasks)
+        .map(|(index, task)| Request { task: index, prompt: encoder.encode(&task.prompt), samples })
+        .collect();
+    let phase = context.reporter.inner_phase("sampling", Some(tasks.len() as u64 * u64::from(samples)), "answers");
+    let engine = RolloutEngine::new(&model.policy)?;
+    let options = RolloutOptions {
+        seed: context.recipe.seed,
+        step: key,
+        end_of_text: model.tokenizer.end_ids().to_vec(),
+        batch: DECODE_BATCH,
+    };
+    let grader =
+        Grader { rewards: &bench.rewards, tokenizer: &model.tokenizer, tasks, votes: false, threads: context.threads };
+    let batch = grader.while_sampling(samples, |finish| {
+        engine.generate(&requests, &settings.sampling(), &options, |completion| {
+            phase.inc(1);
+            finish(completion);
+        })
+    })?;
+    Ok(batch.graded)
+}
+
+/// Keeps and drops.
+fn sort(tasks: &[Task], graded: &[Graded], sampling: &RejectStage) -> anyhow::Result<Sorted> {
+    let settings = &sampling.settings;
+    let mut sorted = Sorted::default();
+    for group in graded.chunk_by(|a, b| a.completion.task == b.completion.task) {
+        let task = &tasks[group[0].completion.task as usize];
+        let right = group.iter().filter(|graded| graded.right() == Some(true)).count();
+        let pass_rate = right as f64 / group.len() as f64;
+        sorted.pass_rates.entry(task.source.clone()).or_default().push(pass_rate);
+        let mut given = BTreeSet::new();
+        for graded in group {
+            sorted.answers += 1;
+            sorted.sampled_tokens += graded.completion.token_ids.len() as u64;
+            let answer = graded.text.trim();
+            let reason = if pass_rate > settings.max_pass_rate {
+                Some("too easy".to_owned())
+            } else {
+                fault(graded, sampling).or_else(|| {
+                    // Answers that differ in nothing but white space are one.
+                    let words = answer.split_whitespace().collect::<Vec<_>>().join(" ");
+                    (given.contains(&words)).then(|| "given before".to_owned()).or_else(|| {
+                        (given.len() >= settings.keep).then(|| "more than are kept".to_owned()).or_else(|| {
+                            given.insert(words);
+                            None
+                        })
+                    })
+                })
+            };
+            if let Some(reason) = reason {
+                *sorted.dropped.entry(reason).or_default() += 1;
+                continue;
+            }
+            *sorted.kept.entry(task.source.clone()).or_default() += 1;
+            let tokens = graded.completion.token_ids.len();
+            let (prompt, source, id) = (&task.prompt, &task.source, &task.id);
+            let kept = Kept { prompt, response: answer, source, task: id, tokens };
+            serde_json::to_writer(&mut sorted.lines, &kept).context("cannot write a demonstration")?;
+            sorted.lines.push(b'\n');
+        }
+    }
+    Ok(sorted)
+}
+
+/// Why an answer is not kept, whatever the others are.
+fn fault(graded: &Graded, sampling: &RejectStage) -> Option<String> {
+    if graded.truncated() {
+        return Some("cut off".to_owned());
+    }
+    match graded.right() {
+        None => return Some("not judged".to_owned()),
+        Some(false) => return Some("wrong".to_owned()),
+        Some(true) => {}
+    }
+    if graded.completion.token_ids.len() < sampling.settings.min_length {
+        return Some("too short".to_owned());
+    }
+    // A reward that does not apply, or finds nothing to judge, asks nothing.
+    let short = sampling.require.iter().find(|(name, least)| {
+        let component = graded.breakdown.components.iter().find(|component| component.name == **name);
+        component.and_then(|component| component.score.value).is_some_and(|value| value < **least)
+    });
+    short.map(|(name, _)| format!("below {name}"))
+}
