@@ -38,7 +38,9 @@ pub fn programs(value: &Value) -> Vec<String> {
             match (fields.get("language"), fields.get("solution").or_else(|| fields.get("code"))) {
                 (Some(Value::Array(languages)), Some(Value::Array(listed))) => {
                     let both = languages.iter().zip(listed);
-                    both.filter(|(language, _)| is_python(language)).flat_map(|(_, program)| programs(program)).collect()
+                    both.filter(|(language, _)| is_python(language))
+                        .flat_map(|(_, program)| programs(program))
+                        .collect()
                 }
                 (_, Some(program)) => programs(program),
                 _ => Vec::new(),

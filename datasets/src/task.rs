@@ -267,7 +267,8 @@ mod tests {
         let tests = Reference::Tests { setup: String::new(), assertions: vec!["assert f(1) == 2".into()] };
         assert_eq!(Task::new("test", "p".into(), tests, Split::Held, Map::new()).domain, Domain::Code);
         let call = |expected: &str| {
-            let text = format!(r#"{{"kind":"calls","function":"f","cases":[{{"arguments":"[1]","expected":"{expected}"}}]}}"#);
+            let text =
+                format!(r#"{{"kind":"calls","function":"f","cases":[{{"arguments":"[1]","expected":"{expected}"}}]}}"#);
             let reference = serde_json::from_str(&text).expect("a reference");
             Task::new("test", "p".into(), reference, Split::Held, Map::new())
         };

@@ -9,9 +9,9 @@ use crate::math::{Accuracy, Choice};
 use crate::nearest::nearest;
 use crate::parameter::{Given, NoParameters, ParameterHelp, Parameters};
 use crate::shape::{
-    CodeFormat, CodeFormatParameters, Cosine, CosineParameters, Format, LanguageConsistency, LanguageParameters, Length,
-    LengthParameters, OverlongParameters, ReasoningSteps, RepetitionParameters, RepetitionPenalty, SoftOverlong, Steps,
-    TagCount,
+    CodeFormat, CodeFormatParameters, Cosine, CosineParameters, Format, LanguageConsistency, LanguageParameters,
+    Length, LengthParameters, OverlongParameters, ReasoningSteps, RepetitionParameters, RepetitionPenalty,
+    SoftOverlong, Steps, TagCount,
 };
 use crate::{CustomKind, Reward, RewardError, RewardSet, RewardSpec};
 

@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::code::{CallCase, Checker, StdinCase, Tolerance};
 use crate::RewardError;
+use crate::code::{CallCase, Checker, StdinCase, Tolerance};
 
 /// What a completion is compared with.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

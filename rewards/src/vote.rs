@@ -16,10 +16,12 @@ pub fn vote_key(sample: &Sample<'_>) -> Option<String> {
         Reference::Math { .. } => math::math_key(sample.completion),
         Reference::Integer { .. } => math::integer_key(sample.completion),
         Reference::Countdown { numbers, .. } => math::countdown_key(sample.completion, numbers),
-        Reference::Tests { .. } | Reference::Stdin { .. } | Reference::Calls { .. } => extract::program(sample.completion).map(|program| {
-            let lines = program.lines().map(str::trim_end).filter(|line| !line.is_empty());
-            lines.collect::<Vec<_>>().join("\n")
-        }),
+        Reference::Tests { .. } | Reference::Stdin { .. } | Reference::Calls { .. } => {
+            extract::program(sample.completion).map(|program| {
+                let lines = program.lines().map(str::trim_end).filter(|line| !line.is_empty());
+                lines.collect::<Vec<_>>().join("\n")
+            })
+        }
     }
 }
 

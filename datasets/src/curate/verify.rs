@@ -19,7 +19,8 @@ pub(super) fn run(verify: &Verify, work: &mut Work<'_>) -> Result<(), DatasetErr
     let mut programs = false;
     for index in 0..work.input.len() {
         let references = work.input.read_columns(index, &["reference"])?;
-        programs |= text(&references, "reference")?.iter().flatten().any(|json| CODE.iter().any(|kind| json.contains(kind)));
+        programs |=
+            text(&references, "reference")?.iter().flatten().any(|json| CODE.iter().any(|kind| json.contains(kind)));
         if programs {
             break;
         }
@@ -59,9 +60,7 @@ fn judge(verify: &Verify, rewards: &RewardSet, task: &Task) -> Result<Verdict, D
     let cause = breakdown.components.iter().find_map(|component| component.score.cause.clone());
     Ok(match breakdown.total {
         Some(total) if total >= 1.0 => Verdict::Keep,
-        Some(_) if task.reference.is_code() => {
-            Verdict::drop("solution fails its tests", cause.unwrap_or_default())
-        }
+        Some(_) if task.reference.is_code() => Verdict::drop("solution fails its tests", cause.unwrap_or_default()),
         Some(_) => Verdict::drop("answer does not equal itself", shown(task, cause)),
         None if breakdown.components.is_empty() => Verdict::drop("nothing verifies this kind", task.reference.kind()),
         None => Verdict::drop("reference cannot be used", shown(task, cause)),

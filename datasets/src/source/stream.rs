@@ -99,7 +99,18 @@ impl TaskStream {
         // `gsm8k_train.jsonl.gz` is `gsm8k_train`.
         let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem).to_owned();
         let path = path.to_owned();
-        Ok(Self { path, stem, place, rows, layout, on_bad_line, questions_needed: true, good: 0, skipped: 0, first_bad: None })
+        Ok(Self {
+            path,
+            stem,
+            place,
+            rows,
+            layout,
+            on_bad_line,
+            questions_needed: true,
+            good: 0,
+            skipped: 0,
+            first_bad: None,
+        })
     }
 
     /// The same, also where rows have no question: for whoever only tests solutions.

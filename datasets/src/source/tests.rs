@@ -374,15 +374,15 @@ fn programs_that_cannot_be_judged_are_refused() {
             r#"{"description": "d", "official_tests": [{"input": "1", "output": "2"}], "interaction_format": "talk"}"#,
             "talk to its judge",
         ),
-        (r#"{"description": "d", "official_tests": [{"input": "1", "output": "2"}], "input_mode": "file"}"#, "read a file"),
+        (
+            r#"{"description": "d", "official_tests": [{"input": "1", "output": "2"}], "input_mode": "file"}"#,
+            "read a file",
+        ),
         (r#"{"description": "d", "official_tests": []}"#, "no pairs of input and output"),
         (r#"{"question": "q", "input_output": "{\"inputs\": [\"1\"], \"outputs\": []}"}"#, "1 inputs and 0 outputs"),
         (r#"{"question": "q", "input_output": ""}"#, "`input_output` is empty"),
         (r#"{"input_output": "{\"inputs\": [\"1\"], \"outputs\": [\"1\"]}"}"#, "the question is missing"),
-        (
-            r#"{"problem": "p", "verification_info": {"language": "cpp", "test_cases": []}}"#,
-            "its language is cpp",
-        ),
+        (r#"{"problem": "p", "verification_info": {"language": "cpp", "test_cases": []}}"#, "its language is cpp"),
     ] {
         let what = error("some.jsonl", row.as_bytes());
         assert!(what.contains(expected), "{row}\n{what}");

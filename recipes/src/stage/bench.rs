@@ -36,7 +36,7 @@ impl Bench {
         // Generated tasks are short; what a file asks for is not known.
         let generated = context.recipe.tasks.files.is_empty();
         let limits = if generated { Limits::brief() } else { Limits::default() };
-        let judges = ["accuracy", "code"].map(RewardSpec::named).into();
+        let judges = ["accuracy", "binary_code"].map(RewardSpec::named).into();
         let verdict = RewardSet::build_limited(&usable(judges), python.clone(), limits)?;
         let rewards = known.build(&usable(specs), &Surroundings { python, limits })?;
         Ok(Bench { tasks, rewards, verdict })

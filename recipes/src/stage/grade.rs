@@ -28,7 +28,7 @@ impl Graded {
 
     /// Whether the answer is right, by the parts that judge answers; none where it cannot be judged.
     pub(super) fn right(&self) -> Option<bool> {
-        let value = self.breakdown.get("accuracy").or_else(|| self.breakdown.get("code"))?;
+        let value = self.breakdown.get("accuracy").or_else(|| self.breakdown.get("binary_code"))?;
         Some(value >= 1.0)
     }
 }

@@ -164,7 +164,9 @@ impl Judged {
             }
             match run.end {
                 End::Held => return verdict(Verdict::Passed),
-                End::Failed(cause) if run.calls.len() <= answers.count => return verdict(Verdict::Failed(cause.name())),
+                End::Failed(cause) if run.calls.len() <= answers.count => {
+                    return verdict(Verdict::Failed(cause.name()));
+                }
                 End::Ended => return Ok(answers.ended),
                 End::Inside => return verdict(Verdict::Failed("exception")),
                 End::Ahead | End::Failed(_) => calls = run.calls,

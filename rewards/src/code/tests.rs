@@ -42,7 +42,8 @@ fn check(submission: &str, reference: &Reference, expected: Option<&str>) {
 }
 
 fn stdin(pairs: &[(&str, &str)]) -> Reference {
-    let case = |(stdin, stdout): &(&str, &str)| StdinCase { stdin: (*stdin).into(), stdout: (*stdout).into(), weight: 1 };
+    let case =
+        |(stdin, stdout): &(&str, &str)| StdinCase { stdin: (*stdin).into(), stdout: (*stdout).into(), weight: 1 };
     Reference::Stdin { cases: pairs.iter().map(case).collect(), checker: Checker::Lines, tolerance: None }
 }
 
@@ -134,7 +135,9 @@ fn attempts() -> Vec<String> {
     def __bool__(self): return True
 ";
     let of = |kind: &str, body: &str| {
-        format!("{everything}class Forged({kind}, Everything):\n    __eq__ = Everything.__eq__\n    __ne__ = Everything.__ne__\n    __le__ = __ge__ = __lt__ = __gt__ = Everything.__le__\n    def __hash__(self): return 0\n{body}")
+        format!(
+            "{everything}class Forged({kind}, Everything):\n    __eq__ = Everything.__eq__\n    __ne__ = Everything.__ne__\n    __le__ = __ge__ = __lt__ = __gt__ = Everything.__le__\n    def __hash__(self): return 0\n{body}"
+        )
     };
     let returning = |value: &str| format!("def square(x): return {value}");
     let mut attempts = vec![
@@ -282,15 +285,15 @@ fn the_text_of_the_tests_is_out_of_reach() {
         &["check(f)"],
     );
     check("def f(x): return 'secret' if helper(math.floor(1.5)) == 2 else ''", &reference, None);
-    let spy = "import gc, sys
+    // Everything that the frames above it hold, searched for the word. It stands in no text of the submission's own.
+    let spy = "import sys
 def f(x):
-    seen = repr([thing for thing in gc.get_objects() if isinstance(thing, (dict, list, tuple))][:0])
-    frame, texts = sys._getframe(), []
+    word, frame, texts = ''.join(('sec', 'ret')), sys._getframe(1), []
     while frame:
         texts.append(repr(frame.f_globals) + repr(frame.f_locals) + repr(frame.f_code.co_consts))
         frame = frame.f_back
-    return 'secret' if any('sec' + 'ret' in text.replace(\"'secret' if\", '') for text in texts) else ''";
-    check(&spy.replace("return 'secret' if", "return 'se' + 'cret' if"), &reference, Some("assertion_failed"));
+    return word if any(word in text for text in texts) else ''";
+    check(spy, &reference, Some("assertion_failed"));
 }
 
 #[test]
@@ -330,7 +333,8 @@ fn tests_run_in_a_guest_of_their_own_as_they_would_beside() {
         check(&honest.replace(right, broken), &reference(body), Some(cause));
     }
     let objects = tests("", &["p = Point(1)\nassert p.x == 1", "assert area(Square(2)) in (4,)"]);
-    let classes = "class Point:\n    def __init__(self, x): self.x = x\nclass Square(Point): pass\ndef area(s): return s.x * s.x";
+    let classes =
+        "class Point:\n    def __init__(self, x): self.x = x\nclass Square(Point): pass\ndef area(s): return s.x * s.x";
     check(classes, &objects, None);
     check(&classes.replace("s.x * s.x", "0"), &objects, Some("assertion_failed"));
 }
@@ -339,7 +343,14 @@ fn tests_run_in_a_guest_of_their_own_as_they_would_beside() {
 fn each_test_counts_for_itself() {
     let assertions = tests(
         "",
-        &["assert f(0) == 0", "assert f(1) == 1", "assert f(2) == 2", "assert f(3) in (3,)", "assert f(4) == 4", "assert f(5) == 5"],
+        &[
+            "assert f(0) == 0",
+            "assert f(1) == 1",
+            "assert f(2) == 2",
+            "assert f(3) in (3,)",
+            "assert f(4) == 4",
+            "assert f(5) == 5",
+        ],
     );
     let submission = "import os
 def f(x):
@@ -358,7 +369,10 @@ def f(x):
         let grader = CodeGrader::new(Arc::clone(&PYTHON), Limits::brief());
         grader.grade(submission, reference, marking).unwrap().score
     };
-    assert_eq!(share(&assertions, Marking::Fraction), Score { value: Some(2.0 / 6.0), cause: Some("out_of_fuel".into()) });
+    assert_eq!(
+        share(&assertions, Marking::Fraction),
+        Score { value: Some(2.0 / 6.0), cause: Some("out_of_fuel".into()) }
+    );
     assert_eq!(share(&assertions, Marking::All).value, Some(0.0));
 
     let calls = calls("f", &[("[0]", "0"), ("[1]", "1"), ("[2]", "2"), ("[3]", "3"), ("[4]", "4"), ("[5]", "5")]);
@@ -372,7 +386,7 @@ def f(x):
     else {
         panic!("stdin")
     };
-    let program = "x = int(input())\nif x == 1: [0] * 10 ** 12\nif x == 2:\n    while True: print(x)\nif x == 3: x / 0\nassert x != 4\nprint(x)";
+    let program = "x = int(input())\nif x == 1: bytearray(10 ** 9)\nif x == 2:\n    while True: print(x)\nif x == 3: x / 0\nassert x != 4\nprint(x)";
     cases[0].weight = 5;
     let stdin = Reference::Stdin { cases, checker, tolerance };
     assert_eq!(
@@ -388,17 +402,30 @@ def f(x):
 
 #[test]
 fn functions_are_called_with_json() {
-    let reference = calls("add", &[("[[1, 2], {\"a\": null}]", "[true, [1, 2], \"é\"]"), ("[1e400, 123456789012345678901]", "123456789012345678902")]);
+    let reference = calls(
+        "add",
+        &[
+            ("[[1, 2], {\"a\": null}]", "[true, [1, 2], \"é\"]"),
+            ("[1e400, 123456789012345678901]", "123456789012345678902"),
+        ],
+    );
     let method = "class Solution:
     def add(self, xs: List[int], n) -> List:
         return (n == {'a': None}, xs, 'é') if isinstance(xs, list) else n + 1";
     check(method, &reference, None);
     check("def add(xs, n):\n    return [True, xs, 'é'] if isinstance(xs, list) else n + 1", &reference, None);
-    check("def add(xs, n):\n    return [True, xs, 'é'] if isinstance(xs, list) else float(n)", &reference, Some("wrong_value"));
+    check(
+        "def add(xs, n):\n    return [True, xs, 'é'] if isinstance(xs, list) else float(n)",
+        &reference,
+        Some("wrong_value"),
+    );
     check("def other(xs, n): pass", &reference, Some("exception"));
-    let Reference::Calls { setup, function, mut cases, .. } = calls("half", &[("[1]", "[0.5]")]) else { panic!("calls") };
+    let Reference::Calls { setup, function, mut cases, .. } = calls("half", &[("[1]", "[0.5]")]) else {
+        panic!("calls")
+    };
     cases[0].wrapped = true;
-    let with = |tolerance, cases| Reference::Calls { setup: setup.clone(), function: function.clone(), cases, tolerance };
+    let with =
+        |tolerance, cases| Reference::Calls { setup: setup.clone(), function: function.clone(), cases, tolerance };
     check("def half(x): return x / 2", &with(None, cases.clone()), None);
     check("def half(x): return [x / 2]", &with(None, cases.clone()), None);
     check("def half(x): return 0.5000001", &with(None, cases.clone()), Some("wrong_value"));
@@ -433,7 +460,10 @@ print(1 if sum(numbers) == int(given[0]) and len(numbers) == len(expected) else 
 #[test]
 fn tests_that_cannot_be_used_leave_the_sample_unscored() {
     let missing = tests("import no_such_module\ndef check(f):\n    assert f(1) == 1", &["check(f)"]);
-    assert_eq!(score(&code(), "<answer>\ndef f(x): return 1\n</answer>", &missing), Score::unscorable("reference_fails"));
+    assert_eq!(
+        score(&code(), "<answer>\ndef f(x): return 1\n</answer>", &missing),
+        Score::unscorable("reference_fails")
+    );
     // Their numpy, as far as HumanEval+ and MBPP+ use it.
     let close = tests("import numpy as np\ndef check(f):\n    assert np.allclose(f(1), [0.5, 1.0])", &["check(f)"]);
     check("def f(x): return [x / 2, x + 1e-12]", &close, None);

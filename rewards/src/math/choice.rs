@@ -97,7 +97,8 @@ fn plain(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const PROMPT: &str = "Which is a bird?\nA. a cat\nB. a sparrow\nC. 12\nD. a cat\nAnswer with the letter of the right choice.";
+    const PROMPT: &str =
+        "Which is a bird?\nA. a cat\nB. a sparrow\nC. 12\nD. a cat\nAnswer with the letter of the right choice.";
 
     #[track_caller]
     fn check(completion: &str, right: &str, expected: Option<&str>) {

@@ -10,7 +10,7 @@ use crate::{Reference, Reward, RewardError, Sample, Score};
 
 crate::parameters! {
     /// What `code_format` can be told.
-    CodeFormatParameters {
+    pub(crate) CodeFormatParameters {
         /// The word after the fence, for tasks without a column `language`.
         language: String = "python".to_owned(), Any;
     }
@@ -49,7 +49,8 @@ fn has_fence(answer: &str, language: &str) -> bool {
             Some(false) => {}
             None => {
                 let word = word.trim().as_bytes();
-                let same = word.get(..language.len()).is_some_and(|word| word.eq_ignore_ascii_case(language.as_bytes()));
+                let same =
+                    word.get(..language.len()).is_some_and(|word| word.eq_ignore_ascii_case(language.as_bytes()));
                 opened = Some(same);
             }
         }

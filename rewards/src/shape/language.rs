@@ -20,12 +20,11 @@ use super::script::{Script, script};
 use crate::parameter::OneOf;
 use crate::{Reference, Reward, RewardError, Sample, Score};
 
-const LANGUAGES: OneOf =
-    OneOf(&["en", "de", "es", "fr", "zh", "ja", "ko", "ru", "el", "he", "ar", "hi", "th"]);
+const LANGUAGES: OneOf = OneOf(&["en", "de", "es", "fr", "zh", "ja", "ko", "ru", "el", "he", "ar", "hi", "th"]);
 
 crate::parameters! {
     /// What `language_consistency` can be told.
-    LanguageParameters {
+    pub(crate) LanguageParameters {
         /// The language to think in.
         language: String = "en".to_owned(), LANGUAGES;
     }
@@ -37,39 +36,96 @@ const LATIN: [(&str, &[&str], &str); 4] = [
         "en",
         &[
             "the", "of", "and", "to", "is", "in", "that", "it", "we", "for", "so", "this", "be", "with", "are", "as",
-            "have", "has", "if", "then", "what", "which", "let", "can", "not", "but", "or", "from", "by", "there", "you",
-            "how", "because", "since", "need", "first", "next", "now", "get", "find", "each", "all", "they", "at", "on",
-            "was", "when", "where", "would", "should", "must", "also", "its", "our", "than", "my", "me", "will", "do",
+            "have", "has", "if", "then", "what", "which", "let", "can", "not", "but", "or", "from", "by", "there",
+            "you", "how", "because", "since", "need", "first", "next", "now", "get", "find", "each", "all", "they",
+            "at", "on", "was", "when", "where", "would", "should", "must", "also", "its", "our", "than", "my", "me",
+            "will", "do",
         ],
         "",
     ),
     (
         "de",
         &[
-            "der", "die", "das", "und", "ist", "nicht", "wir", "ein", "eine", "einen", "einer", "also", "zu", "den", "dem",
-            "des", "mit", "auf", "für", "von", "sich", "es", "dass", "ich", "wenn", "auch", "dann", "werden", "wird", "aber",
-            "oder", "wie", "sind", "hat", "haben", "man", "nun", "zuerst", "im", "als", "an", "aus", "bei", "nach", "kann",
-            "muss", "so", "sie", "er", "uns", "daher", "jetzt", "gilt", "jede", "jeder", "alle", "was", "ob", "weil",
+            "der", "die", "das", "und", "ist", "nicht", "wir", "ein", "eine", "einen", "einer", "also", "zu", "den",
+            "dem", "des", "mit", "auf", "für", "von", "sich", "es", "dass", "ich", "wenn", "auch", "dann", "werden",
+            "wird", "aber", "oder", "wie", "sind", "hat", "haben", "man", "nun", "zuerst", "im", "als", "an", "aus",
+            "bei", "nach", "kann", "muss", "so", "sie", "er", "uns", "daher", "jetzt", "gilt", "jede", "jeder", "alle",
+            "was", "ob", "weil",
         ],
         "äöüß",
     ),
     (
         "es",
         &[
-            "el", "la", "de", "que", "y", "los", "las", "un", "una", "es", "en", "por", "con", "para", "no", "se", "del",
-            "como", "entonces", "pero", "su", "al", "lo", "más", "si", "son", "tenemos", "este", "esta", "esto", "cada",
-            "hay", "ahora", "primero", "luego", "así", "porque", "cuando", "donde", "tiene", "debe", "puede", "nos", "sea",
-            "ya", "o", "cuántos", "también", "muy", "ser", "todos", "entre", "sobre", "cual", "qué",
+            "el", "la", "de", "que", "y", "los", "las", "un", "una", "es", "en", "por", "con", "para", "no", "se",
+            "del", "como", "entonces", "pero", "su", "al", "lo", "más", "si", "son", "tenemos", "este", "esta", "esto",
+            "cada", "hay", "ahora", "primero", "luego", "así", "porque", "cuando", "donde", "tiene", "debe", "puede",
+            "nos", "sea", "ya", "o", "cuántos", "también", "muy", "ser", "todos", "entre", "sobre", "cual", "qué",
         ],
         "ñ¿¡áíóú",
     ),
     (
         "fr",
         &[
-            "le", "la", "les", "de", "et", "est", "un", "une", "que", "nous", "des", "du", "dans", "pour", "pas", "qui",
-            "donc", "ce", "il", "sur", "avec", "alors", "mais", "au", "aux", "en", "on", "ou", "où", "par", "plus", "sont",
-            "cette", "ces", "se", "si", "elle", "ne", "son", "sa", "ses", "leur", "chaque", "doit", "peut", "comme", "car",
-            "ainsi", "puis", "avons", "d'abord", "maintenant", "très", "même", "tout", "tous", "être", "fait", "je",
+            "le",
+            "la",
+            "les",
+            "de",
+            "et",
+            "est",
+            "un",
+            "une",
+            "que",
+            "nous",
+            "des",
+            "du",
+            "dans",
+            "pour",
+            "pas",
+            "qui",
+            "donc",
+            "ce",
+            "il",
+            "sur",
+            "avec",
+            "alors",
+            "mais",
+            "au",
+            "aux",
+            "en",
+            "on",
+            "ou",
+            "où",
+            "par",
+            "plus",
+            "sont",
+            "cette",
+            "ces",
+            "se",
+            "si",
+            "elle",
+            "ne",
+            "son",
+            "sa",
+            "ses",
+            "leur",
+            "chaque",
+            "doit",
+            "peut",
+            "comme",
+            "car",
+            "ainsi",
+            "puis",
+            "avons",
+            "d'abord",
+            "maintenant",
+            "très",
+            "même",
+            "tout",
+            "tous",
+            "être",
+            "fait",
+            "je",
         ],
         "çèêàùœîôû",
     ),
@@ -236,7 +292,10 @@ mod tests {
         ("en", "First we find the number of apples. There are 3 boxes, and each of them holds 4, so we get 12."),
         ("de", "Zuerst bestimmen wir die Anzahl der Äpfel. Es sind 3 Kisten, und in jeder liegen 4, also sind es 12."),
         ("es", "Primero buscamos el número de manzanas. Hay 3 cajas y en cada una hay 4, entonces son 12."),
-        ("fr", "D'abord nous cherchons le nombre de pommes. Il y a 3 boîtes et dans chaque boîte il y en a 4, donc 12."),
+        (
+            "fr",
+            "D'abord nous cherchons le nombre de pommes. Il y a 3 boîtes et dans chaque boîte il y en a 4, donc 12.",
+        ),
         ("zh", "首先求苹果的数量。有3个盒子，每个盒子里有4个，所以一共12个。"),
     ];
 

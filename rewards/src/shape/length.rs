@@ -40,7 +40,7 @@ const VALUE: f64 = 1e6;
 
 crate::parameters! {
     /// What `length` can be told.
-    LengthParameters {
+    pub(crate) LengthParameters {
         /// What is counted.
         unit: String = "characters".to_owned(), UNITS;
     }
@@ -48,7 +48,7 @@ crate::parameters! {
 
 crate::parameters! {
     /// What `cosine` can be told.
-    CosineParameters {
+    pub(crate) CosineParameters {
         /// A wrong answer of no length.
         min_value_wrong: f64 = -1.0, between(-VALUE, VALUE);
         /// A wrong answer of `max_len` or more.
@@ -66,7 +66,7 @@ crate::parameters! {
 
 crate::parameters! {
     /// What `soft_overlong` can be told.
-    OverlongParameters {
+    pub(crate) OverlongParameters {
         /// Tokens beyond which the punishment is whole. The limit of sampling, or less.
         max_completion_len: u64 = 16_384, at_least(1.0);
         /// Tokens before that over which the punishment grows.
@@ -252,11 +252,11 @@ mod tests {
         .unwrap();
         let reference = Reference::Integer { value: 4 };
         let reward = SoftOverlong(parameters);
-        for (tokens, expected) in
-            [(0, 0.0), (80, 0.0), (81, -0.05), (90, -0.5), (100, -1.0), (101, -1.0), (5000, -1.0)]
+        for (tokens, expected) in [(0, 0.0), (80, 0.0), (81, -0.05), (90, -0.5), (100, -1.0), (101, -1.0), (5000, -1.0)]
         {
             let ids = vec![1; tokens];
-            let sample = Sample { completion_ids: &ids, ..Sample::new("", if tokens == 0 { "" } else { "x" }, &reference) };
+            let sample =
+                Sample { completion_ids: &ids, ..Sample::new("", if tokens == 0 { "" } else { "x" }, &reference) };
             assert_eq!(reward.score(&sample).unwrap().value, Some(expected), "{tokens}");
         }
         assert_eq!(reward.score(&Sample::new("", "text", &reference)).unwrap(), Score::unscorable("tokens_not_known"));

@@ -12,9 +12,7 @@ mod tags;
 pub(crate) use code_format::{CodeFormat, CodeFormatParameters};
 pub(crate) use format::Format;
 pub(crate) use language::{LanguageConsistency, LanguageParameters};
-pub(crate) use length::{
-    Cosine, CosineParameters, Length, LengthParameters, OverlongParameters, SoftOverlong,
-};
+pub(crate) use length::{Cosine, CosineParameters, Length, LengthParameters, OverlongParameters, SoftOverlong};
 pub(crate) use repetition::{RepetitionParameters, RepetitionPenalty};
 pub(crate) use steps::{ReasoningSteps, Steps};
 pub(crate) use tags::TagCount;

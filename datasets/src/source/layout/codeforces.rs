@@ -33,7 +33,11 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     let mut examples = Vec::new();
     collect_cases(&columns.get("examples").map(unpacked).unwrap_or_default(), &mut examples);
     for example in &examples {
-        question.push_str(&format!("\n\nExample input\n{}\n\nExample output\n{}", example.stdin.trim(), example.stdout.trim()));
+        question.push_str(&format!(
+            "\n\nExample input\n{}\n\nExample output\n{}",
+            example.stdin.trim(),
+            example.stdout.trim()
+        ));
     }
     let note = optional_text(columns, "note")?;
     if !note.trim().is_empty() {

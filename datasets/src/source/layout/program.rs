@@ -9,7 +9,8 @@ use super::{Columns, optional_text};
 const ASK_PROGRAM: &str = "Write a Python program that reads from standard input and prints to standard output.";
 
 /// What a function finds imported: `LeetCode` and those who took its tasks over do so, and their signatures use it.
-const CALL_SETUP: &str = "import bisect, collections, copy, functools, heapq, itertools, math, operator, random, re, string, sys
+const CALL_SETUP: &str =
+    "import bisect, collections, copy, functools, heapq, itertools, math, operator, random, re, string, sys
 from bisect import *
 from collections import *
 from functools import *
@@ -55,7 +56,8 @@ pub(super) fn question(columns: &Columns) -> Result<String, String> {
         Some(Value::Array(messages)) => messages.last()?.get("content")?.as_str(),
         _ => None,
     });
-    let question = found.ok_or_else(|| format!("the question is missing: none of the columns {}", QUESTIONS.join(", ")))?;
+    let question =
+        found.ok_or_else(|| format!("the question is missing: none of the columns {}", QUESTIONS.join(", ")))?;
     Ok(question.replace("\r\n", "\n").trim().to_owned())
 }
 
@@ -134,9 +136,7 @@ pub(super) fn collect_cases(value: &Value, cases: &mut Vec<StdinCase>) {
 /// An input or output that is a list holds lines.
 fn case(input: &Value, output: &Value) -> Option<StdinCase> {
     let joined = |value: &Value| match value {
-        Value::Array(lines) => {
-            lines.iter().map(scalar).collect::<Option<Vec<_>>>().map(|lines| lines.join("\n"))
-        }
+        Value::Array(lines) => lines.iter().map(scalar).collect::<Option<Vec<_>>>().map(|lines| lines.join("\n")),
         value => scalar(value),
     };
     Some(StdinCase { stdin: joined(input)?, stdout: joined(output)?, weight: 1 })

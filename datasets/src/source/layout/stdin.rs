@@ -28,8 +28,21 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     let checker = if contests { Checker::Tokens } else { Checker::Lines };
     let reference = stdin(&question, cases, checker)?;
     let used = &[
-        "tests", "test_cases", "testcases", "public_tests", "private_tests", "generated_tests", "stdin", "stdout",
-        "expected_output", "expected_stdout", "prompt", "question", "problem", "problem_statement", "description",
+        "tests",
+        "test_cases",
+        "testcases",
+        "public_tests",
+        "private_tests",
+        "generated_tests",
+        "stdin",
+        "stdout",
+        "expected_output",
+        "expected_stdout",
+        "prompt",
+        "question",
+        "problem",
+        "problem_statement",
+        "description",
     ];
     Ok(Draft::new(prompt(&question, None, ""), reference, used))
 }
