@@ -78,7 +78,7 @@ fn completions_can_be_read_by_people() {
         assert!(record["prompt"].as_str().unwrap().len() > 5 && record["completion"].is_string());
         let names: Vec<&str> =
             record["parts"].as_array().unwrap().iter().map(|part| part["name"].as_str().unwrap()).collect();
-        let judge = if record["source"] == "python" { "code" } else { "accuracy" };
+        let judge = if record["source"] == "python" { "binary_code" } else { "accuracy" };
         assert_eq!(names, [judge, "format"]);
         // The weighted sum, as the recipe says.
         let part = |index: usize| record["parts"][index]["score"].as_f64().unwrap();

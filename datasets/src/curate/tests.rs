@@ -28,7 +28,7 @@ impl Host for TestHost {
     fn rewards(&self, programs: bool) -> Result<Arc<RewardSet>, String> {
         let python = (programs && self.python)
             .then(|| Arc::new(sandbox::Python::prepare(&sandbox::default_cache_dir(), &mut |_| {}).unwrap()));
-        let specs = if python.is_some() { vec!["accuracy", "code"] } else { vec!["accuracy"] };
+        let specs = if python.is_some() { vec!["accuracy", "binary_code"] } else { vec!["accuracy"] };
         let specs: Vec<RewardSpec> = specs.into_iter().map(RewardSpec::named).collect();
         Ok(Arc::new(RewardSet::build(&specs, python).unwrap()))
     }

@@ -162,7 +162,7 @@ impl TaskTable {
 /// One reward and how much it counts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RewardSettings {
-    /// The reward's name: `accuracy`, `code`, `format`; or any other, for a reward of a file.
+    /// The reward's name: `accuracy`, `binary_code`, `format`, ...; or any other, for a reward of a file.
     pub name: String,
     /// What its score is multiplied by in the sum.
     pub weight: f64,
@@ -250,7 +250,7 @@ pub(crate) struct RewardTable {
 }
 
 /// What a recipe is scored by that says nothing about it: whether answers are right, and the template's form.
-const DEFAULT_REWARDS: [&str; 3] = ["accuracy", "code", "format"];
+const DEFAULT_REWARDS: [&str; 3] = ["accuracy", "binary_code", "format"];
 
 impl RewardSettings {
     /// The rewards of a recipe that names none.

@@ -178,7 +178,7 @@ small.toml, line 6: there is no task family `coutdown`
         "name = \"accuracy\"",
         "name = \"acuracy\"",
         "
-small.toml, line 9: no reward `acuracy`, expected accuracy, code, format
+small.toml, line 9: no reward `acuracy`, expected accuracy, code, binary_code, choice, format, tag_count, code_format, reasoning_steps, length, cosine, soft_overlong, repetition_penalty, language_consistency
     |
   9 | name = \"acuracy\"
     |        ^^^^^^^^^

@@ -59,7 +59,7 @@ impl JobHost {
         })
         .context("cannot prepare the Python sandbox")?;
         phase.finish("");
-        Ok(RewardSet::build(&["accuracy", "code"].map(RewardSpec::named), Some(Arc::new(python)))?)
+        Ok(RewardSet::build(&["accuracy", "binary_code"].map(RewardSpec::named), Some(Arc::new(python)))?)
     }
 
     fn solver(&self, step: &Difficulty) -> anyhow::Result<Arc<Solver>> {

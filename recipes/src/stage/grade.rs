@@ -28,7 +28,8 @@ impl Graded {
 
     /// Whether the answer is right, by the parts that judge answers; none where it cannot be judged.
     pub(crate) fn right(&self) -> Option<bool> {
-        let value = self.breakdown.get("accuracy").or_else(|| self.breakdown.get("code"))?;
+        let judges = ["accuracy", "choice", "binary_code", "code"];
+        let value = judges.iter().find_map(|name| self.breakdown.get(name))?;
         Some(value >= 1.0)
     }
 }

@@ -84,7 +84,7 @@ impl Expected {
     }
 
     fn verdict(&self, said: &str, tolerance: Option<Tolerance>) -> Tested {
-        let Some(found) = Literal::parse(said).map(Literal::as_json) else {
+        let Some(found) = Literal::parse(said).map(Literal::into_json) else {
             return Tested::new(Verdict::Failed("wrong_value"));
         };
         let text = found.canonical();

@@ -13,16 +13,16 @@ use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{Signed as _, ToPrimitive as _, Zero as _};
 
+use super::parse;
 use super::source::quoted;
-
-const MAX_DEPTH: usize = 100;
 
 /// A decimal exponent beyond this is a number that no task is about, and would take its digits in memory.
 const MAX_EXPONENT: i64 = 5_000;
 
 /// What Python calls its collections that are neither list, tuple, set nor dictionary, and other values of the library that
 /// are made of plain ones.
-const MADE: &[&str] = &["frozenset", "deque", "iter", "range", "bytearray", "complex", "Decimal", "Fraction"];
+pub(super) const MADE: &[&str] =
+    &["frozenset", "deque", "iter", "range", "bytearray", "complex", "Decimal", "Fraction"];
 
 /// A plain value.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,12 +51,12 @@ pub(crate) fn canonical(text: &str) -> Option<String> {
 impl Literal {
     /// The value that `text` writes as Python does.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        Parser { text, at: 0, depth: 0, json: false }.whole()
+        parse::whole(text, false)
     }
 
     /// The value that `text` writes as JSON, with whole numbers of any size.
     pub(crate) fn parse_json(text: &str) -> Option<Self> {
-        Parser { text, at: 0, depth: 0, json: true }.whole()
+        parse::whole(text, true)
     }
 
     /// The same text exactly for values that are equal in Python.
@@ -105,12 +105,12 @@ impl Literal {
     }
 
     /// For a comparison with JSON: tuples as lists, keys as text, as Python's `json` writes them.
-    pub(crate) fn as_json(self) -> Self {
-        let all = |items: Vec<Self>| items.into_iter().map(Self::as_json).collect();
+    pub(crate) fn into_json(self) -> Self {
+        let all = |items: Vec<Self>| items.into_iter().map(Self::into_json).collect();
         match self {
             Self::List(items) | Self::Tuple(items) => Self::List(all(items)),
             Self::Dictionary(entries) => {
-                let entries = entries.into_iter().map(|(key, value)| (Self::Text(key.as_key()), value.as_json()));
+                let entries = entries.into_iter().map(|(key, value)| (Self::Text(key.as_key()), value.into_json()));
                 Self::Dictionary(entries.collect())
             }
             other => other,
@@ -216,7 +216,7 @@ impl Literal {
         }
     }
 
-    fn items(&self) -> Option<&[Self]> {
+    pub(super) fn items(&self) -> Option<&[Self]> {
         match self {
             Self::List(items) | Self::Tuple(items) | Self::Set(items) => Some(items),
             _ => None,
@@ -244,336 +244,6 @@ impl Literal {
             _ => None,
         }
     }
-}
-
-struct Parser<'a> {
-    text: &'a str,
-    at: usize,
-    depth: usize,
-    json: bool,
-}
-
-impl<'a> Parser<'a> {
-    fn whole(&mut self) -> Option<Literal> {
-        let value = self.value()?;
-        self.skip_space();
-        (self.at == self.text.len()).then_some(value)
-    }
-
-    fn value(&mut self) -> Option<Literal> {
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return None;
-        }
-        let value = match self.peek()? {
-            b'(' | b'\'' if self.json => return None,
-            b'[' => {
-                self.at += 1;
-                Literal::List(self.items(b']')?.0)
-            }
-            b'(' => self.parenthesised()?,
-            b'{' => self.braces()?,
-            b'\'' | b'"' => self.strings()?,
-            b'-' | b'+' => self.signed()?,
-            b'0'..=b'9' | b'.' => self.number(false)?,
-            _ => self.word()?,
-        };
-        self.depth -= 1;
-        Some(value)
-    }
-
-    /// The items up to the closing bracket, and whether a comma stood among them. No part of the text is read
-    /// twice, here or below: nested brackets would double the work at each level.
-    fn items(&mut self, close: u8) -> Option<(Vec<Literal>, bool)> {
-        let mut items = Vec::new();
-        let comma = self.more_items(close, &mut items)?;
-        Some((items, comma))
-    }
-
-    fn more_items(&mut self, close: u8, items: &mut Vec<Literal>) -> Option<bool> {
-        let mut comma = false;
-        while self.peek()? != close {
-            items.push(self.value()?);
-            comma |= self.separator(close)?;
-        }
-        self.at += 1;
-        Some(comma)
-    }
-
-    /// Steps over a comma and says so; or finds the closing bracket.
-    fn separator(&mut self, close: u8) -> Option<bool> {
-        match self.peek()? {
-            b',' => {
-                self.at += 1;
-                Some(true)
-            }
-            next => (next == close).then_some(false),
-        }
-    }
-
-    fn parenthesised(&mut self) -> Option<Literal> {
-        self.expect(b'(')?;
-        let (mut items, comma) = self.items(b')')?;
-        if items.len() == 1 && !comma { items.pop() } else { Some(Literal::Tuple(items)) }
-    }
-
-    fn braces(&mut self) -> Option<Literal> {
-        self.expect(b'{')?;
-        let mut entries = Vec::new();
-        if self.peek()? == b'}' {
-            self.at += 1;
-            return Some(Literal::Dictionary(entries));
-        }
-        let mut key = self.value()?;
-        if self.peek()? != b':' {
-            if self.json {
-                return None;
-            }
-            let mut items = vec![key];
-            self.separator(b'}')?;
-            self.more_items(b'}', &mut items)?;
-            return Some(Literal::Set(items));
-        }
-        loop {
-            self.expect(b':')?;
-            entries.push((key, self.value()?));
-            self.separator(b'}')?;
-            if self.peek()? == b'}' {
-                self.at += 1;
-                return Some(Literal::Dictionary(entries));
-            }
-            key = self.value()?;
-        }
-    }
-
-    fn signed(&mut self) -> Option<Literal> {
-        let negative = self.peek()? == b'-';
-        self.at += 1;
-        for infinity in ["inf", "Infinity"] {
-            if negative && self.rest().starts_with(infinity) {
-                self.at += infinity.len();
-                return self.number_ends().then_some(Literal::Float(f64::NEG_INFINITY));
-            }
-        }
-        self.number(negative)
-    }
-
-    fn number(&mut self, negative: bool) -> Option<Literal> {
-        self.skip_space();
-        let rest = self.rest();
-        let hexadecimal = rest.strip_prefix("0x").or_else(|| rest.strip_prefix("0X"));
-        if let Some(digits) = hexadecimal {
-            let length = digits.bytes().take_while(u8::is_ascii_hexdigit).count();
-            let value = u128::from_str_radix(&digits[..length], 16).ok()?;
-            self.at += 2 + length;
-            return self.number_ends().then(|| integer(negative, &value.to_string()));
-        }
-        let mut written = String::new();
-        let mut whole = true;
-        let mut bytes = rest.bytes().enumerate().peekable();
-        let mut length = 0;
-        while let Some((at, byte)) = bytes.next() {
-            match byte {
-                b'0'..=b'9' => written.push(byte as char),
-                b'_' => {}
-                b'.' => {
-                    whole = false;
-                    written.push('.');
-                }
-                b'e' | b'E' => {
-                    whole = false;
-                    written.push('e');
-                    if let Some((_, sign @ (b'+' | b'-'))) = bytes.peek() {
-                        written.push(*sign as char);
-                        bytes.next();
-                        length = at + 2;
-                        continue;
-                    }
-                }
-                _ => break,
-            }
-            length = at + 1;
-        }
-        self.at += length;
-        if !self.number_ends() || !written.contains(|next: char| next.is_ascii_digit()) {
-            return None;
-        }
-        if whole {
-            return Some(integer(negative, &written));
-        }
-        let value: f64 = written.parse().ok()?;
-        Some(Literal::Float(if negative { -value } else { value }))
-    }
-
-    /// Not the number of `1j`, `2if`, `0b1`.
-    fn number_ends(&self) -> bool {
-        !self.rest().starts_with(|next: char| next.is_alphanumeric() || next == '_' || next == '.')
-    }
-
-    /// One string literal, or several side by side.
-    fn strings(&mut self) -> Option<Literal> {
-        let mut joined = String::new();
-        while let Some(b'\'' | b'"') = self.peek() {
-            joined.push_str(&self.string(false, false)?);
-        }
-        Some(Literal::Text(joined))
-    }
-
-    fn string(&mut self, raw: bool, bytes: bool) -> Option<String> {
-        let rest = self.rest();
-        let quote = ["'''", "\"\"\"", "'", "\""].into_iter().find(|quote| rest.starts_with(quote))?;
-        // JSON has one kind: `""` is empty, whatever comes after it.
-        let quote = if self.json { "\"" } else { quote };
-        let inside = rest.strip_prefix(quote)?;
-        let mut characters = inside.char_indices();
-        let mut value = String::new();
-        while let Some((at, next)) = characters.next() {
-            if inside[at..].starts_with(quote) {
-                self.at += quote.len() + at + quote.len();
-                return Some(value);
-            }
-            match next {
-                '\n' if quote.len() == 1 => return None,
-                '\\' if raw => {
-                    value.push('\\');
-                    value.push(characters.next()?.1);
-                }
-                '\\' => escape(&mut characters, bytes, self.json, &mut value)?,
-                next if bytes && !next.is_ascii() => return None,
-                next => value.push(next),
-            }
-        }
-        None
-    }
-
-    fn word(&mut self) -> Option<Literal> {
-        let rest = self.rest();
-        let length = rest.find(|next: char| !(next.is_ascii_alphanumeric() || next == '_')).unwrap_or(rest.len());
-        let word = &rest[..length];
-        self.at += length;
-        Some(match (word, self.json) {
-            ("true", true) => Literal::Bool(true),
-            ("false", true) => Literal::Bool(false),
-            ("null", true) => Literal::None,
-            ("Infinity", true) => Literal::Float(f64::INFINITY),
-            ("NaN", true) => Literal::Float(f64::NAN),
-            (_, true) => return None,
-            ("None", _) => Literal::None,
-            ("True", _) => Literal::Bool(true),
-            ("False", _) => Literal::Bool(false),
-            ("inf", _) => Literal::Float(f64::INFINITY),
-            ("nan", _) => Literal::Float(f64::NAN),
-            ("u" | "U", _) if matches!(self.rest().bytes().next(), Some(b'\'' | b'"')) => self.strings()?,
-            ("r" | "R", _) => Literal::Text(self.string(true, false)?),
-            ("b" | "B", _) => Literal::Bytes(self.string(false, true)?),
-            ("set" | "list" | "tuple", _) => {
-                self.expect(b'(')?;
-                let items = if self.peek()? == b')' { Vec::new() } else { self.value()?.items()?.to_vec() };
-                self.expect(b')')?;
-                match word {
-                    "list" => Literal::List(items),
-                    "tuple" => Literal::Tuple(items),
-                    _ => Literal::Set(items),
-                }
-            }
-            ("float", _) => {
-                self.expect(b'(')?;
-                self.peek()?;
-                let value = match self.string(false, false)?.as_str() {
-                    "inf" | "Infinity" => f64::INFINITY,
-                    "-inf" | "-Infinity" => f64::NEG_INFINITY,
-                    _ => return None,
-                };
-                self.expect(b')')?;
-                Literal::Float(value)
-            }
-            _ => {
-                let name = MADE.iter().find(|name| **name == word)?;
-                self.expect(b'(')?;
-                Literal::Made(name, self.items(b')')?.0)
-            }
-        })
-    }
-
-    fn expect(&mut self, byte: u8) -> Option<()> {
-        (self.peek()? == byte).then(|| self.at += 1)
-    }
-
-    fn peek(&mut self) -> Option<u8> {
-        self.skip_space();
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn skip_space(&mut self) {
-        while self.text.as_bytes().get(self.at).is_some_and(u8::is_ascii_whitespace) {
-            self.at += 1;
-        }
-    }
-
-    fn rest(&self) -> &'a str {
-        &self.text[self.at..]
-    }
-}
-
-/// What follows a backslash.
-fn escape(characters: &mut std::str::CharIndices<'_>, bytes: bool, json: bool, value: &mut String) -> Option<()> {
-    let (_, letter) = characters.next()?;
-    let digits = match letter {
-        'x' => 2,
-        'u' if !bytes => 4,
-        'U' if !bytes => 8,
-        'N' if !bytes => return None,
-        _ => 0,
-    };
-    let code = |characters: &mut std::str::CharIndices<'_>| {
-        let mut code = 0_u32;
-        for _ in 0..digits {
-            code = code.checked_mul(16)? + characters.next()?.1.to_digit(16)?;
-        }
-        Some(code)
-    };
-    if digits > 0 {
-        let mut first = code(characters)?;
-        // JSON writes what lies beyond 16 bits as two halves.
-        if json && (0xD800..0xDC00).contains(&first) && characters.next()?.1 == '\\' && characters.next()?.1 == 'u' {
-            let second = code(characters)?.checked_sub(0xDC00).filter(|half| *half < 0x400)?;
-            first = 0x10000 + ((first - 0xD800) << 10) + second;
-        }
-        value.push(char::from_u32(first)?);
-        return Some(());
-    }
-    match letter {
-        'n' => value.push('\n'),
-        't' => value.push('\t'),
-        'r' => value.push('\r'),
-        'a' => value.push('\u{7}'),
-        'b' => value.push('\u{8}'),
-        'f' => value.push('\u{c}'),
-        'v' => value.push('\u{b}'),
-        '/' if json => value.push('/'),
-        '\\' | '\'' | '"' => value.push(letter),
-        '\n' => {}
-        '0'..='7' => {
-            let mut code = letter.to_digit(8)?;
-            for _ in 0..2 {
-                let Some(digit) = characters.clone().next().and_then(|(_, next)| next.to_digit(8)) else { break };
-                code = code * 8 + digit;
-                characters.next();
-            }
-            value.push(char::from_u32(code)?);
-        }
-        other => value.extend(['\\', other]),
-    }
-    Some(())
-}
-
-fn integer(negative: bool, digits: &str) -> Literal {
-    let digits = digits.trim_start_matches('0');
-    Literal::Integer(match digits {
-        "" => "0".to_owned(),
-        _ if negative => format!("-{digits}"),
-        _ => digits.to_owned(),
-    })
 }
 
 /// A double: as the integer it equals, else by its bits.
@@ -693,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_read_and_compared_as_json() {
+    fn json_is_read_and_compared_into_json() {
         for (json, python, same) in [
             ("[1, 2]", "(1, 2)", true),
             ("[[1, \"a\"]]", "[(1, 'a')]", true),
@@ -709,7 +379,7 @@ mod tests {
             ("\"1\"", "1", false),
         ] {
             let expected = Literal::parse_json(json).unwrap_or_else(|| panic!("{json}")).canonical();
-            let found = Literal::parse(python).unwrap().as_json().canonical();
+            let found = Literal::parse(python).unwrap().into_json().canonical();
             assert_eq!(found == expected, same, "{json} {python}");
         }
         for text in ["None", "(1)", "'a'", "[1, 2", "set([1])", "{1, 2}x"] {

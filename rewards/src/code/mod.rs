@@ -20,6 +20,7 @@ mod judge;
 mod literal;
 mod memo;
 mod output;
+mod parse;
 mod source;
 mod stdin;
 
@@ -35,7 +36,7 @@ use memo::Memo;
 
 crate::parameters! {
     /// What `code` can be told.
-    CodeParameters {
+    pub(crate) CodeParameters {
         /// How tests add up: their share, the share of their weights, or all or nothing.
         score: String = "fraction".to_owned(), OneOf(&["fraction", "weighted", "all"]);
     }

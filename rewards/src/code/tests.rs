@@ -285,15 +285,15 @@ fn the_text_of_the_tests_is_out_of_reach() {
         &["check(f)"],
     );
     check("def f(x): return 'secret' if helper(math.floor(1.5)) == 2 else ''", &reference, None);
-    let spy = "import gc, sys
+    // Everything that the frames above it hold, searched for the word. It stands in no text of the submission's own.
+    let spy = "import sys
 def f(x):
-    seen = repr([thing for thing in gc.get_objects() if isinstance(thing, (dict, list, tuple))][:0])
-    frame, texts = sys._getframe(), []
+    word, frame, texts = ''.join(('sec', 'ret')), sys._getframe(1), []
     while frame:
         texts.append(repr(frame.f_globals) + repr(frame.f_locals) + repr(frame.f_code.co_consts))
         frame = frame.f_back
-    return 'secret' if any('sec' + 'ret' in text.replace(\"'secret' if\", '') for text in texts) else ''";
-    check(&spy.replace("return 'secret' if", "return 'se' + 'cret' if"), &reference, Some("assertion_failed"));
+    return word if any(word in text for text in texts) else ''";
+    check(spy, &reference, Some("assertion_failed"));
 }
 
 #[test]
@@ -386,7 +386,7 @@ def f(x):
     else {
         panic!("stdin")
     };
-    let program = "x = int(input())\nif x == 1: [0] * 10 ** 12\nif x == 2:\n    while True: print(x)\nif x == 3: x / 0\nassert x != 4\nprint(x)";
+    let program = "x = int(input())\nif x == 1: bytearray(10 ** 9)\nif x == 2:\n    while True: print(x)\nif x == 3: x / 0\nassert x != 4\nprint(x)";
     cases[0].weight = 5;
     let stdin = Reference::Stdin { cases, checker, tolerance };
     assert_eq!(

@@ -10,7 +10,7 @@ use crate::{Reference, Reward, RewardError, Sample, Score};
 
 crate::parameters! {
     /// What `code_format` can be told.
-    CodeFormatParameters {
+    pub(crate) CodeFormatParameters {
         /// The word after the fence, for tasks without a column `language`.
         language: String = "python".to_owned(), Any;
     }

@@ -24,7 +24,7 @@ const LANGUAGES: OneOf = OneOf(&["en", "de", "es", "fr", "zh", "ja", "ko", "ru",
 
 crate::parameters! {
     /// What `language_consistency` can be told.
-    LanguageParameters {
+    pub(crate) LanguageParameters {
         /// The language to think in.
         language: String = "en".to_owned(), LANGUAGES;
     }

@@ -40,7 +40,7 @@ const VALUE: f64 = 1e6;
 
 crate::parameters! {
     /// What `length` can be told.
-    LengthParameters {
+    pub(crate) LengthParameters {
         /// What is counted.
         unit: String = "characters".to_owned(), UNITS;
     }
@@ -48,7 +48,7 @@ crate::parameters! {
 
 crate::parameters! {
     /// What `cosine` can be told.
-    CosineParameters {
+    pub(crate) CosineParameters {
         /// A wrong answer of no length.
         min_value_wrong: f64 = -1.0, between(-VALUE, VALUE);
         /// A wrong answer of `max_len` or more.
@@ -66,7 +66,7 @@ crate::parameters! {
 
 crate::parameters! {
     /// What `soft_overlong` can be told.
-    OverlongParameters {
+    pub(crate) OverlongParameters {
         /// Tokens beyond which the punishment is whole. The limit of sampling, or less.
         max_completion_len: u64 = 16_384, at_least(1.0);
         /// Tokens before that over which the punishment grows.

@@ -14,7 +14,7 @@ use crate::{Reference, Reward, RewardError, Sample, Score};
 
 crate::parameters! {
     /// What `reasoning_steps` can be told.
-    Steps {
+    pub(crate) Steps {
         /// Markers from which the marks are full.
         steps: u64 = 3, at_least(1.0);
     }

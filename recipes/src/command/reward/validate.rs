@@ -13,7 +13,6 @@ use datasets::{OnBadLine, Task};
 use rayon::prelude::*;
 use rewards::{Reference, Registry, RewardError, RewardSet, Sample, Score};
 use serde::Serialize;
-use serde_json::Value;
 
 use super::{RewardOptions, build};
 use crate::command::{FAILED, Wrong, print};
@@ -22,8 +21,6 @@ use crate::progress::{Phase, Reporter, Verbosity};
 
 /// Exceptions that are shown; all are in `--out`.
 const SHOWN: usize = 20;
-/// Columns in which a task's own program may lie.
-const SOLUTIONS: [&str; 6] = ["code", "canonical_solution", "solution", "solutions", "reference_solution", "program"];
 /// What nobody would answer.
 const WRONG_VALUE: &str = "-987654321.123";
 
@@ -169,9 +166,9 @@ fn forms(task: &Task) -> Vec<(Form, String)> {
     let value = match &task.reference {
         Reference::Math { answer } => Some(answer.clone()),
         Reference::Integer { value } => Some(value.to_string()),
-        Reference::Countdown { .. } | Reference::Tests { .. } => None,
-        #[allow(unreachable_patterns, reason = "a kind that is added is tried with wrong answers, until it is here")]
-        _ => None,
+        Reference::Countdown { .. } | Reference::Tests { .. } | Reference::Stdin { .. } | Reference::Calls { .. } => {
+            None
+        }
     };
     if let Some(value) = value {
         forms.push((Form::Boxed, format!("The answer is \\boxed{{{value}}}.")));
@@ -179,9 +176,7 @@ fn forms(task: &Task) -> Vec<(Form, String)> {
         forms.push((Form::Hashes, format!("So it is.\n#### {value}")));
     }
     if task.domain == datasets::Domain::Code {
-        let texts = SOLUTIONS.iter().filter_map(|name| solution(task.extra.get(*name)?));
-        if let Some(solution) = texts.into_iter().find(|text| !text.trim().is_empty()) {
-            let solution = solution.replace("\r\n", "\n");
+        if let Some(solution) = datasets::solutions(task).first() {
             forms.push((Form::Solution, format!("<answer>\n```python\n{solution}\n```\n</answer>")));
         }
         forms.push((Form::Wrong, "<answer>\n```python\nunfinished = None\n```\n</answer>".to_owned()));
@@ -190,11 +185,6 @@ fn forms(task: &Task) -> Vec<(Form, String)> {
     }
     forms.push((Form::Empty, String::new()));
     forms
-}
-
-/// A program, or the first of several.
-fn solution(value: &Value) -> Option<&str> {
-    value.as_str().or_else(|| value.as_array()?.first()?.as_str())
 }
 
 /// What does not hold, and the words for all of it.
@@ -265,7 +255,7 @@ fn reference_text(task: &Task) -> String {
 #[cfg(test)]
 mod tests {
     use rewards::RewardSpec;
-    use serde_json::{Map, json};
+    use serde_json::{Map, Value, json};
 
     use super::*;
 
