@@ -37,7 +37,7 @@ const MORE_REPEATED: f64 = 0.2;
 const FAR: f64 = 1.0;
 
 /// Parts of the reward of which a policy that learns gets some: not those that take something off.
-const EARNED: [&str; 3] = ["accuracy", "code", "format"];
+const EARNED: [&str; 5] = ["accuracy", "choice", "code", "binary_code", "format"];
 
 /// What an alarm is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

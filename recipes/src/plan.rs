@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use policy::grpo::{Sampled, pack};
+use policy::optim::Gradients;
 use policy::{ModelConfig, Policy, Request, RolloutEngine, RolloutOptions, SamplingParams, Track};
 
 use crate::config::{ModelSettings, Recipe, Stage, StageSettings, weighted};
@@ -156,11 +157,13 @@ fn measure(config: &ModelConfig, threads: usize) -> anyhow::Result<Rates> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start the threads")?;
     pool.install(|| {
         let mut trained = 0;
+        let mut gradients = Gradients::zeros(policy.parameters());
         let start = Instant::now();
         while start.elapsed() < MOMENT {
             for micro in &batches {
                 let forward = policy.forward(&micro.batch, 1.0, Track::Gradients)?;
-                forward.logprobs.sum_all().and_then(|sum| sum.backward()).context("time a training pass")?;
+                let slopes = vec![1.0; forward.logprobs.len()].into();
+                policy.backward(forward, &slopes, 0.0, &mut gradients)?;
                 trained += micro.batch.token_ids.len();
             }
         }

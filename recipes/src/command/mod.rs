@@ -28,7 +28,7 @@ use datasets::DatasetError;
 use datasets::source::hub::Hub;
 use rewards::{Registry, RewardError};
 
-use crate::config::{ModelSettings, Recipe, RecipeError, find_shipped, nearest};
+use crate::config::{ModelSettings, Recipe, RecipeError, nearest};
 use crate::hub::{Fetcher, hub_name};
 use crate::interrupt::Interrupt;
 use crate::plan;

@@ -19,33 +19,32 @@ fn decay(schedule: Schedule, min_ratio: f64) -> Decay {
     }
 }
 
-/// What a training pass keeps.
-fn track(checkpoint_layers: bool) -> Track {
-    if checkpoint_layers { Track::LayerInputs } else { Track::Gradients }
+/// What all stages that train have in common.
+macro_rules! training_passes {
+    ($($settings:ty),*) => { $(
+        impl $settings {
+            /// What a training pass keeps.
+            #[must_use]
+            pub fn track(&self) -> Track {
+                if self.checkpoint_layers { Track::LayerInputs } else { Track::Gradients }
+            }
+
+            /// The step of the routers' bias, and the weight of the balance loss; what is not used is 0.
+            #[must_use]
+            pub fn balancing(&self) -> (f64, f64) {
+                match self.balance {
+                    Balance::Bias => (self.router_bias_rate, 0.0),
+                    Balance::Auxiliary => (0.0, self.balance_coefficient),
+                    Balance::None => (0.0, 0.0),
+                }
+            }
+        }
+    )* };
 }
 
-/// How a stage balances experts: the step of the routers' bias, and the weight of the balance loss; what is not used is 0.
-fn balancing(balance: Balance, rate: f64, coefficient: f64) -> (f64, f64) {
-    match balance {
-        Balance::Bias => (rate, 0.0),
-        Balance::Auxiliary => (0.0, coefficient),
-        Balance::None => (0.0, 0.0),
-    }
-}
+training_passes!(PretrainSettings, SftSettings, GrpoSettings);
 
 impl PretrainSettings {
-    /// What a training pass keeps.
-    #[must_use]
-    pub fn track(&self) -> Track {
-        track(self.checkpoint_layers)
-    }
-
-    /// The step of the routers' bias, and the weight of the balance loss.
-    #[must_use]
-    pub fn balancing(&self) -> (f64, f64) {
-        balancing(self.balance, self.router_bias_rate, self.balance_coefficient)
-    }
-
     /// How worked thoughts are put into words.
     #[must_use]
     pub fn voice(&self) -> datasets::Voice {
@@ -106,18 +105,6 @@ impl SftSettings {
 }
 
 impl GrpoSettings {
-    /// What a training pass keeps.
-    #[must_use]
-    pub fn track(&self) -> Track {
-        track(self.checkpoint_layers)
-    }
-
-    /// The step of the routers' bias, and the weight of the balance loss.
-    #[must_use]
-    pub fn balancing(&self) -> (f64, f64) {
-        balancing(self.balance, self.router_bias_rate, self.balance_coefficient)
-    }
-
     /// The learning rate of each step. All optimizer steps of one step share it.
     #[must_use]
     pub fn lr_schedule(&self) -> policy::optim::Schedule {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::keys::{Any, Problem, at_least, between, positive, positive_up_to, settings, words};
-use super::stages::{MOST_COMPLETIONS, MOST_TOKENS, Schedule};
+use super::stages::{Balance, MOST_COMPLETIONS, MOST_TOKENS, Schedule};
 
 words! {
     /// What to do about an example that is longer than it may be.
@@ -69,8 +69,14 @@ settings! {
         beta2: f64 = 0.95, between(0, 0.99999);
         /// Gradients longer than this are shortened to it.
         max_grad_norm: f64 = 1.0, positive();
-        /// Step of the router's balancing bias, per optimizer step.
+        /// Keep only the layers' inputs while training and compute the layers again: a third more work, less memory.
+        checkpoint_layers: bool = false, Any;
+        /// How the experts are kept evenly busy.
+        balance: Balance = Balance::Bias, Any;
+        /// With `balance = "bias"`: the step of the router's bias, per optimizer step.
         router_bias_rate: f64 = 1e-3, at_least(0);
+        /// With `balance = "auxiliary"`: the weight of the balance loss.
+        balance_coefficient: f64 = 1e-2, at_least(0);
         /// Share of the questions that is set aside; the loss on them is measured after each pass. 0 is none.
         validation_share: f64 = 0.05, between(0, 0.5);
         /// Tokens that go through the model at once: more is faster, less is smaller in memory.

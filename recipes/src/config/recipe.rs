@@ -261,12 +261,13 @@ impl Recipe {
                 }
                 _ => {}
             }
-            let judges = |reward: &RewardSettings| ["accuracy", "code"].contains(&reward.name.as_str());
+            let judges =
+                |reward: &RewardSettings| ["accuracy", "choice", "code", "binary_code"].contains(&reward.name.as_str());
             if stage.settings.makes_data() && !self.rewards.iter().any(judges) {
                 return Err(Problem::anywhere(format!(
                     "stage `{name}` keeps right answers, but no reward judges them"
                 ))
-                .hint("add [[rewards]] with name = \"accuracy\" or \"code\""));
+                .hint("add [[rewards]] with name = \"accuracy\" or \"binary_code\""));
             }
             for reward in stage.settings.sampling().into_iter().flat_map(|sampling| sampling.require.keys()) {
                 if !self.rewards.iter().any(|known| known.name == *reward) {

@@ -113,8 +113,7 @@ impl Asker<'_> {
                 members.push((place, letters.iter().map(Vec::len).collect()));
             }
             let forward = self.model.policy.forward(&builder.build()?, 1.0, Track::Nothing)?;
-            let logprobs = forward.logprobs.to_vec1::<f32>().context("read log-probabilities")?;
-            let mut logprobs = logprobs.into_iter().map(f64::from);
+            let mut logprobs = forward.logprobs.into_iter().map(f64::from);
             for (place, lengths) in members {
                 let task = &problems.tasks[place as usize];
                 let sums: Vec<f64> = lengths.iter().map(|length| logprobs.by_ref().take(*length).sum()).collect();

@@ -150,6 +150,7 @@ pub(super) mod tests {
             status: RunStatus::Finished,
             stages: vec![stage.clone(), stage],
             evaluations: vec![eval("before", 0.1), eval("after", after)],
+            alarms: Vec::new(),
             parameters: 1,
             active_parameters: 1,
             threads: 1,

@@ -46,7 +46,7 @@ impl Bench {
 /// Right or not, and nothing else: what pass@1 counts. Programs are judged where there is a Python to run them.
 pub(crate) fn verdict(python: Option<Arc<Python>>, limits: Limits) -> anyhow::Result<RewardSet> {
     let names: &[&str] = if python.is_some() { &["accuracy", "binary_code"] } else { &["accuracy"] };
-    let specs: Vec<RewardSpec> = names.iter().map(|name| RewardSpec::named(name)).collect();
+    let specs: Vec<RewardSpec> = names.iter().map(|name| RewardSpec::named(*name)).collect();
     Ok(RewardSet::build_limited(&specs, python, limits)?)
 }
 

@@ -185,12 +185,13 @@ fn learn(
         temperature: 1.0,
         learning_rate,
         max_grad_norm: settings.max_grad_norm,
-        router_bias_rate: settings.router_bias_rate,
+        balancing: settings.balancing(),
+        track: settings.track(),
     };
     let mut loss = 0.0;
-    let stepped = trainer.step(&batches, &step_settings, |_, _, logprobs| {
-        loss -= logprobs.iter().map(|logprob| f64::from(*logprob)).sum::<f64>() / tokens as f64;
-        Ok(vec![-1.0 / tokens as f32; logprobs.len()])
+    let stepped = trainer.step(&batches, &step_settings, |_, forward| {
+        loss -= forward.logprobs.iter().map(|logprob| f64::from(*logprob)).sum::<f64>() / tokens as f64;
+        Ok(vec![-1.0 / tokens as f32; forward.logprobs.len()])
     })?;
     Ok((loss, tokens as u64, stepped))
 }
@@ -201,7 +202,6 @@ fn validate(policy: &Policy, settings: &SftSettings, examples: &[Example]) -> an
     let (mut sum, mut tokens) = (0.0, 0usize);
     for micro in pack(&shown, settings.micro_batch_tokens)? {
         let logprobs = policy.forward(&micro.batch, 1.0, Track::Nothing)?.logprobs;
-        let logprobs = logprobs.to_vec1::<f32>().context("read the log-probabilities")?;
         sum -= logprobs.iter().map(|logprob| f64::from(*logprob)).sum::<f64>();
         tokens += logprobs.len();
     }
