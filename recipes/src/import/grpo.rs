@@ -10,7 +10,8 @@ use std::fmt::Write;
 use rewards::Registry;
 
 use super::Reader;
-use super::yaml::{Entry, Value};
+use super::common::{Table, float, model, quoted, schedule, take_starting, whole_model};
+use super::yaml::Value;
 
 /// Steps where the file gives epochs and so leaves it to the data's size.
 const STEPS: u64 = 200;
@@ -32,6 +33,19 @@ const REWARDS: &[(&str, &str)] = &[
     ("think_format_reward", "format"),
     ("trl.rewards.accuracy_reward", "accuracy"),
     ("trl.rewards.think_format_reward", "format"),
+];
+
+/// What Open R1's script tells its rewards.
+const REWARD_PARAMETERS: [&str; 9] = [
+    "cosine_min_value_wrong",
+    "cosine_max_value_wrong",
+    "cosine_min_value_correct",
+    "cosine_max_value_correct",
+    "cosine_max_len",
+    "repetition_n_grams",
+    "repetition_max_penalty",
+    "max_completion_len",
+    "soft_punish_cache",
 ];
 
 pub(super) fn recipe(reader: &mut Reader, name: &str, shown: &str, processes: u64) -> String {
@@ -413,7 +427,10 @@ fn rewards(reader: &mut Reader) -> String {
         } else {
             reader.attention(
                 entry,
-                format!("there is no reward here for {}; `recipe keys` lists those that there are", lost.join(", ")),
+                format!(
+                    "there is no reward here for {}; `recipe reward list` lists those that there are",
+                    lost.join(", ")
+                ),
             );
         }
     } else {
@@ -429,8 +446,10 @@ fn rewards(reader: &mut Reader) -> String {
                 .attention(&entry, "rewards are summed, then compared within the group; nothing else is known here"),
         }
     }
-    for entry in take_starting(reader, &["cosine_", "repetition_", "max_completion_len", "soft_punish_cache"]) {
-        reader.attention(&entry, "a parameter of a reward: see whether the reward here has it (`recipe keys`)");
+    for key in REWARD_PARAMETERS {
+        if let Some(entry) = reader.take(key) {
+            reader.attention(&entry, "a parameter of a reward: `recipe reward show NAME` says how it is named here");
+        }
     }
     text
 }
