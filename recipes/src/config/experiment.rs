@@ -190,6 +190,7 @@ pub const SHIPPED_EXPERIMENTS: &[ShippedExperiment] = &[
         name: "dynamic-sampling",
         text: include_str!("../../shipped/experiments/dynamic-sampling.toml"),
     },
+    ShippedExperiment { name: "readability", text: include_str!("../../shipped/experiments/readability.toml") },
     ShippedExperiment { name: "balance", text: include_str!("../../shipped/experiments/balance.toml") },
 ];
 
