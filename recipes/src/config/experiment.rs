@@ -191,6 +191,7 @@ pub const SHIPPED_EXPERIMENTS: &[ShippedExperiment] = &[
         text: include_str!("../../shipped/experiments/dynamic-sampling.toml"),
     },
     ShippedExperiment { name: "readability", text: include_str!("../../shipped/experiments/readability.toml") },
+    ShippedExperiment { name: "distill", text: include_str!("../../shipped/experiments/distill.toml") },
     ShippedExperiment { name: "balance", text: include_str!("../../shipped/experiments/balance.toml") },
 ];
 
