@@ -102,8 +102,8 @@ finished step; a job that was changed repeats only what follows the change.",
         long_about = "Examine a model on benchmarks, or compare two.
 
 Answers are sampled, graded by the verifiers that training uses, and kept with their verdicts. Stopped or killed, the \
-same command goes on, to the same figures. Nothing is downloaded: the benchmarks' files are looked for in --data, and \
-families of generated tasks need none.",
+same command goes on, to the same figures. The benchmarks' files are looked for in --data; NAME=OWNER/DATASET fetches them \
+from the Hugging Face Hub, and families of generated tasks need none.",
         after_help = "Examples:
   recipe eval --list                                           the benchmarks, and how each is asked
   recipe eval runs/r1-zero --bench countdown,arithmetic        a run's newest model on generated tasks
