@@ -108,8 +108,8 @@ fn from_hub(benchmark: &mut Benchmark, fetcher: &Fetcher<'_>) -> anyhow::Result<
     let mut files = fetcher.fetch(&name, Split::Held)?.files;
     match (files.pop(), files.is_empty()) {
         (Some(file), true) => benchmark.source = Source::Given(file),
-        (_, more) => {
-            let found = if more { "no file".to_owned() } else { format!("{} files", files.len() + 1) };
+        (_, none) => {
+            let found = if none { "no file".to_owned() } else { format!("{} files", files.len() + 1) };
             let message = format!("--bench {}: {name} has {found}, expected one", benchmark.name);
             return Err(Wrong(format!("{message}\n  hint: name it, as in {name}:PATH")).into());
         }
