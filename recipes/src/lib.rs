@@ -13,6 +13,7 @@
 //! curation   curation jobs: the work is `datasets::curate`, what people see of it is here
 //! evaluation models on benchmarks
 //! experiment variants of a recipe under several seeds, compared
+//! import     configurations of other trainers as recipes
 //! command    the command line
 //! ```
 //! This is the only crate that prints, parses arguments or uses `anyhow`.
@@ -24,6 +25,7 @@ pub mod curation;
 pub mod evaluation;
 pub mod experiment;
 mod hub;
+pub mod import;
 pub mod interrupt;
 pub mod metrics;
 pub mod plan;

@@ -9,6 +9,7 @@ use super::curate::CurateArguments;
 use super::eval::EvalArguments;
 use super::experiment::ExperimentCommand;
 use super::grade::GradeArguments;
+use super::import::ImportArguments;
 use super::model::ModelCommand;
 use super::reward::RewardCommand;
 use super::sandbox::SandboxCommand;
@@ -101,8 +102,8 @@ finished step; a job that was changed repeats only what follows the change.",
         long_about = "Examine a model on benchmarks, or compare two.
 
 Answers are sampled, graded by the verifiers that training uses, and kept with their verdicts. Stopped or killed, the \
-same command goes on, to the same figures. Nothing is downloaded: the benchmarks' files are looked for in --data, and \
-families of generated tasks need none.",
+same command goes on, to the same figures. The benchmarks' files are looked for in --data; NAME=OWNER/DATASET fetches them \
+from the Hugging Face Hub, and families of generated tasks need none.",
         after_help = "Examples:
   recipe eval --list                                           the benchmarks, and how each is asked
   recipe eval runs/r1-zero --bench countdown,arithmetic        a run's newest model on generated tasks
@@ -115,6 +116,17 @@ families of generated tasks need none.",
     /// Compare variants of a recipe under several seeds
     #[command(subcommand)]
     Experiment(ExperimentCommand),
+    /// Make a recipe of a TRL or Open R1 configuration (YAML)
+    #[command(
+        long_about = "Make a recipe of a TRL or Open R1 configuration (YAML).
+
+Every key of the file is accounted for on standard error: carried over, ignored with the reason, or in need of attention. \
+What the file leaves to TRL's defaults is written down where ours differ.",
+        after_help = "Examples:
+  recipe import config_demo.yaml                          the recipe to standard output
+  recipe import config_demo.yaml --gpus 7 --out mine.toml then: recipe validate mine.toml"
+    )]
+    Import(ImportArguments),
     /// Say what this machine has, what is prepared, and what is missing
     Doctor,
     /// Generate tasks, look at task files, check their solutions

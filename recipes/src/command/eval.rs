@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use datasets::Split;
+use datasets::source::hub::Hub;
 
 use super::{INTERRUPTED, Wrong, print};
 use crate::config::LARGEST_SEED;
-use crate::evaluation::{self, EvalOptions, Template, evaluate};
+use crate::evaluation::{self, Benchmark, EvalOptions, Source, Template, evaluate};
+use crate::hub::{Fetcher, hub_name};
 use crate::interrupt::Interrupt;
 use crate::progress::{Reporter, Verbosity};
 
@@ -27,7 +30,7 @@ pub(super) struct EvalArguments {
     #[arg(long, value_name = "MODEL")]
     against: Option<PathBuf>,
 
-    /// Benchmarks, families of generated tasks, or NAME=FILE; joined by commas, or repeated
+    /// Benchmarks, families of generated tasks, NAME=FILE or NAME=OWNER/DATASET; joined by commas, or repeated
     #[arg(long = "bench", value_name = "NAME[=FILE]", value_delimiter = ',', required_unless_present = "list")]
     benches: Vec<String>,
 
@@ -98,17 +101,37 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A data set of the Hub that is named as a benchmark's file becomes that file.
+fn from_hub(benchmark: &mut Benchmark, fetcher: &Fetcher<'_>) -> anyhow::Result<()> {
+    let Source::Given(path) = &benchmark.source else { return Ok(()) };
+    let Some(name) = hub_name(path)? else { return Ok(()) };
+    let mut files = fetcher.fetch(&name, Split::Held)?.files;
+    match (files.pop(), files.is_empty()) {
+        (Some(file), true) => benchmark.source = Source::Given(file),
+        (_, none) => {
+            let found = if none { "no file".to_owned() } else { format!("{} files", files.len() + 1) };
+            let message = format!("--bench {}: {name} has {found}, expected one", benchmark.name);
+            return Err(Wrong(format!("{message}\n  hint: name it, as in {name}:PATH")).into());
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn run(arguments: &EvalArguments) -> anyhow::Result<ExitCode> {
     if arguments.list {
         return print(&evaluation::list());
     }
-    let benchmarks = arguments.benches.iter().map(|name| evaluation::find(name)).collect::<Result<Vec<_>, _>>()?;
+    let mut benchmarks = arguments.benches.iter().map(|name| evaluation::find(name)).collect::<Result<Vec<_>, _>>()?;
     for (place, benchmark) in benchmarks.iter().enumerate() {
         if benchmarks[..place].iter().any(|other| other.name == benchmark.name) {
             return Err(Wrong(format!("--bench names {} twice", benchmark.name)).into());
         }
     }
     let interrupt = Interrupt::new();
+    let reporter = Reporter::new(Verbosity::Auto);
+    let hub = Hub::from_env();
+    let fetcher = Fetcher { hub: &hub, reporter: &reporter, interrupt: &interrupt };
+    benchmarks.iter_mut().try_for_each(|benchmark| from_hub(benchmark, &fetcher))?;
     let options = EvalOptions {
         models: arguments.model.iter().chain(&arguments.against).cloned().collect(),
         benchmarks,
@@ -125,7 +148,7 @@ pub(super) fn run(arguments: &EvalArguments) -> anyhow::Result<ExitCode> {
         batch: arguments.batch as usize,
         out: arguments.out.clone(),
         cache_dir: sandbox::default_cache_dir(),
-        reporter: Reporter::new(Verbosity::Auto),
+        reporter: reporter.clone(),
         interrupt: interrupt.clone(),
     };
     // Every problem that has ended is on disk, so there is nothing to wait for.

@@ -11,6 +11,7 @@ mod doctor;
 mod eval;
 mod experiment;
 mod grade;
+mod import;
 mod model;
 mod reward;
 mod sandbox;
@@ -69,6 +70,7 @@ pub fn main_with(known: &Registry) -> ExitCode {
         Command::Curate(arguments) => curate::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Experiment(command) => experiment::run(&command),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Doctor => doctor::doctor(),
         Command::Tasks(command) => tasks::run(&command),
         Command::Reward(command) => reward::run(&command, known),

@@ -186,6 +186,13 @@ pub struct ShippedExperiment {
 pub const SHIPPED_EXPERIMENTS: &[ShippedExperiment] = &[
     ShippedExperiment { name: "majority", text: include_str!("../../shipped/experiments/majority.toml") },
     ShippedExperiment { name: "length", text: include_str!("../../shipped/experiments/length.toml") },
+    ShippedExperiment {
+        name: "dynamic-sampling",
+        text: include_str!("../../shipped/experiments/dynamic-sampling.toml"),
+    },
+    ShippedExperiment { name: "readability", text: include_str!("../../shipped/experiments/readability.toml") },
+    ShippedExperiment { name: "distill", text: include_str!("../../shipped/experiments/distill.toml") },
+    ShippedExperiment { name: "balance", text: include_str!("../../shipped/experiments/balance.toml") },
 ];
 
 const TOP_LEVEL: [&str; 8] = ["name", "description", "question", "recipe", "set", "variant", "measure", "figure"];

@@ -72,7 +72,7 @@ impl Asker<'_> {
             };
             let requests: Vec<Request> = places.iter().map(request).collect();
             grader.each(
-                1,
+                asked.samples,
                 |finish| {
                     engine.generate(&requests, &params, &options, |completion| {
                         phase.inc(1);

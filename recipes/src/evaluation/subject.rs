@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::config::{Recipe, RecipeError};
-use crate::run::hex;
+use crate::run::{RunDir, hex};
 use crate::stage::belongs_to_model;
 
 /// A model folder and what sets it apart.
@@ -58,12 +58,8 @@ impl Subject {
 /// The newest model of a run: the last checkpoint of its last stage that has one, else its base.
 fn newest_model(run: &Path) -> anyhow::Result<PathBuf> {
     let recipe = Recipe::read(&run.join("recipe.toml"), &[])?;
-    let stages: Vec<&str> = recipe.grpo().map(|(stage, _)| stage.name.as_str()).collect();
-    for stage in stages.iter().rev() {
-        let folder = run.join("checkpoints");
-        // As a run folder lays them out: those of an only stage lie without a folder of their own.
-        let folder = if stages.len() == 1 { folder } else { folder.join(stage) };
-        if let Some(path) = latest_valid(&folder)?.path {
+    for stage in recipe.stages.iter().rev() {
+        if let Some(path) = latest_valid(RunDir::folder_of(run, &recipe, "checkpoints", &stage.name))?.path {
             return Ok(path);
         }
     }

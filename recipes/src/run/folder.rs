@@ -212,7 +212,7 @@ impl RunDir {
     }
 
     /// The folder of a stage's checkpoints or completions, in the folder of a run of that recipe.
-    pub(super) fn folder_of(run: &Path, recipe: &Recipe, kind: &str, stage: &str) -> PathBuf {
+    pub(crate) fn folder_of(run: &Path, recipe: &Recipe, kind: &str, stage: &str) -> PathBuf {
         let folder = run.join(kind);
         if only_grpo_stage(recipe) == Some(stage) { folder } else { folder.join(stage) }
     }

@@ -1,0 +1,96 @@
+//! Keys without which nothing is lost, each with the reason.
+
+const HARDWARE: &str = "how the work is spread over devices: this program runs on one machine, and packs its batches by \
+                        tokens (micro_batch_tokens)";
+const PRECISION: &str = "weights and sums are 32-bit floats here";
+const ENGINE: &str = "sampling and training share one engine here, so there is no other to set up or to correct for";
+const LOGGING: &str = "metrics, completions and a report are always written to the run's folder";
+const HUB: &str = "nothing is uploaded; a checkpoint is a Hugging Face folder";
+const DATA: &str = "rows are read as they lie, by the columns that they have";
+const PLACE: &str = "runs lie below runs/; --run-dir names another folder";
+const EVALUATION: &str = "held-out tasks are examined as the recipe's [eval] table says";
+const TIED: &str = "it has no meaning without the keys beside it";
+
+/// Prefixes and keys with their reasons; an entry that ends in `*` stands for all that begins so.
+const IGNORED: &[(&str, &str)] = &[
+    ("vllm_*", ENGINE),
+    ("use_vllm", ENGINE),
+    ("use_transformers_*", ENGINE),
+    ("transformers_continuous_batching_config*", ENGINE),
+    ("cache_implementation", ENGINE),
+    ("use_liger*", HARDWARE),
+    ("bf16*", PRECISION),
+    ("fp16*", PRECISION),
+    ("tf32", PRECISION),
+    ("torch_dtype", PRECISION),
+    ("dtype", PRECISION),
+    ("model_init_kwargs*", PRECISION),
+    ("attn_implementation", HARDWARE),
+    ("gradient_checkpointing*", HARDWARE),
+    ("per_device_eval_batch_size", HARDWARE),
+    ("dataloader_*", HARDWARE),
+    ("deepspeed*", HARDWARE),
+    ("fsdp*", HARDWARE),
+    ("ddp_*", HARDWARE),
+    ("local_rank", HARDWARE),
+    ("torch_compile*", HARDWARE),
+    ("ds3_gather_for_generation", HARDWARE),
+    ("eval_accumulation_steps", HARDWARE),
+    ("torch_empty_cache_steps", HARDWARE),
+    ("group_by_length", HARDWARE),
+    ("pad_to_multiple_of", HARDWARE),
+    ("dataset_num_proc", HARDWARE),
+    ("trust_remote_code", "no code is read from a model's folder"),
+    ("logging_*", LOGGING),
+    ("log_*", LOGGING),
+    ("report_to", LOGGING),
+    ("run_name", LOGGING),
+    ("num_completions_to_print", LOGGING),
+    ("wandb_*", LOGGING),
+    ("trackio_*", LOGGING),
+    ("disable_tqdm", LOGGING),
+    ("include_*", LOGGING),
+    ("push_to_hub*", HUB),
+    ("hub_*", HUB),
+    ("callbacks", HUB),
+    ("benchmarks", "`recipe eval` examines a checkpoint; nothing is started from within a run"),
+    ("output_dir", PLACE),
+    ("overwrite_output_dir", "a run never overwrites another"),
+    ("resume_from_checkpoint", "--resume goes on with a run"),
+    ("save_strategy", "checkpoints are written every checkpoint_every steps and at the end"),
+    ("save_safetensors", "checkpoints are safetensors"),
+    ("save_only_model", "a checkpoint always holds what resuming needs"),
+    ("do_train", TIED),
+    ("do_eval", EVALUATION),
+    ("eval_strategy", EVALUATION),
+    ("evaluation_strategy", EVALUATION),
+    ("eval_on_start", EVALUATION),
+    ("num_generations_eval", EVALUATION),
+    ("dataset_test_split", EVALUATION),
+    ("dataset_train_split", DATA),
+    ("dataset_config", DATA),
+    ("dataset_prompt_column", DATA),
+    ("remove_unused_columns", DATA),
+    ("shuffle_dataset", "tasks come in a seeded order, which a resumed run goes on with"),
+    ("data_seed", "all randomness comes from the one seed"),
+    ("full_determinism", "runs are repeatable to the bit"),
+    ("disable_dropout", "models are trained without dropout"),
+    ("optim", "the optimizer is AdamW"),
+    ("optim_*", "the optimizer is AdamW"),
+    ("adam_epsilon", "AdamW's epsilon is 1e-8, as in TRL"),
+    ("use_cpu", "this program runs on the CPU"),
+    ("use_peft", "see the LoRA keys"),
+    ("wait_for_*", "code runs in a sandbox of the program's own"),
+    ("e2b_*", "code runs in a sandbox of the program's own"),
+    ("morph_*", "code runs in a sandbox of the program's own"),
+    ("piston_*", "code runs in a sandbox of the program's own"),
+    ("code_provider", "code runs in a sandbox of the program's own"),
+    ("parallel_code_exec_per_proc", "code runs in a sandbox of the program's own, on all cores"),
+    ("code_language", "code is Python; a task with tests says what is run"),
+];
+
+/// Why a key may be left out, if it may.
+pub(super) fn reason(key: &str) -> Option<&'static str> {
+    let fits = |pattern: &str| pattern.strip_suffix('*').map_or(key == pattern, |prefix| key.starts_with(prefix));
+    IGNORED.iter().find(|(pattern, _)| fits(pattern)).map(|(_, reason)| *reason)
+}

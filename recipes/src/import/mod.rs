@@ -1,0 +1,216 @@
+//! `recipe import`: a training configuration of TRL or Open R1 (YAML) as a recipe.
+//!
+//! Every key of the file gets one of three words: *carried* (to which setting), *ignored* (why nothing is lost), *needs
+//! attention* (what it meant, and what a person must decide). Where the file is silent, TRL's own default is written down
+//! if ours is another: the recipe does what the file would have done. The defaults are those of TRL 1.16.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `yaml` | the file as keys with their lines |
+//! | `grpo`, `sft` | `GRPOConfig`, `SFTConfig` |
+//! | `common` | what both have |
+//! | `ignored` | the keys of hardware, logging, hubs and the like |
+
+mod common;
+mod grpo;
+mod ignored;
+mod sft;
+mod yaml;
+
+use std::fmt::Write;
+
+use crate::config::{Recipe, RecipeError};
+use yaml::{Entry, Value};
+
+/// What became of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in the recipe: as what.
+    Carried(String),
+    /// Nothing is lost without it: why.
+    Ignored(&'static str),
+    /// A person must decide: what.
+    Attention(String),
+}
+
+/// A key of the file and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Its line; none for what the file does not say.
+    pub line: Option<usize>,
+    /// The key.
+    pub key: String,
+    /// Its value, shortened.
+    pub value: String,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// A recipe and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// The recipe's text: it is valid.
+    pub toml: String,
+    /// Every key of the file, in its order, then what the file does not say.
+    pub notes: Vec<Note>,
+}
+
+/// Makes a recipe of a YAML file's text. `processes` is the number of GPUs that the configuration was meant for, which
+/// stands in no file.
+///
+/// # Errors
+/// If the text is no YAML, or no configuration that is known here.
+pub fn import(shown: &str, name: &str, text: &str, processes: u64) -> Result<Imported, RecipeError> {
+    let entries = yaml::read(shown, text)?;
+    let mut reader = Reader { entries, taken: Vec::new(), notes: Vec::new() };
+    let toml = if reader.has_one_of(&OF_GRPO) {
+        grpo::recipe(&mut reader, name, shown, processes)
+    } else if reader.has_one_of(&OF_SFT) {
+        sft::recipe(&mut reader, name, shown, processes)
+    } else {
+        let message = "this is no configuration of GRPO or SFT: none of its keys is one of theirs";
+        let hint = format!("expected, for example, {} or {}", OF_GRPO[..3].join(", "), OF_SFT[..3].join(", "));
+        return Err(RecipeError::new(shown, message).hint(hint));
+    };
+    reader.rest();
+    let order = |note: &Note| note.line.unwrap_or(usize::MAX);
+    reader.notes.sort_by_key(order);
+    // What is written must be what is read: a value that TRL would refuse is found here.
+    Recipe::parse("the imported recipe", &toml, &[])?;
+    Ok(Imported { toml, notes: reader.notes })
+}
+
+/// Keys that only GRPO's configurations have.
+const OF_GRPO: [&str; 7] = [
+    "num_generations",
+    "reward_funcs",
+    "max_completion_length",
+    "beta",
+    "scale_rewards",
+    "num_iterations",
+    "epsilon_high",
+];
+
+/// Keys that only configurations of supervised fine-tuning have, of those that are left.
+const OF_SFT: [&str; 6] =
+    ["max_length", "max_seq_length", "packing", "assistant_only_loss", "completion_only_loss", "dataset_text_field"];
+
+/// The keys of the file, taken one by one.
+struct Reader {
+    entries: Vec<Entry>,
+    taken: Vec<String>,
+    notes: Vec<Note>,
+}
+
+impl Reader {
+    fn has_one_of(&self, keys: &[&str]) -> bool {
+        self.entries.iter().any(|entry| keys.contains(&entry.key.as_str()))
+    }
+
+    /// The entry of a key that is not null; it counts as dealt with.
+    fn take(&mut self, key: &str) -> Option<Entry> {
+        self.taken.push(key.to_owned());
+        let entry = self.entries.iter().find(|entry| entry.key == key)?.clone();
+        if entry.value == Value::Null {
+            self.note(&entry, Outcome::Ignored("it is not set"));
+            return None;
+        }
+        Some(entry)
+    }
+
+    fn note(&mut self, entry: &Entry, outcome: Outcome) {
+        self.notes.push(Note {
+            line: Some(entry.line),
+            key: entry.key.clone(),
+            value: entry.value.to_string(),
+            outcome,
+        });
+    }
+
+    fn carried(&mut self, entry: &Entry, setting: impl Into<String>) {
+        self.note(entry, Outcome::Carried(setting.into()));
+    }
+
+    fn attention(&mut self, entry: &Entry, what: impl Into<String>) {
+        self.note(entry, Outcome::Attention(what.into()));
+    }
+
+    /// What a person must know and no line of the file says.
+    fn missing(&mut self, key: &str, what: impl Into<String>) {
+        let outcome = Outcome::Attention(what.into());
+        self.notes.push(Note { line: None, key: key.to_owned(), value: "not in the file".to_owned(), outcome });
+    }
+
+    /// A number of the file; one that is none is named, and the default taken.
+    fn number(&mut self, key: &str, setting: &str, default: f64) -> f64 {
+        let Some(entry) = self.take(key) else { return default };
+        match entry.value.number() {
+            Some(value) => {
+                self.carried(&entry, setting);
+                value
+            }
+            None => {
+                self.attention(&entry, format!("expected a number; {setting} = {default} stands in the recipe"));
+                default
+            }
+        }
+    }
+
+    /// The same for whole numbers.
+    fn whole(&mut self, key: &str, setting: &str, default: u64) -> u64 {
+        let Some(entry) = self.take(key) else { return default };
+        match entry.value.whole().and_then(|value| u64::try_from(value).ok()) {
+            Some(value) => {
+                self.carried(&entry, setting);
+                value
+            }
+            None => {
+                self.attention(
+                    &entry,
+                    format!("expected a whole number, 0 or more; {setting} = {default} stands in the recipe"),
+                );
+                default
+            }
+        }
+    }
+
+    /// What nobody took: ignored for a reason that is known, or unknown.
+    fn rest(&mut self) {
+        let rest: Vec<Entry> = self.entries.iter().filter(|entry| !self.taken.contains(&entry.key)).cloned().collect();
+        for entry in rest {
+            let outcome = match ignored::reason(&entry.key) {
+                Some(reason) => Outcome::Ignored(reason),
+                None => Outcome::Attention("this key is not known here, and nothing was made of it".to_owned()),
+            };
+            self.note(&entry, outcome);
+        }
+    }
+}
+
+/// What became of every key, as lines for a person.
+#[must_use]
+pub fn account(imported: &Imported) -> String {
+    let mut text = String::new();
+    for (title, fits) in [
+        ("carried over", (|outcome| matches!(outcome, Outcome::Carried(_))) as fn(&Outcome) -> bool),
+        ("ignored", |outcome| matches!(outcome, Outcome::Ignored(_))),
+        ("needs attention", |outcome| matches!(outcome, Outcome::Attention(_))),
+    ] {
+        let notes: Vec<&Note> = imported.notes.iter().filter(|note| fits(&note.outcome)).collect();
+        let _ = writeln!(text, "{title} ({}):", notes.len());
+        let width = notes.iter().map(|note| note.key.len() + note.value.chars().count() + 2).max().unwrap_or(0).min(60);
+        for note in notes {
+            let line = note.line.map_or_else(String::new, |line| line.to_string());
+            let words = match &note.outcome {
+                Outcome::Carried(setting) => format!("-> {setting}"),
+                Outcome::Ignored(reason) => (*reason).to_owned(),
+                Outcome::Attention(what) => what.clone(),
+            };
+            let _ = writeln!(text, "  {line:>4}  {:width$}  {words}", format!("{}: {}", note.key, note.value));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;
