@@ -43,6 +43,11 @@ impl<'a> Guest<'a> {
         Ok(outcomes)
     }
 
+    /// Whether all runs together have used several times what one may.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.fuel > self.limits.fuel.saturating_mul(8)
+    }
+
     fn with_output(&self, bytes: usize) -> Limits {
         Limits { output_bytes: self.limits.output_bytes.max(bytes), ..self.limits }
     }

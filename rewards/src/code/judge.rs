@@ -150,15 +150,19 @@ impl Judged {
         };
         let program = guest::candidate(marker, own_setup, submission);
         for _ in 0..ROUNDS {
+            if guest.is_exhausted() {
+                break;
+            }
             let answers = match Answers::to(&calls, guest, marker, &program)? {
                 Ok(answers) => answers,
                 Err(failed) => return Ok(failed),
             };
             let run = Run::new(guest, setup, test, &answers.table)?;
             let verdict = |verdict| Ok(Tested { verdict, detail: run.detail.clone() });
-            // Results count as far as the test asked for what was called.
+            // Results count as far as the test asked for what was called. While it went on ahead it may have taken another
+            // way, and made calls that it does not make.
             let agreed = run.calls.iter().zip(&calls).take_while(|(made, asked)| made == asked).count();
-            if agreed < run.calls.len() && agreed < answers.count {
+            if agreed < run.calls.len().min(answers.entries) {
                 calls = run.calls[..=agreed].to_vec();
                 continue;
             }
@@ -172,7 +176,10 @@ impl Judged {
                 End::Ahead | End::Failed(_) => calls = run.calls,
             }
         }
-        Ok(Tested { verdict: Verdict::Failed("out_of_fuel"), detail: format!("more than {ROUNDS} dependent calls") })
+        Ok(Tested {
+            verdict: Verdict::Failed("out_of_fuel"),
+            detail: "too many calls that depend on each other".to_owned(),
+        })
     }
 }
 
@@ -180,8 +187,10 @@ impl Judged {
 struct Answers {
     /// Python text of the results, for `judge.py`.
     table: String,
-    /// How many results it holds.
+    /// How many results there are.
     count: usize,
+    /// The same, and one more where the submission did not survive a call.
+    entries: usize,
     /// The verdict where the test asks for more than there is.
     ended: Tested,
 }
@@ -240,6 +249,6 @@ impl Answers {
         if !complete {
             entries.push("(\"ended\",None,[]),".to_owned());
         }
-        Ok(Ok(Self { table: format!("[{}]", entries.concat()), count, ended }))
+        Ok(Ok(Self { table: format!("[{}]", entries.concat()), count, entries: entries.len(), ended }))
     }
 }

@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_read_and_compared_into_json() {
+    fn json_is_read_and_compared_as_json() {
         for (json, python, same) in [
             ("[1, 2]", "(1, 2)", true),
             ("[[1, \"a\"]]", "[(1, 'a')]", true),

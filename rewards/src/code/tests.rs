@@ -332,6 +332,9 @@ fn tests_run_in_a_guest_of_their_own_as_they_would_beside() {
         let cause = if right == "ValueError" { "exception" } else { "assertion_failed" };
         check(&honest.replace(right, broken), &reference(body), Some(cause));
     }
+    // What a test does not do, but might have done, is no fault of the submission's.
+    let branch = "    if candidate(1) == 5:\n        candidate('loop')\n    assert candidate(2) == 3\n";
+    check("def f(x):\n    while x == 'loop': pass\n    return x + 1", &reference(branch), None);
     let objects = tests("", &["p = Point(1)\nassert p.x == 1", "assert area(Square(2)) in (4,)"]);
     let classes =
         "class Point:\n    def __init__(self, x): self.x = x\nclass Square(Point): pass\ndef area(s): return s.x * s.x";

@@ -123,4 +123,11 @@ fn references_equal_themselves() {
         // Four rows have no answer at all: unscorable, in both forms.
         check_references("math_train", rows.iter().map(string), 8);
     }
+    if let Some(text) = corpus::read("tasks", "aime24.jsonl") {
+        let answers = text.lines().map(|line| {
+            let row: serde_json::Value = serde_json::from_str(line).unwrap();
+            row["expected_answer"].as_str().map_or_else(|| row["expected_answer"].to_string(), str::to_owned)
+        });
+        check_references("aime24", answers, 0);
+    }
 }
