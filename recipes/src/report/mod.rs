@@ -60,7 +60,7 @@ fn render(
             ("description", &escape(&recipe.description)),
             ("notice", &sections::notice(summary)),
             ("tiles", &sections::tiles(summary, rows)),
-            ("table", &sections::table(summary)),
+            ("table", &(sections::table(summary) + &sections::each_evaluation(summary))),
             ("charts", &charts),
             ("completions", &sections::completions(early_and_late)),
             ("stages", &(sections::stages(summary) + &sections::rejected(rows))),

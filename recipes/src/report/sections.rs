@@ -142,15 +142,33 @@ pub(super) fn table(summary: &RunSummary) -> String {
     text
 }
 
+/// pass@1 of each evaluation, where there are more than before and after.
+pub(super) fn each_evaluation(summary: &RunSummary) -> String {
+    if summary.evaluations.len() < 3 {
+        return String::new();
+    }
+    let mut names: Vec<&String> = summary.evaluations.iter().flat_map(|eval| eval.families.keys()).collect();
+    names.sort();
+    names.dedup();
+    let mut text =
+        String::from("<h2>After each stage</h2>\n<div class=\"scroll\"><table><thead><tr><th>pass@1, sampled</th>");
+    for name in names.iter().map(|name| name.as_str()).chain(["mean"]) {
+        let _ = write!(text, "<th>{}</th>", escape(name));
+    }
+    text.push_str("</tr></thead><tbody>");
+    for eval in &summary.evaluations {
+        let _ = write!(text, "<tr><td>{}</td>", escape(&eval.stage));
+        let families = names.iter().map(|name| eval.families.get(*name).map(|family| family.sampled));
+        for estimate in families.chain([Some(eval.sampled())]) {
+            text.push_str(&cell(estimate, ""));
+        }
+        text.push_str("</tr>");
+    }
+    text.push_str("</tbody></table></div>\n");
+    text
+}
+
 fn pair(text: &mut String, before: Option<Estimate>, after: Option<Estimate>) {
-    let cell = |estimate: Option<Estimate>, class: &str| match estimate {
-        None => "<td>–</td>".to_owned(),
-        Some(value) => format!(
-            "<td class=\"{class}\">{} <span class=\"pm\">±{:.1}</span></td>",
-            percent(value.mean),
-            value.half_width * 100.0
-        ),
-    };
     let class = match (before, after) {
         (Some(old), Some(new)) if (new.mean - old.mean).abs() > old.half_width + new.half_width => {
             if new.mean > old.mean { "up" } else { "down" }
@@ -159,6 +177,18 @@ fn pair(text: &mut String, before: Option<Estimate>, after: Option<Estimate>) {
     };
     text.push_str(&cell(before, ""));
     text.push_str(&cell(after, class));
+}
+
+/// An estimate with its reach.
+fn cell(estimate: Option<Estimate>, class: &str) -> String {
+    match estimate {
+        None => "<td>–</td>".to_owned(),
+        Some(value) => format!(
+            "<td class=\"{class}\">{} <span class=\"pm\">±{:.1}</span></td>",
+            percent(value.mean),
+            value.half_width * 100.0
+        ),
+    }
 }
 
 fn shares(text: &mut String, before: Option<f64>, after: Option<f64>) {

@@ -69,16 +69,19 @@ fn card(context: &RunContext<'_>, model: &Model) -> anyhow::Result<String> {
     let recipe = context.recipe;
     let (total, active) = model.policy.config().parameters();
     let mut text = String::from("---\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n\n");
-    let _ = writeln!(text, "# {}, seed {}\n\n{}\n", recipe.name, recipe.seed, recipe.description);
+    let _ = writeln!(text, "# {}, seed {}\n", recipe.name, recipe.seed);
+    if !recipe.description.is_empty() {
+        let _ = writeln!(text, "{}\n", recipe.description);
+    }
     let _ = writeln!(
         text,
         "{} of {total} parameters, {active} of them used for each token.\n",
         model.policy.config().architecture.name()
     );
     let _ = writeln!(text, "## How it was made\n");
+    // No figures that depend on what was in a cache or taken over: the same recipe writes the same card.
     for done in context.run.stages_done()? {
-        let note = done.note.map_or_else(String::new, |note| format!(" ({note})"));
-        let _ = writeln!(text, "- {} ({}): {} steps{note}", done.name, done.kind, done.steps);
+        let _ = writeln!(text, "- {} ({})", done.name, done.kind);
     }
     let evaluations: Vec<_> = context.run.evaluations()?.into_iter().filter(|eval| !eval.quick).collect();
     if let Some(last) = evaluations.last() {
