@@ -14,8 +14,6 @@
 //! | [`Cause::Repetition`] | more than half of the runs of four tokens repeated, and 20 points more than in the first steps |
 //! | [`Cause::NothingToLearn`] | at least 95% of the groups without variance |
 //! | [`Cause::FarFromReference`] | a divergence of more than 1 nat per token |
-//!
-//! The thresholds are far from what runs that learn show here: the shipped r1-zero raises none on three seeds.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;

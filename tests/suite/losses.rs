@@ -42,6 +42,7 @@ fn equal_rewards_change_nothing() {
         for row in step_rows(&path) {
             assert_eq!((number(&row, "flat_groups_share"), number(&row, "gradient_norm")), (1.0, 0.0));
             assert!(row["entropy"].is_null(), "nothing was computed: {row:#}");
+            assert_eq!((&row["ratio"]["min"], &row["ratio"]["max"]), (&Value::from(1.0), &Value::from(1.0)));
         }
         assert!(weights(&path.join("checkpoints/step-000002")) == weights(base()));
     }

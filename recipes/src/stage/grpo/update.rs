@@ -96,7 +96,11 @@ impl Learner<'_> {
         metrics.clip_fraction = totals.loss.clipped() as f64 / tokens;
         metrics.clip_low_fraction = totals.loss.clipped_low as f64 / tokens;
         metrics.clip_high_fraction = totals.loss.clipped_high as f64 / tokens;
-        metrics.ratio = Extremes { min: totals.loss.ratio_min, max: totals.loss.ratio_max };
+        metrics.ratio = match totals.loss.tokens {
+            // Nothing moved.
+            0 => Extremes { min: 1.0, max: 1.0 },
+            _ => Extremes { min: totals.loss.ratio_min, max: totals.loss.ratio_max },
+        };
         metrics.entropy = (totals.entropies > 0).then(|| totals.entropy / totals.entropies as f64);
         metrics.logprob_difference_max = totals.logprob_difference_max;
         metrics.gradient_norm = stepped.iter().map(|one| one.gradient_norm).sum::<f64>() / steps;
