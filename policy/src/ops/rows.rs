@@ -16,6 +16,9 @@ const TILE: (usize, usize) = (4, 3);
 /// `out[m, n] = x[m, k] weight[n, k]^T`, the outputs shared among the threads; `out`'s rows begin `stride` apart.
 pub(crate) fn few_rows_times_transposed(out: &mut [f32], stride: usize, x: &[f32], weight: &[f32], k: usize) {
     let (m, n) = (x.len() / k, weight.len() / k);
+    if m == 0 {
+        return; // An expert that no row goes to.
+    }
     // Blocks of outputs, [blocks, m, BLOCK], so that each task writes to numbers of its own.
     let mut blocks = vec![0.0; n.div_ceil(BLOCK) * BLOCK * m];
     blocks.par_chunks_mut(BLOCK * m).zip(weight.par_chunks(BLOCK * k)).for_each(|(out, weight)| {
@@ -120,5 +123,6 @@ mod tests {
                 assert_eq!(alone, row[..n], "row {i} of {m} x {n} x {k}");
             }
         }
+        few_rows_times_transposed(&mut [], 3, &[], &numbers(6, 53), 2);
     }
 }
