@@ -274,11 +274,14 @@ fn a_damaged_gzip_file_or_parquet_footer_is_an_error() {
     let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     zipped.write_all(GSM8K.repeat(50).as_bytes()).unwrap();
     let zipped = zipped.finish().unwrap();
-    assert!(error("cut.jsonl.gz", &zipped[..zipped.len() - 9]).starts_with("cannot read the task file cut.jsonl.gz"));
+    const WHAT: &str = "the gzip file is cut off, or not what its length and checksum say";
+    let cut = error("cut.jsonl.gz", &zipped[..zipped.len() - 9]);
+    assert!(cut.starts_with(&format!("cannot read the task file cut.jsonl.gz: {WHAT}")), "{cut}");
     // The last four bytes are the length of the content.
     let mut lying = zipped;
     *lying.last_mut().unwrap() ^= 1;
-    assert!(error("lies.jsonl.gz", &lying).starts_with("cannot read the task file lies.jsonl.gz"));
+    let lies = error("lies.jsonl.gz", &lying);
+    assert!(lies.starts_with(&format!("cannot read the task file lies.jsonl.gz: {WHAT}")), "{lies}");
     let mut footer = parquet();
     let at = footer.len() - 30;
     footer[at..at + 15].fill(0xFF);

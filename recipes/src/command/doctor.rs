@@ -70,7 +70,7 @@ fn processor(findings: &mut Findings, cpuinfo: &str) {
     let features = vector_features();
     let found: Vec<&str> = features.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect();
     findings.say("vectors", if found.is_empty() { "none that are used".to_owned() } else { found.join(", ") });
-    if !features.is_empty() && !(found.contains(&"avx2") && found.contains(&"fma")) {
+    if !(features.is_empty() || found.contains(&"avx2") && found.contains(&"fma")) {
         findings.missing.push(
             "the processor has no AVX2 with FMA (or the machine hides them): everything works, several times slower. A \
              processor made after 2015 has them; in a virtual machine, let the guest see the host's processor"

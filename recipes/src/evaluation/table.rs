@@ -77,7 +77,7 @@ pub fn render(evaluation: &Evaluation) -> String {
                 one.name,
                 thousands(scored.judged),
                 estimate(scored.pass_at_1()),
-                of_largest(scored.pass.iter().filter(|(k, _)| **k > 1).next_back()),
+                of_largest(scored.pass.iter().rfind(|(k, _)| **k > 1)),
                 of_largest(scored.majority.iter().next_back()),
                 if scored.asked.method == Method::Generate { format!("{:.1}", scored.tokens) } else { "-".to_owned() },
                 percent(scored.truncated),
