@@ -1,7 +1,7 @@
 """Runs once, in the interpreter whose memory becomes the snapshot; every program then starts from its end.
 
 It imports what programs usually import, takes the rest of the standard library into memory, cuts the interpreter
-off from files and environment, and leaves two functions for guest.wat: `compile_program` and `report`.
+off from files and environment, and leaves two functions for guest.c: `compile_program` and `report`.
 """
 
 # A copy: whatever a program does to `builtins`, the functions below keep theirs.
@@ -17,6 +17,7 @@ import marshal
 import os
 import sys
 import threading
+import time
 import traceback
 import types
 import warnings
@@ -139,6 +140,16 @@ def join_thread(thread, timeout=None):
         raise RuntimeError("cannot join thread before it is started")
 
 
+def wait_for_nobody(condition, timeout=None):
+    """`Condition.wait`, and so all that waits in `threading` and `queue`: nobody is left who could notify."""
+    if not condition._is_owned():
+        raise RuntimeError("cannot wait on un-acquired lock")
+    if timeout is None:
+        raise RuntimeError("waits for another thread, and there is none")
+    time.sleep(max(timeout, 0))
+    return False
+
+
 def prepare():
     """Everything that the snapshot shall hold already."""
     folder = sys.path[0]
@@ -151,6 +162,7 @@ def prepare():
     threading.Thread.start = start_thread
     threading.Thread.join = join_thread
     threading.Thread.is_alive = lambda thread: False
+    threading.Condition.wait = wait_for_nobody
     cut_off()
     for name in preloaded:
         importlib.import_module(name)
@@ -215,6 +227,18 @@ def last_line(error):
     return line[:DETAIL_CHARACTERS].encode("utf-8", "replace").decode()
 
 
+def last_frames(trace):
+    """The end of a traceback: `traceback` itself looks at all of it before it takes that."""
+    ahead = trace
+    for _ in range(TRACEBACK_FRAMES):
+        if ahead is None:
+            return trace
+        ahead = ahead.tb_next
+    while ahead is not None:
+        ahead, trace = ahead.tb_next, trace.tb_next
+    return trace
+
+
 def report_of(error):
     """The traceback and its last line."""
     detail = last_line(error)
@@ -222,7 +246,7 @@ def report_of(error):
     if frames is not None and frames.tb_frame.f_code is compile_program.__code__:
         frames = None  # the text did not compile: ours are the only frames
     try:
-        text = "".join(traceback.format_exception(type(error), error, frames, limit=-TRACEBACK_FRAMES))
+        text = "".join(traceback.format_exception(type(error), error, last_frames(frames), limit=-TRACEBACK_FRAMES))
     except BaseException:
         text = detail + "\n"
     if len(text) > TRACEBACK_CHARACTERS:

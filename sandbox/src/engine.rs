@@ -8,7 +8,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 use crate::limits::LARGEST_MEMORY;
 
 /// Stack that WebAssembly may use: deep recursion in the interpreter's C code meets Python's own limit first.
-const WASM_STACK_BYTES: usize = 16 << 20;
+const WASM_STACK_BYTES: usize = 32 << 20;
 /// What is left of a program's stack for the host's functions when WebAssembly has used all of its own.
 const HOST_STACK_BYTES: usize = 1 << 20;
 

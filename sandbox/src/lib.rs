@@ -1,6 +1,6 @@
 //! Runs untrusted Python programs in CPython under wasmtime, with limits and an outcome.
 //!
-//! [`Python::prepare`] links CPython into one WebAssembly component, starts it, imports what programs usually import,
+//! [`Python::prepare`] makes a WebAssembly component of CPython, starts it, imports what programs usually import,
 //! takes a snapshot of its memory, compiles that ahead of time and caches it. [`Python::run`] then runs each program
 //! in a fresh instance of the snapshot, which takes about as long as the program itself: nothing of one program is
 //! there for the next.

@@ -260,7 +260,7 @@ pub(crate) fn timed_out() -> (Cause, String) {
     (Cause::TimedOut, "more time than allowed".to_owned())
 }
 
-/// The numbers of `guest/guest.wat`.
+/// The numbers of `guest/guest.c`.
 fn cause_of_code(code: u32) -> Result<Cause, SandboxError> {
     Ok(match code {
         0 => Cause::Ok,

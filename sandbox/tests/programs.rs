@@ -232,6 +232,7 @@ fn a_thread_runs_when_it_is_started() {
     );
     // Nobody is left who could wake it.
     assert_eq!(run("import queue\nqueue.Queue().get()").cause, Cause::Exception);
+    prints("import queue\ntry: queue.Queue().get(timeout=1)\nexcept queue.Empty: print('empty')", "empty\n");
 }
 
 #[test]
@@ -297,8 +298,28 @@ fn deep_recursion_is_an_exception() {
     }
     // As deep as is asked for, where the depth is Python's own.
     prints("import sys\nsys.setrecursionlimit(10**6)\ndef f(n): return n and 1 + f(n - 1)\nprint(f(20000))", "20000\n");
+    prints(
+        "import functools, sys\nsys.setrecursionlimit(10**6)\n@functools.lru_cache(None)\n\
+         def f(n): return n and 1 + f(n - 1)\nprint(f(6000))",
+        "6000\n",
+    );
     let deep = format!("{}1{}", "(".repeat(100_000), ")".repeat(100_000));
     assert_ne!(run(&deep).cause, Cause::Ok);
+}
+
+/// `guest/python.patch` has its own arithmetic for small ints.
+#[test]
+fn small_ints_obey_the_laws_of_division_and_shifting() {
+    prints(
+        "edges = [0, 1, -1, 2, -2, 7, -7, 30, 31, 32, 2**30 - 1, 1 - 2**30, 2**30, -2**30, 2**31, 12345]\n\
+         for a in edges:\n    for b in edges:\n        if b:\n            q, r = a // b, a % b\n            \
+         assert a == q * b + r and (0 <= r < b or b < r <= 0) and (q, r) == divmod(a, b), (a, b)\n        \
+         if 0 <= b <= 64:\n            assert a << b == a * 2**b and a >> b == a // 2**b, (a, b)\n        \
+         assert (a & b) + (a | b) == a + b and a ^ b == (a | b) - (a & b), (a, b)\n\
+         for wrong in ('1 % 0', '1 // 0', '1 << -1', '1 >> -1'):\n    \
+         try: eval(wrong, {})\n    except (ZeroDivisionError, ValueError) as error: print(type(error).__name__)",
+        "ZeroDivisionError\nZeroDivisionError\nValueError\nValueError\n",
+    );
 }
 
 #[test]

@@ -1,33 +1,26 @@
-//! Links libc, CPython and our small guest library into one component.
+//! Makes a component of the interpreter: says what its functions take, and translates the WASI that it speaks.
 
 use std::fmt::Display;
 
-use wit_component::{Linker, StringEncoding, embed_component_metadata};
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-use super::{ADAPTER, GUEST, LIBRARIES, Part, WORLD};
+use super::{ADAPTER, INTERPRETER, Part, WORLD};
 use crate::error::SandboxError;
-
-/// The shadow stack, in bytes: C code of the interpreter that recurses (the parser, `repr`, regular expressions).
-const STACK_BYTES: u32 = 8 << 20;
 
 /// The component, not yet started. Takes about a second.
 pub(crate) fn link() -> Result<Vec<u8>, SandboxError> {
-    let mut linker = Linker::default().validate(true).use_built_in_libdl(true).stack_size(STACK_BYTES);
-    for library in &LIBRARIES {
-        let name = library.name.trim_end_matches(".zst");
-        linker = linker.library(name, &unpack(library)?, false).map_err(|error| failed(&error))?;
-    }
-    let mut guest = wat::parse_str(GUEST).map_err(|error| failed(&error))?;
+    let mut interpreter = unpack(&INTERPRETER)?;
     let mut resolve = Resolve::default();
     let package = resolve.push_str("world.wit", WORLD).map_err(|error| failed(&error))?;
     let world = resolve.select_world(&[package], None).map_err(|error| failed(&error))?;
-    embed_component_metadata(&mut guest, &resolve, world, StringEncoding::UTF8).map_err(|error| failed(&error))?;
+    embed_component_metadata(&mut interpreter, &resolve, world, StringEncoding::UTF8)
+        .map_err(|error| failed(&error))?;
     let adapter = unpack(&ADAPTER)?;
-    linker
-        .library("libguest.so", &guest, false)
-        .and_then(|linker| linker.adapter("wasi_snapshot_preview1", &adapter))
-        .and_then(Linker::encode)
+    ComponentEncoder::default()
+        .module(&interpreter)
+        .and_then(|encoder| encoder.adapter("wasi_snapshot_preview1", &adapter))
+        .and_then(|mut encoder| encoder.encode())
         .map_err(|error| failed(&error))
 }
 

@@ -25,26 +25,19 @@ macro_rules! part {
     };
 }
 
-/// What CPython is linked from, dependencies first.
-const LIBRARIES: [Part; 5] = [
-    part!("libwasi-emulated-process-clocks.so.zst"),
-    part!("libwasi-emulated-signal.so.zst"),
-    part!("libwasi-emulated-getpid.so.zst"),
-    part!("libc.so.zst"),
-    part!("libpython3.14.so.zst"),
-];
+/// CPython and our few functions (`guest/guest.c`) in one module, made by `guest/build.py`.
+const INTERPRETER: Part = part!("python.wasm.zst");
 /// Translates the WASI that libc speaks into the one that components import.
 const ADAPTER: Part = part!("wasi_snapshot_preview1.reactor.wasm.zst");
 /// The `.py` files of the standard library, as a tar.
 const STANDARD_LIBRARY: Part = part!("stdlib.tar.zst");
-const GUEST: &str = include_str!("../../guest/guest.wat");
 const WORLD: &str = include_str!("../../guest/world.wit");
 const PRELUDE: &str = include_str!("../../guest/prelude.py");
 
 /// A step of preparing Python, as told to the `progress` of [`Python::prepare`](crate::Python::prepare).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PrepareStep {
-    /// Linking the interpreter's libraries into one component.
+    /// Unpacking the interpreter and making a component of it.
     Link,
     /// Starting the interpreter, importing modules, taking the snapshot.
     Snapshot,
@@ -69,7 +62,7 @@ impl PrepareStep {
 impl fmt::Display for PrepareStep {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            PrepareStep::Link => "linking Python",
+            PrepareStep::Link => "unpacking Python",
             PrepareStep::Snapshot => "starting Python and importing its modules",
             PrepareStep::Compile => "compiling Python to machine code",
             PrepareStep::Load => "loading Python",
@@ -79,8 +72,8 @@ impl fmt::Display for PrepareStep {
 
 /// Feeds everything that makes the prepared interpreter what it is into `hash`.
 pub(crate) fn hash_inputs(hash: &mut Sha256, packages: &[Package]) {
-    let texts = [GUEST, WORLD, PRELUDE].map(str::as_bytes);
-    let parts = LIBRARIES.iter().chain([&ADAPTER, &STANDARD_LIBRARY]).map(|part| part.content);
+    let texts = [WORLD, PRELUDE].map(str::as_bytes);
+    let parts = [INTERPRETER, ADAPTER, STANDARD_LIBRARY].map(|part| part.content);
     for content in texts.into_iter().chain(parts) {
         hash.update((content.len() as u64).to_le_bytes());
         hash.update(content);
@@ -92,11 +85,11 @@ pub(crate) fn hash_inputs(hash: &mut Sha256, packages: &[Package]) {
 mod tests {
     use super::*;
 
-    /// What is compiled in is what `guest/refresh.py` makes.
+    /// What is compiled in is what `guest/build.py` makes.
     #[test]
     fn the_parts_have_the_listed_sums() {
         let sums = include_str!("../../guest/SHA256SUMS");
-        let parts: Vec<&Part> = LIBRARIES.iter().chain([&ADAPTER, &STANDARD_LIBRARY]).collect();
+        let parts = [INTERPRETER, ADAPTER, STANDARD_LIBRARY];
         assert_eq!(sums.lines().count(), parts.len());
         for part in parts {
             let sum: String = Sha256::digest(part.content).iter().map(|byte| format!("{byte:02x}")).collect();

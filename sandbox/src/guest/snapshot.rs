@@ -15,6 +15,8 @@ use crate::host::Host;
 
 /// What the interpreter may complain about while it starts.
 const STDERR_BYTES: usize = 1 << 20;
+/// The stack of the interpreter that starts.
+const STACK_BYTES: usize = 8 << 20;
 /// Below the library's folder: where the prelude looks for packages. No module can have this name.
 const PACKAGES_FOLDER: &str = "-packages";
 
@@ -30,8 +32,10 @@ pub(crate) fn snapshot(component: &[u8], packages: &[Package]) -> Result<Vec<u8>
 }
 
 fn take(component: &[u8], library: &TempDir, stderr: MemoryOutputPipe) -> wasmtime::Result<Vec<u8>> {
-    // This code runs once: compiling it fast matters more than compiling it well.
-    let engine = Engine::new(Config::new().cranelift_opt_level(OptLevel::None))?;
+    // This code runs once: compiling it fast matters more than compiling it well, though it then takes more stack.
+    let mut config = Config::new();
+    config.cranelift_opt_level(OptLevel::None).max_wasm_stack(STACK_BYTES).async_stack_size(2 * STACK_BYTES);
+    let engine = Engine::new(&config)?;
     let mut store = Store::new(&engine, Host::for_snapshot(library.path(), stderr)?);
     let mut linker = Linker::new(&engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
