@@ -164,18 +164,18 @@ fn the_graders_agree_with_what_the_corpus_says_of_itself() {
 #[test]
 fn python_agrees_with_the_twins() {
     let python = sandbox::Python::prepare(&sandbox::default_cache_dir(), &mut |_| {}).unwrap();
-    let rewards = rewards(&["code", "format"], Some(Arc::new(python)));
+    let rewards = rewards(&["binary_code", "format"], Some(Arc::new(python)));
     let family = Family::PythonFunctions;
     let mut prompts = HashSet::new();
     let different = (0..).filter(|&index| prompts.insert(family.task(Split::Held, 3, index).prompt));
     for index in different.take(100) {
         let (task, solution) = (family.task(Split::Held, 3, index), family.solution(Split::Held, 3, index));
-        let graded = score(&rewards, &task.prompt, &solution, &task.reference, "code");
+        let graded = score(&rewards, &task.prompt, &solution, &task.reference, "binary_code");
         assert_eq!(graded, Some(1.0), "{}{solution} {:?}", task.prompt, task.reference);
         assert_eq!(score(&rewards, &task.prompt, &solution, &task.reference, "format"), Some(1.0), "{solution}");
     }
     for text in (0..200).map(|index| family.worked(3, index)).filter(|text| text.quality != Quality::Bare) {
-        let graded = score(&rewards, &text.prompt, &text.response, &text.reference, "code");
+        let graded = score(&rewards, &text.prompt, &text.response, &text.reference, "binary_code");
         assert_eq!(
             graded,
             Some(f64::from(u8::from(text.right))),
