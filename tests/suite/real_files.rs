@@ -48,5 +48,5 @@ fn gsm8k() {
 
 #[test]
 fn mbpp() {
-    one_step("mbpp.jsonl", "code");
+    one_step("mbpp.jsonl", "binary_code");
 }

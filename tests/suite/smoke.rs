@@ -104,7 +104,7 @@ fn the_metrics_hold_every_figure() {
             "/reward/mean",
             "/reward/std",
             "/reward_parts/accuracy",
-            "/reward_parts/code",
+            "/reward_parts/binary_code",
             "/reward_parts/format",
             "/accuracy/arithmetic",
             "/accuracy/countdown",

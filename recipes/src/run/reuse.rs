@@ -79,8 +79,10 @@ impl Reuse {
                     }
                 }
             }
-            let data = run.data(stage);
-            copy(self.source.join("data").join(format!("{stage}.jsonl")), data.clone())?;
+            // What a stage kept, and the same step by step.
+            for name in [format!("{stage}.jsonl"), format!("{stage}.parts")] {
+                copy(self.source.join("data").join(&name), run.path().join("data").join(&name))?;
+            }
         }
         let path = self.source.join(METRICS);
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
