@@ -8,6 +8,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
+use policy::ops::absorbed::AbsorbedAttention;
 use policy::ops::attention::{AttentionConfig, LatentAttention, Layouts, Segment};
 use policy::ops::experts::{Experts, add_swiglu, add_swiglu_backward};
 use policy::ops::linear::{linear, linear_backward};
@@ -115,6 +116,16 @@ fn main() {
     bench("latent attention", flops, || drop(black_box(operation.forward(&q, &kv, &k))));
     bench("latent attention backward", 5 * flops / 2, || {
         drop(black_box(operation.backward([&q, &kv, &k], &attended, &d_y)));
+    });
+
+    let (latents, expand) = (random("c", ROWS * 32), random("expand", heads * (nope + value) * 32));
+    let mut d_expand = vec![0.0; expand.len()];
+    let flops = ROWS * heads * (LENGTH * (32 + rope + 32) + 2 * (nope + value) * 32);
+    let operation = AbsorbedAttention { config: &config, layouts: &layouts };
+    let attended = operation.forward(&q, &latents, &k, &expand);
+    bench("absorbed attention", flops, || drop(black_box(operation.forward(&q, &latents, &k, &expand))));
+    bench("absorbed attention backward", 5 * flops / 2, || {
+        drop(black_box(operation.backward(&mut d_expand, [&q, &latents, &k, &expand], &attended, &d_y)));
     });
 
     for vocabulary in [512, 32_768] {

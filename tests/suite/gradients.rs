@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use candle_core::{D, Device, Result, Tensor, Var};
+use policy::ops::absorbed::AbsorbedAttention;
 use policy::ops::attention::{AttentionConfig, LatentAttention, Layouts, Segment};
 use policy::ops::bias::{add_bias, add_bias_backward};
 use policy::ops::embedding::{gather_rows, gather_rows_backward};
@@ -425,6 +426,50 @@ fn latent_attention_over_trees() {
     }
 }
 
+/// The same attention in the latent space: keys and values are the weight's products with the latents.
+#[test]
+fn absorbed_attention_over_trees() {
+    let (heads, nope, rope, value, latent) = (2, 6, 4, 5, 7);
+    let config = AttentionConfig {
+        heads,
+        nope,
+        rope,
+        value,
+        scale: 0.3,
+        table: Arc::new(RopeTable::new(128, rope, 100.0, true)),
+    };
+    let q = random("q", &[90, heads * (nope + rope)]);
+    let (c, k) = (random("c", &[90, latent]), random("k", &[90, rope]));
+    let w = random("expand", &[heads * (nope + value), latent]);
+    let layouts = layouts();
+    let plain = || {
+        let kv = c.matmul(&w.t()?)?;
+        let mut outputs = Vec::new();
+        for head in 0..heads {
+            let query = q.narrow(1, head * (nope + rope), nope + rope)?;
+            let turned = rotated(&query.narrow(1, nope, rope)?, true)?;
+            let query = Tensor::cat(&[query.narrow(1, 0, nope)?, turned], 1)?;
+            let both = kv.narrow(1, head * (nope + value), nope + value)?;
+            let key = Tensor::cat(&[both.narrow(1, 0, nope)?, rotated(&k, true)?], 1)?;
+            outputs.push(plain_attention(&query, &key, &both.narrow(1, nope, value)?, 0.3)?);
+        }
+        Tensor::cat(&outputs, 1)
+    };
+    let operation = AbsorbedAttention { config: &config, layouts: &layouts };
+    let forward = |v: &[Vec<f64>]| operation.forward(&v[0], &v[1], &v[2], &v[3]);
+    check(
+        "absorbed attention",
+        &[&q, &c, &k, &w],
+        |v| forward(v).out,
+        |v, d_y, d| {
+            let (d_w, rest) = d.split_last_mut().unwrap();
+            let gradients = operation.backward(d_w, [&v[0], &v[1], &v[2], &v[3]], &forward(v), d_y);
+            rest.iter_mut().zip(&gradients).for_each(|(sum, gradient)| add(sum, gradient));
+        },
+        &plain,
+    );
+}
+
 #[test]
 fn grouped_attention_over_trees() {
     let (width, scale) = (6, 0.3);
@@ -447,15 +492,18 @@ fn grouped_attention_over_trees() {
         };
         let operation = GroupedAttention { config: &config, layouts: &layouts };
         let forward = |v: &[Vec<f64>]| operation.forward([&v[0], &v[1], &v[2]]);
-        check(
-            "grouped attention",
-            &[&q, &k, &v],
-            |v| forward(v).out,
-            |v, d_y, d| {
-                let gradients = operation.backward([&v[0], &v[1], &v[2]], &forward(v), d_y);
-                d.iter_mut().zip(&gradients).for_each(|(sum, gradient)| add(sum, gradient));
-            },
-            &plain,
-        );
+        let in_order = |v: &[Vec<f64>]| operation.forward_in_order([&v[0], &v[1], &v[2]]);
+        for forward in [&forward as &dyn Fn(&[Vec<f64>]) -> _, &in_order] {
+            check(
+                "grouped attention",
+                &[&q, &k, &v],
+                |v| forward(v).out,
+                |v, d_y, d| {
+                    let gradients = operation.backward([&v[0], &v[1], &v[2]], &forward(v), d_y);
+                    d.iter_mut().zip(&gradients).for_each(|(sum, gradient)| add(sum, gradient));
+                },
+                &plain,
+            );
+        }
     }
 }

@@ -51,13 +51,13 @@ pub(super) struct Kept {
     attended: Attended<f32>,
 }
 
-/// Adds attention to the residual stream `x` `[n, d]`; `normed` `[n, d]`.
+/// Adds attention to the residual stream `x` `[n, d]`; `normed` `[n, d]`. With `in_order`, all is summed up as in decoding.
 pub(super) fn add(
     x: &mut [f32],
     normed: &[f32],
     parts: &GroupedParts<&[f32]>,
     operation: GroupedAttention<'_>,
-    (width, eps): (usize, f64),
+    (width, eps, in_order): (usize, f64, bool),
 ) -> Kept {
     let mut query = project(normed, &parts.query, width); // [n, h * width]
     let mut key = project(normed, &parts.key, width); // [n, key heads * width]
@@ -70,7 +70,8 @@ pub(super) fn add(
         };
         [normalise(&mut query, query_norm), normalise(&mut key, key_norm)]
     });
-    let attended = operation.forward([&query, &key, &value]);
+    let arguments = [&query[..], &key, &value];
+    let attended = if in_order { operation.forward_in_order(arguments) } else { operation.forward(arguments) };
     add_projection(x, &attended.out, &parts.output, operation.config.heads * operation.config.width);
     Kept { query, key, value, raw, attended }
 }

@@ -9,7 +9,8 @@ use super::parameters::Specs;
 use super::parts::{LatentParts, QueryParts};
 use super::projection::{add_projection, project, project_backward};
 use crate::config::{self, ModelConfig};
-use crate::ops::attention::{Attended, AttentionConfig, LatentAttention};
+use crate::ops::absorbed::{Absorbed, AbsorbedAttention};
+use crate::ops::attention::{Attended, AttentionConfig, LatentAttention, Layouts};
 use crate::ops::linear::{linear, linear_backward};
 use crate::ops::rms_norm::{rms_norm, rms_norm_backward};
 use crate::ops::rope::RopeTable;
@@ -63,20 +64,35 @@ pub(super) struct Kept {
     /// Latent and rotary key, side by side as they are projected.
     compressed: Vec<f32>,
     normed_latent: Vec<f32>,
-    key_value: Vec<f32>,
     key_rope: Vec<f32>,
-    attended: Attended<f32>,
+    attended: Attention,
 }
 
-/// Adds attention to the residual stream `x` `[n, d]`; `normed` `[n, d]`.
+/// Attention as a small model is trained, or a large one.
+enum Attention {
+    Absorbed(Absorbed<f32>),
+    Expanded { key_value: Vec<f32>, attended: Attended<f32> },
+}
+
+impl Kept {
+    /// The heads' results side by side.
+    fn out(&self) -> &[f32] {
+        match &self.attended {
+            Attention::Absorbed(attended) => &attended.out,
+            Attention::Expanded { attended, .. } => &attended.out,
+        }
+    }
+}
+
+/// Adds attention to the residual stream `x` `[n, d]`; `normed` `[n, d]`. With `in_order`, all is summed up as in decoding.
 pub(super) fn add(
     x: &mut [f32],
     normed: &[f32],
     parts: &LatentParts<&[f32]>,
-    operation: LatentAttention<'_>,
-    width: usize,
+    (config, layouts): (&AttentionConfig, &Layouts),
+    (width, in_order): (usize, bool),
 ) -> Kept {
-    let AttentionConfig { heads, rope, value, .. } = *operation.config;
+    let AttentionConfig { heads, rope, value, .. } = *config;
     let (query, query_latent) = match &parts.query {
         QueryParts::Full(weight) => (linear(normed, weight, width), None),
         QueryParts::Compressed { down, norm, up } => {
@@ -89,10 +105,17 @@ pub(super) fn add(
     let (latent, stride) = (parts.latent_norm.len(), parts.latent_norm.len() + rope);
     let normed_latent = rms_norm(&compressed, stride, parts.latent_norm, LATENT_EPS);
     let key_rope: Vec<f32> = compressed.chunks_exact(stride).flat_map(|row| &row[latent..]).copied().collect();
-    let key_value = linear(&normed_latent, parts.expand, latent); // [n, h * (nope + value)]
-    let attended = operation.forward(&query, &key_value, &key_rope);
-    add_projection(x, &attended.out, &parts.output, heads * value);
-    Kept { query_latent, query, compressed, normed_latent, key_value, key_rope, attended }
+    let attended = if in_order {
+        let operation = AbsorbedAttention { config, layouts };
+        Attention::Absorbed(operation.forward(&query, &normed_latent, &key_rope, parts.expand))
+    } else {
+        let key_value = linear(&normed_latent, parts.expand, latent); // [n, h * (nope + value)]
+        let attended = LatentAttention { config, layouts }.forward(&query, &key_value, &key_rope);
+        Attention::Expanded { key_value, attended }
+    };
+    let kept = Kept { query_latent, query, compressed, normed_latent, key_rope, attended };
+    add_projection(x, kept.out(), &parts.output, heads * value);
+    kept
 }
 
 /// The backward pass of [`add`] for the gradient `d_y` of the sum: `d_normed +=`, and the parameters' gradients.
@@ -101,20 +124,29 @@ pub(super) fn backward(
     gradients: &mut LatentParts<&mut [f32]>,
     (normed, kept): (&[f32], &Kept),
     parts: &LatentParts<&[f32]>,
-    operation: LatentAttention<'_>,
+    (config, layouts): (&AttentionConfig, &Layouts),
     d_y: &[f32],
     width: usize,
 ) {
-    let AttentionConfig { heads, rope, value, .. } = *operation.config;
-    let out = &kept.attended.out;
+    let AttentionConfig { heads, rope, value, .. } = *config;
+    let out = kept.out();
     let mut d_out = vec![0.0; out.len()];
     project_backward(&mut d_out, &mut gradients.output, out, &parts.output, d_y, heads * value);
-    let arguments = [&kept.query[..], &kept.key_value, &kept.key_rope];
-    let [d_query, d_key_value, d_key_rope] = operation.backward(arguments, &kept.attended, &d_out);
-
     let (latent, stride) = (parts.latent_norm.len(), parts.latent_norm.len() + rope);
-    let mut d_latent = vec![0.0; kept.normed_latent.len()];
-    linear_backward(&mut d_latent, gradients.expand, &kept.normed_latent, parts.expand, &d_key_value, latent);
+    let (query, latents, key_rope) = (&kept.query[..], &kept.normed_latent[..], &kept.key_rope[..]);
+    let [d_query, d_latent, d_key_rope] = match &kept.attended {
+        Attention::Absorbed(attended) => {
+            let arguments = [query, latents, key_rope, parts.expand];
+            AbsorbedAttention { config, layouts }.backward(gradients.expand, arguments, attended, &d_out)
+        }
+        Attention::Expanded { key_value, attended } => {
+            let [d_query, d_key_value, d_key_rope] =
+                LatentAttention { config, layouts }.backward([query, key_value, key_rope], attended, &d_out);
+            let mut d_latent = vec![0.0; latents.len()];
+            linear_backward(&mut d_latent, gradients.expand, latents, parts.expand, &d_key_value, latent);
+            [d_query, d_latent, d_key_rope]
+        }
+    };
     let mut d_compressed = vec![0.0; kept.compressed.len()];
     rms_norm_backward(
         (&mut d_compressed, gradients.latent_norm),

@@ -21,10 +21,11 @@ use std::path::Path;
 use candle_core::Var;
 
 use crate::checkpoint::Numbers;
-use crate::config::{AttentionKind, GroupedAttention, LatentAttention, ModelConfig};
+use crate::config::{AttentionKind, GroupedAttention, ModelConfig};
 use crate::error::During;
-use crate::ops::attention::AttentionConfig;
+use crate::ops::attention::{AttentionConfig, Layouts};
 use crate::ops::grouped_attention::GroupedConfig;
+use crate::ops::packed::LARGE;
 use crate::ops::router::{Balance, RouterConfig, Routing};
 use crate::optim::Gradients;
 use crate::{PolicyError, Result};
@@ -47,7 +48,7 @@ pub struct Policy {
 /// A kind of attention: its sizes, and the fused operation's.
 #[derive(Debug, Clone)]
 pub(crate) enum Attention {
-    Latent(LatentAttention, AttentionConfig),
+    Latent(AttentionConfig),
     Grouped(GroupedAttention, GroupedConfig),
 }
 
@@ -136,7 +137,7 @@ impl Policy {
 
     fn assemble(config: ModelConfig, parameters: Vec<(String, Var)>, router_bias: Vec<Vec<f32>>) -> Self {
         let attention = match &config.attention {
-            AttentionKind::Latent(kind) => Attention::Latent(kind.clone(), latent::operation(&config, kind)),
+            AttentionKind::Latent(kind) => Attention::Latent(latent::operation(&config, kind)),
             AttentionKind::Grouped(kind) => Attention::Grouped(kind.clone(), grouped::operation(&config, kind)),
         };
         Policy { config, parameters, router_bias, attention }
@@ -182,6 +183,12 @@ impl Policy {
         &self.config
     }
 
+    /// Whether the weights are more than caches hold, so that decoding reads them where they lie. Then sampling and training
+    /// sum up in different orders; else they agree to the bit.
+    pub fn is_large(&self) -> bool {
+        self.config.parameters().0 >= LARGE
+    }
+
     /// The trainable parameters with their names, in a fixed order.
     pub fn parameters(&self) -> &[(String, Var)] {
         &self.parameters
@@ -216,12 +223,15 @@ impl Policy {
     pub fn forward(&self, batch: &PackedBatch, temperature: f64, track: Track) -> Result<Forward> {
         self.check(batch)?;
         let passed = with_numbers(&self.parameters, |numbers| {
-            let parts = ModelParts::new(&self.config, numbers.into_iter());
-            let pass = Pass { config: &self.config, attention: &self.attention, parts, layouts: &batch.layouts };
-            pass.forward(batch, &self.router_bias, temperature, track)
+            self.pass(numbers, &batch.layouts).forward(batch, &self.router_bias, temperature, track)
         })?;
         let pass::Passed { logprobs, entropy, routing, activations } = passed;
         Ok(Forward { logprobs, entropy, routing, activations })
+    }
+
+    fn pass<'a>(&'a self, numbers: Vec<&'a [f32]>, layouts: &'a Layouts) -> Pass<'a> {
+        let parts = ModelParts::new(&self.config, numbers.into_iter());
+        Pass { config: &self.config, attention: &self.attention, parts, layouts, in_order: !self.is_large() }
     }
 
     fn check(&self, batch: &PackedBatch) -> Result<()> {
@@ -268,9 +278,7 @@ impl Policy {
         let layouts = std::sync::Arc::clone(&activations.layouts);
         let mut sums = ModelParts::new(&self.config, gradients.in_order_of(&self.parameters)?.into_iter());
         with_numbers(&self.parameters, |numbers| {
-            let parts = ModelParts::new(&self.config, numbers.into_iter());
-            let pass = Pass { config: &self.config, attention: &self.attention, parts, layouts: &layouts };
-            pass.backward(activations, slopes, balance, &mut sums);
+            self.pass(numbers, &layouts).backward(activations, slopes, balance, &mut sums);
         })
     }
 }

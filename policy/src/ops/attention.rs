@@ -6,12 +6,14 @@
 //! is computed once. The probabilities of a block of queries exist only while the block is computed; the forward pass keeps
 //! the log-sum-exp of each row, and the backward pass makes them again (Dao et al., "FlashAttention", 2022).
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::Result;
 use rayon::prelude::*;
 
+use super::attend::{TokenBlocks, Tokens};
 use super::logprob::log_sum_exp;
 use super::matmul::{View, matmul};
 use super::rope::RopeTable;
@@ -80,6 +82,24 @@ impl Layouts {
             }
         }
         Ok(layouts)
+    }
+
+    /// All segments.
+    pub(super) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The tokens that `row` attends to, from its tree's root to itself; `runs` holds those of each segment.
+    pub(super) fn chain<'a, T: Real>(&self, row: usize, runs: &'a [TokenBlocks<T>]) -> Vec<Tokens<'a, T>> {
+        let own = self.segments.partition_point(|segment| segment.rows.end <= row);
+        let mut chain = vec![runs[own].first(row - self.segments[own].rows.start + 1)];
+        let mut ancestor = self.segments[own].parent;
+        while let Some(index) = ancestor {
+            chain.push(runs[index].first(self.segments[index].rows.len()));
+            ancestor = self.segments[index].parent;
+        }
+        chain.reverse();
+        chain
     }
 
     /// The ranges of segments that are trees.
@@ -179,9 +199,9 @@ pub struct Attended<T> {
 }
 
 /// One head's queries (scaled) and keys of a tree, rotated, and where its values lie.
-pub(super) struct Head<'a, T> {
+pub(super) struct Head<'a, T: Clone> {
     pub(super) query: Vec<T>,
-    pub(super) key: Vec<T>,
+    pub(super) key: Cow<'a, [T]>,
     /// Begins at the tree's first row and this head's first value.
     pub(super) values: &'a [T],
     pub(super) value_stride: usize,
@@ -230,7 +250,7 @@ impl LatentAttention<'_> {
             }
         }
         let values = &kv[rows.start * value_stride + head * kv_width + nope..];
-        Head { query, key, values, value_stride, width, value }
+        Head { query, key: Cow::Owned(key), values, value_stride, width, value }
     }
 
     /// (tree, head) pairs, each a task of its own.

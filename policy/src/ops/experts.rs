@@ -10,6 +10,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::matmul::{View, add_weight_gradient, matmul};
+use super::packed::{PackedWeight, Store};
 use super::router::Routing;
 use super::sum::{add_scaled, dot};
 use super::{Real, sigmoid, vectorised};
@@ -95,6 +96,26 @@ struct Swiglu<'a, T> {
     width: usize,
 }
 
+/// The same, laid out as decoding multiplies with them.
+struct PackedSwiglu<T> {
+    up: PackedWeight<T>,
+    down: PackedWeight<T>,
+    inner: usize,
+}
+
+impl<T: Real> PackedSwiglu<T> {
+    /// `out = layer(x)`, or `out +=` it, for a block of rows; `gate_up` `[rows, 2 I]` is kept for the backward pass.
+    fn forward(&self, out: &mut [T], gate_up: &mut [T], x: &[T], store: Store<T>) {
+        self.up.multiply(gate_up, x, Store::Set);
+        let mut hidden = vec![T::zero(); gate_up.len() / 2];
+        vectorised(
+            #[inline(always)]
+            || activate(&mut hidden, gate_up, self.inner),
+        );
+        self.down.multiply(out, &hidden, store);
+    }
+}
+
 impl<'a, T: Real> Swiglu<'a, T> {
     fn new(weight: &'a [T], width: usize) -> Self {
         let inner = weight.len() / width / 3;
@@ -102,19 +123,9 @@ impl<'a, T: Real> Swiglu<'a, T> {
         Swiglu { up, down, inner, width }
     }
 
-    /// `out = layer(x)`, or `out +=` it, for a block of rows; `gate_up` `[rows, 2 I]` is kept for the backward pass.
-    fn forward(self, out: &mut [T], gate_up: &mut [T], x: &[T], accumulate: bool) {
+    fn packed(self) -> PackedSwiglu<T> {
         let Swiglu { up, down, inner, width } = self;
-        let rows = x.len() / width;
-        let (x, up) = (View::rows(x, width), View::rows(up, width).t());
-        matmul(gate_up, 2 * inner, (rows, 2 * inner, width), x, up, T::one(), false);
-        let mut hidden = vec![T::zero(); rows * inner];
-        vectorised(
-            #[inline(always)]
-            || activate(&mut hidden, gate_up, inner),
-        );
-        let (hidden, down) = (View::rows(&hidden, inner), View::rows(down, width));
-        matmul(out, width, (rows, width, inner), hidden, down, T::one(), accumulate);
+        PackedSwiglu { up: PackedWeight::from_rows(up, width), down: PackedWeight::from_columns(down, width), inner }
     }
 
     /// `d_x +=`, or `=`, for a block of rows; `hidden` `[rows, I]` and `d_gate_up` `[rows, 2 I]` are for the weights' gradients.
@@ -145,12 +156,12 @@ impl<'a, T: Real> Swiglu<'a, T> {
 ///
 /// Returns gate and up before the activation, `[tokens, 2 I]`, for the backward pass.
 pub fn add_swiglu<T: Real>(y: &mut [T], x: &[T], weight: &[T], width: usize) -> Vec<T> {
-    let layer = Swiglu::new(weight, width);
+    let layer = Swiglu::new(weight, width).packed();
     let mut gate_up = vec![T::zero(); x.len() / width * 2 * layer.inner];
     y.par_chunks_mut(ROW_BLOCK * width)
         .zip(gate_up.par_chunks_mut(ROW_BLOCK * 2 * layer.inner))
         .zip(x.par_chunks(ROW_BLOCK * width))
-        .for_each(|((y, gate_up), x)| layer.forward(y, gate_up, x, true));
+        .for_each(|((y, gate_up), x)| layer.forward(y, gate_up, x, Store::Add));
     gate_up
 }
 
@@ -205,12 +216,13 @@ impl Experts {
     pub fn add<T: Real>(&self, y: &mut [T], x: &[T], gates: &[T], weight: &[T], width: usize) -> ExpertResults<T> {
         let (grouping, layers) = (&self.grouping, self.layers(weight, width));
         let (pairs, inner) = (grouping.token.len(), layers[0].inner);
+        let layers: Vec<PackedSwiglu<T>> = layers.into_iter().map(Swiglu::packed).collect();
         let mut gate_up = vec![T::zero(); pairs * 2 * inner];
         let mut results = vec![T::zero(); pairs * width];
         let blocks = grouping.blocks();
         let parts = split(&mut gate_up, &blocks, 2 * inner).into_iter().zip(split(&mut results, &blocks, width));
         blocks.par_iter().zip(parts.collect::<Vec<_>>()).for_each(|((expert, range), (gate_up, result))| {
-            layers[*expert].forward(result, gate_up, &gather(x, &grouping.token[range.clone()], width), false);
+            layers[*expert].forward(result, gate_up, &gather(x, &grouping.token[range.clone()], width), Store::Set);
         });
         y.par_chunks_mut(TOKEN_BLOCK * width).enumerate().for_each(|(block, y)| {
             vectorised(

@@ -3,19 +3,25 @@
 //! Ainslie et al., "GQA: Training Generalized Multi-Query Transformer Models", 2023. Query head h reads key head
 //! `h / (heads / key_heads)`. The arithmetic of one head, forward and backward, is that of [`super::attention`]; here the
 //! whole of a query and key is rotary, and the gradients of a shared key and value are summed over its queries in order.
+//! There are two forward passes: [`GroupedAttention::forward`] by matrix products, and [`GroupedAttention::forward_in_order`],
+//! which sums up as decoding does, to the same bits.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::Real;
+use super::attend::{Place, Scratch, TokenBlocks, attend};
 use super::attention::{Attended, Head, HeadGradients, Layouts, Outputs, side_by_side};
 use super::rope::RopeTable;
 use super::sum::add_scaled;
 
 /// Rows in which one task puts the heads' gradients side by side.
 const ROW_BLOCK: usize = 256;
+/// Rows that one task attends from.
+const ATTEND_BLOCK: usize = 64;
 
 /// Sizes of grouped attention.
 #[derive(Debug, Clone)]
@@ -85,7 +91,7 @@ impl GroupedAttention<'_> {
         let GroupedConfig { key_heads, width, .. } = *self.config;
         let key = self.turned(k, key_heads, key_head, tree, 1.0);
         let values = &v[(self.layouts.tree_rows(tree).start * key_heads + key_head) * width..];
-        Head { query: Vec::new(), key, values, value_stride: key_heads * width, width, value: width }
+        Head { query: Vec::new(), key: Cow::Owned(key), values, value_stride: key_heads * width, width, value: width }
     }
 
     /// Attends.
@@ -105,6 +111,57 @@ impl GroupedAttention<'_> {
             })
             .unzip();
         Attended { out: side_by_side(&outputs, self.layouts, heads, self.config.width), totals }
+    }
+
+    /// Attends in the order in which decoding does.
+    pub fn forward_in_order<T: Real>(&self, [q, k, v]: [&[T]; 3]) -> Attended<T> {
+        let GroupedConfig { heads, key_heads, width, scale, ref table } = *self.config;
+        let (queries, shared, group) = (heads * width, key_heads * width, self.config.group());
+        let runs: Vec<TokenBlocks<T>> = self
+            .layouts
+            .segments()
+            .par_iter()
+            .map(|segment| {
+                let mut run = TokenBlocks::new(2 * shared, segment.position, segment.rows.len());
+                let mut both = vec![T::zero(); 2 * shared];
+                for row in segment.rows.clone() {
+                    both[..shared].copy_from_slice(&k[row * shared..(row + 1) * shared]);
+                    let position = self.layouts.position(row);
+                    both[..shared].chunks_exact_mut(width).for_each(|key| table.turn(key, position, 1.0));
+                    both[shared..].copy_from_slice(&v[row * shared..(row + 1) * shared]);
+                    run.push(&both);
+                }
+                run
+            })
+            .collect();
+        let mut out = vec![T::zero(); q.len()];
+        let mut sums = vec![T::zero(); q.len() / width];
+        let scale = T::from_f64(scale);
+        out.par_chunks_mut(ATTEND_BLOCK * queries).zip(sums.par_chunks_mut(ATTEND_BLOCK * heads)).enumerate().for_each(
+            |(block, (out, sums))| {
+                let mut scratch = Scratch::default();
+                let mut query = vec![T::zero(); queries];
+                for (i, (out, sums)) in out.chunks_exact_mut(queries).zip(sums.chunks_exact_mut(heads)).enumerate() {
+                    let row = block * ATTEND_BLOCK + i;
+                    query.iter_mut().zip(&q[row * queries..]).for_each(|(query, q)| *query = *q * scale);
+                    let position = self.layouts.position(row);
+                    query.chunks_exact_mut(width).for_each(|head| table.turn(head, position, 1.0));
+                    let chain = self.layouts.chain(row, &runs);
+                    let each = out.chunks_exact_mut(group * width).zip(sums.chunks_exact_mut(group));
+                    for (key_head, (query, (out, sums))) in query.chunks_exact(group * width).zip(each).enumerate() {
+                        let (key, value) = (key_head * width, shared + key_head * width);
+                        let place = Place { key, key_width: width, value, value_width: width };
+                        attend(query, place, &chain, (out, Some(sums)), &mut scratch);
+                    }
+                }
+            },
+        );
+        let tasks = self.layouts.trees().iter().flat_map(|tree| (0..heads).map(move |head| (tree, head)));
+        let totals = tasks.map(|(tree, head)| {
+            let rows = self.layouts.tree_rows(tree);
+            sums[rows.start * heads..rows.end * heads].iter().skip(head).step_by(heads).copied().collect()
+        });
+        Attended { out, totals: totals.collect() }
     }
 
     /// The gradients of query, key and value: new rows, not added to anything.

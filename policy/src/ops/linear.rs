@@ -1,36 +1,33 @@
 //! `y = x W^T`: x `[tokens, in]`, W `[out, in]`, y `[tokens, out]`.
+//!
+//! Forward in the order of [`super::packed`], which decoding shares.
 
 use rayon::prelude::*;
 
-use super::sum::dot;
-use super::{Real, matmul, vectorised};
+use super::packed::{PackedWeight, Store};
+use super::{Real, matmul};
 
-/// Up to this many outputs, rows are multiplied by dot products: the matrix product takes paths that depend on the number
-/// of rows there, and a router must choose alike in sampling and in training.
-const NARROW: usize = 32;
-/// Rows that one task multiplies by dot products.
-const ROW_BLOCK: usize = 256;
+/// Rows that one task multiplies.
+const ROW_BLOCK: usize = 128;
 
 /// `x W^T` in new rows.
 pub fn linear<T: Real>(x: &[T], weight: &[T], inputs: usize) -> Vec<T> {
-    let outputs = weight.len() / inputs;
-    let mut y = vec![T::zero(); x.len() / inputs * outputs];
-    if outputs <= NARROW {
-        y.par_chunks_mut(ROW_BLOCK * outputs).zip(x.par_chunks(ROW_BLOCK * inputs)).for_each(|(y, x)| {
-            vectorised(
-                #[inline(always)]
-                || narrow_rows(y, x, weight, outputs, inputs),
-            );
-        });
-    } else {
-        matmul::rows_times_transposed(&mut y, x, weight, outputs, inputs, false);
-    }
+    let mut y = vec![T::zero(); x.len() / inputs * (weight.len() / inputs)];
+    multiply(&mut y, x, weight, inputs, Store::Set);
     y
 }
 
 /// `y += x W^T`: what a projection adds to the residual stream.
 pub fn add_linear<T: Real>(y: &mut [T], x: &[T], weight: &[T], inputs: usize) {
-    matmul::rows_times_transposed(y, x, weight, weight.len() / inputs, inputs, true);
+    multiply(y, x, weight, inputs, Store::Add);
+}
+
+fn multiply<T: Real>(y: &mut [T], x: &[T], weight: &[T], inputs: usize, store: Store<T>) {
+    let outputs = weight.len() / inputs;
+    let weight = PackedWeight::from_rows(weight, inputs);
+    y.par_chunks_mut(ROW_BLOCK * outputs)
+        .zip(x.par_chunks(ROW_BLOCK * inputs))
+        .for_each(|(y, x)| weight.multiply(y, x, store));
 }
 
 /// `dx += dy W` and `dW += dy^T x`.
@@ -38,14 +35,4 @@ pub fn linear_backward<T: Real>(d_x: &mut [T], d_weight: &mut [T], x: &[T], weig
     let outputs = weight.len() / inputs;
     matmul::rows_times(d_x, d_y, weight, outputs, inputs, true);
     matmul::add_weight_gradient(d_weight, d_y, x, outputs, inputs);
-}
-
-/// `out[rows, n] = x[rows, k] w[n, k]^T` by dot products, where it is called.
-#[inline(always)]
-pub(crate) fn narrow_rows<T: Real>(out: &mut [T], x: &[T], w: &[T], n: usize, k: usize) {
-    for (out, x) in out.chunks_exact_mut(n).zip(x.chunks_exact(k)) {
-        for (out, w) in out.iter_mut().zip(w.chunks_exact(k)) {
-            *out = dot(x, w);
-        }
-    }
 }

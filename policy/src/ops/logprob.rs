@@ -11,6 +11,7 @@
 use rayon::prelude::*;
 
 use super::matmul::{View, add_weight_gradient, matmul};
+use super::packed::{LARGE, PackedWeight, Store};
 use super::{Real, vectorised};
 
 /// Tokens of the vocabulary whose logits lie side by side.
@@ -96,15 +97,25 @@ impl<T: Real> Logprob<'_, T> {
         (CHUNK_LOGITS / self.vocabulary() / ROW_BLOCK * ROW_BLOCK).clamp(least, most)
     }
 
+    /// The head's panels, laid out as decoding multiplies with them. That takes as much memory again, so it is for heads
+    /// that decoding lays out too.
+    fn packed(&self) -> Option<Vec<PackedWeight<T>>> {
+        let panels = || self.head.chunks(PANEL * self.width).map(|panel| PackedWeight::from_rows(panel, self.width));
+        (self.head.len() < LARGE).then(|| panels().collect())
+    }
+
     /// Makes the logits of a chunk's rows.
-    fn logits(&self, out: &mut [T], hidden: &[T]) {
+    fn logits(&self, out: &mut [T], hidden: &[T], packed: Option<&[PackedWeight<T>]>) {
         let (width, rows) = (self.width, hidden.len() / self.width);
         let scale = T::from_f64(1.0 / self.temperature);
         let panels = out.par_chunks_mut(rows * PANEL).zip(self.head.par_chunks(PANEL * width));
-        panels.for_each(|(out, head)| {
+        panels.enumerate().for_each(|(index, (out, head))| {
             let panel = head.len() / width;
             out.par_chunks_mut(ROW_BLOCK * panel).zip(hidden.par_chunks(ROW_BLOCK * width)).for_each(
                 |(out, hidden)| {
+                    if let Some(packed) = packed {
+                        return packed[index].multiply(out, hidden, Store::Scaled(scale));
+                    }
                     let shape = (out.len() / panel, panel, width);
                     matmul(out, panel, shape, View::rows(hidden, width), View::rows(head, width).t(), scale, false);
                 },
@@ -116,11 +127,12 @@ impl<T: Real> Logprob<'_, T> {
     pub fn forward(&self, hidden: &[T]) -> Logprobs<T> {
         let (width, vocabulary, chunk) = (self.width, self.vocabulary(), self.chunk_rows());
         let mut logits = vec![T::zero(); chunk.min(self.targets.len()) * vocabulary];
+        let packed = self.packed();
         let mut out = Logprobs { logprobs: Vec::new(), entropy: Vec::new(), totals: Vec::new() };
         for (hidden, targets) in hidden.chunks(chunk * width).zip(self.targets.chunks(chunk)) {
             let rows = targets.len();
             let logits = &mut logits[..rows * vocabulary];
-            self.logits(logits, hidden);
+            self.logits(logits, hidden, packed.as_deref());
             let logits = &*logits;
             let each: Vec<(T, T, T)> = targets
                 .par_iter()
@@ -180,12 +192,13 @@ impl<T: Real> Logprob<'_, T> {
         let scale = T::from_f64(1.0 / self.temperature);
         let mut d_hidden = vec![T::zero(); hidden.len()];
         let mut d_logits = vec![T::zero(); chunk.min(self.targets.len()) * vocabulary];
+        let packed = self.packed();
         for (index, (hidden, d_hidden)) in
             hidden.chunks(chunk * width).zip(d_hidden.chunks_mut(chunk * width)).enumerate()
         {
             let (first, rows) = (index * chunk, hidden.len() / width);
             let d_logits = &mut d_logits[..rows * vocabulary];
-            self.logits(d_logits, hidden);
+            self.logits(d_logits, hidden, packed.as_deref());
             d_logits.par_chunks_mut(rows * PANEL).enumerate().for_each(|(panel, d_logits)| {
                 let (start, panel) = (panel * PANEL, d_logits.len() / rows);
                 d_logits.par_chunks_mut(ROW_BLOCK * panel).enumerate().for_each(|(block, d_logits)| {

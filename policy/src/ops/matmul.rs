@@ -80,14 +80,6 @@ pub(crate) fn matmul<T: Real>(
     }
 }
 
-/// `out[m, n] = x[m, k] w[n, k]^T`, or `out +=` it, in parallel over blocks of rows.
-pub(crate) fn rows_times_transposed<T: Real>(out: &mut [T], x: &[T], w: &[T], n: usize, k: usize, accumulate: bool) {
-    out.par_chunks_mut(ROW_BLOCK * n).zip(x.par_chunks(ROW_BLOCK * k)).for_each(|(out, x)| {
-        let m = out.len() / n;
-        matmul(out, n, (m, n, k), View::rows(x, k), View::rows(w, k).t(), T::one(), accumulate);
-    });
-}
-
 /// `out[m, k] = y[m, n] w[n, k]`, or `out +=` it, in parallel over blocks of rows.
 pub(crate) fn rows_times<T: Real>(out: &mut [T], y: &[T], w: &[T], n: usize, k: usize, accumulate: bool) {
     out.par_chunks_mut(ROW_BLOCK * k).zip(y.par_chunks(ROW_BLOCK * n)).for_each(|(out, y)| {

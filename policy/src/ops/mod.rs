@@ -10,6 +10,8 @@
 //! - work is cut into blocks whose size does not depend on the number of threads;
 //! - partial sums are added in block order, never in the order in which threads finish.
 
+pub mod absorbed;
+pub(crate) mod attend;
 pub mod attention;
 pub mod bias;
 pub mod embedding;
@@ -32,13 +34,15 @@ use std::ops::{AddAssign, Neg};
 use candle_core::WithDType;
 
 /// The number types that the operations are written for: `f32` to run, `f64` to test.
-pub trait Real: WithDType + Neg<Output = Self> + AddAssign {
+pub trait Real: WithDType + Neg<Output = Self> + AddAssign + packed::Kernel {
     /// e to the power of `self`, accurate to about one unit in the last place, in a form that vectorises.
     fn exp(self) -> Self;
     /// The square root.
     fn sqrt(self) -> Self;
     /// The natural logarithm.
     fn ln(self) -> Self;
+    /// `self * factor + addend`, rounded once.
+    fn mul_add(self, factor: Self, addend: Self) -> Self;
     /// The larger of two numbers, neither of which is NaN.
     fn larger(self, other: Self) -> Self {
         if self > other { self } else { other }
@@ -81,6 +85,10 @@ impl Real for f32 {
     fn ln(self) -> Self {
         f32::ln(self)
     }
+    #[inline(always)]
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
+        f32::mul_add(self, factor, addend)
+    }
 }
 
 impl Real for f64 {
@@ -95,6 +103,10 @@ impl Real for f64 {
     #[inline(always)]
     fn ln(self) -> Self {
         f64::ln(self)
+    }
+    #[inline(always)]
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
+        f64::mul_add(self, factor, addend)
     }
 }
 

@@ -3,67 +3,36 @@
 //! Multi-head latent attention's point (DeepSeek-V2, section 2.1): `kv_lora_rank + qk_rope_head_dim` numbers for a token
 //! and layer instead of keys and values of every head. Prompts are kept in nodes that sequences share: what all prompts
 //! begin with, then each group's own prompt, then each completion's own tokens.
-//!
-//! Tokens lie in blocks of [`BLOCK`], side by side: `[blocks, width, BLOCK]`, so that a vector holds one number of each.
 
 use std::sync::Arc;
 
+use crate::ops::attend::{TokenBlocks, Tokens};
 use crate::ops::router::ExpertChoices;
-use crate::ops::sum::LANES;
-
-/// Tokens that lie side by side.
-pub(super) const BLOCK: usize = LANES;
 
 /// The cached rows of a run of tokens.
 #[derive(Debug, Clone)]
 pub(crate) struct CacheRows {
-    /// For each layer the tokens it has, and `[blocks, width, BLOCK]`: the rotary keys already turned to their positions,
-    /// zeros where the last block is not full.
-    layers: Vec<(usize, Vec<[f32; BLOCK]>)>,
-    width: usize,
+    /// For each layer its tokens, the rotary keys already turned to their positions.
+    layers: Vec<TokenBlocks<f32>>,
     /// Where the tokens went, for the training pass to repeat.
     pub(crate) choices: ExpertChoices,
 }
 
 impl CacheRows {
-    pub(crate) fn new(layers: usize, moe_layers: usize, width: usize, capacity: usize) -> Self {
-        let layers = vec![(0, Vec::with_capacity(capacity.div_ceil(BLOCK) * width)); layers];
-        CacheRows { layers, width, choices: ExpertChoices::new(moe_layers) }
+    /// Empty; the first token will stand at `position` of its sequence.
+    pub(crate) fn new((layers, moe_layers): (usize, usize), width: usize, position: usize, capacity: usize) -> Self {
+        let layers = (0..layers).map(|_| TokenBlocks::new(width, position, capacity)).collect();
+        CacheRows { layers, choices: ExpertChoices::new(moe_layers) }
     }
 
     /// Appends one token's row to a layer.
     pub(crate) fn push(&mut self, layer: usize, row: &[f32]) {
-        debug_assert_eq!(row.len(), self.width);
-        let (tokens, blocks) = &mut self.layers[layer];
-        let (block, lane) = (*tokens / BLOCK, *tokens % BLOCK);
-        if lane == 0 {
-            blocks.resize((block + 1) * self.width, [0.0; BLOCK]);
-        }
-        blocks[block * self.width..].iter_mut().zip(row).for_each(|(lanes, value)| lanes[lane] = *value);
-        *tokens += 1;
+        self.layers[layer].push(row);
     }
 
     /// The first `tokens` rows of a layer.
-    pub(crate) fn rows(&self, layer: usize, tokens: usize) -> Cached<'_> {
-        let numbers = &self.layers[layer].1[..tokens.div_ceil(BLOCK) * self.width];
-        Cached { numbers, width: self.width, tokens }
-    }
-}
-
-/// Some tokens of a layer.
-#[derive(Clone, Copy)]
-pub(crate) struct Cached<'a> {
-    numbers: &'a [[f32; BLOCK]],
-    width: usize,
-    /// How many they are; the last block may hold more, which do not count.
-    pub(crate) tokens: usize,
-}
-
-impl<'a> Cached<'a> {
-    /// Each block's `[width, BLOCK]`.
-    #[inline(always)]
-    pub(crate) fn blocks(&self) -> std::slice::ChunksExact<'a, [f32; BLOCK]> {
-        self.numbers.chunks_exact(self.width)
+    pub(crate) fn rows(&self, layer: usize, tokens: usize) -> Tokens<'_, f32> {
+        self.layers[layer].first(tokens)
     }
 }
 
@@ -89,7 +58,7 @@ impl Prefix {
     }
 
     /// A layer's rows, from the root to this run.
-    pub(crate) fn chain<'a>(&'a self, layer: usize, out: &mut Vec<Cached<'a>>) {
+    pub(crate) fn chain<'a>(&'a self, layer: usize, out: &mut Vec<Tokens<'a, f32>>) {
         if let Some(parent) = &self.parent {
             parent.chain(layer, out);
         }

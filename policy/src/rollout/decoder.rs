@@ -1,26 +1,24 @@
 //! The policy's forward pass for decoding: a few rows at a time, with absorbed multi-head latent attention.
 //!
-//! The keys are never expanded: `q . (W_k c) = (W_k^T q) . c`, so a query is taken into the latent space once, its scores
-//! and its weighted sum run over the cached latents themselves, and the sum is expanded by `W_v` at the end (DeepSeek-V2,
-//! section 2.1.3). One call runs on one thread; the engine calls it for several blocks of rows at once. A row's result does
-//! not depend on which other rows are computed with it.
+//! Keys are never expanded (see [`crate::ops::absorbed`], whose order this is). One call runs on one thread; the engine calls
+//! it for several blocks of rows at once. A row's result does not depend on which other rows are computed with it.
 
 use std::sync::Arc;
 
-use super::attend::{Place, Scratch, attend};
 use super::cache::{CacheRows, Prefix};
 use super::grouped::GroupedLayer;
-use super::matrix::{Matrix, Source, is_large};
+use super::matrix::{Matrix, Source};
 use crate::Result;
-use crate::config::{LatentAttention, ModelConfig};
+use crate::config::ModelConfig;
 use crate::model::latent::LATENT_EPS;
 use crate::model::parts::{self, AttentionParts, FeedForwardParts, LatentParts, LayerParts, ModelParts, QueryParts};
 use crate::model::{Attention, Policy, with_numbers};
+use crate::ops::absorbed::HeadWeights;
+use crate::ops::attend::{Place, Scratch, attend};
 use crate::ops::attention::AttentionConfig;
 use crate::ops::bias::add_to_rows;
 use crate::ops::experts::activate;
-use crate::ops::linear::narrow_rows;
-use crate::ops::packed::PackedWeight;
+use crate::ops::packed::{PackedWeight, Store};
 use crate::ops::rms_norm::normalise_rows;
 use crate::ops::router::{RouterConfig, choose, gates};
 use crate::ops::sum::add_scaled;
@@ -51,10 +49,7 @@ struct LatentLayer {
     query: LatentQuery,
     compress: Projection,
     latent_norm: Vec<f32>,
-    /// For each head, from the part of its query without position into the latent space: `W_k^T`.
-    absorb: Vec<PackedWeight>,
-    /// For each head, from a sum of latents to its value: `W_v`.
-    expand: Vec<PackedWeight>,
+    heads: HeadWeights<f32>,
     output: Projection,
 }
 
@@ -70,7 +65,7 @@ enum Mlp {
 
 struct Moe {
     config: RouterConfig,
-    router: Vec<f32>,
+    router: PackedWeight<f32>,
     bias: Vec<f32>,
     experts: Vec<FeedForward>,
     shared: Option<FeedForward>,
@@ -139,7 +134,7 @@ impl Projection {
 }
 
 impl LatentLayer {
-    fn new(parts: &LatentParts<Source<'_>>, sizes: &LatentAttention, heads: usize, width: usize) -> Self {
+    fn new(parts: &LatentParts<Source<'_>>, operation: &AttentionConfig, width: usize) -> Self {
         let query = match &parts.query {
             QueryParts::Full(weight) => LatentQuery::Full(Projection { weight: weight.whole(width), bias: None }),
             QueryParts::Compressed { down, norm, up } => LatentQuery::Compressed {
@@ -148,16 +143,12 @@ impl LatentLayer {
                 up: Projection { weight: up.whole(norm.numbers.len()), bias: None },
             },
         };
-        let (nope, value, latent) = (sizes.qk_nope_head_dim, sizes.v_head_dim, sizes.kv_lora_rank);
-        let rows = |head: usize| &parts.expand.numbers[head * (nope + value) * latent..][..(nope + value) * latent];
-        let absorb = |head| PackedWeight::new(latent, nope, |j, l| rows(head)[l * latent + j]);
         LatentLayer {
             query,
             compress: Projection::new(&parts.compress, width),
-            absorb: (0..heads).map(absorb).collect(),
-            expand: (0..heads).map(|head| PackedWeight::from_rows(&rows(head)[nope * latent..], latent)).collect(),
+            heads: HeadWeights::new(parts.expand.numbers, operation),
             latent_norm: parts.latent_norm.numbers.to_vec(),
-            output: Projection::new(&parts.output, heads * sizes.v_head_dim),
+            output: Projection::new(&parts.output, operation.heads * operation.value),
         }
     }
 }
@@ -184,7 +175,7 @@ pub(super) fn normalise(out: &mut [f32], x: &[f32], weight: &[f32], eps: f64) {
 
 impl Decoder {
     pub(crate) fn new(policy: &Policy) -> Result<Self> {
-        Self::laid_out(policy, is_large(policy.config().parameters().0))
+        Self::laid_out(policy, policy.is_large())
     }
 
     /// As for a large model, or as for a small one.
@@ -210,7 +201,7 @@ impl Decoder {
                 Mlp::Moe(Moe {
                     experts: (0..config.experts).map(|e| FeedForward::new(experts, e, inner, width)).collect(),
                     config,
-                    router: router.numbers.to_vec(),
+                    router: PackedWeight::from_rows(router.numbers, width),
                     bias: biases.next().cloned().expect("a policy holds a bias for each of its MoE layers"),
                     shared: shared.as_ref().map(|weight| FeedForward::only(weight, width)),
                 })
@@ -219,8 +210,8 @@ impl Decoder {
         let layer = |parts: &LayerParts<Source<'_>>| Layer {
             attention_norm: parts.attention_norm.numbers.to_vec(),
             attention: match (&parts.attention, &attention) {
-                (AttentionParts::Latent(parts), Attention::Latent(sizes, _)) => {
-                    LayerAttention::Latent(LatentLayer::new(parts, sizes, heads, width))
+                (AttentionParts::Latent(parts), Attention::Latent(operation)) => {
+                    LayerAttention::Latent(LatentLayer::new(parts, operation, width))
                 }
                 (AttentionParts::Grouped(parts), Attention::Grouped(sizes, _)) => {
                     LayerAttention::Grouped(GroupedLayer::new(parts, heads * sizes.head_dim, width))
@@ -251,9 +242,10 @@ impl Decoder {
         &self.config
     }
 
-    pub(crate) fn empty_cache(&self, capacity: usize) -> CacheRows {
-        let layers = self.config.num_hidden_layers;
-        CacheRows::new(layers, self.moe_layers, self.config.cache_width(), capacity)
+    /// A cache for tokens of a sequence from `position` on.
+    pub(crate) fn empty_cache(&self, position: usize, capacity: usize) -> CacheRows {
+        let layers = (self.config.num_hidden_layers, self.moe_layers);
+        CacheRows::new(layers, self.config.cache_width(), position, capacity)
     }
 
     /// Computes the spans' tokens, appends their cache rows, and returns each span's last hidden row, `[spans, hidden]`.
@@ -268,7 +260,7 @@ impl Decoder {
         for (index, layer) in self.layers.iter().enumerate() {
             self.normalise(&mut normed, &x, &layer.attention_norm);
             let y = match (&layer.attention, &self.attention) {
-                (LayerAttention::Latent(layer), Attention::Latent(_, operation)) => {
+                (LayerAttention::Latent(layer), Attention::Latent(operation)) => {
                     let attended = self.attend(index, layer, operation, &normed, spans);
                     layer.output.apply(&attended)
                 }
@@ -335,10 +327,10 @@ impl Decoder {
         normed: &[f32],
         spans: &mut [Span<'_>],
     ) -> Vec<f32> {
-        let AttentionConfig { heads, nope, rope, value, scale, ref table } = *operation;
+        let AttentionConfig { heads, nope, rope, value, ref table, .. } = *operation;
         let (rows, latent) = (normed.len() / self.config.hidden_size, layer.latent_norm.len());
-        let (key, cached_width) = (nope + rope, latent + rope);
-        let mut query = match &layer.query {
+        let cached_width = latent + rope;
+        let query = match &layer.query {
             LatentQuery::Full(projection) => projection.apply(normed),
             LatentQuery::Compressed { down, norm, up } => {
                 let compressed = down.apply(normed);
@@ -349,12 +341,17 @@ impl Decoder {
         };
         let mut compressed = layer.compress.apply(normed);
 
-        // Queries in the latent space, each head's rotary part beside it: [rows, heads, latent + rope].
-        query.iter_mut().for_each(|q| *q *= scale as f32);
-        let mut absorbed = vec![0.0f32; rows * heads * cached_width];
-        for (head, weight) in layer.absorb.iter().enumerate() {
-            let out = &mut absorbed[head * cached_width..];
-            weight.multiply(out, heads * cached_width, &query[head * key..], heads * key, rows);
+        let positions: Vec<usize> = spans
+            .iter()
+            .flat_map(|span| {
+                let start = span.prefix.map_or(0, |prefix| prefix.end()) + span.cached;
+                start..start + span.token_ids.len()
+            })
+            .collect();
+        let mut absorbed = vec![0.0f32; rows * heads * cached_width]; // [rows, heads, latent + rope]
+        for head in 0..heads {
+            let out = (&mut absorbed[head * cached_width..], heads * cached_width);
+            layer.heads.absorb(head, out, &query[head * (nope + rope)..], operation, (rows, |row| positions[row]));
         }
         let mut summed = vec![0.0f32; rows * heads * latent];
         let mut row = 0;
@@ -363,12 +360,11 @@ impl Decoder {
         let mut normed_latent = vec![0.0f32; latent];
         for span in spans.iter_mut() {
             let first = row;
-            let start = span.prefix.map_or(0, |prefix| prefix.end()) + span.cached;
             for offset in 0..span.token_ids.len() {
                 let cached = &mut compressed[(first + offset) * cached_width..(first + offset + 1) * cached_width];
                 normalise(&mut normed_latent, &cached[..latent], &layer.latent_norm, LATENT_EPS);
                 cached[..latent].copy_from_slice(&normed_latent);
-                table.turn(&mut cached[latent..], start + offset, 1.0);
+                table.turn(&mut cached[latent..], positions[first + offset], 1.0);
                 span.own.push(index, cached);
             }
             let mut chain = Vec::new();
@@ -377,25 +373,17 @@ impl Decoder {
             }
             let shared_chain = chain.len();
             for offset in 0..span.token_ids.len() {
-                let queries = &mut absorbed[row * heads * cached_width..(row + 1) * heads * cached_width];
-                for (head, q) in queries.chunks_exact_mut(cached_width).enumerate() {
-                    let from = (row * heads + head) * key + nope;
-                    q[latent..].copy_from_slice(&query[from..from + rope]);
-                    table.turn(&mut q[latent..], start + offset, 1.0);
-                }
+                let queries = &absorbed[row * heads * cached_width..(row + 1) * heads * cached_width];
                 chain.truncate(shared_chain);
                 chain.push(span.own.rows(index, span.cached + offset + 1));
                 let out = &mut summed[row * heads * latent..(row + 1) * heads * latent];
-                attend(queries, place, &chain, out, &mut scratch);
+                attend(queries, place, &chain, (out, None), &mut scratch);
                 row += 1;
             }
         }
         debug_assert_eq!(row, rows);
         let mut attended = vec![0.0; rows * heads * value];
-        for (head, weight) in layer.expand.iter().enumerate() {
-            let (out, sums) = (&mut attended[head * value..], &summed[head * latent..]);
-            weight.multiply(out, heads * value, sums, heads * latent, rows);
-        }
+        layer.heads.expand(&mut attended, &summed, value);
         attended
     }
 
@@ -405,12 +393,10 @@ impl Decoder {
         let (width, experts, top_k) = (self.config.hidden_size, config.experts, config.top_k);
         let rows = x.len() / width;
         let mut affinities = vec![0.0f32; rows * experts];
+        router.multiply(&mut affinities, x, Store::Set);
         vectorised(
             #[inline(always)]
-            || {
-                narrow_rows(&mut affinities, x, router, experts, width);
-                affinities.iter_mut().for_each(|z| *z = sigmoid(*z));
-            },
+            || affinities.iter_mut().for_each(|z| *z = sigmoid(*z)),
         );
         let mut chosen = vec![0u32; rows * top_k];
         let mut weight_of = vec![0.0f32; rows * top_k];

@@ -1,10 +1,10 @@
 //! Decoding with grouped queries: the cache holds, for each token and layer, the turned keys and then the values of the
 //! key heads, `[2, key heads, width]`.
 
-use super::attend::{Place, Scratch, attend};
 use super::decoder::{Projection, Span, normalise};
 use super::matrix::Source;
 use crate::model::parts::GroupedParts;
+use crate::ops::attend::{Place, Scratch, attend};
 use crate::ops::grouped_attention::GroupedConfig;
 
 /// A layer's weights.
@@ -79,13 +79,8 @@ impl GroupedLayer {
                 let each = query.chunks_exact(group).zip(attended[own].chunks_exact_mut(group));
                 for (key_head, (query, out)) in each.enumerate() {
                     let (key, value) = (key_head * width, shared + key_head * width);
-                    attend(
-                        query,
-                        Place { key, key_width: width, value, value_width: width },
-                        &chain,
-                        out,
-                        &mut scratch,
-                    );
+                    let place = Place { key, key_width: width, value, value_width: width };
+                    attend(query, place, &chain, (out, None), &mut scratch);
                 }
                 row += 1;
             }

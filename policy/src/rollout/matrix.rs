@@ -13,14 +13,6 @@ use rayon::prelude::*;
 use crate::ops::packed::PackedWeight;
 use crate::ops::rows::few_rows_times_transposed;
 
-/// From this many parameters on, a model is large: 128 MiB, more than caches hold.
-const LARGE: usize = 1 << 25;
-
-/// Whether a model of so many parameters is decoded where its weights lie.
-pub(super) fn is_large(parameters: usize) -> bool {
-    parameters >= LARGE
-}
-
 /// A parameter's numbers, and in a large model the tensor that holds them.
 #[derive(Clone)]
 pub(super) struct Source<'a> {
@@ -30,7 +22,7 @@ pub(super) struct Source<'a> {
 
 /// A weight `[n, k]`, by whose transpose rows `[m, k]` are multiplied.
 pub(super) enum Matrix {
-    Packed(PackedWeight),
+    Packed(PackedWeight<f32>),
     /// Some of a tensor's numbers, row by row.
     Shared {
         tensor: Tensor,
@@ -70,7 +62,7 @@ impl Source<'_> {
     pub(super) fn transposed(&self, range: Range<usize>, n: usize) -> Matrix {
         let (numbers, k) = (&self.numbers[range.clone()], range.len() / n);
         if self.shared.is_none() {
-            return Matrix::Packed(PackedWeight::new(n, k, |j, l| numbers[l * n + j]));
+            return Matrix::Packed(PackedWeight::from_columns(numbers, n));
         }
         let mut rows = vec![0.0; numbers.len()];
         rows.par_chunks_exact_mut(k).enumerate().for_each(|(j, row)| {

@@ -5,7 +5,6 @@
 //! task, sample, position), and a row's arithmetic does not depend on its neighbours, so a completion is the same whatever
 //! the batch size, the order of requests and the number of threads.
 
-mod attend;
 mod cache;
 mod decoder;
 mod grouped;
@@ -169,7 +168,7 @@ impl RolloutEngine {
                         sample: *sample_index,
                         prefix: Arc::clone(&group.prefix),
                         prompt_choices: Arc::clone(&group.choices),
-                        own: self.decoder.empty_cache(params.max_tokens.min(64)),
+                        own: self.decoder.empty_cache(group.prefix.end(), params.max_tokens.min(64)),
                         token_ids: Vec::new(),
                         logprobs: Vec::new(),
                         finished: None,
@@ -225,7 +224,8 @@ impl RolloutEngine {
 
     /// Computes prompt tokens; returns their cache and the last one's hidden row.
     fn prefill(&self, parent: Option<Arc<Prefix>>, token_ids: &[u32]) -> (Arc<Prefix>, Vec<f32>) {
-        let mut rows = self.decoder.empty_cache(token_ids.len());
+        let position = parent.as_ref().map_or(0, |parent| parent.end());
+        let mut rows = self.decoder.empty_cache(position, token_ids.len());
         let hidden =
             self.decoder.forward(&mut [Span { token_ids, cached: 0, prefix: parent.as_ref(), own: &mut rows }]);
         (Arc::new(Prefix::new(parent, rows, token_ids.len())), hidden)
@@ -288,7 +288,7 @@ impl Sequence {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::ModelConfig;
     use crate::config::{Architecture, AttentionKind, GroupedAttention};
@@ -297,15 +297,19 @@ mod tests {
         ModelConfig { initializer_range: 0.1, max_position_embeddings: 64, ..ModelConfig::tiny(50) }
     }
 
-    fn grouped() -> ModelConfig {
-        let attention = AttentionKind::Grouped(GroupedAttention {
+    /// With everything that grouped attention can have.
+    pub(crate) fn grouped_attention() -> AttentionKind {
+        AttentionKind::Grouped(GroupedAttention {
             num_key_value_heads: 2,
             head_dim: 24,
             input_bias: true,
             output_bias: false,
             query_key_norm: true,
-        });
-        let architecture = Architecture::Qwen3;
+        })
+    }
+
+    fn grouped() -> ModelConfig {
+        let (architecture, attention) = (Architecture::Qwen3, grouped_attention());
         ModelConfig { architecture, attention, mixture: None, tie_word_embeddings: true, ..latent() }
     }
 
