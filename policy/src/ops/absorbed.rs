@@ -13,7 +13,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Real;
-use super::attend::{Place, Scratch, TokenBlocks, attend};
+use super::attend::{Attention, Place, Scratch, TokenBlocks};
 use super::attention::{AttentionConfig, Head, HeadGradients, Layouts, Outputs};
 use super::matmul::{View, matmul};
 use super::packed::{PackedWeight, Rows, Store};
@@ -151,7 +151,7 @@ impl AbsorbedAttention<'_> {
                 let each = queries.chunks_exact(heads * width).zip(summed.chunks_exact_mut(heads * latent));
                 for (i, ((query, summed), totals)) in each.zip(totals.chunks_exact_mut(heads)).enumerate() {
                     let chain = self.layouts.chain(first + i, &runs);
-                    attend(query, place, &chain, (summed, Some(totals)), &mut scratch);
+                    Attention { query, place, chain: &chain, out: summed, totals: Some(totals) }.run(&mut scratch);
                 }
                 weights.expand(out, summed, value);
             });

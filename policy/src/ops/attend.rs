@@ -6,6 +6,8 @@
 //! template, a prompt and a completion in the cache, or as many segments of a packed batch. Heads that read the same key are
 //! computed together, up to four at once, so that what they read is loaded once.
 
+use pulp::Simd;
+
 use super::sum::{LANES, fold};
 use super::{Real, vectorised};
 
@@ -89,7 +91,7 @@ pub(crate) struct Place {
 }
 
 /// Memory that is used again from row to row.
-pub(crate) struct Scratch<T> {
+pub struct Scratch<T> {
     query: Vec<T>,
     /// `[heads, blocks, BLOCK]`
     scores: Vec<[T; BLOCK]>,
@@ -101,117 +103,246 @@ impl<T> Default for Scratch<T> {
     }
 }
 
-/// Attention of heads that share a key: `query` `[heads, key width]`, scaled; `out` `[heads, value width]`. `totals`, where
-/// it is wanted, receives the log-sum-exp of each head's scores.
-pub(crate) fn attend<T: Real>(
-    query: &[T],
-    place: Place,
-    chain: &[Tokens<'_, T>],
-    (out, totals): (&mut [T], Option<&mut [T]>),
-    scratch: &mut Scratch<T>,
-) {
-    vectorised(
-        #[inline(always)]
-        || {
-            let (mut query, mut out, mut totals) = (query, out, totals);
-            loop {
-                let heads = match query.len() / place.key_width {
-                    0 => return,
-                    1 => few::<T, 1>(query, place, chain, (out, totals.as_deref_mut()), scratch),
-                    2 | 3 => few::<T, 2>(query, place, chain, (out, totals.as_deref_mut()), scratch),
-                    _ => few::<T, 4>(query, place, chain, (out, totals.as_deref_mut()), scratch),
-                };
-                query = &query[heads * place.key_width..];
-                out = &mut out[heads * place.value_width..];
-                totals = totals.map(|totals| &mut totals[heads..]);
-            }
-        },
-    );
+/// The two loops in which attention spends its time, for `H` heads at once.
+pub(crate) trait Loops<T>: Copy {
+    /// For each head the scores of a block's tokens: `query` `[key width, H]`, `keys` `[key width, BLOCK]`.
+    fn scores<const H: usize>(self, query: &[[T; H]], keys: &[[T; BLOCK]]) -> [[T; BLOCK]; H];
+    /// For each head, lane by lane, the sum over blocks of weight times number: `weights` `[H, blocks, BLOCK]`.
+    fn sums<'a, const H: usize>(
+        self,
+        weights: &[[T; BLOCK]],
+        numbers: impl Iterator<Item = &'a [T; BLOCK]>,
+    ) -> [[T; BLOCK]; H]
+    where
+        T: 'a;
 }
 
-/// The first `H` heads.
-#[inline(always)]
-fn few<T: Real, const H: usize>(
-    query: &[T],
-    place: Place,
-    chain: &[Tokens<'_, T>],
-    (out, totals): (&mut [T], Option<&mut [T]>),
-    scratch: &mut Scratch<T>,
-) -> usize {
-    let Place { key, key_width, value, value_width } = place;
-    let Scratch { query: turned, scores } = scratch;
-    turned.resize(H * key_width, T::zero());
-    for head in 0..H {
-        let heads = turned.as_chunks_mut::<H>().0;
-        heads.iter_mut().zip(&query[head * key_width..]).for_each(|(heads, q)| heads[head] = *q);
-    }
-    let turned = turned.as_chunks::<H>().0;
-    let blocks: usize = chain.iter().map(|tokens| tokens.blocks().len()).sum();
-    scores.resize(H * blocks, [T::zero(); BLOCK]);
+/// Attention of heads that share a key.
+pub struct Attention<'a, T> {
+    /// `[heads, key width]`, scaled.
+    pub(crate) query: &'a [T],
+    pub(crate) place: Place,
+    pub(crate) chain: &'a [Tokens<'a, T>],
+    /// `[heads, value width]`
+    pub(crate) out: &'a mut [T],
+    /// Receives the log-sum-exp of each head's scores, where it is wanted.
+    pub(crate) totals: Option<&'a mut [T]>,
+}
 
-    let mut at = 0;
-    for tokens in chain {
-        for (index, block) in tokens.blocks().enumerate() {
-            let mut sums = [[T::zero(); BLOCK]; H];
-            for (query, row) in turned.iter().zip(&block[key..key + key_width]) {
-                for head in 0..H {
-                    for token in 0..BLOCK {
-                        sums[head][token] = Real::mul_add(query[head], row[token], sums[head][token]);
-                    }
-                }
-            }
-            for head in 0..H {
-                scores[head * blocks + at] = sums[head];
-                tokens.mask(index, &mut scores[head * blocks + at]);
-            }
-            at += 1;
+impl<T: Real> Attention<'_, T> {
+    /// Attends.
+    pub(crate) fn run(self, scratch: &mut Scratch<T>) {
+        T::attend(self, scratch);
+    }
+
+    #[inline(always)]
+    fn by(mut self, loops: impl Loops<T>, scratch: &mut Scratch<T>) {
+        let heads = self.query.len() / self.place.key_width;
+        let mut head = 0;
+        while head < heads {
+            head += match heads - head {
+                1 => self.few::<1>(head, loops, scratch),
+                2 | 3 => self.few::<2>(head, loops, scratch),
+                _ => self.few::<4>(head, loops, scratch),
+            };
         }
     }
 
-    let mut sums_of_weights = [T::zero(); H];
-    let mut logs = [T::zero(); H];
-    for (head, scores) in scores.chunks_exact_mut(blocks).enumerate().take(H) {
-        let mut lanes = [T::from_f64(f64::NEG_INFINITY); BLOCK];
-        for scores in &*scores {
-            for token in 0..BLOCK {
-                lanes[token] = lanes[token].larger(scores[token]);
-            }
+    /// `H` heads from `first` on.
+    #[inline(always)]
+    fn few<const H: usize>(&mut self, first: usize, loops: impl Loops<T>, scratch: &mut Scratch<T>) -> usize {
+        let Place { key, key_width, value, value_width } = self.place;
+        let Scratch { query: turned, scores } = scratch;
+        turned.resize(H * key_width, T::zero());
+        for head in 0..H {
+            let heads = turned.as_chunks_mut::<H>().0;
+            let query = &self.query[(first + head) * key_width..];
+            heads.iter_mut().zip(query).for_each(|(heads, q)| heads[head] = *q);
         }
-        let largest = lanes.into_iter().fold(T::from_f64(f64::NEG_INFINITY), Real::larger);
-        let mut lanes = [T::zero(); BLOCK];
-        for scores in scores {
-            for token in 0..BLOCK {
-                scores[token] = Real::exp(scores[token] - largest);
-                lanes[token] += scores[token];
-            }
-        }
-        sums_of_weights[head] = fold(lanes);
-        logs[head] = largest + Real::ln(sums_of_weights[head]);
-    }
-    if let Some(totals) = totals {
-        totals[..H].copy_from_slice(&logs);
-    }
+        let turned = turned.as_chunks::<H>().0;
+        let blocks: usize = self.chain.iter().map(|tokens| tokens.blocks().len()).sum();
+        scores.resize(H * blocks, [T::zero(); BLOCK]);
 
-    for d in 0..value_width {
-        let mut sums = [[T::zero(); BLOCK]; H];
         let mut at = 0;
-        for tokens in chain {
-            for block in tokens.blocks() {
-                let row = block[value + d];
-                for head in 0..H {
-                    let scores = scores[head * blocks + at];
-                    for token in 0..BLOCK {
-                        sums[head][token] = Real::mul_add(scores[token], row[token], sums[head][token]);
-                    }
+        for tokens in self.chain {
+            for (index, block) in tokens.blocks().enumerate() {
+                let sums = loops.scores::<H>(turned, &block[key..key + key_width]);
+                for (head, mut sums) in sums.into_iter().enumerate() {
+                    tokens.mask(index, &mut sums);
+                    scores[head * blocks + at] = sums;
                 }
                 at += 1;
             }
         }
-        for head in 0..H {
-            out[head * value_width + d] = fold(sums[head]) / sums_of_weights[head];
+
+        let mut weights = [T::zero(); H];
+        for (head, scores) in scores.chunks_exact_mut(blocks).enumerate().take(H) {
+            let mut lanes = [T::from_f64(f64::NEG_INFINITY); BLOCK];
+            for scores in &*scores {
+                for token in 0..BLOCK {
+                    lanes[token] = lanes[token].larger(scores[token]);
+                }
+            }
+            let largest = lanes.into_iter().fold(T::from_f64(f64::NEG_INFINITY), Real::larger);
+            scores.as_flattened_mut().iter_mut().for_each(|score| *score = Real::exp(*score - largest));
+            let mut lanes = [T::zero(); BLOCK];
+            for scores in &*scores {
+                for token in 0..BLOCK {
+                    lanes[token] += scores[token];
+                }
+            }
+            weights[head] = fold(lanes);
+            if let Some(totals) = &mut self.totals {
+                totals[first + head] = largest + Real::ln(weights[head]);
+            }
+        }
+
+        for d in 0..value_width {
+            let numbers = self.chain.iter().flat_map(|tokens| tokens.blocks().map(|block| &block[value + d]));
+            let sums = fold_each(loops.sums::<H>(scores, numbers));
+            for head in 0..H {
+                self.out[(first + head) * value_width + d] = sums[head] / weights[head];
+            }
+        }
+        H
+    }
+}
+
+/// [`fold`] of several sums at once, in the same order.
+#[inline(always)]
+fn fold_each<T: Real, const H: usize>(sums: [[T; BLOCK]; H]) -> [T; H] {
+    let mut quarters = [[T::zero(); 4]; H];
+    for (quarter, lanes) in quarters.iter_mut().zip(&sums) {
+        let mut half = [T::zero(); 8];
+        (0..8).for_each(|i| half[i] = lanes[i] + lanes[i + 8]);
+        (0..4).for_each(|i| quarter[i] = half[i] + half[i + 4]);
+    }
+    quarters.map(|lanes| (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]))
+}
+
+/// How a number type runs an [`Attention`].
+pub trait Attend: Sized {
+    /// Attends.
+    fn attend(attention: Attention<'_, Self>, scratch: &mut Scratch<Self>);
+}
+
+impl Attend for f32 {
+    fn attend(attention: Attention<'_, f32>, scratch: &mut Scratch<f32>) {
+        struct Work<'a, 'b>(Attention<'a, f32>, &'b mut Scratch<f32>);
+        impl pulp::WithSimd for Work<'_, '_> {
+            type Output = ();
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, simd: S) {
+                match S::F32_LANES {
+                    16 => self.0.by(Wide::<S, 1>(simd), self.1),
+                    8 => self.0.by(Wide::<S, 2>(simd), self.1),
+                    4 => self.0.by(Wide::<S, 4>(simd), self.1),
+                    _ => self.0.by(Wide::<S, BLOCK>(simd), self.1),
+                }
+            }
+        }
+        pulp::Arch::new().dispatch(Work(attention, scratch));
+    }
+}
+
+/// Only tests run in f64.
+impl Attend for f64 {
+    fn attend(attention: Attention<'_, f64>, scratch: &mut Scratch<f64>) {
+        vectorised(
+            #[inline(always)]
+            || attention.by(Plain, scratch),
+        );
+    }
+}
+
+/// A block is `V` vectors. Written out for them: left to the compiler, the sums go through memory.
+#[derive(Clone, Copy)]
+struct Wide<S, const V: usize>(S);
+
+impl<S: Simd, const V: usize> Wide<S, V> {
+    #[inline(always)]
+    fn add<const H: usize>(self, sums: &mut [[S::f32s; V]; H], factors: [[S::f32s; V]; H], numbers: &[f32; BLOCK]) {
+        let numbers = S::as_simd_f32s(numbers).0;
+        for (sums, factors) in sums.iter_mut().zip(factors) {
+            for v in 0..V {
+                sums[v] = self.0.mul_add_f32s(factors[v], numbers[v], sums[v]);
+            }
         }
     }
-    H
+
+    #[inline(always)]
+    fn lanes<const H: usize>(sums: [[S::f32s; V]; H]) -> [[f32; BLOCK]; H] {
+        sums.map(|sums| {
+            let mut lanes = [0.0; BLOCK];
+            S::as_mut_simd_f32s(&mut lanes).0.copy_from_slice(&sums);
+            lanes
+        })
+    }
+}
+
+impl<S: Simd, const V: usize> Loops<f32> for Wide<S, V> {
+    #[inline(always)]
+    fn scores<const H: usize>(self, query: &[[f32; H]], keys: &[[f32; BLOCK]]) -> [[f32; BLOCK]; H] {
+        let mut sums = [[self.0.splat_f32s(0.0); V]; H];
+        for (query, keys) in query.iter().zip(keys) {
+            self.add(&mut sums, query.map(|q| [self.0.splat_f32s(q); V]), keys);
+        }
+        Self::lanes(sums)
+    }
+
+    #[inline(always)]
+    fn sums<'a, const H: usize>(
+        self,
+        weights: &[[f32; BLOCK]],
+        numbers: impl Iterator<Item = &'a [f32; BLOCK]>,
+    ) -> [[f32; BLOCK]; H] {
+        let blocks = weights.len() / H;
+        let mut sums = [[self.0.splat_f32s(0.0); V]; H];
+        for (at, numbers) in numbers.enumerate() {
+            let factors = std::array::from_fn(|head| {
+                let weights = S::as_simd_f32s(&weights[head * blocks + at]).0;
+                std::array::from_fn(|v| weights[v])
+            });
+            self.add(&mut sums, factors, numbers);
+        }
+        Self::lanes(sums)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Plain;
+
+impl<T: Real> Loops<T> for Plain {
+    #[inline(always)]
+    fn scores<const H: usize>(self, query: &[[T; H]], keys: &[[T; BLOCK]]) -> [[T; BLOCK]; H] {
+        let mut sums = [[T::zero(); BLOCK]; H];
+        for (query, keys) in query.iter().zip(keys) {
+            for (sums, query) in sums.iter_mut().zip(query) {
+                sums.iter_mut().zip(keys).for_each(|(sum, key)| *sum = Real::mul_add(*query, *key, *sum));
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn sums<'a, const H: usize>(
+        self,
+        weights: &[[T; BLOCK]],
+        numbers: impl Iterator<Item = &'a [T; BLOCK]>,
+    ) -> [[T; BLOCK]; H]
+    where
+        T: 'a,
+    {
+        let blocks = weights.len() / H;
+        let mut sums = [[T::zero(); BLOCK]; H];
+        for (at, numbers) in numbers.enumerate() {
+            for (head, sums) in sums.iter_mut().enumerate() {
+                let each = sums.iter_mut().zip(&weights[head * blocks + at]).zip(numbers);
+                each.for_each(|((sum, weight), number)| *sum = Real::mul_add(*weight, *number, *sum));
+            }
+        }
+        sums
+    }
 }
 
 #[cfg(test)]
@@ -246,7 +377,9 @@ mod tests {
         }
         let chain: Vec<_> = runs.iter().map(|(run, start)| run.first((42 - start).min(run.tokens))).collect();
         let (mut out, mut totals) = (vec![0.0; HEADS * PLACE.value_width], vec![0.0; HEADS]);
-        attend(&query(), PLACE, &chain, (&mut out, Some(&mut totals)), &mut Scratch::default());
+        let attention =
+            Attention { query: &query(), place: PLACE, chain: &chain, out: &mut out, totals: Some(&mut totals) };
+        attention.run(&mut Scratch::default());
         (out, totals)
     }
 

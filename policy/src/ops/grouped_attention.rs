@@ -13,7 +13,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::Real;
-use super::attend::{Place, Scratch, TokenBlocks, attend};
+use super::attend::{Attention, Place, Scratch, TokenBlocks};
 use super::attention::{Attended, Head, HeadGradients, Layouts, Outputs, side_by_side};
 use super::rope::RopeTable;
 use super::sum::add_scaled;
@@ -151,7 +151,7 @@ impl GroupedAttention<'_> {
                     for (key_head, (query, (out, sums))) in query.chunks_exact(group * width).zip(each).enumerate() {
                         let (key, value) = (key_head * width, shared + key_head * width);
                         let place = Place { key, key_width: width, value, value_width: width };
-                        attend(query, place, &chain, (out, Some(sums)), &mut scratch);
+                        Attention { query, place, chain: &chain, out, totals: Some(sums) }.run(&mut scratch);
                     }
                 }
             },

@@ -34,7 +34,7 @@ use std::ops::{AddAssign, Neg};
 use candle_core::WithDType;
 
 /// The number types that the operations are written for: `f32` to run, `f64` to test.
-pub trait Real: WithDType + Neg<Output = Self> + AddAssign + packed::Kernel {
+pub trait Real: WithDType + Neg<Output = Self> + AddAssign + packed::Kernel + attend::Attend {
     /// e to the power of `self`, accurate to about one unit in the last place, in a form that vectorises.
     fn exp(self) -> Self;
     /// The square root.

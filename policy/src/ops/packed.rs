@@ -15,8 +15,9 @@ use super::{Real, vectorised};
 pub(crate) const LARGE: usize = 1 << 25;
 /// Outputs that are computed side by side.
 const PANEL: usize = 16;
-/// Rows that are computed side by side: with 16 outputs, 12 of the 16 registers of AVX2 hold sums.
-const TILE: usize = 6;
+/// Rows that are computed side by side: with 16 outputs, ten of the 16 registers of AVX2 hold sums. (With six rows the
+/// compiler keeps one of twelve sums in memory, which then takes longer than all the others.)
+const TILE: usize = 5;
 
 /// A weight `[n, k]`, of which rows `[m, k]` are multiplied with the transpose.
 #[derive(Debug, Clone)]
@@ -177,7 +178,6 @@ impl Product<'_> {
             2 => self.rows::<S, V, 2>(simd, panel, weights, first),
             3 => self.rows::<S, V, 3>(simd, panel, weights, first),
             4 => self.rows::<S, V, 4>(simd, panel, weights, first),
-            5 => self.rows::<S, V, 5>(simd, panel, weights, first),
             _ => self.rows::<S, V, TILE>(simd, panel, weights, first),
         }
     }

@@ -14,7 +14,7 @@ use crate::model::latent::LATENT_EPS;
 use crate::model::parts::{self, AttentionParts, FeedForwardParts, LatentParts, LayerParts, ModelParts, QueryParts};
 use crate::model::{Attention, Policy, with_numbers};
 use crate::ops::absorbed::HeadWeights;
-use crate::ops::attend::{Place, Scratch, attend};
+use crate::ops::attend::{self, Place, Scratch};
 use crate::ops::attention::AttentionConfig;
 use crate::ops::bias::add_to_rows;
 use crate::ops::experts::activate;
@@ -377,7 +377,8 @@ impl Decoder {
                 chain.truncate(shared_chain);
                 chain.push(span.own.rows(index, span.cached + offset + 1));
                 let out = &mut summed[row * heads * latent..(row + 1) * heads * latent];
-                attend(queries, place, &chain, (out, None), &mut scratch);
+                let chain = &chain;
+                attend::Attention { query: queries, place, chain, out, totals: None }.run(&mut scratch);
                 row += 1;
             }
         }

@@ -4,7 +4,7 @@
 use super::decoder::{Projection, Span, normalise};
 use super::matrix::Source;
 use crate::model::parts::GroupedParts;
-use crate::ops::attend::{Place, Scratch, attend};
+use crate::ops::attend::{Attention, Place, Scratch};
 use crate::ops::grouped_attention::GroupedConfig;
 
 /// A layer's weights.
@@ -80,7 +80,7 @@ impl GroupedLayer {
                 for (key_head, (query, out)) in each.enumerate() {
                     let (key, value) = (key_head * width, shared + key_head * width);
                     let place = Place { key, key_width: width, value, value_width: width };
-                    attend(query, place, &chain, (out, None), &mut scratch);
+                    Attention { query, place, chain: &chain, out, totals: None }.run(&mut scratch);
                 }
                 row += 1;
             }
