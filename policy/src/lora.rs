@@ -117,14 +117,15 @@ impl LoraConfig {
         }
         let wanted = |one: &Adapted| self.targets.iter().any(|target| target == Self::ALL || target == one.target);
         let adapted: Vec<Adapted> = all.into_iter().filter(wanted).collect();
-        if let Some(small) = adapted.iter().find(|one| self.rank > one.rows.min(one.columns)) {
+        let room = |one: &Adapted| one.rows.min(one.columns);
+        if let Some(small) = adapted.iter().min_by_key(|one| room(one)).filter(|small| self.rank > room(small)) {
             return bad(format!(
                 "the rank {} is larger than `{}`, which is {} x {}: expected at most {}",
                 self.rank,
                 small.name,
                 small.rows,
                 small.columns,
-                small.rows.min(small.columns)
+                room(small)
             ));
         }
         Ok(adapted)
