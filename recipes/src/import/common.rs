@@ -28,9 +28,10 @@ pub(super) fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-/// Every entry whose key begins so.
+/// Every entry whose key begins so, but for those that were taken already.
 pub(super) fn take_starting(reader: &mut Reader, prefixes: &[&str]) -> Vec<Entry> {
-    let fits = |entry: &&Entry| prefixes.iter().any(|prefix| entry.key.starts_with(prefix));
+    let begins = |entry: &Entry| prefixes.iter().any(|prefix| entry.key.starts_with(prefix));
+    let fits = |entry: &&Entry| begins(entry) && !reader.taken.contains(&entry.key);
     let keys: Vec<String> = reader.entries.iter().filter(fits).map(|entry| entry.key.clone()).collect();
     keys.iter().filter_map(|key| reader.take(key)).collect()
 }

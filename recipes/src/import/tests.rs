@@ -127,6 +127,7 @@ fn adapters_are_carried_over() {
     let lora = recipe.stages[0].lora.as_ref().unwrap();
     assert_eq!((lora.rank, lora.alpha, lora.targets.join(" ")), (8, 16.0, "q_proj o_proj".to_owned()));
     assert!(matches!(outcome(&notes, "lora_dropout"), Outcome::Attention(_)));
+    assert_eq!(notes.notes.iter().filter(|note| note.key == "lora_r").count(), 1, "{}", account(&notes));
 
     let (recipe, notes) = imported(&format!("{peft}lora_target_modules: [wte]\n"), 1);
     assert_eq!(recipe.stages[0].lora.as_ref().unwrap().targets, ["q_proj", "v_proj"]);
