@@ -2,7 +2,7 @@
 //!
 //! - [`Policy`]: configuration, weights, the forward pass over packed batches ([`model`]);
 //! - [`RolloutEngine`]: groups of completions by continuous batching over a compressed cache ([`rollout`]);
-//! - [`grpo`]: advantages, the clipped loss, packing; [`optim`]: AdamW and schedules;
+//! - [`grpo`]: advantages, the clipped loss, packing; [`optim`]: AdamW and schedules; [`lora`]: adapters of low rank;
 //! - [`checkpoint`]: safetensors and folders that are written whole or not at all;
 //! - [`ops`]: the fused operations underneath, each with its backward pass.
 //!
@@ -12,6 +12,7 @@ pub mod checkpoint;
 pub mod config;
 mod error;
 pub mod grpo;
+pub mod lora;
 pub mod model;
 pub mod ops;
 pub mod optim;

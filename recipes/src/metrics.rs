@@ -290,6 +290,9 @@ pub struct FamilyEval {
     /// The same of the majority of k samples; of one it is pass@1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub majority_at: Vec<(usize, f64)>,
+    /// The mean score of the recipe's rewards that look at an answer's shape, of sampled completions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rewards: BTreeMap<String, f64>,
     /// Mean tokens of a sampled completion.
     pub mean_length: f64,
     /// Tasks left out because their reference is unusable.
@@ -353,6 +356,16 @@ impl EvalMetrics {
     #[must_use]
     pub fn majority(&self) -> Option<f64> {
         mean_of_all(self.families.values().map(|family| family.majority))
+    }
+
+    /// The mean score of each reward that looks at an answer's shape: the mean over the families that have it.
+    #[must_use]
+    pub fn rewards(&self) -> BTreeMap<String, f64> {
+        let mut scores = BTreeMap::<String, Vec<f64>>::new();
+        for (name, score) in self.families.values().flat_map(|family| &family.rewards) {
+            scores.entry(name.clone()).or_default().push(*score);
+        }
+        scores.into_iter().map(|(name, scores)| (name, mean(&scores))).collect()
     }
 
     /// Mean tokens of a sampled completion: the mean over the families.

@@ -71,7 +71,12 @@ pub fn render(recipe: &Recipe, threads: usize) -> anyhow::Result<String> {
         let inherited = model_of.iter().find(|(name, _)| *name == origin).map_or(0, |(_, model)| *model);
         let model = own.unwrap_or(inherited);
         model_of.push((stage.name.clone(), model));
-        let work = work(recipe, stage);
+        let mut work = work(recipe, stage);
+        if let Some(lora) = &stage.lora {
+            let _ = write!(work.what, ", LoRA of rank {}", lora.rank);
+            let trained = models[model].1.as_ref().map(|config| lora.adapters().parameters(config)).transpose()?;
+            let _ = trained.map_or(Ok(()), |trained| write!(work.what, ": {} numbers", count_text(trained as u64)));
+        }
         let rates = &models[model].2;
         let seconds = work.sampled as f64 / rates.sampled + work.trained as f64 / rates.trained;
         total += seconds;

@@ -1,5 +1,6 @@
 //! The figures at the end of a run, as a table of at most 100 columns.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use crate::config::counted;
@@ -20,8 +21,50 @@ pub fn render(summary: &RunSummary) -> String {
         (None, Some(only)) => comparison_of_one(&mut text, only),
         (None, None) => {}
     }
+    each_evaluation(&mut text, summary);
     costs(&mut text, summary);
     text
+}
+
+/// Where there are more than two evaluations, what came after which stage: pass@1, and the mean scores of rewards that look
+/// at an answer's shape.
+fn each_evaluation(text: &mut String, summary: &RunSummary) {
+    if summary.evaluations.len() < 3 {
+        return;
+    }
+    let first = width_of(summary.evaluations.iter().map(|eval| eval.stage.as_str()));
+    let families: BTreeSet<&str> =
+        summary.evaluations.iter().flat_map(|eval| eval.families.keys()).map(String::as_str).collect();
+    let scores: Vec<BTreeMap<String, f64>> = summary.evaluations.iter().map(EvalMetrics::rewards).collect();
+    let rewards: BTreeSet<&str> = scores.iter().flat_map(|scores| scores.keys()).map(String::as_str).collect();
+    let columns: Vec<&str> = families.iter().copied().chain(["mean"]).chain(rewards.iter().copied()).collect();
+    let line = |text: &mut String, name: &str, cells: &[String]| {
+        let _ = write!(text, "{:first$}", shortened(name, first));
+        for (cell, column) in cells.iter().zip(&columns) {
+            let _ = write!(text, "{GAP}{cell:>width$}", width = column.chars().count().clamp(6, LONGEST));
+        }
+        text.push('\n');
+    };
+    let names: Vec<String> = columns.iter().map(|name| shortened(name, LONGEST)).collect();
+    line(text, "pass@1", &names);
+    for (eval, scores) in summary.evaluations.iter().zip(&scores) {
+        let shares = families.iter().map(|name| eval.families.get(*name).map(|family| family.sampled.mean));
+        let shares = shares.chain([Some(eval.sampled().mean)]).map(share);
+        let scores = rewards.iter().map(|name| scores.get(*name).map_or_else(|| "-".to_owned(), |s| format!("{s:.2}")));
+        line(text, &eval.stage, &shares.chain(scores).collect::<Vec<_>>());
+    }
+    text.push('\n');
+}
+
+/// The longest name of a stage or a column that is written out.
+const LONGEST: usize = 20;
+
+fn width_of<'n>(names: impl Iterator<Item = &'n str>) -> usize {
+    names.map(|name| name.chars().count()).max().unwrap_or(0).clamp(12, LONGEST)
+}
+
+fn share(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{:.1}%", value * 100.0))
 }
 
 fn comparison(text: &mut String, before: &EvalMetrics, after: &EvalMetrics) {
@@ -90,7 +133,6 @@ impl Figures {
 }
 
 fn family_row(text: &mut String, name: &str, tasks: &str, before: &Figures, after: &Figures) {
-    let share = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{:.1}%", value * 100.0));
     let estimate = |value: Option<Estimate>| {
         value.map_or_else(
             || "-".to_owned(),
@@ -186,17 +228,18 @@ fn costs(text: &mut String, summary: &RunSummary) {
 }
 
 fn stage_rows(text: &mut String, summary: &RunSummary) {
+    let width = width_of(summary.stages.iter().map(|stage| stage.name.as_str()));
     let _ = writeln!(
         text,
-        "{:12}{GAP}{:>7}{GAP}{:>9}{GAP}{:>9}{GAP}{:>12}{GAP}{:>10}",
+        "{:width$}{GAP}{:>7}{GAP}{:>9}{GAP}{:>9}{GAP}{:>12}{GAP}{:>10}",
         "stage", "steps", "sampled", "trained", "time", "FLOPs"
     );
     for stage in &summary.stages {
         let note = stage.note.as_ref().map_or_else(String::new, |note| format!("{GAP}{note}"));
         let _ = writeln!(
             text,
-            "{:12}{GAP}{:>7}{GAP}{:>9}{GAP}{:>9}{GAP}{:>12}{GAP}{:>10}{note}",
-            shortened(&stage.name, 12),
+            "{:width$}{GAP}{:>7}{GAP}{:>9}{GAP}{:>9}{GAP}{:>12}{GAP}{:>10}{note}",
+            shortened(&stage.name, width),
             stage.steps,
             count_text(stage.sampled_tokens),
             count_text(stage.trained_tokens),

@@ -11,43 +11,17 @@ use std::time::Duration;
 use datasets::{Family, Split};
 use policy::checkpoint::load_tensors;
 use policy::{Policy, Tokenizer};
+use recipes::config::{Template, find_shipped};
 use recipes::{Recipe, RunOptions, RunStatus, run_recipe};
 use serde_json::Value;
 
-use crate::support::{failure, finish, folder, in_a_process, options, path_setting, place, resuming, rows, same};
+use crate::support::{
+    cache, failure, finish, folder, in_a_process, options, path_setting, place, recipe, resuming, rows, same,
+    with_stages,
+};
 
 /// The stages after the base: they sample, fine-tune, learn by reinforcement, distil into a dense student, and export.
 const CHAIN: &str = r#"
-name = "chain"
-seed = 5
-
-[model]
-hidden_size = 32
-num_hidden_layers = 2
-num_attention_heads = 2
-kv_lora_rank = 16
-qk_nope_head_dim = 8
-qk_rope_head_dim = 8
-v_head_dim = 8
-intermediate_size = 64
-moe_intermediate_size = 16
-n_routed_experts = 4
-
-[tasks.families]
-arithmetic = 1.0
-countdown = 1.0
-
-[eval]
-tasks_per_family = 4
-samples = 2
-
-[[rewards]]
-name = "accuracy"
-
-[[rewards]]
-name = "format"
-weight = 0.5
-
 [[stage]]
 kind = "pretrain"
 vocab_size = 384
@@ -103,9 +77,12 @@ dtype = "bf16"
 kind = "eval"
 "#;
 
+fn text() -> String {
+    with_stages("chain", CHAIN)
+}
+
 fn chain(settings: &[&str]) -> Recipe {
-    let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
-    Recipe::parse("chain.toml", CHAIN, &settings).unwrap_or_else(|error| panic!("{error}"))
+    recipe("chain", &text(), settings)
 }
 
 /// The chain, run through without any disturbance.
@@ -217,12 +194,24 @@ fn an_export_is_a_model_of_sixteen_bits_with_a_card() {
     }
 }
 
-/// Runs in a process of its own and kills it once the metrics hold that step of that stage; whether it was in time.
-fn killed_at(recipe: &Recipe, stage: &str, step: usize, options: &RunOptions) -> bool {
+/// Where a run is killed.
+enum Kill {
+    /// Once the metrics hold that step of that stage.
+    Step(&'static str, usize),
+    /// Once this is in the run's folder.
+    Path(&'static str),
+}
+
+/// Runs in a process of its own and kills it; whether it was in time.
+fn killed(recipe: &Recipe, kill: &Kill, options: &RunOptions) -> bool {
     let path = options.run_dir.as_ref().unwrap();
     let mut process = in_a_process(recipe, options).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     loop {
-        if of_stage(path, stage).len() >= step {
+        let now = match kill {
+            Kill::Step(stage, step) => of_stage(path, stage).len() >= *step,
+            Kill::Path(inner) => path.join(inner).exists(),
+        };
+        if now {
             process.kill().unwrap();
             return process.wait().unwrap().signal() == Some(9);
         }
@@ -234,23 +223,178 @@ fn killed_at(recipe: &Recipe, stage: &str, step: usize, options: &RunOptions) ->
     }
 }
 
+/// Kills a run at each of these places in turn, lets it come to its end, and compares it with one that was left alone.
+fn killed_again_and_again(recipe: &Recipe, path: &Path, kills: &[Kill], cache: &Path, whole: &Path) {
+    let options = |resume| RunOptions { cache_dir: cache.to_owned(), resume, ..options(path) };
+    let in_time = |(number, kill): (usize, &Kill)| killed(recipe, kill, &options(number > 0));
+    let in_time = kills.iter().enumerate().filter(|(number, kill)| in_time((*number, kill))).count();
+    // On a machine that is very busy, some may come too late.
+    assert!(in_time > kills.len() / 2, "{in_time} of {} were in time", kills.len());
+    finish(recipe, &options(true));
+    same(path, whole);
+}
+
+/// Every kind of stage, the base among them, which has nothing in the cache.
 #[test]
 fn killed_in_each_stage_and_resumed_it_is_the_same_run() {
     whole();
-    let path = place("chain-killed");
-    let mut killed = 0;
-    for (number, (stage, step)) in
-        [("reject", 1), ("reject", 2), ("sft", 1), ("sft", 3), ("grpo", 1), ("distill-traces", 1), ("distill", 3)]
-            .into_iter()
-            .enumerate()
-    {
-        let options = if number == 0 { options(&path) } else { resuming(&path) };
-        killed += usize::from(killed_at(&chain(&[]), stage, step, &options));
+    let kills = [
+        Kill::Path("recipe.toml"),
+        Kill::Step("reject", 1),
+        Kill::Step("reject", 2),
+        Kill::Step("sft", 1),
+        Kill::Step("sft", 3),
+        Kill::Step("grpo", 1),
+        Kill::Step("distill-traces", 1),
+        Kill::Step("distill", 3),
+        Kill::Path("export"),
+        Kill::Path("completions/eval"),
+    ];
+    let cache = folder("chain-killed-cache");
+    killed_again_and_again(&chain(&[]), &place("chain-killed"), &kills, &cache, whole());
+}
+
+/// R1's four stages, at the small model's size.
+#[test]
+fn r1_killed_in_each_stage_and_resumed_is_the_same_run() {
+    let text = find_shipped("r1").unwrap().text;
+    let small = [
+        "model={ hidden_size = 32, num_hidden_layers = 2, num_attention_heads = 2, kv_lora_rank = 16, qk_nope_head_dim = 8, \
+         qk_rope_head_dim = 8, v_head_dim = 8, intermediate_size = 64, moe_intermediate_size = 16, n_routed_experts = 4 }",
+        "tasks.families={ arithmetic = 1.0, countdown = 1.0 }",
+        "eval.tasks_per_family=4",
+        "eval.samples=2",
+        "pretrain.tokens=400_000",
+        "pretrain.batch_tokens=1024",
+        "pretrain.learning_rate=1e-2",
+        "pretrain.mixed_thoughts=0.2",
+        "cold-data.families={ arithmetic = 1.0, countdown = 1.0 }",
+        "cold-data.tasks=200",
+        "cold-data.samples=8",
+        "cold-data.tasks_per_step=100",
+        "cold-data.max_new_tokens=64",
+        "cold-start.batch_size=2",
+        "reasoning.steps=2",
+        "reasoning.prompts_per_step=4",
+        "reasoning.group_size=4",
+        "reasoning.max_new_tokens=64",
+        "reasoning.checkpoint_every=1",
+        "data.tasks=200",
+        "data.samples=8",
+        "data.tasks_per_step=100",
+        "data.max_new_tokens=64",
+        "fine-tuning.batch_size=2",
+        "all-tasks.steps=2",
+        "all-tasks.prompts_per_step=4",
+        "all-tasks.group_size=4",
+        "all-tasks.max_new_tokens=64",
+        "all-tasks.checkpoint_every=1",
+    ];
+    let recipe = recipe("r1", text, &small);
+    let path = place("r1-whole");
+    finish(&recipe, &options(&path));
+    let names: Vec<String> = rows(&path).iter().map(|row| row["stage"].as_str().unwrap().to_owned()).collect();
+    let stages = ["cold-data", "cold-start", "reasoning", "data", "fine-tuning", "all-tasks"];
+    assert!(stages.iter().all(|stage| names.iter().any(|name| name == stage)), "{names:?}");
+    let kills = stages.map(|stage| Kill::Step(stage, 1));
+    killed_again_and_again(&recipe, &place("r1-killed"), &kills, cache(), &path);
+}
+
+/// Two stages that train adapters, each with frozen weights of its own.
+#[test]
+fn adapters_learn_alone_and_are_the_same_after_a_kill() {
+    whole();
+    let adapters = ["sft.lora={ rank = 4, targets = ['q_proj', 'gate_proj'] }", "grpo.lora.rank=2"];
+    let recipe = chain(&adapters);
+    let path = place("lora-whole");
+    finish(&recipe, &options(&path));
+    let weights = |folder: &str| load_tensors(path.join(folder).join("model.safetensors")).unwrap();
+    let steps = of_stage(&path, "sft").len();
+    let (base, after) = (weights("base"), weights(&format!("checkpoints/sft/step-{steps:06}")));
+    let moved: BTreeSet<&str> = base
+        .iter()
+        .filter(|(name, tensor)| tensor.values != after[*name].values && !name.ends_with("e_score_correction_bias"))
+        .map(|(name, _)| name.trim_end_matches(".weight").rsplit('.').next().unwrap())
+        .collect();
+    assert_eq!(moved, BTreeSet::from(["gate_proj", "q_proj"]));
+    // What is exported and goes on to later stages is a model like any other.
+    assert!(Policy::load(&path.join("checkpoints/step-000002")).is_ok());
+    let loss = |row: &Value| row["loss"].as_f64().unwrap();
+    assert!(
+        loss(&of_stage(&path, "sft")[0]) == loss(&of_stage(whole(), "sft")[0]),
+        "the first step's model is the base"
+    );
+
+    let kills = [Kill::Step("sft", 1), Kill::Step("sft", 3), Kill::Step("grpo", 1)];
+    killed_again_and_again(&recipe, &place("lora-killed"), &kills, cache(), &path);
+}
+
+#[test]
+fn adapters_that_do_not_fit_are_named_before_there_is_a_run() {
+    fn check(setting: &str, expected: &[&str]) {
+        let error = Recipe::parse("chain.toml", &text(), &[setting.to_owned()]).expect_err(setting).to_string();
+        for part in expected {
+            assert!(error.contains(part), "{setting}: {part}: {error}");
+        }
     }
-    // On a machine that is very busy, some may come too late.
-    assert!(killed >= 4, "{killed}");
-    finish(&chain(&[]), &resuming(&path));
-    same(&path, whole());
+    check("sft.lora.rank=0", &["`rank` is 0, expected a whole number from 1"]);
+    check("sft.lora.rnk=4", &["unknown key `rnk`", "did you mean `rank`?"]);
+    check("sft.lora.rank=17", &["stage `sft`", "the rank 17 is larger than `model.layers.0.self_attn.", "at most 16"]);
+    check("sft.lora.targets=['q_prjo']", &["is called \"q_prjo\"", "did you mean \"q_proj\"?"]);
+    check("sft.lora.targets=['k_proj']", &["stage `sft`", "has no `k_proj`", "it has q_proj, kv_a_proj_with_mqa"]);
+    check("distill.lora.targets=['kv_b_proj']", &["stage `distill`", "a LlamaForCausalLM", "has no `kv_b_proj`"]);
+    check("export.lora.rank=4", &["unknown key `lora`"]);
+
+    // The model of a folder is looked at as the run begins.
+    let model = path_setting("model={ path = ", &whole().join("base"), " }");
+    let recipe = chain(&[&model, "sft.lora.rank=64"]);
+    let path = place("lora-too-large");
+    let error = failure(&recipe, &options(&path));
+    assert!(error.contains("the rank 64 is larger") && error.contains("base/config.json") && !path.exists(), "{error}");
+}
+
+/// A model with a chat template of its own, asked in it by every stage.
+#[test]
+fn a_model_is_asked_in_its_chat_template() {
+    let model = folder("chat-model");
+    for entry in fs::read_dir(whole().join("base")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
+    }
+    let file = model.join("tokenizer_config.json");
+    let with_template = |template: &str| {
+        let mut config: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        config["chat_template"] = template.into();
+        fs::write(&file, config.to_string()).unwrap();
+    };
+    // The base knows no other prompt than R1-Zero's, so the template says the same, and opens the thought.
+    let opens = "{% for m in messages %}{% if m.role == 'user' %}{{ PREFIX }} {{ m.content }}. Assistant: <think>{% endif %}\
+                 {% endfor %}";
+    with_template(&opens.replace("{{ PREFIX }}", datasets::template::R1_ZERO_PREFIX.trim_end()));
+    let path = place("chat-run");
+    let model = path_setting("model={ path = ", &model, " }");
+    let settings = [model.as_str(), "tasks.template=chat", "tasks.system_prompt=Think."];
+    finish(&chain(&settings), &options(&path));
+    let recipe = Recipe::read(&path.join("recipe.toml"), &[]).unwrap();
+    assert!(
+        recipe.stages.iter().filter_map(|stage| stage.settings.training()).all(|sft| sft.template == Template::Chat)
+    );
+    for file in ["completions/reject/step-000001.jsonl", "completions/step-000001.jsonl"] {
+        for row in lines(&path.join(file)) {
+            let completion = row["completion"].as_str().unwrap();
+            assert!(
+                completion.starts_with("<think>"),
+                "what the template has written belongs to the answer: {completion}"
+            );
+        }
+    }
+    assert!(!lines(&path.join("data/reject.jsonl")).is_empty());
+
+    with_template("{{ raise_exception('no system message is known here') }}");
+    let error = failure(&chain(&settings), &options(&place("chat-refused")));
+    for part in ["stage `reject` cannot use its chat template", "no system message is known here"] {
+        assert!(error.contains(part), "{error}");
+    }
 }
 
 #[test]
@@ -307,20 +451,29 @@ fn a_row_without_an_answer_is_named_before_there_is_a_run() {
 
 #[test]
 fn a_template_that_is_not_there_is_named() {
-    whole();
-    let file = folder("sft-without-template").join("sft.jsonl");
-    fs::write(&file, "{\"prompt\": \"Compute 1 + 1\", \"response\": \"2\"}\n").unwrap();
-    let settings = [path_setting("sft.data=", &file, ""), "sft.template=chat".to_owned()];
-    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
-    let error = failure(&chain(&settings), &options(&place("sft-without-template-run")));
-    assert!(error.contains("sft.jsonl, line 1: ") && error.contains("chat template"), "{error}");
+    fn check(settings: &[&str], expected: &[&str]) {
+        let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let error = Recipe::parse("chain.toml", &text(), &settings).unwrap_err().to_string();
+        assert!(expected.iter().all(|part| error.contains(part)), "{error}");
+    }
+    check(&["sft.template=chat"], &["stage `sft` uses the chat template", "a pretrain stage makes that, without one"]);
+    check(&["tasks.template=chat"], &["stage `reject` uses the chat template", "--model DIR"]);
+    check(&["tasks.system_prompt=Think."], &["`tasks.system_prompt` has no place in R1-Zero's template"]);
+
+    let model = path_setting("model={ path = ", &whole().join("base"), " }");
+    let path = place("template-missing");
+    let error = failure(&chain(&[&model, "sft.template=chat"]), &options(&path));
+    for part in ["base: stage `sft` cannot use its chat template", "this tokenizer has none", "needs none"] {
+        assert!(error.contains(part) && !path.exists(), "{error}");
+    }
 }
 
 #[test]
 fn chains_that_do_not_fit_are_told_where_and_why() {
     fn check(from: &str, to: &str, expected: &[&str]) {
-        assert!(CHAIN.contains(from), "{from}");
-        let error = Recipe::parse("chain.toml", &CHAIN.replacen(from, to, 1), &[]).expect_err(to).to_string();
+        let text = text();
+        assert!(text.contains(from), "{from}");
+        let error = Recipe::parse("chain.toml", &text.replacen(from, to, 1), &[]).expect_err(to).to_string();
         for part in expected {
             assert!(error.contains(part), "{to}: {part}: {error}");
         }
@@ -329,18 +482,18 @@ fn chains_that_do_not_fit_are_told_where_and_why() {
     check(
         sft,
         "kind = \"sft\"\nfrom = \"rejct\"\n",
-        &["chain.toml, line 51: no earlier stage is called \"rejct\"", "did you mean \"reject\"?"],
+        &["chain.toml, line 50: no earlier stage is called \"rejct\"", "did you mean \"reject\"?"],
     );
-    check(sft, "kind = \"sft\"\nfrom = \"grpo\"\n", &["line 51: no earlier stage is called \"grpo\""]);
+    check(sft, "kind = \"sft\"\nfrom = \"grpo\"\n", &["line 50: no earlier stage is called \"grpo\""]);
     check(
         sft,
         "kind = \"sft\"\ndata = \"pretrain\"\n",
-        &["line 51: stage \"pretrain\" is of kind \"pretrain\", which makes no data", "data is made by reject"],
+        &["line 50: stage \"pretrain\" is of kind \"pretrain\", which makes no data", "data is made by reject"],
     );
     check(
         sft,
         "kind = \"sft\"\ndata = [\"traces\"]\n",
-        &["line 51: no earlier stage is called \"traces\", and a file"],
+        &["line 50: no earlier stage is called \"traces\", and a file"],
     );
     check("kind = \"reject\"\n", "kind = \"sft\"\nname = \"first\"\n", &["unknown key `families`"]);
     check(
@@ -354,14 +507,14 @@ fn chains_that_do_not_fit_are_told_where_and_why() {
     check("families = { arithmetic = 1.0 }", "families = { python = 1.0 }", &["which is not in [tasks.families]"]);
     check("keep = 2", "keep = 9", &["`keep` is 9, but only 8 answers are sampled"]);
     check("dtype = \"bf16\"", "dtype = \"int4\"", &["expected \"f32\" or \"bf16\""]);
-    let without_reject = CHAIN.replacen("kind = \"reject\"", "kind = \"eval\"\nname = \"first\"", 1);
+    let without_reject = text().replacen("kind = \"reject\"", "kind = \"eval\"\nname = \"first\"", 1);
     let error = Recipe::parse("chain.toml", &without_reject, &[]).unwrap_err().to_string();
     assert!(error.contains("unknown key `families`"), "{error}");
 }
 
 #[test]
 fn a_teacher_that_is_not_there_is_named_before_there_is_a_run() {
-    let text = CHAIN.replacen("teacher = \"grpo\"", "teacher = \"no/such/model\"", 1);
+    let text = text().replacen("teacher = \"grpo\"", "teacher = \"no/such/model\"", 1);
     let recipe = Recipe::parse("chain.toml", &text, &[]).unwrap();
     let path = place("chain-without-teacher");
     let error = failure(&recipe, &options(&path));

@@ -10,11 +10,8 @@ use recipes::{Recipe, RunOptions, RunStatus, RunSummary, Verbosity, run_recipe};
 use sandbox::Python;
 use serde_json::Value;
 
-/// Six steps of reinforcement learning with all that a step can have: two mini-batches, a KL penalty, a reference that
-/// is replaced, checkpoints, a quick evaluation. The base has read enough to close its tags now and then, so that
-/// completions of one group differ in reward and the policy moves. No Python, which takes a while to load.
-const SMALL: &str = r#"
-name = "small"
+/// What every small recipe has before its stages: a model of 0.1 M parameters, two families, two rewards.
+const FOUNDATION: &str = r#"
 seed = 5
 
 [model]
@@ -43,7 +40,12 @@ name = "accuracy"
 [[rewards]]
 name = "format"
 weight = 0.5
+"#;
 
+/// Six steps of reinforcement learning with all that a step can have: two mini-batches, a KL penalty, a reference that
+/// is replaced, checkpoints, a quick evaluation. The base has read enough to close its tags now and then, so that
+/// completions of one group differ in reward and the policy moves. No Python, which takes a while to load.
+const SMALL: &str = r#"
 [[stage]]
 kind = "pretrain"
 vocab_size = 384
@@ -131,10 +133,20 @@ pub(crate) fn cache() -> &'static Path {
     &CACHE
 }
 
+/// The text of a recipe for the small model with these stages.
+pub(crate) fn with_stages(name: &str, stages: &str) -> String {
+    format!("name = \"{name}\"{FOUNDATION}{stages}")
+}
+
+/// A recipe with settings on top.
+pub(crate) fn recipe(name: &str, text: &str, settings: &[&str]) -> Recipe {
+    let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+    Recipe::parse(&format!("{name}.toml"), text, &settings).unwrap_or_else(|error| panic!("{error}"))
+}
+
 /// The small recipe with settings on top.
 pub(crate) fn small(settings: &[&str]) -> Recipe {
-    let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
-    Recipe::parse("small.toml", SMALL, &settings).unwrap_or_else(|error| panic!("{error}"))
+    recipe("small", &with_stages("small", SMALL), settings)
 }
 
 /// A setting that names a path.

@@ -100,7 +100,7 @@ pub(crate) fn specs(config: &ModelConfig) -> Vec<Spec> {
 }
 
 /// The numbers of a parameter, copied out.
-pub(super) fn values((name, var): &(String, Var)) -> Result<Vec<f32>> {
+pub(crate) fn values((name, var): &(String, Var)) -> Result<Vec<f32>> {
     let flat = var.as_tensor().to_dtype(DType::F32).and_then(|tensor| tensor.flatten_all()?.to_vec1());
     flat.during(format!("read `{name}`"))
 }

@@ -1,12 +1,12 @@
 //! `recipe experiment`: variants of a recipe, compared.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::show::columns;
 use super::{INTERRUPTED, print};
 use crate::config::{Experiment, SHIPPED_EXPERIMENTS};
 use crate::experiment::{self, ExperimentOptions};
@@ -57,14 +57,11 @@ pub(super) fn run(command: &ExperimentCommand) -> anyhow::Result<ExitCode> {
 }
 
 fn list() -> String {
-    let mut text = String::new();
-    for shipped in SHIPPED_EXPERIMENTS {
-        // A test reads every shipped experiment; one that cannot be read would still be listed.
-        let description = Experiment::find(shipped.name).map(|one| one.description).unwrap_or_default();
-        let _ = writeln!(text, "{:12} {description}", shipped.name);
-    }
-    text.push_str("\nrecipe experiment run NAME runs one; recipe experiment show NAME prints it\n");
-    text
+    // A test reads every shipped experiment; one that cannot be read would still be listed.
+    let described = SHIPPED_EXPERIMENTS.iter().map(|shipped| (shipped.name, Experiment::find(shipped.name)));
+    let rows: Vec<(&str, String)> =
+        described.map(|(name, found)| (name, found.map(|one| one.description).unwrap_or_default())).collect();
+    columns(&rows) + "\nrecipe experiment run NAME runs one; recipe experiment show NAME prints it\n"
 }
 
 fn run_one(arguments: &ExperimentArguments) -> anyhow::Result<ExitCode> {
@@ -102,7 +99,7 @@ mod tests {
         for shipped in SHIPPED_EXPERIMENTS {
             let experiment = Experiment::find(shipped.name).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(experiment.name, shipped.name);
-            assert!(list().contains(&experiment.description));
+            assert!(list().contains(shipped.name));
         }
         let error = Experiment::find("majorty").unwrap_err().to_string();
         assert!(error.contains("did you mean `majority`?"), "{error}");

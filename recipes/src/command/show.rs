@@ -11,13 +11,21 @@ pub(super) const WIDTH: usize = 96;
 
 /// The shipped recipes, one on a line.
 pub(super) fn list() -> String {
+    // A test parses every shipped recipe; one that did not parse would still be listed.
+    let described = SHIPPED.iter().map(|shipped| (shipped.name, shipped.recipe(&[]).map(|recipe| recipe.description)));
+    let rows: Vec<(&str, String)> = described.map(|(name, found)| (name, found.unwrap_or_default())).collect();
+    columns(&rows) + "\nrecipe run NAME runs one; recipe show NAME prints it\n"
+}
+
+/// Names and what they are, in two columns; what is too long for the page goes on below itself.
+pub(super) fn columns(rows: &[(&str, String)]) -> String {
+    let left = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0) + 2;
     let mut text = String::new();
-    for shipped in SHIPPED {
-        // A test parses every shipped recipe; one that did not parse would still be listed.
-        let description = shipped.recipe(&[]).map(|recipe| recipe.description).unwrap_or_default();
-        let _ = writeln!(text, "{:12} {description}", shipped.name);
+    for (name, description) in rows {
+        for (index, line) in wrapped(description, WIDTH - left).into_iter().enumerate() {
+            let _ = writeln!(text, "{:left$}{line}", if index == 0 { name } else { "" });
+        }
     }
-    text.push_str("\nrecipe run NAME runs one; recipe show NAME prints it\n");
     text
 }
 
@@ -95,9 +103,19 @@ mod tests {
         let text = list();
         for shipped in SHIPPED {
             let recipe = shipped.recipe(&[]).unwrap();
-            assert!(!recipe.description.is_empty(), "{}", shipped.name);
-            assert!(text.contains(&recipe.description), "{}", shipped.name);
+            let first = format!("{} ", recipe.description.split(' ').next().unwrap());
+            let line = text.lines().find(|line| line.starts_with(&format!("{} ", shipped.name)));
+            assert!(line.is_some_and(|line| line.contains(&first)), "{}", shipped.name);
         }
+    }
+
+    #[test]
+    fn columns_are_aligned_and_fit_the_page() {
+        let text = columns(&[("name", "one two three ".repeat(9)), ("longer-name", "four".to_owned())]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines.iter().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(lines.len() == 3 && lines[0].starts_with("name         one two"), "{text}");
+        assert!(lines[1].starts_with("             ") && lines[2] == "longer-name  four", "{text}");
     }
 
     #[test]

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::error::nearest;
+use super::fine_tuning::Template;
 use super::keys::{KeyHelp, Problem};
 use super::model::ModelSettings;
 use super::recipe::Recipe;
-use super::stages::Stage;
+use super::stages::{Stage, StageSettings};
 
 /// The name of the policy that a recipe begins with: made by its first stage, or given.
 pub const BASE: &str = "base";
@@ -150,6 +151,13 @@ impl Stage {
                 "What a grpo or reject stage practises.",
             ),
             key(
+                "lora",
+                "(none)",
+                "the keys of lora, above",
+                "Of an sft, distill or grpo stage: it trains adapters of low rank instead of the weights. Such as lora = { rank \
+                 = 16 }.",
+            ),
+            key(
                 "model",
                 "[model]",
                 "the keys of [model]",
@@ -182,6 +190,54 @@ impl Recipe {
             None if index == 0 => BASE,
             None => &self.stages[index - 1].name,
         }
+    }
+
+    /// Where the model comes from that the stage at `index` begins with, or makes.
+    #[must_use]
+    pub fn model_at(&self, index: usize) -> &ModelSettings {
+        let mut place = index;
+        loop {
+            if let Some(model) = &self.stages[place].model {
+                return model;
+            }
+            let origin = self.origin(place);
+            match self.stages.iter().position(|stage| stage.name == origin).filter(|before| *before < place) {
+                Some(before) => place = before,
+                None => return &self.model,
+            }
+        }
+    }
+
+    /// The folder whose tokenizer the stage at `index` works with; none where a pretrain stage of this recipe makes it.
+    fn tokenizer_at(&self, index: usize) -> Option<&Path> {
+        let mut place = index;
+        loop {
+            let stage = &self.stages[place];
+            match &stage.model {
+                Some(ModelSettings::Folder { path }) => return Some(path),
+                _ if stage.settings.kind() == "pretrain" => return None,
+                _ => {}
+            }
+            let origin = self.origin(place);
+            match self.stages.iter().position(|stage| stage.name == origin).filter(|before| *before < place) {
+                Some(before) => place = before,
+                None => return self.model.folder(),
+            }
+        }
+    }
+
+    /// The stages that ask or show questions in a chat template, and the folder of the tokenizer that must have one; none
+    /// where a pretrain stage makes it.
+    pub(crate) fn chats(&self) -> impl Iterator<Item = (&Stage, Option<&Path>)> {
+        let chats = |stage: &Stage| match &stage.settings {
+            StageSettings::Sft(settings) | StageSettings::Distill(settings) => settings.template == Template::Chat,
+            StageSettings::Grpo(_) | StageSettings::Reject(_) | StageSettings::Eval {} => {
+                self.tasks.template == Template::Chat
+            }
+            StageSettings::Pretrain(_) | StageSettings::Export(_) => false,
+        };
+        let places = self.stages.iter().enumerate().filter(move |(_, stage)| chats(stage));
+        places.map(|(place, stage)| (stage, self.tokenizer_at(place)))
     }
 
     /// The files that stages read demonstrations from.

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use policy::lora::LoraConfig;
+
+use super::error::nearest;
 use super::keys::{Any, Problem, at_least, between, positive, positive_up_to, settings, words};
 use super::stages::{Balance, MOST_COMPLETIONS, MOST_TOKENS, Schedule};
 
@@ -20,7 +23,7 @@ words! {
 words! {
     /// How a question becomes a prompt.
     Template {
-        /// R1-Zero's, which reinforcement learning and evaluations use.
+        /// R1-Zero's.
         R1Zero = "r1-zero",
         /// The model's own chat template, from its tokenizer.
         Chat = "chat",
@@ -40,7 +43,8 @@ words! {
 settings! {
     /// Supervised fine-tuning: the policy learns to answer as demonstrations do. The loss is on the answers alone.
     SftSettings typed SftTable {
-        /// How a question becomes a prompt: R1-Zero's template, or the chat template of the model's tokenizer.
+        /// How a question becomes a prompt: R1-Zero's template, or the chat template of the model's tokenizer. Where it is
+        /// not given it is that of [tasks].
         template: Template = Template::R1Zero, Any;
         /// Passes over the demonstrations.
         epochs: u64 = 2, between(1, 1000);
@@ -85,6 +89,39 @@ settings! {
         checkpoint_every: u64 = 20, at_least(0);
         /// The newest checkpoints that are kept.
         keep_checkpoints: usize = 1, at_least(1);
+    }
+}
+
+settings! {
+    /// Low-rank adaptation: the weights are frozen, and each matrix learns a correction of two narrow factors, which is
+    /// merged into it. Stages of kind sft, distill and grpo can have it.
+    LoraSettings typed LoraTable {
+        /// The inner width of the correction.
+        rank: usize = 16, between(1, 65_536);
+        /// The correction is scaled by alpha / rank.
+        alpha: f64 = 32.0, positive();
+        /// The matrices that learn, by their last names in a checkpoint; all-linear stands for every projection of attention,
+        /// feed-forward and experts.
+        targets: Vec<String> = vec![LoraConfig::ALL.to_owned()], Any;
+    }
+}
+
+impl LoraSettings {
+    /// As the policy takes it.
+    #[must_use]
+    pub fn adapters(&self) -> LoraConfig {
+        LoraConfig { rank: self.rank, alpha: self.alpha, targets: self.targets.clone() }
+    }
+
+    /// That the targets are known in some architecture; that this model has them is seen once it is known.
+    pub(crate) fn check(&self) -> Result<(), Problem> {
+        let known = LoraConfig::TARGETS;
+        let Some(strange) = self.targets.iter().find(|target| !known.contains(&target.as_str())) else { return Ok(()) };
+        let problem = Problem::anywhere(format!("`lora.targets`: no matrix of a model is called \"{strange}\""));
+        Err(match nearest(strange, known) {
+            Some(near) => problem.hint(format!("did you mean \"{near}\"?")),
+            None => problem.hint(format!("there are {}", known.join(", "))),
+        })
     }
 }
 

@@ -96,6 +96,12 @@ impl Kind for String {
     }
 }
 
+impl Kind for Vec<String> {
+    fn kind() -> &'static str {
+        "a list of texts in quotes"
+    }
+}
+
 /// Numbers between two bounds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {

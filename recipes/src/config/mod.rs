@@ -48,15 +48,17 @@ pub use experiment::{
     Cost, EvalValue, Experiment, Figure, Line, Measure, NumberKind, OfSamples, SHIPPED_EXPERIMENTS, ShippedExperiment,
     Variant,
 };
-pub use fine_tuning::{ExportSettings, ExportType, OnTooLong, RejectSettings, RejectStage, SftSettings, Template};
+pub use fine_tuning::{
+    ExportSettings, ExportType, LoraSettings, OnTooLong, RejectSettings, RejectStage, SftSettings, Template,
+};
 pub use grpo::{AdvantageScale, GrpoSettings, KlEstimator, KlPlace, LossKind, MiniBatchSplit, ReferenceKind};
 pub use job::{JobFile, SHIPPED_JOBS, ShippedJob};
 pub use keys::KeyHelp;
 pub(crate) use keys::{LARGEST_SEED, counted, name_problem};
 pub use model::{DenseKind, DenseShape, ModelSettings, ModelShape};
 pub use recipe::Recipe;
-pub(crate) use settings::weighted;
 pub use settings::{EvalSettings, OnBadLine, RewardSettings, TaskSettings};
+pub(crate) use settings::{JUDGES, weighted};
 pub use shipped::{SHIPPED, ShippedRecipe, find_shipped};
 pub use stages::{PretrainSettings, Schedule, Stage, StageSettings};
 

@@ -1,6 +1,6 @@
 //! `[model]`: the shape of a new model, or the folder of one that is there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -191,6 +191,15 @@ pub enum ModelSettings {
 }
 
 impl ModelSettings {
+    /// The folder, if it is one.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            ModelSettings::Folder { path } => Some(path),
+            ModelSettings::Shape(_) | ModelSettings::Dense(_) => None,
+        }
+    }
+
     /// The Hugging Face `config.json` of a new model; none where the model comes from a folder.
     #[must_use]
     pub fn hf_config(&self, vocab_size: usize) -> Option<serde_json::Value> {

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use super::chain::{BASE, DataSource, default_data, read_data_source, read_from, read_teacher};
 use super::document::Document;
 use super::error::RecipeError;
-use super::fine_tuning::{ExportTable, RejectStage, RejectTable, SftTable};
+use super::fine_tuning::{ExportTable, LoraSettings, LoraTable, RejectStage, RejectTable, SftTable, Template};
 use super::grpo::GrpoTable;
 use super::keys::{Problem, name_problem};
 use super::model::{DenseTable, ModelSettings, ModelShape, ModelTable};
@@ -70,6 +70,7 @@ fn at_span(mut problem: Problem, span: std::ops::Range<usize>) -> Problem {
 pub(super) fn read_stages(
     document: &Document,
     stages: Option<Spanned<DeValue<'_>>>,
+    template: Template,
 ) -> Result<Vec<Stage>, RecipeError> {
     let elements = match stages.map(Spanned::into_inner) {
         Some(DeValue::Array(elements)) => elements,
@@ -88,7 +89,7 @@ pub(super) fn read_stages(
     };
     let mut read = Vec::with_capacity(elements.len());
     for element in elements {
-        let stages = read_stage(document, element, &read)?;
+        let stages = read_stage(document, element, &read, template)?;
         read.extend(stages);
     }
     Ok(read)
@@ -98,10 +99,10 @@ pub(super) fn read_stages(
 fn more_keys(kind: &str) -> &'static [&'static str] {
     match kind {
         "pretrain" => &["kind", "name", "model"],
-        "sft" => &["kind", "name", "from", "data"],
-        "grpo" => &["kind", "name", "from", "families"],
+        "sft" => &["kind", "name", "from", "data", "lora"],
+        "grpo" => &["kind", "name", "from", "families", "lora"],
         "reject" => &["kind", "name", "from", "families", "model", "require"],
-        "distill" => &["kind", "name", "from", "data", "families", "model", "teacher", "traces"],
+        "distill" => &["kind", "name", "from", "data", "families", "lora", "model", "teacher", "traces"],
         _ => &["kind", "name", "from"],
     }
 }
@@ -111,6 +112,7 @@ fn read_stage(
     document: &Document,
     element: Spanned<DeValue<'_>>,
     earlier: &[Stage],
+    template: Template,
 ) -> Result<Vec<Stage>, RecipeError> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -154,6 +156,12 @@ fn read_stage(
     {
         model = Some(read_model(document, Some(typed))?);
     }
+    let mut lora = None;
+    if has("lora")
+        && let Some(typed) = table.remove("lora")
+    {
+        lora = Some(read_lora(document, typed)?);
+    }
     let mut before = None;
     let unreadable = |error: toml::de::Error| document.read_error(&error, more);
     let settings = match kind.as_str() {
@@ -170,7 +178,7 @@ fn read_stage(
                 };
                 data.push(default_data(earlier).ok_or_else(nothing).map_err(located)?);
             }
-            StageSettings::Sft(table.validate().map_err(located)?)
+            StageSettings::Sft(in_template(table, template).validate().map_err(located)?)
         }
         "grpo" => {
             let table = GrpoTable::deserialize(rest(&span, table)).map_err(unreadable)?;
@@ -193,8 +201,8 @@ fn read_stage(
                 },
             };
             let traces = read_reject(document, traces, &span, &["require"])?;
-            let training =
-                SftTable::deserialize(rest(&span, table)).map_err(unreadable)?.validate().map_err(located)?;
+            let training = SftTable::deserialize(rest(&span, table)).map_err(unreadable)?;
+            let training = in_template(training, template).validate().map_err(located)?;
             let problem = match (&teacher, data.is_empty()) {
                 (None, true) => Some(
                     Problem::at(kind_span, "this stage has no teacher").hint(
@@ -223,7 +231,15 @@ fn read_stage(
                 }
                 let settings = StageSettings::Reject(traces);
                 let (data, families) = (Vec::new(), families.take());
-                before = Some(Stage { name: traces_name, from: origin, data, settings, families, model: folder });
+                before = Some(Stage {
+                    name: traces_name,
+                    from: origin,
+                    data,
+                    settings,
+                    families,
+                    lora: None,
+                    model: folder,
+                });
             }
             StageSettings::Distill(training)
         }
@@ -246,8 +262,21 @@ fn read_stage(
             return Err(document.error(suggested(problem, &kind, &StageSettings::KINDS)));
         }
     };
-    let stage = Stage { name, from, data, settings, families, model };
+    let stage = Stage { name, from, data, settings, families, lora, model };
     Ok(before.into_iter().chain([stage]).collect())
+}
+
+/// Demonstrations are shown in the template that tasks are asked in, unless it is said otherwise.
+fn in_template(mut table: SftTable, template: Template) -> SftTable {
+    table.template.get_or_insert_with(|| Spanned::new(0..0, template));
+    table
+}
+
+fn read_lora(document: &Document, typed: Spanned<DeValue<'_>>) -> Result<LoraSettings, RecipeError> {
+    let span = typed.span();
+    let table = LoraTable::deserialize(value(typed)).map_err(|error| document.read_error(&error, &[]))?;
+    let settings = table.validate().and_then(|settings| settings.check().map(|()| settings));
+    settings.map_err(|problem| document.error(at_span(problem, span)))
 }
 
 /// What is left of a stage's table, to be read by its kind.

@@ -12,13 +12,18 @@ use toml::de::DeValue;
 use super::chain::BASE;
 use super::document::Document;
 use super::error::RecipeError;
-use super::fine_tuning::{ExportSettings, RejectSettings, SftSettings};
+use super::fine_tuning::{ExportSettings, LoraSettings, RejectSettings, SftSettings, Template};
 use super::grpo::GrpoSettings;
 use super::keys::{Any, KeyHelp, Problem, Seeds, checked, name_problem};
 use super::model::{DenseShape, ModelSettings, ModelShape};
 use super::read::{read_model, read_stages, value};
-use super::settings::{EvalSettings, EvalTable, RewardSettings, RewardTable, TaskSettings, TaskTable, weighted};
+use super::settings::{
+    EvalSettings, EvalTable, JUDGES, RewardSettings, RewardTable, TaskSettings, TaskTable, weighted,
+};
 use super::stages::{PretrainSettings, Stage, StageSettings};
+
+/// Adapters are checked against a model whose vocabulary may not be known yet, and need not be: its table has none.
+const LORA_VOCABULARY: usize = 512;
 
 /// Every key that may stand outside of a stage.
 const TOP_LEVEL: [&str; 8] = ["name", "description", "seed", "model", "tasks", "eval", "rewards", "stage"];
@@ -153,15 +158,16 @@ impl Recipe {
             }
             None => RewardSettings::defaults(),
         };
+        let tasks = typed.tasks.unwrap_or_default().validate().map_err(located)?;
         let recipe = Recipe {
             name,
             description: typed.description.unwrap_or_default(),
             seed,
             model: read_model(&document, model)?,
-            tasks: typed.tasks.unwrap_or_default().validate().map_err(located)?,
             eval: typed.eval.unwrap_or_default().validate().map_err(located)?,
             rewards,
-            stages: read_stages(&document, stages)?,
+            stages: read_stages(&document, stages, tasks.template)?,
+            tasks,
             known_rewards: source.known.clone(),
         };
         let recipe = recipe.without_needless_base();
@@ -242,10 +248,25 @@ impl Recipe {
         }
     }
 
-    /// What stages say of rewards and families.
+    /// What stages say of rewards, families, adapters and templates.
     fn check_stages(&self) -> Result<(), Problem> {
-        for stage in &self.stages {
+        if let Some((stage, _)) = self.chats().find(|(_, folder)| folder.is_none()) {
+            return Err(Problem::anywhere(format!(
+                "stage `{}` uses the chat template of its tokenizer, but a pretrain stage makes that, without one",
+                stage.name
+            ))
+            .hint("template = \"r1-zero\", or begin with a model that has a chat template: --model DIR"));
+        }
+        if !self.tasks.system_prompt.is_empty() && self.tasks.template != Template::Chat {
+            return Err(Problem::anywhere("`tasks.system_prompt` has no place in R1-Zero's template")
+                .hint("set tasks.template = \"chat\", or leave the system prompt out"));
+        }
+        for (place, stage) in self.stages.iter().enumerate() {
             let name = &stage.name;
+            // The model in a folder is looked at when the folder is.
+            if let Some(shape) = self.model_at(place).hf_config(LORA_VOCABULARY) {
+                self.check_lora(place, &shape.to_string())?;
+            }
             let folder = matches!(stage.model, Some(ModelSettings::Folder { .. }));
             match (stage.settings.kind(), folder) {
                 ("pretrain", true) => {
@@ -261,8 +282,7 @@ impl Recipe {
                 }
                 _ => {}
             }
-            let judges =
-                |reward: &RewardSettings| ["accuracy", "choice", "code", "binary_code"].contains(&reward.name.as_str());
+            let judges = |reward: &RewardSettings| JUDGES.contains(&reward.name.as_str());
             if stage.settings.makes_data() && !self.rewards.iter().any(judges) {
                 return Err(Problem::anywhere(format!(
                     "stage `{name}` keeps right answers, but no reward judges them"
@@ -295,6 +315,14 @@ impl Recipe {
             }
         }
         Ok(())
+    }
+
+    /// That a stage's adapters fit the model that it begins with.
+    pub(crate) fn check_lora(&self, place: usize, config: &str) -> Result<(), Problem> {
+        let stage = &self.stages[place];
+        let Some(lora) = &stage.lora else { return Ok(()) };
+        let fits = policy::ModelConfig::from_json(config).and_then(|config| lora.adapters().check(&config));
+        fits.map_err(|error| Problem::anywhere(format!("stage `{}`: {error}", stage.name)))
     }
 
     /// Rewards that judge programs have nothing to judge where no family asks for one. What files ask for is not known
@@ -432,6 +460,7 @@ impl Recipe {
             ("[[stage]] kind = \"pretrain\"", PretrainSettings::keys()),
             ("[[stage]] kind = \"grpo\"", GrpoSettings::keys()),
             ("[[stage]] kind = \"sft\" or \"distill\"", SftSettings::keys()),
+            ("lora = { ... } in a stage of kind \"sft\", \"distill\" or \"grpo\"", LoraSettings::keys()),
             ("[[stage]] kind = \"reject\"", RejectSettings::keys()),
             ("[[stage]] kind = \"export\"", ExportSettings::keys()),
             ("[[stage]], of every kind", Stage::keys()),

@@ -10,10 +10,14 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::error::nearest;
+use super::fine_tuning::Template;
 use super::keys::{
     Allowed, Any, Bounds, KeyHelp, Kind, Problem, between, checked, name_problem, positive_up_to, settings, words,
 };
 use super::stages::{MOST_COMPLETIONS, MOST_TOKENS};
+
+/// The rewards that say whether an answer is right, in the order in which they are asked.
+pub(crate) const JUDGES: [&str; 4] = ["accuracy", "choice", "binary_code", "code"];
 
 /// The largest weight of a reward or a family: only the ratio of weights has a meaning.
 const LARGEST_WEIGHT: f64 = 1e6;
@@ -54,6 +58,10 @@ pub struct TaskSettings {
     /// Task files: JSON Lines, parquet or csv. Where any are named, they are what the policy
     /// practises; the families are then only what a base is made from.
     pub files: Vec<PathBuf>,
+    /// How a question becomes a prompt.
+    pub template: Template,
+    /// In the chat template: the system message of tasks that have none of their own; empty for none.
+    pub system_prompt: String,
     /// Procedural families, with the share of the prompts that each gets.
     pub families: BTreeMap<String, f64>,
 }
@@ -96,6 +104,20 @@ impl TaskSettings {
                 "What to do about a line of a task file that cannot be read.",
                 OnBadLine::kind(),
             ),
+            key_help(
+                "template",
+                "\"r1-zero\"",
+                "How a question becomes a prompt, in all stages: R1-Zero's template, or the chat template of the model's \
+                 tokenizer. Stages that read demonstrations can have a template of their own.",
+                Template::kind(),
+            ),
+            key_help(
+                "system_prompt",
+                "\"\"",
+                "In the chat template: the system message of tasks that have none of their own. It is where a model is asked \
+                 for the tags <think> and <answer>, which rewards look for.",
+                String::kind(),
+            ),
         ]
     }
 }
@@ -111,6 +133,8 @@ pub(crate) struct TaskTable {
     on_bad_line: Option<Spanned<OnBadLine>>,
     held_out_share: Option<Spanned<f64>>,
     files: Option<Vec<PathBuf>>,
+    template: Option<Spanned<Template>>,
+    system_prompt: Option<String>,
     families: Option<TypedFamilies>,
 }
 
@@ -154,6 +178,8 @@ impl TaskTable {
             on_bad_line: checked("on_bad_line", self.on_bad_line, OnBadLine::Stop, &Any)?,
             held_out_share: checked("held_out_share", self.held_out_share, 0.1, &between(0, 0.9))?,
             files: self.files.unwrap_or_default(),
+            template: checked("template", self.template, Template::R1Zero, &Any)?,
+            system_prompt: self.system_prompt.unwrap_or_default(),
             families,
         })
     }

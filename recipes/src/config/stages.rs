@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::chain::DataSource;
-use super::fine_tuning::{ExportSettings, RejectStage, SftSettings};
+use super::fine_tuning::{ExportSettings, LoraSettings, RejectStage, SftSettings};
 use super::grpo::GrpoSettings;
 use super::keys::{Any, at_least, between, positive, settings, words};
 use super::model::ModelSettings;
@@ -95,6 +95,9 @@ pub struct Stage {
     /// The families that it practises, where they are not those of `[tasks.families]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub families: Option<BTreeMap<String, f64>>,
+    /// The adapters that it trains in place of the weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraSettings>,
     /// The model that it makes or begins with, where it is not the recipe's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelSettings>,

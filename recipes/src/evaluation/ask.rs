@@ -15,7 +15,7 @@ use super::prompt::choice_prompt;
 use super::store::{Answer, Answered, Asked, Store};
 use crate::progress::Phase;
 use crate::run::JsonLines;
-use crate::stage::{Graded, Grader, Model};
+use crate::stage::{Graded, Grader, Model, opening_of};
 
 /// Answers after which errors of grading or writing are looked at: enough that the decoder's batch rarely runs dry.
 const AT_A_TIME: usize = 4096;
@@ -57,8 +57,10 @@ impl Asker<'_> {
             end_of_text: self.model.tokenizer.end_ids().to_vec(),
             batch: self.batch,
         };
+        let first = prompts.first().map(|ids| self.model.tokenizer.decode(ids));
         let grader = Grader {
             rewards: self.verdict,
+            opening: first.map_or("", |prompt| opening_of(&prompt)),
             tokenizer: &self.model.tokenizer,
             tasks: &problems.tasks,
             votes: true,

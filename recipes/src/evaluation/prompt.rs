@@ -3,16 +3,11 @@
 use anyhow::Context;
 use datasets::Task;
 use policy::Tokenizer;
-use policy::tokenizer::ChatOptions;
 use serde::{Deserialize, Serialize};
 
 use super::subject::Subject;
 use crate::config::RecipeError;
-use crate::stage::PromptEncoder;
-
-/// The day that chat templates are told which ask for one, so that a prompt is the same every day: 26 July 2024, which
-/// Llama's own template falls back on.
-const DAY: i64 = 1_721_952_000;
+use crate::stage::{PromptEncoder, chat_options};
 
 /// What stands around a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -73,7 +68,7 @@ impl Template {
                 Ok(tasks.iter().map(ids).collect())
             }
             Template::Chat => {
-                let options = ChatOptions { add_generation_prompt: true, now: Some(DAY), ..ChatOptions::default() };
+                let options = chat_options();
                 let ids = |task: &Task| {
                     let mut messages = task.messages();
                     if let Some(question) = messages.last_mut() {

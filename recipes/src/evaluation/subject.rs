@@ -8,9 +8,12 @@ use policy::checkpoint::latest_valid;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::config::{Recipe, RecipeError};
+use crate::config::{Recipe, RecipeError, Template};
 use crate::run::{RunDir, hex};
 use crate::stage::belongs_to_model;
+
+/// A run's own folder is among so many above a model in it: `RUN/checkpoints/STAGE/step-000010`.
+const RUN_ABOVE: usize = 4;
 
 /// A model folder and what sets it apart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,7 +24,7 @@ pub struct Subject {
     pub folder: PathBuf,
     /// SHA-256 over the names and contents of the model's files.
     pub fingerprint: String,
-    /// Whether it was trained here, and so on R1-Zero's template.
+    /// Whether it was trained here in R1-Zero's template.
     pub trained_here: bool,
 }
 
@@ -49,7 +52,7 @@ impl Subject {
         Ok(Subject {
             name: name_of(&absolute, of_run),
             fingerprint: fingerprint(&absolute)?,
-            trained_here: of_run || absolute.join("trainer.json").is_file(),
+            trained_here: (of_run || absolute.join("trainer.json").is_file()) && !is_of_a_chat(&absolute),
             folder: absolute,
         })
     }
@@ -68,6 +71,14 @@ fn newest_model(run: &Path) -> anyhow::Result<PathBuf> {
         return Ok(base);
     }
     Err(RecipeError::new(run.display().to_string(), "the run has no model yet").hint("let it go on: --resume").into())
+}
+
+/// Whether a folder belongs to a run whose questions are asked in the model's chat template.
+fn is_of_a_chat(folder: &Path) -> bool {
+    let recipes = folder.ancestors().map(|folder| folder.join("recipe.toml"));
+    let of_run = recipes.take(RUN_ABOVE).find(|path| path.is_file());
+    let recipe = of_run.and_then(|path| Recipe::read(&path, &[]).ok());
+    recipe.is_some_and(|recipe| recipe.tasks.template == Template::Chat)
 }
 
 /// `r1-zero` for a run, `r1-zero-step-000090` for one of its checkpoints, else the folder's own name.

@@ -1,7 +1,9 @@
 //! What both kinds of configuration have: the model, the schedule, adapters, and how a table is written.
 
-use super::Reader;
+use policy::lora::LoraConfig;
+
 use super::yaml::Entry;
+use super::{Outcome, Reader};
 
 /// The stage's table as it grows: key, value as TOML, remark.
 #[derive(Default)]
@@ -26,9 +28,10 @@ pub(super) fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-/// Every entry whose key begins so.
+/// Every entry whose key begins so, but for those that were taken already.
 pub(super) fn take_starting(reader: &mut Reader, prefixes: &[&str]) -> Vec<Entry> {
-    let fits = |entry: &&Entry| prefixes.iter().any(|prefix| entry.key.starts_with(prefix));
+    let begins = |entry: &Entry| prefixes.iter().any(|prefix| entry.key.starts_with(prefix));
+    let fits = |entry: &&Entry| begins(entry) && !reader.taken.contains(&entry.key);
     let keys: Vec<String> = reader.entries.iter().filter(fits).map(|entry| entry.key.clone()).collect();
     keys.iter().filter_map(|key| reader.take(key)).collect()
 }
@@ -78,15 +81,46 @@ pub(super) fn schedule(reader: &mut Reader, stage: &mut Table, default: f64) {
     }
 }
 
-/// That the whole model is trained, in 32-bit floats.
-pub(super) fn whole_model(reader: &mut Reader) {
-    for entry in take_starting(reader, &["lora_", "peft_"]) {
-        reader.attention(&entry, "the whole model is trained: there are no adapters in this stage");
+/// Adapters, where the file asks for some, over 32-bit floats.
+pub(super) fn adapters(reader: &mut Reader, stage: &mut Table) {
+    let asked = reader.take("use_peft");
+    let wanted = asked.as_ref().is_some_and(|entry| entry.value.flag() == Some(true));
+    if let Some(entry) = &asked {
+        reader.carried(entry, if wanted { "lora" } else { "the whole model is trained" });
     }
-    if let Some(entry) = reader.take("use_peft") {
-        match entry.value.flag() {
-            Some(false) => reader.carried(&entry, "the whole model is trained"),
-            _ => reader.attention(&entry, "the whole model is trained: there are no adapters in this stage"),
+    if wanted {
+        let rank = reader.whole("lora_r", "lora.rank", 16).max(1);
+        let alpha = reader.number("lora_alpha", "lora.alpha", 32.0);
+        // What PEFT takes for Llama and Qwen where nothing is said.
+        let mut targets = vec!["q_proj".to_owned(), "v_proj".to_owned()];
+        if let Some(entry) = reader.take("lora_target_modules") {
+            let named: Vec<String> = entry.value.elements().iter().map(ToString::to_string).collect();
+            match named.iter().find(|name| !LoraConfig::TARGETS.contains(&name.as_str())) {
+                Some(strange) => reader.attention(
+                    &entry,
+                    format!("`{strange}` cannot be adapted here; {} stand in the recipe", targets.join(", ")),
+                ),
+                None => {
+                    targets = named;
+                    reader.carried(&entry, "lora.targets");
+                }
+            }
+        }
+        if let Some(entry) = reader.take("lora_dropout") {
+            match entry.value.number() {
+                Some(0.0) => reader.carried(&entry, "there is no dropout"),
+                _ => reader.attention(&entry, "adapters have no dropout here"),
+            }
+        }
+        let targets: Vec<String> = targets.iter().map(|target| quoted(target)).collect();
+        let table = format!("{{ rank = {rank}, alpha = {}, targets = [{}] }}", float(alpha), targets.join(", "));
+        stage.set("lora", table);
+    }
+    for entry in take_starting(reader, &["lora_", "peft_", "use_rslora", "use_dora"]) {
+        match (wanted, entry.value.flag()) {
+            (false, _) => reader.note(&entry, Outcome::Ignored("use_peft is not set")),
+            (true, Some(false)) => reader.carried(&entry, "plain LoRA"),
+            (true, _) => reader.attention(&entry, "adapters have no such setting here"),
         }
     }
     for entry in take_starting(reader, &["load_in_", "use_bnb"]) {

@@ -10,7 +10,7 @@ use std::fmt::Write;
 use rewards::Registry;
 
 use super::Reader;
-use super::common::{Table, float, model, quoted, schedule, take_starting, whole_model};
+use super::common::{Table, adapters, float, model, quoted, schedule, take_starting};
 use super::yaml::Value;
 
 /// Steps where the file gives epochs and so leaves it to the data's size.
@@ -59,7 +59,7 @@ pub(super) fn recipe(reader: &mut Reader, name: &str, shown: &str, processes: u6
     reference(reader, &mut stage);
     saving(reader, &mut stage);
     let model = model(reader);
-    let tasks = tasks(reader);
+    let tasks = tasks(reader) + &asking(reader);
     let rewards = rewards(reader);
 
     let mut text = format!(
@@ -95,8 +95,8 @@ fn batches(reader: &mut Reader, stage: &mut Table, processes: u64) -> Batch {
         ),
     );
     if !completions.is_multiple_of(group) {
-        reader.missing(
-            "num_generations",
+        reader.worked_out(
+            "prompts_per_step",
             format!("{completions} completions are not whole groups of {group}: rounded up to whole ones"),
         );
     }
@@ -146,18 +146,25 @@ fn sampling(reader: &mut Reader, stage: &mut Table) {
             "prompts are never cut here: one that leaves no room for an answer stops the run before it begins",
         );
     }
-    if let Some(entry) = reader.take("system_prompt") {
-        reader.attention(
-            &entry,
-            "questions are asked in R1-Zero's template, which asks for <think> and <answer> itself; a system message of \
-             your own can be put into task files with `recipe curate` (map, system)",
-        );
+}
+
+/// The keys of `[tasks]` that say how questions are asked. A file with a system message or a chat template means a model
+/// that has been taught to chat; without one, nothing tells what the data set's prompts are.
+fn asking(reader: &mut Reader) -> String {
+    let mut text = String::new();
+    let system = reader.take("system_prompt");
+    let own = [reader.take("chat_template"), reader.take("chat_template_kwargs")];
+    if system.is_some() || own.iter().any(Option::is_some) {
+        text.push_str("template = \"chat\"\n");
     }
-    for key in ["chat_template", "chat_template_kwargs"] {
-        if let Some(entry) = reader.take(key) {
-            reader.attention(&entry, "questions are asked in R1-Zero's template");
-        }
+    if let Some(entry) = system {
+        let _ = writeln!(text, "system_prompt = {}", quoted(entry.value.text().unwrap_or_default()));
+        reader.carried(&entry, "tasks.template = \"chat\" and tasks.system_prompt");
     }
+    for entry in own.into_iter().flatten() {
+        reader.attention(&entry, "the chat template is the model's own: put yours into its tokenizer_config.json");
+    }
+    text
 }
 
 fn steps(reader: &mut Reader, stage: &mut Table, batch: Batch) -> u64 {
@@ -220,7 +227,7 @@ fn optimizer(reader: &mut Reader, stage: &mut Table, steps: u64) {
                 .attention(&entry, "experts are balanced by the router's bias here (router_bias_rate), not by a loss");
         }
     }
-    whole_model(reader);
+    adapters(reader, stage);
 }
 
 fn loss(reader: &mut Reader, stage: &mut Table) {
@@ -416,7 +423,7 @@ fn rewards(reader: &mut Reader) -> String {
         text.push_str("[[rewards]]\nname = \"accuracy\"    # none of the file's rewards is known here\n\n");
     }
     if names.len() != weighed.len() && weights.is_some() {
-        reader.missing(
+        reader.worked_out(
             "reward_weights",
             format!("{} weights for {} rewards: what has none got 1", weighed.len(), names.len()),
         );

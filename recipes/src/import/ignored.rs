@@ -79,7 +79,6 @@ const IGNORED: &[(&str, &str)] = &[
     ("optim_*", "the optimizer is AdamW"),
     ("adam_epsilon", "AdamW's epsilon is 1e-8, as in TRL"),
     ("use_cpu", "this program runs on the CPU"),
-    ("use_peft", "see the LoRA keys"),
     ("wait_for_*", "code runs in a sandbox of the program's own"),
     ("e2b_*", "code runs in a sandbox of the program's own"),
     ("morph_*", "code runs in a sandbox of the program's own"),

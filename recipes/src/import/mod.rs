@@ -137,8 +137,17 @@ impl Reader {
 
     /// What a person must know and no line of the file says.
     fn missing(&mut self, key: &str, what: impl Into<String>) {
+        self.beyond(key, "not in the file", what);
+    }
+
+    /// What follows from several lines of the file.
+    fn worked_out(&mut self, key: &str, what: impl Into<String>) {
+        self.beyond(key, "worked out", what);
+    }
+
+    fn beyond(&mut self, key: &str, value: &str, what: impl Into<String>) {
         let outcome = Outcome::Attention(what.into());
-        self.notes.push(Note { line: None, key: key.to_owned(), value: "not in the file".to_owned(), outcome });
+        self.notes.push(Note { line: None, key: key.to_owned(), value: value.to_owned(), outcome });
     }
 
     /// A number of the file; one that is none is named, and the default taken.

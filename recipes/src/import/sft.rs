@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::common::{Table, float, model, quoted, schedule, whole_model};
+use super::common::{Table, adapters, float, model, quoted, schedule};
 use super::{Outcome, Reader};
 
 pub(super) fn recipe(reader: &mut Reader, name: &str, shown: &str, processes: u64) -> String {
@@ -34,7 +34,7 @@ pub(super) fn recipe(reader: &mut Reader, name: &str, shown: &str, processes: u6
     stage.set("weight_decay", float(reader.number("weight_decay", "weight_decay", 0.0)));
     stage.set("beta1", float(reader.number("adam_beta1", "beta1", 0.9)));
     stage.set("beta2", float(reader.number("adam_beta2", "beta2", 0.999)));
-    whole_model(reader);
+    adapters(reader, &mut stage);
     stage.set("checkpoint_every", reader.whole("save_steps", "checkpoint_every", 500));
     stage.set("keep_checkpoints", reader.whole("save_total_limit", "keep_checkpoints", 2).max(1));
 

@@ -1,7 +1,7 @@
 //! Configurations in the shape of those that Open R1 and TRL's users publish, each key written out here.
 
 use super::*;
-use crate::config::{LossKind, ModelSettings, Schedule, StageSettings};
+use crate::config::{LossKind, ModelSettings, Schedule, StageSettings, Template};
 
 /// As Open R1's recipes for GRPO on mathematics are laid out.
 const DEMO: &str = r#"# Model arguments
@@ -85,14 +85,28 @@ fn a_published_recipe_becomes_ours() {
     assert_eq!(rewards, [("accuracy", 1.0), ("format", 0.5)]);
     assert_eq!(recipe.model, ModelSettings::Folder { path: "some-org/Base-1.5B-Instruct".into() });
 
-    for key in ["learning_rate", "num_generations", "lr_scheduler_kwargs.min_lr_rate", "warmup_ratio", "seed"] {
+    assert_eq!(recipe.tasks.template, Template::Chat);
+    assert!(
+        recipe.tasks.system_prompt.ends_with("the answer in <answer> </answer>."),
+        "{}",
+        recipe.tasks.system_prompt
+    );
+
+    let carried = [
+        "learning_rate",
+        "num_generations",
+        "lr_scheduler_kwargs.min_lr_rate",
+        "warmup_ratio",
+        "seed",
+        "system_prompt",
+    ];
+    for key in carried {
         assert!(matches!(outcome(&notes, key), Outcome::Carried(_)), "{key}");
     }
     for key in ["bf16", "use_vllm", "hub_model_id", "report_to", "gradient_checkpointing_kwargs.use_reentrant"] {
         assert!(matches!(outcome(&notes, key), Outcome::Ignored(_)), "{key}");
     }
-    let asks =
-        ["reward_funcs", "dataset_name", "model_name_or_path", "num_train_epochs", "system_prompt", "number of GPUs"];
+    let asks = ["reward_funcs", "dataset_name", "model_name_or_path", "num_train_epochs", "number of GPUs"];
     for key in asks {
         assert!(matches!(outcome(&notes, key), Outcome::Attention(_)), "{key}");
     }
@@ -104,6 +118,35 @@ fn a_published_recipe_becomes_ours() {
         assert_eq!(said[0].line, Some(entry.line));
     }
     assert!(account(&notes).contains("my_own_reward"), "{}", account(&notes));
+}
+
+#[test]
+fn adapters_are_carried_over() {
+    let peft = "max_length: 512\nuse_peft: true\nlora_r: 8\nlora_alpha: 16\nlora_dropout: 0.05\n";
+    let (recipe, notes) = imported(&format!("{peft}lora_target_modules: [q_proj, o_proj]\n"), 1);
+    let lora = recipe.stages[0].lora.as_ref().unwrap();
+    assert_eq!((lora.rank, lora.alpha, lora.targets.join(" ")), (8, 16.0, "q_proj o_proj".to_owned()));
+    assert!(matches!(outcome(&notes, "lora_dropout"), Outcome::Attention(_)));
+    assert_eq!(notes.notes.iter().filter(|note| note.key == "lora_r").count(), 1, "{}", account(&notes));
+
+    let (recipe, notes) = imported(&format!("{peft}lora_target_modules: [wte]\n"), 1);
+    assert_eq!(recipe.stages[0].lora.as_ref().unwrap().targets, ["q_proj", "v_proj"]);
+    assert!(matches!(outcome(&notes, "lora_target_modules"), Outcome::Attention(what) if what.contains("`wte`")));
+
+    let (recipe, notes) = imported("num_generations: 8\nlora_r: 8\n", 1);
+    assert!(recipe.stages[0].lora.is_none() && matches!(outcome(&notes, "lora_r"), Outcome::Ignored(_)));
+}
+
+/// What follows from what the file says is not said to be missing from it.
+#[test]
+fn groups_that_are_not_whole_are_rounded_up() {
+    let (recipe, notes) = imported("num_generations: 6\nper_device_train_batch_size: 8\n", 1);
+    assert_eq!(recipe.grpo().next().unwrap().1.prompts_per_step, 2);
+    let text = account(&notes);
+    assert!(
+        text.contains("prompts_per_step: worked out") && !text.contains("num_generations: not in the file"),
+        "{text}"
+    );
 }
 
 #[test]

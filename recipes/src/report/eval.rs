@@ -2,14 +2,15 @@
 
 use std::fmt::Write;
 
-use super::html::{escape, fill, shortened};
+use super::html::{escape, page, shortened};
 use super::scale::Unit;
 use super::svg::{self, Chart, Point, Series};
 use crate::curation::thousands;
 use crate::evaluation::{Answered, BenchmarkResult, Evaluation, Method, Scored, difference, settings};
 use crate::metrics::Estimate;
 
-const PAGE: &str = include_str!("eval.html");
+const BODY: &str = include_str!("eval.html");
+const STYLE: &str = include_str!("eval.css");
 /// Characters of a question or answer that are shown.
 const SHOWN: usize = 3000;
 /// Right and wrong answers shown for each benchmark and model.
@@ -19,11 +20,11 @@ const EXAMPLES: usize = 2;
 pub(crate) fn render(evaluation: &Evaluation, rows: &[Vec<&[Answered]>]) -> String {
     let names: Vec<&str> = evaluation.models.iter().map(|subject| subject.name.as_str()).collect();
     let benchmarks: Vec<&str> = evaluation.benchmarks.iter().map(|one| one.name.as_str()).collect();
-    fill(
-        PAGE,
+    page(
+        &names.join(" and "),
+        STYLE,
+        BODY,
         &[
-            ("style", super::style()),
-            ("title", &escape(&names.join(" and "))),
             ("lead", &escape(&format!("examined on {}", benchmarks.join(", ")))),
             ("tiles", &tiles(evaluation, &names)),
             ("table", &table(evaluation, &names)),

@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-use super::html::{escape, fill};
+use super::html::{escape, page};
 use super::scale::{self, Unit};
 use super::svg::{self, Chart, Point, Series};
 use crate::config::{Experiment, Figure, NumberKind, counted};
 use crate::experiment::{Lines, Outcome, written};
 
-const PAGE: &str = include_str!("experiment.html");
+const BODY: &str = include_str!("experiment.html");
 
 /// The figures, for the page and as files of their own.
 pub(crate) struct Drawn {
@@ -51,11 +51,11 @@ fn chart(figure: &Figure, lines: &Lines) -> Chart {
 
 /// The page; `charts` are its figures.
 pub(crate) fn render(experiment: &Experiment, outcome: &Outcome, charts: &str) -> String {
-    fill(
-        PAGE,
+    page(
+        &format!("{}, {}", experiment.name, counted(outcome.seeds as usize, "seed", "seeds")),
+        "",
+        BODY,
         &[
-            ("style", super::style()),
-            ("title", &escape(&format!("{}, {}", experiment.name, counted(outcome.seeds as usize, "seed", "seeds")))),
             ("description", &escape(&experiment.description)),
             ("question", &escape(&experiment.question)),
             ("table", &table(experiment, outcome)),

@@ -32,9 +32,21 @@ pub(super) fn shortened(text: &str, most: usize) -> String {
     short
 }
 
+const PAGE: &str = include_str!("page.html");
+/// The style sheet of all pages.
+const STYLE: &str = include_str!("style.css");
+
+/// A whole page: the head that all pages have, around a body with its parts, of which the title is one. `style` are rules of
+/// this page alone.
+pub(super) fn page(title: &str, style: &str, body: &str, parts: &[(&str, &str)]) -> String {
+    let title = escape(title);
+    let body = fill(body, &[&[("title", title.as_str())], parts].concat());
+    fill(PAGE, &[("title", &title), ("style", &format!("{STYLE}{style}")), ("body", &body)])
+}
+
 /// Puts the parts into the places of the template that are marked `<!--#name-->`. What is put in is
 /// not looked at again, so no part can pretend to be a mark.
-pub(super) fn fill(template: &str, parts: &[(&str, &str)]) -> String {
+fn fill(template: &str, parts: &[(&str, &str)]) -> String {
     let mut pieces = template.split("<!--#");
     let mut page = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {

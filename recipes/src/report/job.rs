@@ -6,21 +6,22 @@ use std::fmt::Write;
 use datasets::Task;
 use datasets::curate::{Histogram, JobOutcome, Stats, StepOutcome};
 
-use super::html::{escape, fill, shortened};
+use super::html::{escape, page, shortened};
 use crate::config::JobFile;
 use crate::curation::thousands;
 
-const PAGE: &str = include_str!("job.html");
+const BODY: &str = include_str!("job.html");
+const STYLE: &str = include_str!("job.css");
 /// Characters of a prompt that are shown.
 const SHOWN: usize = 700;
 
 /// The page of a job.
 pub(crate) fn render(job: &JobFile, outcome: &JobOutcome) -> String {
-    fill(
-        PAGE,
+    page(
+        &format!("{}, seed {}", job.job.name, job.job.seed),
+        STYLE,
+        BODY,
         &[
-            ("style", super::style()),
-            ("title", &escape(&format!("{}, seed {}", job.job.name, job.job.seed))),
             ("description", &escape(&job.description)),
             ("tiles", &tiles(outcome)),
             ("flow", &flow(&outcome.steps)),

@@ -19,14 +19,9 @@ use serde_json::Value;
 use crate::config::Recipe;
 use crate::run::{CompletionRecord, RunDir};
 use crate::session::RunSummary;
-use html::{escape, fill};
+use html::{escape, page};
 
-const TEMPLATE: &str = include_str!("template.html");
-
-/// The style sheet of all pages.
-fn style() -> &'static str {
-    TEMPLATE.split_once("<style>").and_then(|(_, rest)| rest.split_once("</style>")).map_or("", |parts| parts.0)
-}
+const BODY: &str = include_str!("run.html");
 
 /// A step's completions: the step, and what was sampled.
 type StepCompletions = (u64, Vec<CompletionRecord>);
@@ -51,12 +46,11 @@ fn render(
     early_and_late: Option<&(StepCompletions, StepCompletions)>,
 ) -> anyhow::Result<String> {
     let charts: String = curves::charts(rows).iter().map(svg::render).collect();
-    let title = format!("{}, seed {}", recipe.name, recipe.seed);
-    Ok(fill(
-        TEMPLATE,
+    Ok(page(
+        &format!("{}, seed {}", recipe.name, recipe.seed),
+        "",
+        BODY,
         &[
-            ("title", &escape(&title)),
-            ("name", &escape(&title)),
             ("description", &escape(&recipe.description)),
             ("notice", &sections::notice(summary)),
             ("tiles", &sections::tiles(summary, rows)),

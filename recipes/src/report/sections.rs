@@ -1,6 +1,6 @@
 //! The parts of the report that are words and tables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use serde_json::Value;
@@ -152,15 +152,22 @@ pub(super) fn each_evaluation(summary: &RunSummary) -> String {
     names.dedup();
     let mut text =
         String::from("<h2>After each stage</h2>\n<div class=\"scroll\"><table><thead><tr><th>pass@1, sampled</th>");
-    for name in names.iter().map(|name| name.as_str()).chain(["mean"]) {
-        let _ = write!(text, "<th>{}</th>", escape(name));
+    let scores: Vec<BTreeMap<String, f64>> = summary.evaluations.iter().map(EvalMetrics::rewards).collect();
+    let rewards: BTreeSet<&String> = scores.iter().flat_map(BTreeMap::keys).collect();
+    let columns = names.iter().map(|name| name.as_str()).chain(["mean"]);
+    for name in columns.chain(rewards.iter().map(|name| name.as_str())) {
+        let _ = write!(text, "<th>{}</th>", escape(&name.replace('_', " ")));
     }
     text.push_str("</tr></thead><tbody>");
-    for eval in &summary.evaluations {
+    for (eval, scores) in summary.evaluations.iter().zip(&scores) {
         let _ = write!(text, "<tr><td>{}</td>", escape(&eval.stage));
         let families = names.iter().map(|name| eval.families.get(*name).map(|family| family.sampled));
         for estimate in families.chain([Some(eval.sampled())]) {
             text.push_str(&cell(estimate, ""));
+        }
+        for name in &rewards {
+            let score = scores.get(*name).map_or_else(|| "–".to_owned(), |score| format!("{score:.3}"));
+            let _ = write!(text, "<td>{score}</td>");
         }
         text.push_str("</tr>");
     }

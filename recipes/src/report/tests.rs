@@ -264,3 +264,29 @@ report: runs/r1-zero/report.html
     let text = crate::table::render(&summary);
     assert!(text.contains("FLOPs, 1 thread on 1 core\n"), "{text}");
 }
+
+#[test]
+fn each_evaluation_has_a_row_where_there_are_several() {
+    let root = tempfile::tempdir().unwrap();
+    let (_, _, mut summary) = made_up(root.path(), 3);
+    let readable = |stage: &str, share: f64| {
+        let mut eval = eval(stage, 0, false, share);
+        for family in eval.families.values_mut() {
+            family.rewards.insert("language_consistency".to_owned(), share);
+        }
+        eval
+    };
+    summary.evaluations =
+        vec![eval("before", 0, false, 0.0), readable("after-cold-start", 0.5), readable("after", 1.0)];
+    let text = crate::table::render(&summary);
+    let expected = "
+pass@1            arithmetic  countdown  python    mean  language_consistency
+before                 31.0%      12.0%   18.0%   20.3%                     -
+after-cold-start       62.0%      28.0%   44.5%   44.8%                  0.50
+after                  93.0%      44.0%   71.0%   69.3%                  1.00
+";
+    assert!(text.contains(expected), "{text}");
+    let page = super::sections::each_evaluation(&summary);
+    assert!(page.contains("<th>language consistency</th>") && page.contains("<td>–</td></tr><tr>"), "{page}");
+    assert!(page.contains("<td>after</td>") && page.ends_with("<td>1.000</td></tr></tbody></table></div>\n"), "{page}");
+}

@@ -60,7 +60,7 @@ impl RunInfo {
             host: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             command: command.to_vec(),
             settings: settings.to_vec(),
-            task_files: hash_files(task_files).context("cannot read the task file")?,
+            task_files: hash_files(task_files)?,
             reward_files: BTreeMap::new(),
             started: now(),
             resumed: Vec::new(),

@@ -9,7 +9,7 @@ use rewards::{PythonUse, RewardSet, RewardSpec, Surroundings};
 use sandbox::{Limits, Python};
 
 use super::tasks::Tasks;
-use crate::config::Recipe;
+use crate::config::{JUDGES, Recipe};
 use crate::{Interrupt, Reporter, RunContext};
 
 /// Tasks and rewards, ready to use.
@@ -17,7 +17,7 @@ pub(super) struct Bench {
     pub(super) tasks: Tasks,
     /// What the recipe rewards.
     pub(super) rewards: RewardSet,
-    /// Right or not, and nothing else: what pass@1 counts.
+    /// Right or not, which is what pass@1 counts; and what the recipe rewards of an answer's shape, which is reported.
     pub(super) verdict: RewardSet,
 }
 
@@ -37,17 +37,23 @@ impl Bench {
         // Generated tasks are short; what a file asks for is not known.
         let generated = context.recipe.tasks.files.is_empty();
         let limits = if generated { Limits::brief() } else { Limits::default() };
-        let verdict = verdict(python.clone(), limits)?;
-        let rewards = known.build(&usable(specs), &Surroundings { python, limits })?;
+        let shape = specs.iter().filter(|spec| spec.custom.is_none() && !JUDGES.contains(&spec.name.as_str()));
+        let judged = verdict_specs(python.is_some()).into_iter().chain(usable(shape.cloned().collect()));
+        let surroundings = Surroundings { python, limits };
+        let verdict = known.build(&judged.collect::<Vec<_>>(), &surroundings)?;
+        let rewards = known.build(&usable(specs), &surroundings)?;
         Ok(Bench { tasks, rewards, verdict })
     }
 }
 
 /// Right or not, and nothing else: what pass@1 counts. Programs are judged where there is a Python to run them.
 pub(crate) fn verdict(python: Option<Arc<Python>>, limits: Limits) -> anyhow::Result<RewardSet> {
-    let names: &[&str] = if python.is_some() { &["accuracy", "binary_code"] } else { &["accuracy"] };
-    let specs: Vec<RewardSpec> = names.iter().map(|name| RewardSpec::named(*name)).collect();
-    Ok(RewardSet::build_limited(&specs, python, limits)?)
+    Ok(RewardSet::build_limited(&verdict_specs(python.is_some()), python, limits)?)
+}
+
+fn verdict_specs(python: bool) -> Vec<RewardSpec> {
+    let names: &[&str] = if python { &["accuracy", "binary_code"] } else { &["accuracy"] };
+    names.iter().map(|name| RewardSpec::named(*name)).collect()
 }
 
 /// Reads the rewards that the recipe brings along as files, so that a wrong one is found before there is a run.
@@ -104,31 +110,4 @@ impl Model {
         self.tokenizer.save(folder)?;
         Ok(())
     }
-}
-
-/// Encodes questions in R1-Zero's template; the template's own words are encoded once.
-pub(crate) struct PromptEncoder<'a> {
-    tokenizer: &'a Tokenizer,
-    head: Vec<u32>,
-}
-
-impl<'a> PromptEncoder<'a> {
-    pub(crate) fn new(tokenizer: &'a Tokenizer) -> Self {
-        // What the model's own tokenizer begins every text with, if anything, then the template.
-        let head = [tokenizer.begin_ids(), &tokenizer.encode(template_head())].concat();
-        PromptEncoder { tokenizer, head }
-    }
-
-    /// The token ids of the template around `question`.
-    pub(crate) fn encode(&self, question: &str) -> Vec<u32> {
-        let prompt = datasets::template::r1_zero(question);
-        let mut ids = self.head.clone();
-        ids.extend(self.tokenizer.encode(&prompt[template_head().len()..]));
-        ids
-    }
-}
-
-/// The template up to the space before the question, which belongs to the question's first word.
-fn template_head() -> &'static str {
-    datasets::template::R1_ZERO_PREFIX.trim_end()
 }

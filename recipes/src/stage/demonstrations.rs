@@ -6,17 +6,13 @@ use anyhow::Context;
 use datasets::source::read_demonstrations;
 use datasets::{Demonstration, Message};
 use policy::Tokenizer;
-use policy::tokenizer::ChatOptions;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::bench::PromptEncoder;
+use super::prompt::{PromptEncoder, chat_options, opening_of};
 use super::start::Refused;
 use crate::RunContext;
 use crate::config::{OnTooLong, SftSettings, Template, counted};
-
-/// What opens a thought, which some chat templates have written already.
-const OPENING: &str = "<think>";
 
 /// A demonstration in token ids.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,12 +110,11 @@ impl Encoder<'_> {
                 (self.r1_zero.encode(&question.content), answer)
             }
             Template::Chat => {
-                let options = ChatOptions { add_generation_prompt: true, ..ChatOptions::default() };
+                let options = chat_options();
                 let text = self.tokenizer.render_chat(&shown.messages, &options).with_context(place)?;
                 let prompt = self.tokenizer.encode_chat(&shown.messages, &options).with_context(place)?;
                 let answer = shown.answer.trim();
-                let opened = text.trim_end().ends_with(OPENING);
-                let answer = if opened { answer.strip_prefix(OPENING).unwrap_or(answer) } else { answer };
+                let answer = answer.strip_prefix(opening_of(&text)).unwrap_or(answer);
                 (prompt, self.tokenizer.encode(answer))
             }
         };

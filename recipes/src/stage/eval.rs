@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use policy::{Request, RolloutEngine, RolloutOptions, SamplingParams};
 
-use super::bench::{Bench, Model, PromptEncoder};
+use super::bench::{Bench, Model};
 use super::grade::{Graded, GradedBatch, Grader};
+use super::prompt::PromptEncoder;
 use super::{Ended, flops};
 use crate::RunContext;
-use crate::config::Stage;
+use crate::config::{JUDGES, Stage};
 use crate::evaluation::{Answers, powers};
 use crate::metrics::{Estimate, EvalMetrics, FamilyEval, MetricRow, Times};
 use crate::run::StageRecord;
@@ -103,16 +104,10 @@ pub(super) fn examine(
         !tasks.is_empty(),
         "there is no held-out task to examine the policy on\n  hint: raise tasks.held_out_share"
     );
-    let encoder = PromptEncoder::new(&model.tokenizer);
-    let request = |samples| {
-        let encoder = &encoder;
-        move |(index, task): (usize, &Task)| Request {
-            task: index as u32,
-            prompt: encoder.encode(&task.prompt),
-            samples,
-        }
-    };
-    let sampled: Vec<Request> = tasks.iter().enumerate().map(request(examination.samples)).collect();
+    let encoder = PromptEncoder::of_tasks(&model.tokenizer, &context.recipe.tasks)?;
+    let request =
+        |(task, asked): (u32, &Task)| Ok(Request { task, prompt: encoder.ask(asked)?, samples: examination.samples });
+    let sampled = (0..).zip(&tasks).map(request).collect::<anyhow::Result<Vec<Request>>>()?;
     let total = tasks.len() as u64 * (u64::from(examination.samples) + u64::from(examination.greedy));
     let phase = context.reporter.phase(&format!("evaluation `{name}`"), Some(total), "answers");
     let engine = RolloutEngine::new(&model.policy)?;
@@ -126,6 +121,7 @@ pub(super) fn examine(
         rewards: &bench.verdict,
         tokenizer: &model.tokenizer,
         tasks: &tasks,
+        opening: encoder.opening(),
         votes: examination.samples > 1,
         threads: context.threads,
     };
@@ -139,7 +135,7 @@ pub(super) fn examine(
     };
     let drawn = answer(&sampled, examination.samples, &examination.sampling)?;
     let greedy = if examination.greedy {
-        let requests: Vec<Request> = tasks.iter().enumerate().map(request(1)).collect();
+        let requests: Vec<Request> = sampled.iter().map(|request| Request { samples: 1, ..request.clone() }).collect();
         Some(answer(&requests, 1, &SamplingParams { temperature: 0.0, ..examination.sampling.clone() })?)
     } else {
         None
@@ -167,6 +163,8 @@ fn summarise(tasks: &[Task], sampled: &[Graded], greedy: Option<&[Graded]>) -> B
         completions: usize,
         samples: usize,
         unscorable: u64,
+        /// The sum and number of each other reward's scores.
+        rewards: BTreeMap<String, (f64, usize)>,
     }
     let mut families = BTreeMap::<String, Sums>::new();
     for group in sampled.chunk_by(|a, b| a.completion.task == b.completion.task) {
@@ -175,6 +173,12 @@ fn summarise(tasks: &[Task], sampled: &[Graded], greedy: Option<&[Graded]>) -> B
         sums.samples = sums.samples.max(group.len());
         sums.tokens += group.iter().map(|graded| graded.completion.token_ids.len()).sum::<usize>();
         sums.completions += group.len();
+        for component in group.iter().flat_map(|graded| &graded.breakdown.components) {
+            if let (Some(value), false) = (component.score.value, JUDGES.contains(&component.name.as_str())) {
+                let sum = sums.rewards.entry(component.name.clone()).or_default();
+                *sum = (sum.0 + value, sum.1 + 1);
+            }
+        }
         let right: Option<Vec<bool>> = group.iter().map(Graded::right).collect();
         let Some(right) = right else {
             sums.unscorable += 1;
@@ -201,6 +205,7 @@ fn summarise(tasks: &[Task], sampled: &[Graded], greedy: Option<&[Graded]>) -> B
             majority: majority_at.last().map(|(_, share)| *share).filter(|_| sums.samples > 1),
             pass_at: by_k(&Answers::pass_at),
             majority_at,
+            rewards: sums.rewards.into_iter().map(|(name, (sum, count))| (name, sum / count as f64)).collect(),
             mean_length: sums.tokens as f64 / sums.completions.max(1) as f64,
             unscorable: sums.unscorable,
         }

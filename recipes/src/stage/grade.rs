@@ -12,6 +12,8 @@ use datasets::Task;
 use policy::{Completion, FinishReason, Tokenizer};
 use rewards::{Pending, Printed, RewardSet, Sample, ScoreBreakdown, vote_key};
 
+use crate::config::JUDGES;
+
 /// A completion with its text and its scores.
 pub(crate) struct Graded {
     pub(crate) completion: Completion,
@@ -28,8 +30,7 @@ impl Graded {
 
     /// Whether the answer is right, by the parts that judge answers; none where it cannot be judged.
     pub(crate) fn right(&self) -> Option<bool> {
-        let judges = ["accuracy", "choice", "binary_code", "code"];
-        let value = judges.iter().find_map(|name| self.breakdown.get(name))?;
+        let value = JUDGES.iter().find_map(|name| self.breakdown.get(name))?;
         Some(value >= 1.0)
     }
 }
@@ -40,6 +41,8 @@ pub(crate) struct Grader<'a> {
     pub(crate) tokenizer: &'a Tokenizer,
     /// The tasks that completions number.
     pub(crate) tasks: &'a [Task],
+    /// What completions begin with that stands at the end of their prompts.
+    pub(crate) opening: &'static str,
     /// Whether completions vote.
     pub(crate) votes: bool,
     pub(crate) threads: usize,
@@ -178,7 +181,7 @@ impl Grader<'_> {
              model that was given may be damaged; for one that was trained here, look at gradient_norm, kl and ratio in \
              metrics.jsonl before this step; a lower learning_rate or max_grad_norm usually helps"
         );
-        let text = self.tokenizer.decode(&completion.token_ids);
+        let text = self.opening.to_owned() + &self.tokenizer.decode(&completion.token_ids);
         let sample = self.sample(&completion, &text);
         let pending = self.rewards.score_alone(&sample)?;
         let vote = if self.votes { vote_key(&sample) } else { None };

@@ -18,6 +18,7 @@ mod export;
 mod grade;
 mod grpo;
 mod pretrain;
+mod prompt;
 mod reject;
 mod sft;
 mod start;
@@ -33,8 +34,9 @@ use crate::config::{BASE, DataSource, ModelSettings, StageSettings};
 use crate::{RunContext, StagesOutcome};
 
 use bench::Bench;
-pub(crate) use bench::{Model, PromptEncoder, check_rewards, prepare_python, verdict};
+pub(crate) use bench::{Model, check_rewards, prepare_python, verdict};
 pub(crate) use grade::{Graded, Grader};
+pub(crate) use prompt::{PromptEncoder, chat_options, opening_of};
 pub(crate) use start::{Refused, belongs_to_model, check_model};
 pub(crate) use tasks::{HELD_OUT_SEED, Tasks};
 

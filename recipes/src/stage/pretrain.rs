@@ -13,9 +13,10 @@ use policy::grpo::{Sampled, pack};
 use policy::{ModelConfig, Policy, Tokenizer};
 use sha2::{Digest, Sha256};
 
-use super::bench::{Model, PromptEncoder};
+use super::bench::Model;
+use super::prompt::PromptEncoder;
 use super::tasks::pick;
-use super::trainer::{Divergence, StepSettings, Trainer};
+use super::trainer::{Divergence, StepSettings, Trainer, Training};
 use super::{Ended, flops};
 use crate::RunContext;
 use crate::config::{PretrainSettings, Stage};
@@ -128,7 +129,7 @@ fn train(
     let config = ModelConfig::from_json(&config.to_string())?;
     let (parameters, active) = config.parameters();
     let policy = Policy::new(config, recipe.seed)?;
-    let mut trainer = Trainer::new(Model { policy, tokenizer }, settings.adamw())?;
+    let mut trainer = Trainer::new(Model { policy, tokenizer }, &Training { adamw: settings.adamw(), lora: None })?;
     let phase = context.reporter.phase("base", Some(settings.steps()), "steps");
     let schedule = settings.lr_schedule();
     let mut divergence = Divergence::new();

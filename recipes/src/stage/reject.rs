@@ -16,10 +16,11 @@ use datasets::Task;
 use policy::{Request, RolloutEngine, RolloutOptions};
 use serde::Serialize;
 
-use super::bench::{Bench, Model, PromptEncoder};
+use super::bench::{Bench, Model};
 use super::eval::DECODE_BATCH;
 use super::grade::{Graded, Grader};
 use super::grpo::completion_record;
+use super::prompt::PromptEncoder;
 use super::{Ended, flops};
 use crate::RunContext;
 use crate::config::{RejectStage, Stage, counted};
@@ -204,12 +205,10 @@ fn sample(
     key: u32,
 ) -> anyhow::Result<Vec<Graded>> {
     let settings = &sampling.settings;
-    let encoder = PromptEncoder::new(&model.tokenizer);
+    let encoder = PromptEncoder::of_tasks(&model.tokenizer, &context.recipe.tasks)?;
     let samples = settings.samples as u32;
-    let requests: Vec<Request> = (0..)
-        .zip(tasks)
-        .map(|(index, task)| Request { task: index, prompt: encoder.encode(&task.prompt), samples })
-        .collect();
+    let request = |(task, asked): (u32, &Task)| Ok(Request { task, prompt: encoder.ask(asked)?, samples });
+    let requests = (0..).zip(tasks).map(request).collect::<anyhow::Result<Vec<Request>>>()?;
     let phase = context.reporter.inner_phase("sampling", Some(tasks.len() as u64 * u64::from(samples)), "answers");
     let engine = RolloutEngine::new(&model.policy)?;
     let options = RolloutOptions {
@@ -218,8 +217,14 @@ fn sample(
         end_of_text: model.tokenizer.end_ids().to_vec(),
         batch: DECODE_BATCH,
     };
-    let grader =
-        Grader { rewards: &bench.rewards, tokenizer: &model.tokenizer, tasks, votes: false, threads: context.threads };
+    let grader = Grader {
+        rewards: &bench.rewards,
+        tokenizer: &model.tokenizer,
+        tasks,
+        opening: encoder.opening(),
+        votes: false,
+        threads: context.threads,
+    };
     let batch = grader.while_sampling(samples, |finish| {
         engine.generate(&requests, &settings.sampling(), &options, |completion| {
             phase.inc(1);

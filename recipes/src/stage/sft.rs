@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bench::Model;
 use super::demonstrations::{Example, Examples};
-use super::trainer::{Divergence, StepSettings, Trainer};
+use super::trainer::{Divergence, StepSettings, Trainer, Training};
 use super::{Ended, flops};
 use crate::RunContext;
 use crate::config::{ModelSettings, SftSettings, Stage};
@@ -50,10 +50,11 @@ pub(super) fn run(
         context.reporter.note(&format!("{} is damaged and not used: {reason}", path.display()));
     }
     let done = context.run.is_done(&stage.name)?;
+    let training = Training::of(stage, settings.adamw(), context.recipe.seed);
     let (mut trainer, mut state) = match &found.path {
         Some(path) => {
             let read = || {
-                let trainer = Trainer::load(path, settings.adamw())?;
+                let trainer = Trainer::load(path, &training, || begin(context, stage, from))?;
                 let text = std::fs::read_to_string(path.join(STATE))?;
                 anyhow::Ok((trainer, serde_json::from_str(&text).with_context(|| format!("{STATE} is damaged"))?))
             };
@@ -65,7 +66,7 @@ pub(super) fn run(
             context.reporter.note(&format!("{}: going on after step {}", stage.name, state.step));
             (trainer, state)
         }
-        None => (Trainer::new(begin(context, stage, from)?, settings.adamw())?, State::default()),
+        None => (Trainer::new(begin(context, stage, from)?, &training)?, State::default()),
     };
     let positions = trainer.model.policy.config().max_position_embeddings;
     let examples = Examples::read(context, settings, &trainer.model.tokenizer, positions, files)?;

@@ -8,10 +8,11 @@ use policy::checkpoint::{CheckpointWriter, verify};
 use policy::{ModelConfig, Tokenizer};
 use rayon::prelude::*;
 
-use super::bench::{Model, PromptEncoder};
+use super::bench::Model;
+use super::prompt::PromptEncoder;
 use super::tasks::Tasks;
 use crate::RunContext;
-use crate::config::{ModelSettings, Recipe, StageSettings};
+use crate::config::{ModelSettings, Recipe, RecipeError, StageSettings};
 
 /// What was given cannot be used, and resuming would meet it again; why.
 #[derive(Debug, thiserror::Error)]
@@ -32,9 +33,42 @@ pub(crate) fn check_model(recipe: &Recipe) -> anyhow::Result<()> {
     for folder in recipe.other_models() {
         Model::load(folder)?;
     }
+    check_adapters(recipe)?;
+    check_chat_templates(recipe)?;
     // What cannot be read is found now rather than after the stages before it; encoding waits for the tokenizer.
     for file in recipe.data_files() {
         datasets::source::read_demonstrations(file, recipe.tasks.on_bad_line.into())?;
+    }
+    Ok(())
+}
+
+/// That the adapters of stages fit the models in folders; those of new models were looked at when the recipe was read.
+fn check_adapters(recipe: &Recipe) -> anyhow::Result<()> {
+    for (place, _) in recipe.stages.iter().enumerate().filter(|(_, stage)| stage.lora.is_some()) {
+        let ModelSettings::Folder { path } = recipe.model_at(place) else { continue };
+        let path = path.join("config.json");
+        let config = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        recipe.check_lora(place, &config).map_err(|problem| {
+            RecipeError::from_problem(recipe.name.as_str(), problem, None)
+                .hint(format!("the model is that in {}", path.display()))
+        })?;
+    }
+    Ok(())
+}
+
+/// That the chat templates which stages use are there, and take a question.
+fn check_chat_templates(recipe: &Recipe) -> anyhow::Result<()> {
+    for (stage, folder) in recipe.chats() {
+        let Some(folder) = folder else { continue };
+        let refused = |error: &dyn std::fmt::Display| {
+            RecipeError::new(
+                folder.display().to_string(),
+                format!("stage `{}` cannot use its chat template: {error}", stage.name),
+            )
+            .hint("template = \"r1-zero\" needs none")
+        };
+        let tokenizer = Tokenizer::from_dir(folder)?;
+        PromptEncoder::chat(&tokenizer, &recipe.tasks.system_prompt).map_err(|error| refused(&format!("{error:#}")))?;
     }
     Ok(())
 }
@@ -84,7 +118,7 @@ pub(super) fn check_prompts(recipe: &Recipe, tasks: &Tasks, model: &Path) -> any
     let Tasks::Files { train, held_out, .. } = tasks else { return Ok(()) };
     let positions = ModelConfig::from_file(model.join("config.json"))?.max_position_embeddings;
     let tokenizer = Tokenizer::from_dir(model)?;
-    let encoder = PromptEncoder::new(&tokenizer);
+    let encoder = PromptEncoder::of_tasks(&tokenizer, &recipe.tasks)?;
     let trained = recipe.stages.iter().filter_map(|stage| stage.settings.max_new_tokens()).max();
     let examines = recipe.stages.iter().any(|stage| matches!(stage.settings, StageSettings::Eval {}))
         || recipe.grpo().any(|(_, settings)| settings.eval_every > 0);
@@ -92,8 +126,9 @@ pub(super) fn check_prompts(recipe: &Recipe, tasks: &Tasks, model: &Path) -> any
     for (tasks, answer) in [(train, trained), (held_out, examined)] {
         let Some(answer) = answer else { continue };
         let room = positions.saturating_sub(answer);
-        let too_long = tasks.par_iter().map(|task| (task, encoder.encode(&task.prompt).len()));
-        let too_long: Vec<(&Task, usize)> = too_long.filter(|(_, length)| *length > room).collect();
+        let lengths = tasks.par_iter().map(|task| Ok((task, encoder.ask(task)?.len())));
+        let mut too_long = lengths.collect::<anyhow::Result<Vec<(&Task, usize)>>>()?;
+        too_long.retain(|(_, length)| *length > room);
         if let Some((task, length)) = too_long.first() {
             let message = format!(
                 "{}: the prompt is too long: its {length} tokens and an answer of up to {answer} do not fit into the \

@@ -1,22 +1,46 @@
 //! One optimizer step over packed micro-batches, whatever the loss, and the trainer's state on disk.
+//!
+//! With adapters of low rank the optimizer moves them alone, and the model, which has them merged, follows. On disk the
+//! merged model lies as any other does, with the adapters beside it; the frozen weights are those that the stage began with.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use policy::checkpoint::{load_tensors, save_tensors};
+use policy::checkpoint::{TensorView, load_tensors, save_tensors};
 use policy::grpo::MicroBatch;
+use policy::lora::{Lora, LoraConfig};
 use policy::ops::router::Balance;
 use policy::optim::{AdamW, AdamWConfig, Gradients};
-use policy::{Forward, Slopes, Track};
+use policy::{Forward, Policy, Slopes, Track};
 
 use super::bench::Model;
+use crate::config::Stage;
 
 const OPTIMIZER: &str = "optimizer.safetensors";
+const ADAPTERS: &str = "adapters.safetensors";
 
 /// A model with its optimizer.
 pub(super) struct Trainer {
     pub(super) model: Model,
+    lora: Option<Lora>,
     optimizer: AdamW,
+}
+
+/// How a model is trained.
+pub(super) struct Training {
+    pub(super) adamw: AdamWConfig,
+    /// Adapters that are trained in place of the weights, and the seed that they begin with.
+    pub(super) lora: Option<(LoraConfig, u64)>,
+}
+
+impl Training {
+    pub(super) fn of(stage: &Stage, adamw: AdamWConfig, seed: u64) -> Training {
+        Training { adamw, lora: stage.lora.as_ref().map(|lora| (lora.adapters(), seed)) }
+    }
+
+    fn adapters(&self, policy: &Policy) -> anyhow::Result<Option<Lora>> {
+        Ok(self.lora.as_ref().map(|(config, seed)| Lora::new(policy, config, *seed)).transpose()?)
+    }
 }
 
 /// How an optimizer step is made.
@@ -43,9 +67,11 @@ pub(super) struct Stepped {
 }
 
 impl Trainer {
-    pub(super) fn new(model: Model, config: AdamWConfig) -> anyhow::Result<Trainer> {
-        let optimizer = AdamW::new(model.policy.parameters(), config)?;
-        Ok(Trainer { model, optimizer })
+    pub(super) fn new(model: Model, training: &Training) -> anyhow::Result<Trainer> {
+        let lora = training.adapters(&model.policy)?;
+        let trained = lora.as_ref().map_or(model.policy.parameters(), Lora::parameters);
+        let optimizer = AdamW::new(trained, training.adamw)?;
+        Ok(Trainer { model, lora, optimizer })
     }
 
     /// One optimizer step. `slope` is told each micro-batch's pass, and returns the loss's derivative with respect to each
@@ -71,24 +97,48 @@ impl Trainer {
             let share = micro.batch.token_ids.len() as f64 / all_rows as f64;
             policy.backward(forward, &slopes, balance_coefficient * share, &mut gradients)?;
         }
+        if let Some(lora) = &self.lora {
+            gradients = lora.gradients(policy, &gradients)?;
+        }
         let report = self.optimizer.step(&gradients, settings.learning_rate, Some(settings.max_grad_norm))?;
         if report.applied {
+            if let Some(lora) = &self.lora {
+                lora.merge(&self.model.policy)?;
+            }
             self.model.policy.update_router_bias(&balance, bias_rate as f32);
         }
         let max_vio = balance.iter().map(Balance::max_violation).fold(0.0, f64::max);
         Ok(Stepped { gradient_norm: report.grad_norm, max_vio, applied: report.applied, rows })
     }
 
-    /// Writes the model as a Hugging Face folder, and the optimizer beside it.
+    /// Writes the model as a Hugging Face folder, and beside it the optimizer and what adapters there are.
     pub(super) fn save(&self, folder: &Path) -> anyhow::Result<()> {
         self.model.save(folder)?;
+        if let Some(lora) = &self.lora {
+            let state = lora.state()?;
+            let named = state.iter().map(|(name, shape, values)| (name.clone(), shape.clone(), values.as_slice()));
+            save_tensors(folder.join(ADAPTERS), &named.collect::<Vec<TensorView<'_>>>(), &BTreeMap::new())?;
+        }
         save_tensors(folder.join(OPTIMIZER), &self.optimizer.state(), &BTreeMap::new())?;
         Ok(())
     }
 
-    /// Reads what [`Trainer::save`] wrote.
-    pub(super) fn load(folder: &Path, config: AdamWConfig) -> anyhow::Result<Trainer> {
-        let mut trainer = Trainer::new(Model::load(folder)?, config)?;
+    /// Reads what [`Trainer::save`] wrote. `begun` gives the model that the stage began with, which adapters need.
+    pub(super) fn load(
+        folder: &Path,
+        training: &Training,
+        begun: impl FnOnce() -> anyhow::Result<Model>,
+    ) -> anyhow::Result<Trainer> {
+        let mut trainer = if training.lora.is_some() {
+            let mut trainer = Trainer::new(begun()?, training)?;
+            if let Some(lora) = &trainer.lora {
+                lora.restore(&load_tensors(folder.join(ADAPTERS))?)?;
+            }
+            trainer.model = Model::load(folder)?;
+            trainer
+        } else {
+            Trainer::new(Model::load(folder)?, training)?
+        };
         trainer.optimizer.restore(&load_tensors(folder.join(OPTIMIZER))?)?;
         Ok(trainer)
     }

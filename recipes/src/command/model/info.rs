@@ -8,19 +8,40 @@ use policy::ModelConfig;
 use policy::config::AttentionKind;
 use rewards::Registry;
 
-use crate::config::{ModelSettings, Recipe, find_shipped};
+use crate::config::{LoraSettings, ModelSettings, Recipe, find_shipped};
 
 /// What memory is stated for, unless it is said.
 const TOKENS: u64 = 2048;
 /// Bytes of a cached number.
 const BYTES: usize = size_of::<f32>();
 
-pub(super) fn info(model: &str, sequences: u64, tokens: Option<u64>, known: &Registry) -> anyhow::Result<String> {
+pub(super) fn info(
+    model: &str,
+    sequences: u64,
+    tokens: Option<u64>,
+    lora: Option<usize>,
+    known: &Registry,
+) -> anyhow::Result<String> {
     let config = find(model, known)?;
     let limit = config.max_position_embeddings as u64;
     let tokens = tokens.unwrap_or(TOKENS.min(limit));
     anyhow::ensure!(tokens <= limit, "--tokens {tokens}: {model} has {limit} positions");
-    Ok(describe(model, &config, sequences, tokens))
+    let mut text = describe(model, &config, sequences, tokens);
+    if let Some(rank) = lora {
+        let adapters = LoraSettings { rank, ..LoraSettings::default() }.adapters();
+        let trained = adapters.parameters(&config).with_context(|| format!("--lora {rank}"))?;
+        let memory = adapters.memory(&config, sequences, tokens)?;
+        let share = 100.0 * trained as f64 / config.parameters().0 as f64;
+        let _ = writeln!(
+            text,
+            "{:26} {} ({share:.2}% of the parameters)",
+            format!("LoRA of rank {rank} trains"),
+            count(trained)
+        );
+        let _ =
+            writeln!(text, "{:26} {} and the activations of a micro-batch", "memory to train it", bytes(memory.train));
+    }
+    Ok(text)
 }
 
 /// A folder, a `config.json`, or a recipe.
@@ -107,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_recipe_names_the_model_that_it_makes() {
-        let text = info("r1-zero", 64, None, &Registry::builtin()).unwrap();
+        let text = info("r1-zero", 64, None, None, &Registry::builtin()).unwrap();
         for expected in ["DeepseekV3ForCausalLM", "latent", "activated per token", "64 sequences of"] {
             assert!(text.contains(expected), "{text}");
         }
@@ -117,16 +138,17 @@ mod tests {
     fn a_configuration_is_enough() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("config.json"), ModelConfig::tiny(64).to_json()).unwrap();
-        let text = info(folder.path().to_str().unwrap(), 2, Some(100), &Registry::builtin()).unwrap();
+        let text = info(folder.path().to_str().unwrap(), 2, Some(100), Some(8), &Registry::builtin()).unwrap();
         // (32 + 16) and 4 * (32 + 32) numbers of four bytes.
         assert!(text.contains("192 bytes; plain multi-head attention 1024 (18.8%)"), "{text}");
         assert!(text.contains("2 sequences of 100 tokens"), "{text}");
+        assert!(text.contains("LoRA of rank 8 trains      ") && text.contains("memory to train it"), "{text}");
     }
 
     #[test]
     fn what_is_no_model_is_named() {
         fn check(model: &str, tokens: Option<u64>, expected: &str) {
-            let message = format!("{:#}", info(model, 1, tokens, &Registry::builtin()).unwrap_err());
+            let message = format!("{:#}", info(model, 1, tokens, None, &Registry::builtin()).unwrap_err());
             assert!(message.contains(expected), "{message}");
         }
         check("no-such-model", None, "no-such-model is neither a folder nor a recipe");

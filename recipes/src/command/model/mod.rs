@@ -15,7 +15,8 @@ pub(super) enum ModelCommand {
     #[command(after_help = "Examples:
   recipe model info DIR             a Hugging Face folder (its config.json is enough)
   recipe model info r1-zero         the model that a recipe makes
-  recipe model info DIR --sequences 64 --tokens 4096")]
+  recipe model info DIR --sequences 64 --tokens 4096
+  recipe model info DIR --lora 16   and what training adapters of that rank would take")]
     Info {
         /// A Hugging Face folder, a config.json, or a recipe's name or file
         #[arg(value_name = "DIR|NAME")]
@@ -26,6 +27,9 @@ pub(super) enum ModelCommand {
         /// Tokens of each
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         tokens: Option<u64>,
+        /// State what LoRA adapters of this rank on every projection would take
+        #[arg(long, value_name = "RANK")]
+        lora: Option<usize>,
     },
     /// Log-probabilities and perplexity of texts
     #[command(
@@ -51,7 +55,7 @@ token_ids are taken as they are.",
 /// What the command prints.
 pub(super) fn answer(command: &ModelCommand, known: &Registry) -> anyhow::Result<String> {
     match command {
-        ModelCommand::Info { model, sequences, tokens } => info::info(model, *sequences, *tokens, known),
+        ModelCommand::Info { model, sequences, tokens, lora } => info::info(model, *sequences, *tokens, *lora, known),
         ModelCommand::Score { model, file } => score::score(model, file),
     }
 }

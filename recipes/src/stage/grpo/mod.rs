@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bench::{Bench, Model};
 use super::eval::{Examination, examine};
-use super::trainer::{Divergence, Stepped, Trainer};
+use super::trainer::{Divergence, Stepped, Trainer, Training};
 use super::{Ended, flops};
 use crate::RunContext;
 use crate::alarms::Alarms;
@@ -140,20 +140,26 @@ impl<'a> Learner<'a> {
         for (path, reason) in &found.rejected {
             context.reporter.note(&format!("{} is damaged and not used: {reason}", path.display()));
         }
+        let training = Training::of(stage, settings.adamw(), context.recipe.seed);
         if let Some(path) = found.path {
-            let learner =
-                Learner::load(&path, settings).with_context(|| format!("cannot resume {}", path.display()))?;
+            let learner = Learner::load(&path, settings, &training, from)
+                .with_context(|| format!("cannot resume {}", path.display()))?;
             context.reporter.note(&format!("{}: going on after step {}", stage.name, learner.state.step));
             return Ok(learner);
         }
-        let trainer = Trainer::new(Model::load(from)?, settings.adamw())?;
+        let trainer = Trainer::new(Model::load(from)?, &training)?;
         let compared = settings.reference_kind() != ReferenceKind::None;
         let reference = if compared { Some(trainer.model.policy.duplicate()?) } else { None };
         Ok(Learner { settings, trainer, reference, state: State::default() })
     }
 
-    fn load(folder: &Path, settings: &'a GrpoSettings) -> anyhow::Result<Learner<'a>> {
-        let trainer = Trainer::load(folder, settings.adamw())?;
+    fn load(
+        folder: &Path,
+        settings: &'a GrpoSettings,
+        training: &Training,
+        from: &Path,
+    ) -> anyhow::Result<Learner<'a>> {
+        let trainer = Trainer::load(folder, training, || Model::load(from))?;
         let text = std::fs::read_to_string(folder.join(STATE))?;
         let state = serde_json::from_str(&text).with_context(|| format!("{STATE} is damaged"))?;
         let reference = folder.join(REFERENCE);

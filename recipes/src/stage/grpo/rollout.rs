@@ -14,9 +14,10 @@ use policy::grpo::is_flat;
 use policy::{Request, RolloutEngine, RolloutOptions};
 use rewards::Printed;
 
-use super::super::bench::{Bench, PromptEncoder};
+use super::super::bench::Bench;
 use super::super::eval::DECODE_BATCH;
 use super::super::grade::{Graded, Grader};
+use super::super::prompt::PromptEncoder;
 use super::Learner;
 use crate::RunContext;
 
@@ -73,7 +74,7 @@ impl Learner<'_> {
         first: u64,
     ) -> anyhow::Result<Rollout> {
         let (settings, model) = (self.settings, &self.trainer.model);
-        let encoder = PromptEncoder::new(&model.tokenizer);
+        let encoder = PromptEncoder::of_tasks(&model.tokenizer, &context.recipe.tasks)?;
         let samples = settings.group_size as u32;
         let engine = RolloutEngine::new(&model.policy)?;
         let options = RolloutOptions {
@@ -87,18 +88,17 @@ impl Learner<'_> {
         loop {
             let known = rollout.tasks.len();
             rollout.tasks.extend((known..known + missing).map(|task| bench.tasks.training(first + task as u64)));
-            let request = |(index, task): (usize, &Task)| Request {
-                task: index as u32,
-                prompt: encoder.encode(&task.prompt),
-                samples,
-            };
-            let requests: Vec<Request> = rollout.tasks.iter().enumerate().skip(known).map(request).collect();
+            let request =
+                |(task, asked): (usize, &Task)| Ok(Request { task: task as u32, prompt: encoder.ask(asked)?, samples });
+            let further = rollout.tasks.iter().enumerate().skip(known);
+            let requests = further.map(request).collect::<anyhow::Result<Vec<Request>>>()?;
             let name = if rollout.refills == 0 { "sampling" } else { "sampling further tasks" };
             let phase = context.reporter.inner_phase(name, Some(missing as u64 * u64::from(samples)), "answers");
             let grader = Grader {
                 rewards: &bench.rewards,
                 tokenizer: &model.tokenizer,
                 tasks: &rollout.tasks,
+                opening: encoder.opening(),
                 votes: false,
                 threads: context.threads,
             };
