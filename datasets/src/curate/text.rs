@@ -87,19 +87,20 @@ pub(super) fn words_into(text: &str, reading: Reading, hashes: &mut Vec<u64>) {
 
 /// The same for most texts of evaluation sets, without a copy of each word: its hash is made byte by byte.
 fn plain_ascii_words(bytes: &[u8], hashes: &mut Vec<u64>) {
-    let mut hash = WordHash::START;
-    let mut in_word = false;
-    for &byte in bytes {
-        let letter = LETTERS[usize::from(byte)];
-        if letter != 0 {
-            hash.push(letter);
-            in_word = true;
-        } else if in_word {
-            hashes.push(hash.finish());
-            (hash, in_word) = (WordHash::START, false);
+    let letter_at = |at: usize| bytes.get(at).map_or(0, |&byte| LETTERS[usize::from(byte)]);
+    let mut at = 0;
+    while at < bytes.len() {
+        let mut letter = letter_at(at);
+        at += 1;
+        if letter == 0 {
+            continue;
         }
-    }
-    if in_word {
+        let mut hash = WordHash::START;
+        while letter != 0 {
+            hash.push(letter);
+            letter = letter_at(at);
+            at += 1;
+        }
         hashes.push(hash.finish());
     }
 }
