@@ -53,7 +53,7 @@ pub(crate) fn marked(completion: &str) -> Option<Option<Found<'_>>> {
     }
     let place = hashes(completion)
         .map(found(Place::Hashes))
-        .or_else(|| anchor(completion).map(found(Place::Anchor)))
+        .or_else(|| anchor(completion).or_else(|| picked(completion)).map(found(Place::Anchor)))
         .or_else(|| bold(completion).map(found(Place::Bold)));
     Some(place)
 }
@@ -111,6 +111,7 @@ fn joins(between: &str) -> bool {
     ] {
         plain = plain.replace(layout, " ");
     }
+    plain = plain.replace('=', " = ");
     let words: Vec<&str> = plain.split_whitespace().collect();
     words.iter().enumerate().all(|(at, word)| {
         let joint = matches!(*word, "and" | "or" | "And" | "Or" | "\\" | "=" | "for" | "part");
@@ -248,6 +249,16 @@ fn anchor(text: &str) -> Option<&str> {
         }
     }
     None
+}
+
+/// "The correct option is (D)": a letter, and nothing but a letter.
+fn picked(text: &str) -> Option<&str> {
+    let lower = text.to_ascii_lowercase();
+    let start =
+        ["option is ", "choice is "].iter().filter_map(|words| Some(lower.rfind(words)? + words.len())).max()?;
+    let sentence = sentence(&text[start..]);
+    let letter = sentence.trim_matches(['(', ')', '*', '$', ' ']);
+    (letter.len() == 1 && letter.starts_with(|letter: char| letter.is_ascii_uppercase())).then_some(sentence)
 }
 
 /// Up to the end of the sentence or line; a formula that begins it is taken whole.

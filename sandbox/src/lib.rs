@@ -41,3 +41,5 @@ pub use limits::Limits;
 pub use outcome::{Cause, Outcome};
 pub use python::{Python, Sharing};
 pub use wasi_command::WasiCommand;
+/// The engine, for the derives of what a [`Component`]'s function takes and returns.
+pub use wasmtime;

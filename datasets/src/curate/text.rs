@@ -39,19 +39,6 @@ fn hash_word(word: &str) -> u64 {
     hash.finish()
 }
 
-/// For each byte of plain text the lower-case letter or digit that it is; 0 for what parts words.
-const LETTERS: [u8; 256] = {
-    let mut letters = [0; 256];
-    let mut byte = 0;
-    while byte < 128 {
-        if (byte as u8).is_ascii_alphanumeric() {
-            letters[byte] = (byte as u8).to_ascii_lowercase();
-        }
-        byte += 1;
-    }
-    letters
-};
-
 /// What stands for every number where numbers do not matter.
 const SOME_NUMBER: u64 = 0x0123_4567_89AB_CDEF;
 
@@ -85,23 +72,55 @@ pub(super) fn words_into(text: &str, reading: Reading, hashes: &mut Vec<u64>) {
     });
 }
 
-/// The same for most texts of evaluation sets, without a copy of each word: its hash is made byte by byte.
+/// The same for most texts of evaluation sets: eight letters at a time, without a branch for each.
 fn plain_ascii_words(bytes: &[u8], hashes: &mut Vec<u64>) {
-    let mut hash = WordHash::START;
-    let mut in_word = false;
-    for &byte in bytes {
-        let letter = LETTERS[usize::from(byte)];
-        if letter != 0 {
-            hash.push(letter);
-            in_word = true;
-        } else if in_word {
-            hashes.push(hash.finish());
-            (hash, in_word) = (WordHash::START, false);
+    let mut at = 0;
+    loop {
+        while bytes.get(at).is_some_and(|byte| !byte.is_ascii_alphanumeric()) {
+            at += 1;
         }
+        if at >= bytes.len() {
+            return;
+        }
+        let mut state = WordHash::START.state;
+        loop {
+            let (letters, count) = leading_letters(eight(bytes, at));
+            state = mix(state ^ letters);
+            at += count;
+            if count < 8 {
+                break;
+            }
+        }
+        hashes.push(state);
     }
-    if in_word {
-        hashes.push(hash.finish());
+}
+
+/// The eight bytes from `at` on, the first lowest; zeros behind the end.
+fn eight(bytes: &[u8], at: usize) -> u64 {
+    let rest = &bytes[at.min(bytes.len())..];
+    match rest.first_chunk() {
+        Some(chunk) => u64::from_le_bytes(*chunk),
+        None => rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
     }
+}
+
+/// The letters and digits with which eight bytes of ASCII begin, in lower case, and how many they are.
+///
+/// A byte below 128 lies between `low` and `high` where adding `128 - low` sets its highest bit and adding `127 - high`
+/// does not; neither carries into the next byte.
+fn leading_letters(bytes: u64) -> (u64, usize) {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let within = |bytes: u64, low: u8, high: u8| {
+        (bytes + EACH * u64::from(128 - low)) & !(bytes + EACH * u64::from(127 - high)) & (EACH * 128)
+    };
+    // Lower case: no letter becomes a digit by it, nor a digit anything else.
+    let lower = bytes | (EACH * 0x20);
+    let other = (within(lower, b'a', b'z') | within(bytes, b'0', b'9')) ^ (EACH * 128);
+    if other == 0 {
+        return (lower, 8);
+    }
+    let count = other.trailing_zeros() / 8;
+    (lower & ((1 << (8 * count)) - 1), count as usize)
 }
 
 /// Whether a character calculates or compares. A hyphen within a word does not.
@@ -225,6 +244,8 @@ mod tests {
             "...",
             "end",
             " A1 b2",
+            "eightles sixteenlettersxx A-Z0-9 @[`{/:\u{1}\u{10}\u{19}x\u{7f}",
+            "seven77 eight888 nine99999",
         ] {
             let mut hashes = Vec::new();
             each_word(text, Reading::Plain, |word, _| hashes.push(hash_word(word)));

@@ -168,7 +168,11 @@ fn to_json(cell: &AnyValue<'_>) -> Value {
         }
         AnyValue::Struct(..) => to_json(&cell.clone().into_static()),
         float if float.is_float() => float.extract::<f64>().map_or(Value::Null, Value::from),
-        integer if integer.is_integer() => integer.extract::<i64>().map_or(Value::Null, Value::from),
+        integer if integer.is_integer() => match (integer.extract::<i64>(), integer.extract::<u64>()) {
+            (Some(value), _) => Value::from(value),
+            (None, Some(value)) => Value::from(value),
+            (None, None) => Value::String(integer.to_string()),
+        },
         other => Value::String(other.to_string()),
     }
 }

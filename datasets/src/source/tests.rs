@@ -392,3 +392,95 @@ fn programs_that_cannot_be_judged_are_refused() {
         assert!(what.contains(expected), "{row}\n{what}");
     }
 }
+
+/// A test that was left out in silence would make the task easier than its source.
+#[test]
+fn a_row_with_a_broken_test_is_named_and_not_shortened() {
+    let good = r#"{"input": "1", "output": "2"}"#;
+    for (row, expected) in [
+        (
+            r#"{"description": "d", "official_tests": [GOOD, {"input": "1"}]}"#,
+            "`official_tests`: a test has an `input` and no output",
+        ),
+        (r#"{"description": "d", "official_tests": [GOOD, {"output": "1"}]}"#, "a test has an `output` and no input"),
+        (r#"{"description": "d", "official_tests": [GOOD, "1 2"]}"#, "should have input and output, but is text"),
+        (
+            r#"{"description": "d", "official_tests": [GOOD, {"input": "1", "output": {"a": 1}}]}"#,
+            "the output of a test should be text, but is an object",
+        ),
+        (
+            r#"{"description": "d", "official_tests": [GOOD, {"input": ["1", null], "output": "1"}]}"#,
+            "a line of the input of a test should be text, but is null",
+        ),
+        (
+            r#"{"description": "d", "official_tests": "[{", "examples": [GOOD]}"#,
+            "the column `official_tests` is no JSON: EOF",
+        ),
+        (
+            r#"{"description": "d", "official_tests": "none", "examples": [GOOD]}"#,
+            "the column `official_tests` is no JSON: expected",
+        ),
+        (
+            r#"{"description": "d", "official_tests": [GOOD], "examples": "[{'input'"}"#,
+            "the column `examples` is no JSON: key must be a string",
+        ),
+        (r#"{"question": "q", "tests": [GOOD, {"stdin": "1"}]}"#, "`tests`: a test has an `stdin` and no output"),
+        (r#"{"question": "q", "tests": "[{'input': '1', 'output': '2'}]"}"#, "the column `tests` is no JSON"),
+        (r#"{"question": "q", "tests": {"inputs": ["1", "2"], "outputs": ["1"]}}"#, "2 inputs and 1 outputs"),
+        (r#"{"problem": "p", "verification_info": "{"}"#, "the column `verification_info` is no JSON"),
+        (
+            r#"{"problem": "p", "verification_info": {"test_cases": "["}}"#,
+            "`test_cases` of the column `verification_info` are no JSON",
+        ),
+        (r#"{"problem": "p", "verification_info": {"test_cases": [GOOD, {"input": "1"}]}}"#, "no output"),
+        (
+            r#"{"question": "q", "input_output": {"inputs": ["1", {}], "outputs": ["1", "2"]}}"#,
+            "the input of a test should be text",
+        ),
+        (
+            r#"{"question": "q", "input_output": {"fn_name": 7, "inputs": [[1]], "outputs": [1]}}"#,
+            "`fn_name` of the tests should be text, but is a number",
+        ),
+        (
+            r#"{"question": "q", "input_output": "{\"fn_name\": \"f\", \"inputs\": [[0], [1]], \"inputs\": [[1]], \"outputs\": [1]}"}"#,
+            "more than one `inputs`",
+        ),
+        (
+            r#"{"question_content": "q", "metadata": "{", "public_test_cases": [{"input": "1", "output": "2", "testtype": "functional"}]}"#,
+            "the column `metadata` is no JSON",
+        ),
+        (
+            r#"{"prompt": "p", "reward_model": {"ground_truth": {"numbers": [1, 2.5], "target": 3}}}"#,
+            "without whole `numbers`",
+        ),
+        (
+            r#"{"prompt": "p", "reward_model": {"ground_truth": "{\"assert_case\": [\"assert f() == 1\", 2]}"}}"#,
+            "an `assert_case` of `ground_truth` is no text",
+        ),
+        (r#"{"text": "t", "test_list": "[\"assert f() == 1\""}"#, "the column `test_list` is no JSON"),
+    ] {
+        let row = row.replace("GOOD", good);
+        let what = error("some.jsonl", row.as_bytes());
+        assert!(what.starts_with("some.jsonl, line 1: ") && what.contains(expected), "{row}\n{what}");
+    }
+    // Prose is no broken test.
+    let row = r#"{"question": "q", "examples": "[Example] in: 1", "tests": [GOOD]}"#.replace("GOOD", good);
+    assert_eq!(tasks("some.jsonl", &row).len(), 1);
+}
+
+#[test]
+fn a_stored_row_says_what_it_does_not_mean() {
+    let row = r#"{"prompt": "p", "reference": {"kind": "math", "answer": "1"}, "domain": "math"}"#;
+    assert_eq!(tasks("some.jsonl", row)[0].reference, math("1"));
+    for (change, expected) in [
+        (r#""domain": "maths""#, "the column `domain` should be math, code, choice, logic or text, but is `maths`"),
+        (r#""domain": "math", "split": "training""#, "`split` should be train, validation or held, but is `training`"),
+        (r#""domain": "math", "difficulty": "hard""#, "`difficulty` should be a number, but is `hard`"),
+        (r#""domain": "math", "difficulty": [1]"#, "`difficulty` should be text, but is a list"),
+        (r#""domain": "math", "extra": 7"#, "`extra` should be an object, but is a number"),
+        (r#""domain": "math", "reference": """#, "the column `reference` is empty"),
+    ] {
+        let what = error("some.jsonl", row.replace(r#""domain": "math""#, change).as_bytes());
+        assert!(what.starts_with("some.jsonl, line 1: ") && what.contains(expected), "{change}\n{what}");
+    }
+}

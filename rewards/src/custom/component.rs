@@ -1,15 +1,14 @@
 //! A reward as a WebAssembly component that exports `grading` of `wit/reward.wit`.
 
-use std::path::PathBuf;
-use std::slice;
+use std::path::{Path, PathBuf};
 
-use sandbox::{Cause, Component, Limits, SandboxError};
-use wasmtime::component::{ComponentType, Lift, Lower};
+use sandbox::wasmtime::component::{ComponentType, Lift, Lower};
+use sandbox::{Called, Cause, Component, Limits, SandboxError};
 
 use super::python::row;
-use super::{CustomReward, OnError, Prints, problem};
+use super::{CustomReward, Grader, problem};
 use crate::parameter::Given;
-use crate::{Printed, Reference, Reward, RewardError, Sample, Score};
+use crate::{RewardError, Sample, Score};
 
 const INTERFACE: &str = "recipe:reward/grading@0.1.0";
 const FUNCTION: &str = "score-group";
@@ -21,6 +20,7 @@ const SHOWN_LINES: usize = 4;
 /// `sample` of the interface.
 #[derive(ComponentType, Lower)]
 #[component(record)]
+#[component(wasmtime_crate = sandbox::wasmtime)]
 struct ComponentSample {
     prompt: String,
     completion: String,
@@ -34,6 +34,7 @@ struct ComponentSample {
 /// `score` of the interface.
 #[derive(ComponentType, Lift)]
 #[component(record)]
+#[component(wasmtime_crate = sandbox::wasmtime)]
 struct ComponentScore {
     value: Option<f64>,
     cause: Option<String>,
@@ -48,9 +49,7 @@ pub(super) struct ComponentReward {
     path: PathBuf,
     component: Component,
     parameters: String,
-    on_error: OnError,
     limits: Limits,
-    prints: Prints,
 }
 
 impl ComponentReward {
@@ -73,17 +72,13 @@ impl ComponentReward {
             path: custom.path.clone(),
             component,
             parameters: serde_json::Value::Object(parameters.clone()).to_string(),
-            on_error: custom.on_error,
             limits,
-            prints: Prints::default(),
         };
-        reward.try_group(&[])?;
-        reward.prints.take();
+        reward.scores(reward.call(&[])?, 0)?;
         Ok(reward)
     }
 
-    fn try_group(&self, samples: &[Sample<'_>]) -> Result<Vec<Score>, RewardError> {
-        let fault = |what: String| problem(&self.name, &self.path, what, None);
+    fn call(&self, samples: &[Sample<'_>]) -> Result<Called<Returned>, RewardError> {
         let given = samples.iter().map(|sample| ComponentSample {
             prompt: sample.prompt.to_owned(),
             completion: sample.completion.to_owned(),
@@ -93,13 +88,18 @@ impl ComponentReward {
             truncated: sample.truncated,
         });
         let arguments: Arguments = (given.collect(), self.parameters.clone());
-        let called =
-            self.component.call::<Arguments, Returned>(arguments, &self.limits).map_err(|source| match source {
-                SandboxError::Component { reason } => fault(format!("cannot be called: {reason}")),
-                source => RewardError::Sandbox { reward: self.name.clone(), source },
-            })?;
+        self.component.call::<Arguments, Returned>(arguments, &self.limits).map_err(|source| match source {
+            SandboxError::Component { reason } => {
+                problem(&self.name, &self.path, format!("cannot be called: {reason}"), None)
+            }
+            source => RewardError::Sandbox { reward: self.name.clone(), source },
+        })
+    }
+
+    /// What it returned, one score for each completion, or what is wrong with it.
+    fn scores(&self, called: Called<Returned>, completions: usize) -> Result<Vec<Score>, RewardError> {
+        let fault = |what: String| problem(&self.name, &self.path, what, None);
         let outcome = called.outcome;
-        self.prints.push(&self.name, samples, outcome.stdout + &outcome.stderr);
         if outcome.cause != Cause::Ok {
             let error = fault(format!("ended with `{}`: {}", outcome.cause.name(), outcome.detail));
             // Where a guest panics, it has said why.
@@ -113,14 +113,13 @@ impl ComponentReward {
             }
             None => return Err(fault("returned nothing".to_owned())),
         };
-        if scores.len() != samples.len() {
-            return Err(fault(format!("returned {} scores for {} completions", scores.len(), samples.len())));
+        if scores.len() != completions {
+            return Err(fault(format!("returned {} scores for {completions} completions", scores.len())));
         }
         let score = |(place, score): (usize, ComponentScore)| match score.value {
             Some(value) if !value.is_finite() => Err(fault(format!(
-                "returned {value} for completion {} of {}, expected a finite number",
-                place + 1,
-                samples.len()
+                "returned {value} for completion {} of {completions}, expected a finite number",
+                place + 1
             ))),
             None if score.cause.is_none() => Ok(Score::not_scored()),
             value => Ok(Score { value, cause: score.cause }),
@@ -140,29 +139,22 @@ fn wrong(name: &str, custom: &CustomReward, error: SandboxError) -> RewardError 
     }
 }
 
-impl Reward for ComponentReward {
+impl Grader for ComponentReward {
     fn name(&self) -> &str {
         &self.name
     }
 
-    fn applies(&self, _: &Reference) -> bool {
-        true
+    fn path(&self) -> &Path {
+        &self.path
     }
 
-    fn score(&self, sample: &Sample<'_>) -> Result<Score, RewardError> {
-        let mut scores = self.score_group(slice::from_ref(sample))?;
-        scores.pop().ok_or_else(|| problem(&self.name, &self.path, "gave no score", None))
-    }
-
-    fn needs_group(&self) -> bool {
-        true
-    }
-
-    fn score_group(&self, samples: &[Sample<'_>]) -> Result<Vec<Score>, RewardError> {
-        self.prints.bear(self.on_error, &self.name, samples, self.try_group(samples))
-    }
-
-    fn take_printed(&self) -> Vec<Printed> {
-        self.prints.take()
+    fn grade(&self, samples: &[Sample<'_>]) -> (String, Result<Vec<Score>, RewardError>) {
+        match self.call(samples) {
+            Err(error) => (String::new(), Err(error)),
+            Ok(called) => {
+                let printed = called.outcome.stdout.clone() + &called.outcome.stderr;
+                (printed, self.scores(called, samples.len()))
+            }
+        }
     }
 }

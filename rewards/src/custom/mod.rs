@@ -6,12 +6,13 @@ mod python;
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::slice;
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use crate::parameter::Given;
-use crate::{Printed, Reward, RewardError, Sample, Score, Surroundings};
+use crate::{Printed, Reference, Reward, RewardError, Sample, Score, Surroundings};
 use component::ComponentReward;
 use python::PythonReward;
 
@@ -79,17 +80,18 @@ impl CustomReward {
         parameters: &Given,
         surroundings: &Surroundings,
     ) -> Result<Box<dyn Reward>, RewardError> {
-        match self.kind() {
+        let limits = surroundings.limits;
+        let grader: Box<dyn Grader> = match self.kind() {
             Some(CustomKind::Python) => {
-                let python = surroundings.python(name)?;
-                Ok(Box::new(PythonReward::new(name, self, parameters, python, surroundings.limits)?))
+                Box::new(PythonReward::new(name, self, parameters, surroundings.python(name)?, limits)?)
             }
-            Some(CustomKind::Component) => {
-                Ok(Box::new(ComponentReward::new(name, self, parameters, surroundings.limits)?))
+            Some(CustomKind::Component) => Box::new(ComponentReward::new(name, self, parameters, limits)?),
+            None => {
+                return Err(problem(name, &self.path, "has a file of a kind that is not known", None)
+                    .hinted("the name of a reward's file ends in .py or .wasm"));
             }
-            None => Err(problem(name, &self.path, "has a file of a kind that is not known", None)
-                .hinted("the name of a reward's file ends in .py or .wasm")),
-        }
+        };
+        Ok(Box::new(FileReward { grader, on_error: self.on_error, prints: Prints::default() }))
     }
 }
 
@@ -131,6 +133,59 @@ impl RewardError {
     }
 }
 
+/// What a file's reward does, whatever it is written in.
+trait Grader: Send + Sync {
+    fn name(&self) -> &str;
+
+    fn path(&self) -> &Path;
+
+    /// What it printed, and the scores of a group.
+    fn grade(&self, samples: &[Sample<'_>]) -> (String, Result<Vec<Score>, RewardError>);
+}
+
+/// A reward in a file.
+struct FileReward {
+    grader: Box<dyn Grader>,
+    on_error: OnError,
+    prints: Prints,
+}
+
+impl Reward for FileReward {
+    fn name(&self) -> &str {
+        self.grader.name()
+    }
+
+    fn applies(&self, _: &Reference) -> bool {
+        true
+    }
+
+    fn score(&self, sample: &Sample<'_>) -> Result<Score, RewardError> {
+        let mut scores = self.score_group(slice::from_ref(sample))?;
+        scores.pop().ok_or_else(|| problem(self.name(), self.grader.path(), "gave no score", None))
+    }
+
+    fn needs_group(&self) -> bool {
+        true
+    }
+
+    /// The scores; or, where the reward failed and that is to be borne, a group without.
+    fn score_group(&self, samples: &[Sample<'_>]) -> Result<Vec<Score>, RewardError> {
+        let (printed, scored) = self.grader.grade(samples);
+        self.prints.push(self.name(), samples, printed);
+        match scored {
+            Err(error @ RewardError::Custom { .. }) if self.on_error == OnError::Unscored => {
+                self.prints.push(self.name(), samples, format!("{error}\n"));
+                Ok(vec![Score::unscorable("reward_failed"); samples.len()])
+            }
+            other => other,
+        }
+    }
+
+    fn take_printed(&self) -> Vec<Printed> {
+        self.prints.take()
+    }
+}
+
 /// What a recipe's own reward has printed and nobody has taken yet.
 #[derive(Default)]
 struct Prints(Mutex<Vec<Printed>>);
@@ -147,22 +202,5 @@ impl Prints {
 
     fn take(&self) -> Vec<Printed> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The scores; or, where the reward failed and that is to be borne, a group without.
-    fn bear(
-        &self,
-        on_error: OnError,
-        reward: &str,
-        samples: &[Sample<'_>],
-        scored: Result<Vec<Score>, RewardError>,
-    ) -> Result<Vec<Score>, RewardError> {
-        match scored {
-            Err(error @ RewardError::Custom { .. }) if on_error == OnError::Unscored => {
-                self.push(reward, samples, format!("{error}\n"));
-                Ok(vec![Score::unscorable("reward_failed"); samples.len()])
-            }
-            other => other,
-        }
     }
 }

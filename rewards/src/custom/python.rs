@@ -6,17 +6,16 @@
 //! Deviation from TRL: a column that is not asked for by name is left out where there is no `**kwargs`, and there is no
 //! `trainer_state`.
 
-use std::path::PathBuf;
-use std::slice;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sandbox::{Cause, Limits, Outcome, Python};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{CustomReward, DEFAULT_FUNCTION, OnError, Prints, problem};
+use super::{CustomReward, DEFAULT_FUNCTION, Grader, problem};
 use crate::parameter::Given;
-use crate::{Printed, Reference, Reward, RewardError, Sample, Score};
+use crate::{Reference, RewardError, Sample, Score};
 
 const DRIVER: &str = include_str!("driver.py");
 /// Before the driver's answer on standard output, where the reward could only write around its own `print`.
@@ -32,10 +31,8 @@ pub(super) struct PythonReward {
     function: String,
     parameters: Given,
     conversational: Option<bool>,
-    on_error: OnError,
     python: Arc<Python>,
     limits: Limits,
-    prints: Prints,
 }
 
 /// What the driver answers.
@@ -72,10 +69,8 @@ impl PythonReward {
             function: custom.function.clone().unwrap_or_else(|| DEFAULT_FUNCTION.to_owned()),
             parameters: parameters.clone(),
             conversational: custom.conversational,
-            on_error: custom.on_error,
             python,
             limits,
-            prints: Prints::default(),
         };
         let answer = reward.call(None)?;
         reward.scores(answer)?;
@@ -152,42 +147,29 @@ impl PythonReward {
         }
     }
 
-    fn try_group(&self, samples: &[Sample<'_>]) -> Result<Vec<Score>, RewardError> {
-        let mut answer = self.call(Some(samples))?;
-        self.prints.push(&self.name, samples, std::mem::take(&mut answer.printed));
-        let scores = self.scores(answer)?;
-        Ok(scores.into_iter().map(|value| value.map_or_else(Score::not_scored, Score::of)).collect())
-    }
-
     fn is_conversational(&self, samples: &[Sample<'_>]) -> bool {
         self.conversational.unwrap_or_else(|| samples.iter().any(|sample| !sample.turns.is_empty()))
     }
 }
 
-impl Reward for PythonReward {
+impl Grader for PythonReward {
     fn name(&self) -> &str {
         &self.name
     }
 
-    fn applies(&self, _: &Reference) -> bool {
-        true
+    fn path(&self) -> &Path {
+        &self.path
     }
 
-    fn score(&self, sample: &Sample<'_>) -> Result<Score, RewardError> {
-        let mut scores = self.score_group(slice::from_ref(sample))?;
-        scores.pop().ok_or_else(|| problem(&self.name, &self.path, "gave no score", None))
-    }
-
-    fn needs_group(&self) -> bool {
-        true
-    }
-
-    fn score_group(&self, samples: &[Sample<'_>]) -> Result<Vec<Score>, RewardError> {
-        self.prints.bear(self.on_error, &self.name, samples, self.try_group(samples))
-    }
-
-    fn take_printed(&self) -> Vec<Printed> {
-        self.prints.take()
+    fn grade(&self, samples: &[Sample<'_>]) -> (String, Result<Vec<Score>, RewardError>) {
+        match self.call(Some(samples)) {
+            Err(error) => (String::new(), Err(error)),
+            Ok(mut answer) => {
+                let printed = std::mem::take(&mut answer.printed);
+                let score = |value: Option<f64>| value.map_or_else(Score::not_scored, Score::of);
+                (printed, self.scores(answer).map(|scores| scores.into_iter().map(score).collect()))
+            }
+        }
     }
 }
 

@@ -149,6 +149,11 @@ mod tests {
             ("6.02e23", r"6.02\times10^{23}"),
             ("5!", "120"),
             (r"\binom{5}{2}", "10"),
+            (r"5 \choose 2", "10"),
+            (r"{1 \over 2}", "0.5"),
+            (r"x+1 \over 2", r"\frac{x+1}{2}"),
+            (r"3 x 10^8", r"3\times10^8"),
+            ("3x10^{-4}", "0.0003"),
             (r"{16 \choose 2}", "120"),
             ("½", "0.5"),
             ("1000.99", "1000,99"),
@@ -217,6 +222,8 @@ mod tests {
             (r"\frac{1\pm\sqrt5}{2}", r"\frac{1+\sqrt5}{2}, \frac{1-\sqrt5}{2}"),
             (r"1,2,\ldots,10", "1, 2, ..., 10"),
             (r"15\frac{39}{40}, \frac{639}{40}", "639/40"),
+            ("1,2,3...", r"1,2,3,\ldots"),
+            ("A(1,2)", "(1,2)"),
         ]);
         differ(&[
             ("7", "5 or 7"),
@@ -228,6 +235,7 @@ mod tests {
             (r"1,2,\ldots,10", "1,2,10"),
             ("7", "1,2,3,4,5,6,7"),
             ("0,1", "0.1"),
+            ("1,2,3...", "1,2,3"),
         ]);
     }
 
@@ -251,6 +259,8 @@ mod tests {
             (r"x+y\le 2", r"2x+2y\le 4"),
             (r"x+y\le 2", r"-x-y\ge -2"),
             (r"\frac{x-1}{x+2}\ge 0", r"(-\infty,-2)\cup[1,\infty)"),
+            ("[0,1[", "[0,1)"),
+            (r"\left]0,1\right]\cup]2,3[", r"(0,1]\cup(2,3)"),
         ]);
         differ(&[
             ("x> 3", r"x\ge 3"),
@@ -278,6 +288,13 @@ mod tests {
             ("(x, y) = (1, 2)", "(1,2)"),
             ("x^2=4", "2, -2"),
             (r"\sqrt2 x + y = 1", r"2x+\sqrt2 y=\sqrt2"),
+            (r"\sin\theta=\frac35", "3/5"),
+            (r"3\cdot 4 = 12", "12"),
+            (r"x \equiv 2 \pmod 5", r"2 \pmod{5}"),
+            (r"x \equiv 7 \pmod 5", "x ≡ 2 (mod 5)"),
+            (r"x \equiv 2 \pmod 5", "2"),
+            (r"2 \operatorname{cis} 90^\circ", "2i"),
+            (r"\cis(\pi)", "-1"),
         ]);
         differ(&[
             ("7 = 11a+c", "11a+c"),
@@ -285,6 +302,10 @@ mod tests {
             ("3*x-1*y+13=0", "3x + 4y + 14=0"),
             ("x = 4", "x = 5"),
             ("12:00", "1:00"),
+            (r"x \equiv 2 \pmod 5", r"x \equiv 2 \pmod 7"),
+            (r"x \equiv 2 \pmod 5", r"x \equiv 3 \pmod 5"),
+            (r"\sin\theta=\frac35", r"\cos\theta=\frac35"),
+            (r"3\cdot 4 = 12", "x = 3"),
         ]);
     }
 
@@ -299,8 +320,12 @@ mod tests {
             (r"\text{no solution}", "No solution"),
             ("odd", r"\text{odd}"),
             (r"\text{B,E}", "E, B"),
+            ("D", "Option D."),
+            ("11:30 a.m.", r"11{:}30\text{ AM}"),
+            ("6:15", r"6{:}15"),
+            ("all real numbers", r"\mathbb{R}"),
         ]);
-        differ(&[(r"\text{blue}", r"\text{red}"), ("A", "B"), ("4", "four"), ("x", "X")]);
+        differ(&[(r"\text{blue}", r"\text{red}"), ("A", "B"), ("4", "four"), ("x", "X"), ("11:30 a.m.", "11:30 p.m.")]);
     }
 
     #[test]

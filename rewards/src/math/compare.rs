@@ -14,7 +14,7 @@ use super::equation;
 use super::exact::rational;
 use super::matrix;
 use super::meaning::{Measured, is_name, meaning, named_value};
-use super::node::{Joint, Literal, NamedSet, Node, Relation};
+use super::node::{Function, Joint, Literal, NamedSet, Node, Relation};
 use super::numeric::Ball;
 use super::region::{is_region, matches, region};
 use super::roots::solutions;
@@ -104,6 +104,9 @@ impl Comparison {
         }
         if reference.is_scalar() && candidate.is_scalar() {
             return self.scalars(reference, candidate);
+        }
+        if let Some(verdict) = self.residues(reference, candidate)? {
+            return Ok(verdict);
         }
         if (matches!(reference, Node::Relation(..)) || matches!(candidate, Node::Relation(..)))
             && let Some(verdict) = self.relations(reference, candidate)?
@@ -276,6 +279,21 @@ impl Comparison {
         }
     }
 
+    /// 7 and 2 are the same modulo 5; the remainder alone says the residue too.
+    fn residues(&mut self, reference: &Node, candidate: &Node) -> Result<Option<bool>, Stop> {
+        let remainder = |value: &Node, modulus: &Node| Node::Call(Function::Mod, vec![value.clone(), modulus.clone()]);
+        match (reference, candidate) {
+            (Node::Modular(left, modulus), Node::Modular(right, other)) => {
+                let (one, two) = (remainder(left, modulus), remainder(right, modulus));
+                Ok(Some(self.scalars(modulus, other)? && (left == right || self.scalars(&one, &two)?)))
+            }
+            (Node::Modular(value, modulus), other) | (other, Node::Modular(value, modulus)) if other.is_scalar() => {
+                Ok(Some(**value == *other || self.scalars(&remainder(value, modulus), other)?))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// 1:2 and 2:4 are one ratio; 12:00 and 1:00 are two times. 1:2 is also 1/2.
     fn ratios(&mut self, reference: &Node, candidate: &Node) -> Same {
         match (reference, candidate) {
@@ -395,6 +413,8 @@ fn names_agree(name: &Node, other: &Node, value: &Node) -> bool {
         (Node::Symbol(name), Node::Symbol(other)) => {
             name == other || !value.symbols().is_empty() || !is_variable(name, other)
         }
+        // The sine is not the cosine.
+        (Node::Call(..), Node::Call(..)) => name == other,
         _ => is_name(name) && is_name(other),
     }
 }

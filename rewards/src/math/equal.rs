@@ -22,8 +22,8 @@ const LAST_BITS: u64 = 384;
 const AGREEMENT: i64 = 200;
 /// Values above 2^this are not evaluated to their last digit.
 const MAX_MAGNITUDE: i64 = 2048;
-/// The points tried for a function, and how many of them must be in both domains.
-const POINTS: u64 = 10;
+/// The points tried for a function of one symbol, and how many of them must be in both domains; of several, one more.
+const POINTS: u64 = 16;
 const ENOUGH_POINTS: usize = 3;
 /// What the normal forms of one comparison may spend.
 const NORMAL_STEPS: u64 = 800_000;
@@ -156,8 +156,10 @@ fn functions(
     budget: &mut Budget,
 ) -> Result<Option<bool>, Stop> {
     let mut agreed = 0;
+    let enough = ENOUGH_POINTS + usize::from(symbols.len() > 1);
     let point_at = |index: u64| -> Point {
-        symbols.iter().zip(whole).map(|(name, whole)| (name.clone(), sample(name, index, *whole))).collect()
+        let named = symbols.iter().zip(whole).enumerate();
+        named.map(|(place, (name, whole))| (name.clone(), sample(name, place, index, *whole))).collect()
     };
     // A difference shows with few bits, so those come first at every point.
     for bits in [FIRST_BITS, LAST_BITS] {
@@ -185,7 +187,7 @@ fn functions(
                 Seen::Agreed => agreed += 1,
                 Seen::Open => agreed += usize::from(bits == FIRST_BITS),
             }
-            if agreed >= ENOUGH_POINTS {
+            if agreed >= enough {
                 break;
             }
         }
@@ -193,7 +195,7 @@ fn functions(
             return Ok(None);
         }
     }
-    if agreed >= ENOUGH_POINTS { Ok(Some(true)) } else { Ok(None) }
+    if agreed >= enough { Ok(Some(true)) } else { Ok(None) }
 }
 
 fn seen(left: &Complex, right: &Complex, bits: u64) -> Result<Seen, Stop> {
@@ -302,6 +304,15 @@ mod tests {
             ("(-8)^{1/3}", "-2"),
             (r"\sqrt{-4}", "2i"),
             (r"(-1)^n", r"\cos(n\pi)"),
+            (r"\gcd(4x, 6x)", "2x"),
+            (r"\lcm(4\pi, 6\pi)", r"12\pi"),
+            (r"\gcd(2\sqrt2, 3\sqrt8)", r"2\sqrt2"),
+            (r"\gcd(\pi, 3)", "1"),
+            (r"\gcd(4\pi, 6)", "2"),
+            (r"\lcm(\sqrt5, \sqrt2)", r"\sqrt{10}"),
+            (r"\lcm(\sqrt3, \sqrt2, 10)", r"10\sqrt6"),
+            (r"\gcd(m, n)", r"\gcd(n, m)"),
+            ("||x||y||", "|xy|"),
         ] {
             check(left, right, Ok(true));
         }
@@ -316,6 +327,11 @@ mod tests {
             (r"e^{\pi\sqrt{163}}", "262537412640768744"),
             (r"\sin 2x", r"2\sin x"),
             (r"\sqrt{x^2}", "x"),
+            ("|y|", "y"),
+            ("|x|y", "|xy|"),
+            ("x|y|", "|x|y"),
+            ("|x||y|z", "|xyz|"),
+            (r"\sqrt{a^2b^2}", "ab"),
             (r"\sqrt2+\sqrt3", r"\sqrt{10}"),
             ("e^{1000}", "e^{1000}+1"),
             ("x^2+y", "y^2+x"),
@@ -323,6 +339,10 @@ mod tests {
             (r"\infty", r"-\infty"),
             ("f(x)", "f(y)"),
             (r"\pi^{100}", r"\pi^{100}+10^{-20}"),
+            (r"\gcd(m, n)", "1"),
+            (r"\lcm(m, n)", "mn"),
+            (r"\gcd(125, 50x)", "25"),
+            (r"\gcd(4x, 6x)", "x"),
         ] {
             check(left, right, Ok(false));
         }

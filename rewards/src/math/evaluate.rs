@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
-use num_traits::{Signed, ToPrimitive, Zero};
+use num_traits::{Signed, ToPrimitive};
 
 use super::budget::{Budget, Stop};
 use super::exact::rational;
@@ -71,7 +71,10 @@ impl Evaluator<'_> {
                 for argument in arguments {
                     parts.push(rational(argument, &mut self.point, self.budget)?.ok_or(Stop::Unsupported)?.to_string());
                 }
-                Complex::real(Ball::rational(&sample(&format!("{name}({})", parts.join(",")), 0, false), bits)?)
+                Complex::real(Ball::rational(
+                    &sample(&format!("{name}({})", parts.join(",")), 0, EITHER_SIGN, false),
+                    bits,
+                )?)
             }
             _ => return Err(Stop::Unsupported),
         })
@@ -317,9 +320,14 @@ impl Evaluator<'_> {
     }
 }
 
-/// A value for `name` at the point with the number `index`: a small whole number, or a fraction that no expression
-/// in an answer treats specially. A function of its arguments alone, so that verdicts repeat.
-pub(crate) fn sample(name: &str, index: u64, whole: bool) -> BigRational {
+/// A time at which [`sample`] lets the name decide on the sign.
+const EITHER_SIGN: u64 = 5;
+
+/// The value at which the symbol `name`, the one at `place` of all, is tried for the `index`th time: a rational of a size
+/// between 1/4 and 5/2, or a small whole number. Signs come in every way that tells `|x|` from `x` and `|xy|` from `x|y|`:
+/// all positive, all negative, one and one; then all positive again every other time, for what is defined nowhere else.
+/// A function of its arguments alone, so that verdicts repeat.
+pub(crate) fn sample(name: &str, place: usize, index: u64, whole: bool) -> BigRational {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ index.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     for byte in name.bytes() {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
@@ -330,9 +338,14 @@ pub(crate) fn sample(name: &str, index: u64, whole: bool) -> BigRational {
     if whole {
         return BigRational::from_integer(BigInt::from(2 + index as i64 + (hash % 5) as i64));
     }
-    // Between 1/4 and 5/2, every other one negative where the index says so.
     let numerator = 10_007 * 26 + i64::try_from(hash % 200_000).unwrap_or(0) * 11 + 1;
     let value = BigRational::new(BigInt::from(numerator), BigInt::from(1_000_003));
-    let negative = index % 2 == 1 && !(hash >> 40).is_multiple_of(3);
-    if negative && !value.is_zero() { -value } else { value }
+    let negative = match index {
+        0 => false,
+        1 => true,
+        2 => place.is_multiple_of(2),
+        3 => !place.is_multiple_of(2),
+        _ => index % 2 == 1 && hash >> 63 == 1,
+    };
+    if negative { -value } else { value }
 }

@@ -4,11 +4,29 @@
 use super::node::{Function, Joint, NamedSet, Node, Relation};
 use super::unit::{self, Behind, Unit};
 
+/// The set of all real numbers in words.
+const ALL_REALS: [&str; 6] = [
+    "all real numbers",
+    "all reals",
+    "all real values",
+    "the real numbers",
+    "any real number",
+    "the set of all real numbers",
+];
+
 /// The answer without what only leads to it.
 pub(crate) fn meaning(node: Node) -> Node {
     match node {
         Node::Relation(terms, relations) => relation(terms, relations),
         Node::List(joint, items) => list(joint, items),
+        // A(1, 2): the point's name.
+        Node::Product(mut items)
+            if matches!(items.as_slice(), [Node::Symbol(name), Node::Tuple(..)]
+                if name.len() == 1 && name.starts_with(|letter: char| letter.is_ascii_uppercase())) =>
+        {
+            items.swap_remove(1)
+        }
+        Node::Text(words) if ALL_REALS.contains(&words.as_str()) => Node::Named(NamedSet::Reals),
         Node::Set(items) => Node::Set(items.into_iter().map(meaning).collect()),
         // {x} as a set with one element is that element, wherever a value is asked for; compared as such.
         other => other,
@@ -30,7 +48,7 @@ fn relation(mut terms: Vec<Node>, mut relations: Vec<Relation>) -> Node {
     if relations.is_empty() {
         return terms.swap_remove(0);
     }
-    if relations.iter().all(|relation| *relation == Relation::Equal) && terms.len() > 2 {
+    if relations.iter().all(|relation| *relation == Relation::Equal) && (terms.len() > 2 || is_worked_out(&terms)) {
         // x = 5 + 5 = 10: the last is the answer.
         let last = terms.swap_remove(terms.len() - 1);
         let first = terms.swap_remove(0);
@@ -48,6 +66,12 @@ fn relation(mut terms: Vec<Node>, mut relations: Vec<Relation>) -> Node {
         return terms.swap_remove(1);
     }
     Node::Relation(terms, relations)
+}
+
+/// `3 \cdot 4 = 12`: a calculation and its result.
+fn is_worked_out(terms: &[Node]) -> bool {
+    let is_value = |node: &Node| node.is_scalar() && node.symbols().is_empty();
+    matches!(terms, [left, right] if is_value(left) && is_value(right) && !matches!(left, Node::Number(_)))
 }
 
 fn list(joint: Joint, mut items: Vec<Node>) -> Node {
@@ -102,6 +126,11 @@ pub(crate) fn is_name(node: &Node) -> bool {
     match node {
         Node::Symbol(_) | Node::Text(_) | Node::Apply(..) => true,
         Node::Call(Function::Abs | Function::Conjugate | Function::Determinant, inner) => inner.iter().all(is_name),
+        // \sin\theta = \frac35
+        Node::Call(
+            Function::Sin | Function::Cos | Function::Tan | Function::Cot | Function::Sec | Function::Csc,
+            inner,
+        ) => matches!(inner.as_slice(), [Node::Symbol(_)]),
         Node::Inverse(inner) => is_name(inner),
         Node::Ratio(parts, _) => parts.iter().all(is_name),
         // (x, y) = (1, 2)

@@ -191,6 +191,18 @@ mod tests {
         check("The answer is that she has 5 apples left.", "5", Some(1.0), None);
         check("The answer is between 5 and 7.", "5", Some(0.0), Some("several_answers"));
         check("#### 70,000", "70000", Some(1.0), None);
+        check(r"So $n=\boxed{-2}$ and $n = \boxed{1}$.", "-2, 1", Some(1.0), None);
+        check("The correct option is (D).", "D", Some(1.0), None);
+        check("The only option is A bird", "A", Some(0.0), Some("not_a_number"));
+    }
+
+    #[test]
+    fn bars_open_and_close_where_they_can() {
+        check(r"\boxed{2|x|+1}", "|2|x|+1|", Some(1.0), None);
+        check(r"\boxed{|x|\cdot|y|}", "||x||y||", Some(1.0), None);
+        check(r"\boxed{|a|b|c|}", "b|ac|", Some(1.0), None);
+        check(r"\boxed{|x|y}", "|xy|", Some(0.0), Some("wrong_value"));
+        check(r"\boxed{||x|-|y||}", "|x|-|y|", Some(0.0), Some("wrong_value"));
     }
 
     #[test]

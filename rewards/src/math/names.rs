@@ -219,6 +219,7 @@ pub(crate) fn resolve(
     }
     match run {
         "sqrt" | "cbrt" | "log" | "frac" => return whole(Name::Command),
+        "cis" if called || in_text => return whole(Name::Command),
         "bar" | "hat" | "vec" if behind == Some(b'{') => return whole(Name::Command),
         "ln" => return whole(Name::Logarithm("e")),
         "lg" => return whole(Name::Logarithm("10")),
@@ -367,6 +368,8 @@ pub(crate) fn command_token(name: &str) -> Option<Token<'static>> {
         "sqrt" => Token::Command("sqrt"),
         "binom" | "dbinom" | "tbinom" => Token::Command("binom"),
         "choose" => Token::Command("choose"),
+        "over" => Token::Command("over"),
+        "cis" => Token::Command("cis"),
         "overline" | "bar" => Token::Command("bar"),
         "hat" | "widehat" => Token::Command("hat"),
         "vec" | "overrightarrow" => Token::Command("vec"),

@@ -153,6 +153,8 @@ pub(crate) enum Node {
     Named(NamedSet),
     /// `a < b <= c`: one relation fewer than terms.
     Relation(Vec<Node>, Vec<Relation>),
+    /// A residue and its modulus: `2 \pmod 5`.
+    Modular(Box<Node>, Box<Node>),
     /// `11:21`; the flag says whether it is written like a time.
     Ratio(Vec<Node>, bool),
     Ellipsis,
@@ -207,7 +209,9 @@ impl Node {
             Self::Inverse(inner) | Self::Percent(inner) | Self::Degrees(inner) | Self::Quantity(inner, _) => {
                 vec![inner]
             }
-            Self::Power(left, right) | Self::Difference(left, right) => vec![left, right],
+            Self::Power(left, right) | Self::Difference(left, right) | Self::Modular(left, right) => {
+                vec![left, right]
+            }
             Self::Sum(items)
             | Self::Product(items)
             | Self::Call(_, items)

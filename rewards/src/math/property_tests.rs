@@ -1,8 +1,63 @@
 //! Properties over many seeded inputs: comparison is symmetric and reflexive, nothing panics, nothing is slow.
+//!
+//! To look for longer, with an optimised build:
+//! `FUZZ_INPUTS=5000000 FUZZ_SEED=7 cargo test --release --workspace --lib property_tests -- --nocapture`. Then each test
+//! also says what its slowest verdict was, and fails where that took over 50 ms.
+
+// What was measured is for people to read.
+#![allow(clippy::print_stderr)]
+
+use std::time::{Duration, Instant};
 
 use super::answer::{self, Answer};
 use super::node::Node;
 use super::{countdown, math};
+use crate::Score;
+use crate::corpus;
+
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|error| panic!("{name} is `{text}`: {error}")))
+}
+
+/// Verdicts on many inputs, and the slowest.
+struct Fuzz {
+    random: Random,
+    inputs: u64,
+    timed: bool,
+    slowest: (Duration, String),
+}
+
+impl Fuzz {
+    /// As many inputs as the environment says, else `usual`.
+    fn new(seed: u64, usual: u64) -> Self {
+        let asked = from_environment("FUZZ_INPUTS");
+        let random = Random(seed + from_environment("FUZZ_SEED").unwrap_or(0));
+        Self { random, inputs: asked.unwrap_or(usual), timed: asked.is_some(), slowest: Default::default() }
+    }
+
+    fn judge(&mut self, completion: &str, reference: &str) -> Score {
+        if !self.timed {
+            return math(completion, reference);
+        }
+        let start = Instant::now();
+        let score = math(completion, reference);
+        let took = start.elapsed();
+        if took > self.slowest.0 {
+            self.slowest = (took, format!("{completion:?} for {reference:?}: {score:?}"));
+        }
+        score
+    }
+}
+
+impl Drop for Fuzz {
+    fn drop(&mut self) {
+        if self.timed && !std::thread::panicking() {
+            let (took, input) = &self.slowest;
+            eprintln!("{} inputs, the slowest verdict took {took:?}: {input}", self.inputs);
+            assert!(*took <= Duration::from_millis(50), "{took:?}: {input}");
+        }
+    }
+}
 
 /// A small counter-based generator (splitmix64): the tests need no more.
 struct Random(u64);
@@ -172,10 +227,10 @@ fn comparison_is_symmetric_and_reflexive() {
 
 #[test]
 fn garbage_never_panics() {
-    let mut random = Random(2);
-    for _ in 0..200_000 {
-        let (completion, reference) = (garbage(&mut random), garbage(&mut random));
-        let score = math(&completion, &reference);
+    let mut fuzz = Fuzz::new(2, 200_000);
+    for _ in 0..fuzz.inputs {
+        let (completion, reference) = (garbage(&mut fuzz.random), garbage(&mut fuzz.random));
+        let score = fuzz.judge(&completion, &reference);
         assert_eq!(score.cause.is_none(), score.value == Some(1.0), "{completion:?} for {reference:?}: {score:?}");
         let _ = countdown::check(&completion, &[1, 2, 3], 6);
     }
@@ -183,12 +238,54 @@ fn garbage_never_panics() {
 
 #[test]
 fn random_bytes_never_panic() {
-    let mut random = Random(3);
-    for _ in 0..50_000 {
-        let bytes: Vec<u8> = (0..random.below(40)).map(|_| random.next() as u8).collect();
+    let mut fuzz = Fuzz::new(3, 50_000);
+    for _ in 0..fuzz.inputs {
+        let bytes: Vec<u8> = (0..fuzz.random.below(40)).map(|_| fuzz.random.next() as u8).collect();
         let text = String::from_utf8_lossy(&bytes);
-        let _ = math(&format!("<answer>{text}</answer>"), "1");
-        let _ = math(&text, &text);
+        let _ = fuzz.judge(&format!("<answer>{text}</answer>"), "1");
+        let _ = fuzz.judge(&text, &text);
+    }
+}
+
+/// A text with pieces cut out, doubled, put in, or taken from another.
+fn mutated(random: &mut Random, texts: &[String]) -> String {
+    let mut letters: Vec<char> = texts[random.below(texts.len())].chars().collect();
+    for _ in 0..1 + random.below(4) {
+        let from = random.below(letters.len() + 1);
+        let to = (from + random.below(12)).min(letters.len());
+        let new: Vec<char> = match random.below(4) {
+            0 => Vec::new(),
+            1 => letters[from..to].repeat(1 + random.below(4)),
+            2 => PIECES[random.below(PIECES.len())].chars().collect(),
+            _ => {
+                let other: Vec<char> = texts[random.below(texts.len())].chars().collect();
+                let start = random.below(other.len() + 1);
+                other[start..(start + random.below(20)).min(other.len())].to_vec()
+            }
+        };
+        letters.splice(from..to, new);
+    }
+    letters.into_iter().collect()
+}
+
+/// Real answers, changed a little, get further than garbage does.
+#[test]
+fn changed_answers_never_panic() {
+    let files = [("math_verify.jsonl", "gold"), ("issues_and_probes.jsonl", "gold"), ("latex_to_sympy.jsonl", "latex")];
+    let mut texts = Vec::new();
+    for (file, key) in files {
+        let Some(text) = corpus::read("grader", file) else { return };
+        for line in text.lines() {
+            let row: serde_json::Value = serde_json::from_str(line).unwrap();
+            texts.extend([key, "pred", "sympy"].iter().filter_map(|key| row[*key].as_str().map(str::to_owned)));
+        }
+    }
+    let mut fuzz = Fuzz::new(4, 20_000);
+    for _ in 0..fuzz.inputs {
+        let (completion, reference) = (mutated(&mut fuzz.random, &texts), mutated(&mut fuzz.random, &texts));
+        let score = fuzz.judge(&completion, &reference);
+        assert_eq!(score.cause.is_none(), score.value == Some(1.0), "{completion:?} for {reference:?}: {score:?}");
+        let _ = fuzz.judge(&reference, &reference);
     }
 }
 

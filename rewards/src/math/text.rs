@@ -10,6 +10,11 @@ pub(crate) fn count_plain_dollars(text: &str) -> usize {
 /// lose white space and layout alone, because there letter case says something.
 pub(crate) fn normal_form(text: &str) -> String {
     let bare = without_layout(text);
+    if bare.contains(':')
+        && let Some(time) = time_form(&bare)
+    {
+        return time;
+    }
     if is_formula(&bare) && !is_wordy(&bare) { formula_form(&bare) } else { words_form(&bare) }
 }
 
@@ -136,7 +141,10 @@ fn without_layout(text: &str) -> String {
         }
     }
     let end = bare.trim_end_matches([' ', '.', ',', ';']).len();
-    bare.truncate(end);
+    // Dots that go on are no full stop.
+    if !bare[end..].contains("...") {
+        bare.truncate(end);
+    }
     bare
 }
 
@@ -165,6 +173,17 @@ fn words_form(text: &str) -> String {
     if words.is_empty() { text.trim().to_owned() } else { words }
 }
 
+/// A time of day, `11:30`, `11{:}30`, perhaps with a.m. or p.m., in one spelling.
+fn time_form(text: &str) -> Option<String> {
+    let plain: String = text.replace("{:}", ":").chars().filter(|next| !next.is_whitespace() && *next != '.').collect();
+    let digits = plain.trim_end_matches(|next: char| next.is_ascii_alphabetic());
+    let half = plain[digits.len()..].to_ascii_lowercase();
+    let (hour, minutes) = digits.split_once(':')?;
+    let is_number = |text: &str| !text.is_empty() && text.len() <= 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let fits = is_number(hour) && is_number(minutes) && minutes.len() == 2 && matches!(half.as_str(), "" | "am" | "pm");
+    fits.then(|| format!("{hour}:{minutes}{half}"))
+}
+
 fn formula_form(text: &str) -> String {
     let tight: Vec<char> = text.chars().filter(|next| !next.is_whitespace()).collect();
     let mut form = String::with_capacity(tight.len() + 8);
@@ -186,6 +205,10 @@ fn formula_form(text: &str) -> String {
 pub(crate) fn choice(text: &str) -> Option<(char, String)> {
     let bare = without_layout(text);
     let text = bare.trim();
+    let word = text
+        .split_at_checked("option ".len())
+        .filter(|(word, _)| word.eq_ignore_ascii_case("option ") || word.eq_ignore_ascii_case("choice "));
+    let text = word.map_or(text, |(_, rest)| rest.trim_start());
     let (letter, rest) = match text.strip_prefix('(') {
         Some(inside) => {
             let mut characters = inside.trim_start().chars();
@@ -221,6 +244,7 @@ mod tests {
         check_same(r"\dfrac12 x^{2}", r"\frac12x^2");
         check_same("(x - 2)(x + 2)", "(x-2)(x+2)");
         check_same(r"$\text{Evelyn}$", "**Evelyn**");
+        check_same("11:30 a.m.", "11:30AM");
     }
 
     #[test]
@@ -238,6 +262,9 @@ mod tests {
         assert_eq!(letter(r"\text{(B)}"), Some(('B', true)));
         assert_eq!(letter("c. the cat"), Some(('C', false)));
         assert_eq!(letter("(D) dogs"), Some(('D', false)));
+        assert_eq!(letter("Option D"), Some(('D', true)));
+        assert_eq!(letter(r"\text{choice (D)}"), Some(('D', true)));
+        assert_eq!(letter("options D"), None);
         assert_eq!(letter("a cat"), None);
         assert_eq!(letter("Apple"), None);
         assert_eq!(letter("x"), Some(('X', true)));

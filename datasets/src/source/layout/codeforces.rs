@@ -6,7 +6,7 @@
 use rewards::{Checker, Reference};
 use serde_json::Value;
 
-use super::program::{collect_cases, prompt, stdin, unpacked};
+use super::program::{column_cases, prompt, stdin};
 use super::{Columns, Draft, Layout, has, optional_text, text};
 
 pub(super) const LAYOUT: Layout = Layout {
@@ -31,7 +31,7 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
         }
     }
     let mut examples = Vec::new();
-    collect_cases(&columns.get("examples").map(unpacked).unwrap_or_default(), &mut examples);
+    column_cases(columns, "examples", &mut examples)?;
     for example in &examples {
         question.push_str(&format!(
             "\n\nExample input\n{}\n\nExample output\n{}",
@@ -44,7 +44,7 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
         question.push_str(&format!("\n\nNote\n{}", note.trim()));
     }
     let mut cases = Vec::new();
-    collect_cases(&columns.get("official_tests").map(unpacked).unwrap_or_default(), &mut cases);
+    column_cases(columns, "official_tests", &mut cases)?;
     // The official tests begin with the examples, where they are there.
     let new = examples.into_iter().filter(|example| !cases.contains(example)).collect::<Vec<_>>();
     cases.splice(0..0, new);

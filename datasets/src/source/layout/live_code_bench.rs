@@ -11,7 +11,7 @@ use rewards::{CallCase, Checker, StdinCase};
 use serde_json::Value;
 
 use super::program::{calls, json_text, prompt, question, stdin};
-use super::{Columns, Draft, Layout, has, optional_text};
+use super::{Columns, Draft, Layout, has, json_column, optional_text};
 
 /// What one row's tests may unpack to.
 const MOST_BYTES: u64 = 1 << 30;
@@ -42,7 +42,7 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
         let cases = pairs.into_iter().map(|(stdin, stdout)| StdinCase { stdin, stdout, weight: 1 }).collect();
         return Ok(Draft::new(prompt(&question, None, ""), stdin(&question, cases, Checker::Lines)?, used));
     }
-    let metadata: Value = serde_json::from_str(&json_text(columns, "metadata")?).unwrap_or_default();
+    let metadata = json_column(columns, "metadata")?;
     let function = field(&metadata, "func_name").ok_or("the column `metadata` names no `func_name`")?;
     let cases = pairs.into_iter().map(|(input, expected)| {
         let arguments: Vec<&str> = input.lines().map(str::trim).filter(|line| !line.is_empty()).collect();

@@ -189,15 +189,13 @@ fn optional_texts(columns: &Columns, name: &str) -> Result<Vec<String>, String> 
     let parsed;
     let list = match columns.get(name) {
         None | Some(Value::Null) => return Ok(Vec::new()),
-        Some(Value::String(text)) => {
-            parsed = serde_json::from_str::<Value>(text).unwrap_or_default();
+        Some(Value::String(_)) => {
+            parsed = json_column(columns, name)?;
             &parsed
         }
         Some(other) => other,
     };
-    let Value::Array(elements) = list else {
-        return Err(wrong_type(name, "a list of texts", columns.get(name).unwrap_or(list)));
-    };
+    let Value::Array(elements) = list else { return Err(wrong_type(name, "a list of texts", list)) };
     elements
         .iter()
         .map(|element| match element {
@@ -205,6 +203,18 @@ fn optional_texts(columns: &Columns, name: &str) -> Result<Vec<String>, String> 
             other => Err(format!("the column `{name}` should be a list of texts, but holds {}", type_name(other))),
         })
         .collect()
+}
+
+/// A column that holds JSON, as text or as it is; null where it is missing or empty.
+fn json_column(columns: &Columns, name: &str) -> Result<Value, String> {
+    match columns.get(name) {
+        None => Ok(Value::Null),
+        Some(Value::String(text)) if text.trim().is_empty() => Ok(Value::Null),
+        Some(Value::String(text)) => {
+            serde_json::from_str(text).map_err(|error| format!("the column `{name}` is no JSON: {error}"))
+        }
+        Some(value) => Ok(value.clone()),
+    }
 }
 
 /// A list of texts that must be there and hold something.

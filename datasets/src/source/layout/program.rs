@@ -3,7 +3,7 @@
 use rewards::{CallCase, Checker, Reference, StdinCase, Tolerance};
 use serde_json::Value;
 
-use super::{Columns, optional_text};
+use super::{Columns, json_column, optional_text, type_name};
 
 /// What a program is asked for where the source leaves it open.
 const ASK_PROGRAM: &str = "Write a Python program that reads from standard input and prints to standard output.";
@@ -99,13 +99,23 @@ pub(super) fn input_output(question: &str, text: &str) -> Result<(Reference, Opt
     if inputs.len() != outputs.len() {
         return Err(format!("the tests have {} inputs and {} outputs", inputs.len(), outputs.len()));
     }
-    let Some(function) = value.get("fn_name").and_then(Value::as_str).filter(|name| !name.is_empty()) else {
-        let cases = inputs.iter().zip(outputs).filter_map(|(input, output)| case(input, output)).collect();
+    let function = match value.get("fn_name") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(name)) => Some(name.as_str()).filter(|name| !name.is_empty()),
+        Some(other) => return Err(format!("the `fn_name` of the tests should be text, but is {}", type_name(other))),
+    };
+    let Some(function) = function else {
+        let mut cases = Vec::with_capacity(inputs.len());
+        pairs(inputs, outputs, &mut cases)?;
         return Ok((stdin(question, cases, Checker::Tokens)?, None));
     };
     // From the text itself: whole numbers may be of any size.
-    let parts = |key| json_member(text, key).and_then(json_elements).unwrap_or_default();
-    let cases = parts("inputs").into_iter().zip(parts("outputs")).map(|(arguments, expected)| CallCase {
+    let parts = |key, length| {
+        let parts = json_member(text, key).and_then(json_elements).filter(|parts| parts.len() == length);
+        parts.ok_or_else(|| format!("the tests have more than one `{key}`"))
+    };
+    let (arguments, expected) = (parts("inputs", inputs.len())?, parts("outputs", outputs.len())?);
+    let cases = arguments.into_iter().zip(expected).map(|(arguments, expected)| CallCase {
         // A single argument that is no list stands alone in some rows.
         arguments: if arguments.starts_with('[') { arguments.to_owned() } else { format!("[{arguments}]") },
         expected: expected.to_owned(),
@@ -116,30 +126,68 @@ pub(super) fn input_output(question: &str, text: &str) -> Result<(Reference, Opt
 }
 
 /// Every pair of input and output in a value: side by side in an object, as two lists of one length, in a list, or deeper.
-pub(super) fn collect_cases(value: &Value, cases: &mut Vec<StdinCase>) {
+/// An input without its output is an error, and so is one that is no text; the pairs before it are in `cases`.
+pub(super) fn collect_cases(value: &Value, cases: &mut Vec<StdinCase>) -> Result<(), String> {
     match value {
-        Value::Array(elements) => elements.iter().for_each(|element| collect_cases(element, cases)),
+        Value::Array(elements) => {
+            let pairs = elements.iter().any(Value::is_object);
+            elements.iter().try_for_each(|element| match element {
+                Value::Array(_) | Value::Object(_) => collect_cases(element, cases),
+                other if pairs => Err(format!("a test should have input and output, but is {}", type_name(other))),
+                _ => Ok(()),
+            })
+        }
         Value::Object(fields) => {
-            let first = |names: &[&str]| names.iter().find_map(|name| fields.get(*name));
+            let first = |names: &[&'static str]| {
+                names
+                    .iter()
+                    .find_map(|name| fields.get(*name).filter(|value| !value.is_null()).map(|value| (*name, value)))
+            };
             match (first(&INPUTS), first(&OUTPUTS)) {
-                (Some(Value::Array(inputs)), Some(Value::Array(outputs))) if inputs.len() == outputs.len() => {
-                    cases.extend(inputs.iter().zip(outputs).filter_map(|(input, output)| case(input, output)));
+                (Some((_, Value::Array(inputs))), Some((_, Value::Array(outputs))))
+                    if inputs.len() == outputs.len() =>
+                {
+                    pairs(inputs, outputs, cases)
                 }
-                (Some(input), Some(output)) => cases.extend(case(input, output)),
-                _ => fields.values().filter(|value| value.is_array()).for_each(|value| collect_cases(value, cases)),
+                (Some(("inputs", Value::Array(inputs))), Some(("outputs", Value::Array(outputs)))) => {
+                    Err(format!("the tests have {} inputs and {} outputs", inputs.len(), outputs.len()))
+                }
+                (Some((_, input)), Some((_, output))) => {
+                    cases.push(case(input, output)?);
+                    Ok(())
+                }
+                (Some((name, _)), None) => Err(format!("a test has an `{name}` and no output")),
+                (None, Some((name, _))) => Err(format!("a test has an `{name}` and no input")),
+                (None, None) => {
+                    fields.values().filter(|value| value.is_array()).try_for_each(|value| collect_cases(value, cases))
+                }
             }
         }
-        _ => {}
+        _ => Ok(()),
     }
 }
 
+fn pairs(inputs: &[Value], outputs: &[Value], cases: &mut Vec<StdinCase>) -> Result<(), String> {
+    inputs.iter().zip(outputs).try_for_each(|(input, output)| {
+        cases.push(case(input, output)?);
+        Ok(())
+    })
+}
+
 /// An input or output that is a list holds lines.
-fn case(input: &Value, output: &Value) -> Option<StdinCase> {
-    let joined = |value: &Value| match value {
-        Value::Array(lines) => lines.iter().map(scalar).collect::<Option<Vec<_>>>().map(|lines| lines.join("\n")),
-        value => scalar(value),
+fn case(input: &Value, output: &Value) -> Result<StdinCase, String> {
+    let text = |what: &str, value: &Value| {
+        let wrong = |what: &str, value| format!("{what} of a test should be text, but is {}", type_name(value));
+        match value {
+            Value::Array(lines) => {
+                let lines =
+                    lines.iter().map(|line| scalar(line).ok_or_else(|| wrong(&format!("a line of {what}"), line)));
+                lines.collect::<Result<Vec<_>, _>>().map(|lines| lines.join("\n"))
+            }
+            value => scalar(value).ok_or_else(|| wrong(what, value)),
+        }
     };
-    Some(StdinCase { stdin: joined(input)?, stdout: joined(output)?, weight: 1 })
+    Ok(StdinCase { stdin: text("the input", input)?, stdout: text("the output", output)?, weight: 1 })
 }
 
 fn scalar(value: &Value) -> Option<String> {
@@ -151,14 +199,10 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// Lists and objects are often written as text.
-pub(super) fn unpacked(value: &Value) -> Value {
-    match value {
-        Value::String(text) if text.trim_start().starts_with(['[', '{']) => {
-            serde_json::from_str(text).unwrap_or_else(|_| value.clone())
-        }
-        value => value.clone(),
-    }
+/// The pairs in a column: a list or an object, or the JSON text of one.
+pub(super) fn column_cases(columns: &Columns, name: &str, cases: &mut Vec<StdinCase>) -> Result<(), String> {
+    let value = json_column(columns, name)?;
+    collect_cases(&value, cases).map_err(|what| format!("the column `{name}`: {what}"))
 }
 
 /// A column that holds JSON, as text or as it is.

@@ -3,19 +3,20 @@
 //!
 //! Code Contests' judges compare words; where nothing says so, lines are compared.
 
-use rewards::Checker;
+use rewards::{Checker, StdinCase};
 use serde_json::Value;
 
-use super::program::{CASES, collect_cases, prompt, question, stdin, unpacked};
-use super::{Columns, Draft, Layout, has};
+use super::program::{CASES, collect_cases, column_cases, prompt, question, stdin};
+use super::{Columns, Draft, Layout, has, json_column};
 
 pub(super) const LAYOUT: Layout = Layout {
     name: "stdin",
     needs: "a question, and tests with input and output",
     recognises: |columns| {
         let mut cases = Vec::new();
-        collect(columns, &mut cases);
-        !cases.is_empty()
+        // A row whose tests are broken is such a row all the same.
+        let broken = collect(columns, &mut cases).is_err() && columns.contains_key("tests");
+        broken || !cases.is_empty()
     },
     convert,
 };
@@ -23,7 +24,7 @@ pub(super) const LAYOUT: Layout = Layout {
 fn convert(columns: &Columns) -> Result<Draft, String> {
     let question = question(columns)?;
     let mut cases = Vec::new();
-    collect(columns, &mut cases);
+    collect(columns, &mut cases)?;
     let contests = has(columns, &["public_tests"]) && has(columns, &["private_tests"]);
     let checker = if contests { Checker::Tokens } else { Checker::Lines };
     let reference = stdin(&question, cases, checker)?;
@@ -47,13 +48,19 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     Ok(Draft::new(prompt(&question, None, ""), reference, used))
 }
 
-fn collect(columns: &Columns, cases: &mut Vec<rewards::StdinCase>) {
-    for value in CASES.iter().filter_map(|name| columns.get(*name)) {
-        collect_cases(&unpacked(value), cases);
+fn collect(columns: &Columns, cases: &mut Vec<StdinCase>) -> Result<(), String> {
+    for name in CASES {
+        // These columns may hold other things too: assertions, or prose.
+        let prose = match columns.get(name) {
+            Some(Value::String(text)) if !text.trim_start().starts_with(['[', '{']) => true,
+            Some(Value::String(_)) if name == "examples" => json_column(columns, name).is_err(),
+            _ => false,
+        };
+        if !prose {
+            column_cases(columns, name, cases)?;
+        }
     }
     // Not `input` and `output` as such: that is how instructions and their answers are laid out.
     let pair = columns.contains_key("stdin") || columns.get("inputs").is_some_and(Value::is_array);
-    if cases.is_empty() && pair {
-        collect_cases(&Value::Object(columns.clone()), cases);
-    }
+    if cases.is_empty() && pair { collect_cases(&Value::Object(columns.clone()), cases) } else { Ok(()) }
 }

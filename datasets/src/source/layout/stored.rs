@@ -4,7 +4,7 @@
 use rewards::Reference;
 use serde_json::{Map, Value};
 
-use super::{Columns, Draft, Layout, conversation, has, optional_text};
+use super::{Columns, Draft, Layout, conversation, has, json_column, optional_text, wrong_type};
 use crate::task::{Domain, Split};
 
 pub(super) const LAYOUT: Layout = Layout {
@@ -14,25 +14,16 @@ pub(super) const LAYOUT: Layout = Layout {
     convert,
 };
 
-/// An object, or the JSON text of one.
-fn object(columns: &Columns, name: &str) -> Result<Option<Value>, String> {
-    match columns.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text.is_empty() => Ok(None),
-        Some(Value::String(text)) => {
-            serde_json::from_str(text).map(Some).map_err(|error| format!("the column `{name}` is no JSON: {error}"))
-        }
-        Some(value) => Ok(Some(value.clone())),
-    }
-}
-
 fn convert(columns: &Columns) -> Result<Draft, String> {
-    let (prompt, turns) = match object(columns, "prompt") {
+    let (prompt, turns) = match json_column(columns, "prompt") {
         // CSV holds the messages as JSON text.
-        Ok(Some(list @ Value::Array(_))) => conversation(&Map::from_iter([("prompt".to_owned(), list)]), "prompt")?,
+        Ok(list @ Value::Array(_)) => conversation(&Map::from_iter([("prompt".to_owned(), list)]), "prompt")?,
         _ => conversation(columns, "prompt")?,
     };
-    let reference = object(columns, "reference")?.ok_or("the column `reference` is empty")?;
+    let reference = json_column(columns, "reference")?;
+    if reference.is_null() {
+        return Err("the column `reference` is empty".to_owned());
+    }
     let reference: Reference =
         serde_json::from_value(reference).map_err(|error| format!("the column `reference` is not one: {error}"))?;
     let mut draft = Draft::new(
@@ -42,15 +33,30 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     );
     draft.turns = turns;
     draft.source = Some(optional_text(columns, "source")?).filter(|source| !source.is_empty());
-    draft.domain = Domain::from_name(&optional_text(columns, "domain")?);
-    draft.split = Split::from_name(&optional_text(columns, "split")?);
+    draft.domain = known(columns, "domain", "math, code, choice, logic or text", Domain::from_name)?;
+    draft.split = known(columns, "split", "train, validation or held", Split::from_name)?;
     draft.difficulty = match columns.get("difficulty") {
         Some(Value::Number(number)) => number.as_f64(),
-        Some(Value::String(text)) => text.parse().ok(),
-        _ => None,
+        _ => known(columns, "difficulty", "a number", |text| text.parse().ok())?,
     };
-    if let Some(Value::Object(extra)) = object(columns, "extra")? {
-        draft.extra = extra;
+    match json_column(columns, "extra")? {
+        Value::Null => {}
+        Value::Object(extra) => draft.extra = extra,
+        other => return Err(wrong_type("extra", "an object", &other)),
     }
     Ok(draft)
+}
+
+/// What a text means that may be missing, but is one of `expected` if there.
+fn known<T>(
+    columns: &Columns,
+    name: &str,
+    expected: &str,
+    meaning: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, String> {
+    let text = optional_text(columns, name)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    meaning(&text).map(Some).ok_or_else(|| format!("the column `{name}` should be {expected}, but is `{text}`"))
 }

@@ -4,8 +4,8 @@
 use rewards::{CallCase, Checker};
 use serde_json::Value;
 
-use super::program::{calls, collect_cases, prompt, question, stdin, unpacked};
-use super::{Columns, Draft, Layout, has};
+use super::program::{calls, collect_cases, prompt, question, stdin};
+use super::{Columns, Draft, Layout, has, json_column};
 
 pub(super) const LAYOUT: Layout = Layout {
     name: "open-r1-code",
@@ -16,19 +16,25 @@ pub(super) const LAYOUT: Layout = Layout {
 
 fn convert(columns: &Columns) -> Result<Draft, String> {
     let question = question(columns)?;
-    let info = columns.get("verification_info").map(unpacked).unwrap_or_default();
+    let info = json_column(columns, "verification_info")?;
     let language = info.get("language").and_then(Value::as_str).unwrap_or("python");
     if !language.eq_ignore_ascii_case("python") {
         return Err(format!("its language is {language}, and only Python is run"));
     }
-    let Some(Value::Array(tests)) = info.get("test_cases").map(unpacked) else {
+    // In some editions a text within the text.
+    let tests = match info.get("test_cases") {
+        Some(Value::String(text)) => serde_json::from_str(text)
+            .map_err(|error| format!("the `test_cases` of the column `verification_info` are no JSON: {error}"))?,
+        other => other.cloned().unwrap_or_default(),
+    };
+    let Value::Array(tests) = tests else {
         return Err("the column `verification_info` has no list `test_cases`".to_owned());
     };
     let function = tests.iter().find_map(|test| test.get("fn_name")?.as_str()).filter(|name| !name.is_empty());
     let used = &["verification_info", "prompt", "question", "problem", "problem_statement"];
     let Some(function) = function else {
         let mut cases = Vec::new();
-        collect_cases(&Value::Array(tests), &mut cases);
+        collect_cases(&Value::Array(tests), &mut cases)?;
         return Ok(Draft::new(prompt(&question, None, ""), stdin(&question, cases, Checker::Lines)?, used));
     };
     let cases = tests.iter().map(|test| {

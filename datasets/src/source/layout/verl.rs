@@ -37,7 +37,8 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
 fn ground_truth(question: &str, text: &str) -> Result<Reference, String> {
     if let Ok(Value::Object(fields)) = serde_json::from_str::<Value>(text) {
         if let Some(Value::Array(cases)) = fields.get("assert_case") {
-            let assertions = cases.iter().filter_map(|case| case.as_str().map(str::to_owned)).collect();
+            let assertions = cases.iter().map(|case| case.as_str().map(str::to_owned)).collect::<Option<_>>();
+            let assertions = assertions.ok_or("an `assert_case` of `ground_truth` is no text")?;
             return Ok(Reference::Tests { setup: String::new(), assertions });
         }
         return Ok(input_output(question, text)?.0);
@@ -47,12 +48,10 @@ fn ground_truth(question: &str, text: &str) -> Result<Reference, String> {
 
 /// TinyZero's Countdown in verl's layout: `numbers` and `target`.
 fn countdown(fields: &serde_json::Map<String, Value>) -> Result<Reference, String> {
-    let numbers: Option<Vec<i64>> = fields
-        .get("numbers")
-        .and_then(Value::as_array)
-        .map(|numbers| numbers.iter().filter_map(Value::as_i64).collect());
+    let numbers: Option<Vec<i64>> =
+        fields.get("numbers").and_then(Value::as_array).and_then(|numbers| numbers.iter().map(Value::as_i64).collect());
     match (numbers, fields.get("target").and_then(Value::as_i64)) {
         (Some(numbers), Some(target)) if !numbers.is_empty() => Ok(Reference::Countdown { numbers, target }),
-        _ => Err("`ground_truth` is an object without `numbers` and `target`".to_owned()),
+        _ => Err("`ground_truth` is an object without whole `numbers` and `target`".to_owned()),
     }
 }

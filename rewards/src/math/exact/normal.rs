@@ -12,7 +12,7 @@ use num_traits::{One, Signed, ToPrimitive, Zero};
 use super::super::budget::{Budget, Stop};
 use super::super::node::{Constant, Function, Node};
 use super::polynomial::{Atom, Exponent, Fraction, Monomial, Polynomial, reduce};
-use super::rational::{integer, power, rational};
+use super::rational::{call as divisor_or_multiple, integer, power, rational};
 
 /// Primes are looked for up to this.
 const TRIAL_LIMIT: u64 = 4096;
@@ -330,6 +330,7 @@ impl Normalizer<'_> {
                 self.factorial(&normal)
             }
             (F::Binomial, [n, k]) => self.binomial(n, k),
+            (F::Gcd | F::Lcm, _) if let Some(measure) = self.common_measure(function, arguments)? => Ok(measure),
             (F::Gcd | F::Lcm | F::Max | F::Min, _) => {
                 let mut keys = Vec::new();
                 for argument in arguments {
@@ -363,6 +364,36 @@ impl Normalizer<'_> {
             (F::Determinant | F::Transpose, _) => Err(Stop::Unsupported),
             _ => self.opaque(&format!("{function:?}"), arguments),
         }
+    }
+
+    /// The greatest common measure, or the least common multiple, of multiples of one quantity: `gcd(4x, 6x)` is `2x`.
+    /// Constants without a common measure count as in SymPy: their coefficients have a greatest, and their least common
+    /// multiple is a product, so `gcd(pi, 3)` is 1 and `lcm(2 pi, 6)` is `6 pi`.
+    fn common_measure(&mut self, function: Function, arguments: &[Node]) -> Result<Option<Fraction>, Stop> {
+        let mut coefficients = Vec::with_capacity(arguments.len());
+        let mut quantities: Vec<Monomial> = Vec::new();
+        for argument in arguments {
+            let normal = self.normalize(argument)?;
+            let Some(divisor) = normal.denominator.as_constant() else { return Ok(None) };
+            let Some((monomial, coefficient)) = single(&normal.numerator) else { return Ok(None) };
+            coefficients.push(coefficient / divisor);
+            if !quantities.contains(monomial) {
+                quantities.push(monomial.clone());
+            }
+        }
+        if quantities.len() > 1 && !quantities.iter().flatten().all(|(atom, _)| is_positive_constant(atom)) {
+            return Ok(None);
+        }
+        let Some(coefficient) = divisor_or_multiple(function, &coefficients, self.budget)? else { return Ok(None) };
+        let mut product = Fraction::constant(coefficient);
+        if function == Function::Lcm || quantities.len() == 1 {
+            for monomial in quantities {
+                let mut factor = Polynomial::default();
+                factor.terms.insert(monomial, BigRational::one());
+                product = product.mul(&Fraction::polynomial(factor), self.budget)?;
+            }
+        }
+        Ok(Some(product))
     }
 
     /// The natural logarithm: of a rational, a sum over primes; of e^x, x; else opaque.

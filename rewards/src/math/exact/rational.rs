@@ -133,7 +133,12 @@ fn is_rational_function(function: Function) -> bool {
     )
 }
 
-fn call(function: Function, values: &[BigRational], budget: &mut Budget) -> Result<Option<BigRational>, Stop> {
+/// The function's value at rational numbers; `None` where that is none.
+pub(super) fn call(
+    function: Function,
+    values: &[BigRational],
+    budget: &mut Budget,
+) -> Result<Option<BigRational>, Stop> {
     use Function as F;
     let first = values.first().ok_or(Stop::Unsupported)?;
     Ok(Some(match (function, values) {

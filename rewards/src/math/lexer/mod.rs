@@ -84,10 +84,14 @@ pub(crate) struct Reading {
     pub(crate) tight: bool,
     /// `\log` is the natural logarithm.
     pub(crate) natural: bool,
+    /// A bar closes wherever it can: `|a|b|c|` is |a| b |c|, and not |a |b| c|.
+    pub(crate) bars: bool,
+    /// `]0, 1[` is an open interval.
+    pub(crate) outward: bool,
 }
 
 impl Reading {
-    pub(crate) const USUAL: Self = Self { commas: true, tight: true, natural: false };
+    pub(crate) const USUAL: Self = Self { commas: true, tight: true, natural: false, bars: true, outward: false };
 }
 
 /// The tokens of a text, and what about them was ambiguous.
@@ -95,6 +99,11 @@ impl Reading {
 pub(crate) struct Lexed<'a> {
     pub(crate) tokens: Vec<Lexeme<'a>>,
     pub(crate) commas: bool,
+}
+
+/// Whether a power of ten begins the text: `10^8`, ` 10**-3`.
+fn is_power_of_ten(text: &str) -> bool {
+    text.trim_start().strip_prefix("10").is_some_and(|rest| rest.starts_with('^') || rest.starts_with("**"))
 }
 
 /// The tokens of `text`; `None` where it cannot be a formula at all (its braces do not balance).
@@ -106,6 +115,7 @@ pub(crate) fn lex(text: &str, reading: Reading) -> Option<Lexed<'_>> {
         space: false,
         texts: Vec::new(),
         depth: 0,
+        interval: false,
         environments: 0,
         dollars: super::text::count_plain_dollars(text),
         reading,
@@ -124,6 +134,8 @@ struct Lexer<'a> {
     texts: Vec<bool>,
     /// Open parentheses and brackets: inside them a comma separates.
     depth: usize,
+    /// Within brackets that open outwards.
+    interval: bool,
     environments: usize,
     dollars: usize,
     reading: Reading,
@@ -164,6 +176,11 @@ impl<'a> Lexer<'a> {
                 self.space = true;
                 return Some(());
             }
+            // 6{:}15
+            '{' if self.rest().starts_with(":}") => {
+                self.at += 2;
+                Token::Colon
+            }
             '{' => {
                 // 1{,}000: a separator set tight belongs to the number, and `number` has taken it.
                 self.texts.push(false);
@@ -176,6 +193,15 @@ impl<'a> Lexer<'a> {
                     return Some(());
                 }
                 Token::GroupClose
+            }
+            '[' | ']' if self.reading.outward => {
+                self.interval = !self.interval;
+                match (next, self.interval) {
+                    ('[', true) => Token::Open('['),
+                    (_, true) => Token::Open('('),
+                    ('[', false) => Token::Close(')'),
+                    (_, false) => Token::Close(']'),
+                }
             }
             '(' | '[' => {
                 self.depth += 1;
@@ -321,6 +347,12 @@ impl<'a> Lexer<'a> {
         let bytes = self.text.as_bytes();
         let length = bytes[start..].iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
         let run = &self.text[start..start + length];
+        // 3 x 10^8
+        let number_last = matches!(self.tokens.last(), Some(Lexeme { token: Token::Number(_), .. }));
+        if matches!(run, "x" | "X") && number_last && is_power_of_ten(&self.text[start + 1..]) {
+            self.at += 1;
+            return self.push(Token::Times, start);
+        }
         let value_before = self.tokens.last().is_some_and(|last| {
             matches!(last.token, Token::Number(_) | Token::Close(_) | Token::GroupClose | Token::Symbol(_))
         });

@@ -11,7 +11,9 @@ const MAX_ITEMS: usize = 128;
 impl Parser<'_> {
     /// The whole text.
     pub(super) fn answer(&mut self) -> Parsed<Node> {
-        let node = self.list(&|token| token.is_none())?;
+        let node = self.list(&|token| matches!(token, None | Some(Token::Command("choose" | "over"))))?;
+        let stacked = self.stacked(node.clone());
+        let node = stacked.unwrap_or(node);
         if self.at < self.tokens.len() {
             return Ok(self.words(0, self.tokens.len()));
         }
@@ -34,6 +36,11 @@ impl Parser<'_> {
             let item = self.item(ends)?;
             if let Some(row) = rows.last_mut() {
                 row.push(item);
+                // 1, 2, 3...: behind a single value dots only end a sentence.
+                if self.trailing_dots(ends) {
+                    self.at += 1;
+                    row.extend((row.len() > 1).then_some(Node::Ellipsis));
+                }
             }
             if rows.iter().map(Vec::len).sum::<usize>() > MAX_ITEMS {
                 return Err(NoParse::Budget);
@@ -76,6 +83,12 @@ impl Parser<'_> {
             1 => Ok(items.swap_remove(0)),
             _ => Ok(Node::List(joint, items)),
         }
+    }
+
+    /// Dots behind an item without a comma, at the end of the list or before one.
+    fn trailing_dots(&self, ends: &dyn Fn(Option<Token<'_>>) -> bool) -> bool {
+        let next = self.peek_at(1);
+        self.peek() == Some(Token::Ellipsis) && (ends(next) || matches!(next, None | Some(Token::Comma)))
     }
 
     /// One item, as a formula if it is one, else as words.
@@ -125,6 +138,7 @@ impl Parser<'_> {
     fn formula_item(&mut self, ends: &dyn Fn(Option<Token<'_>>) -> bool) -> Parsed<Node> {
         let at_end = |this: &Self| {
             ends(this.peek())
+                || this.trailing_dots(ends)
                 || matches!(this.peek(), None | Some(Token::Comma | Token::Semicolon | Token::And | Token::Or))
         };
         let node = self.relation(ends)?;
@@ -145,10 +159,34 @@ impl Parser<'_> {
                 return Err(NoParse::Budget);
             }
         }
+        if let Some(modulus) = self.modulus()?
+            && let Some(last) = terms.pop()
+        {
+            terms.push(Node::Modular(Box::new(last), Box::new(modulus)));
+            relations.retain(|relation| *relation == Relation::Congruent);
+            relations.fill(Relation::Equal);
+            if terms.len() != relations.len() + 1 {
+                return Err(NoParse::Unparsable);
+            }
+        }
         if relations.is_empty() {
             return Ok(terms.swap_remove(0));
         }
         Ok(Node::Relation(terms, relations))
+    }
+
+    /// `\pmod 5`, `(mod 5)`, `(\bmod 5)` behind a congruence or a residue.
+    fn modulus(&mut self) -> Parsed<Option<Node>> {
+        if self.accept(Token::Command("pmod")) {
+            return self.argument().map(Some);
+        }
+        if self.peek() != Some(Token::Open('(')) || self.peek_at(1) != Some(Token::Mod) {
+            return Ok(None);
+        }
+        self.at += 2;
+        let modulus = self.sum()?;
+        self.expect(Token::Close(')'))?;
+        Ok(Some(modulus))
     }
 
     fn accept_relation(&mut self) -> Option<Relation> {

@@ -69,19 +69,25 @@ impl Parser<'_> {
     pub(super) fn group(&mut self) -> Parsed<Node> {
         let (bars, angles) = (std::mem::take(&mut self.bars), std::mem::take(&mut self.angles));
         let result = self.nested(|parser| {
-            let inside =
-                parser.list(&|token| matches!(token, None | Some(Token::GroupClose | Token::Command("choose"))))?;
-            // {16 \choose 2}
-            if parser.accept(Token::Command("choose")) {
-                let bottom = parser.sum()?;
-                parser.expect(Token::GroupClose)?;
-                return Ok(Node::Call(Function::Binomial, vec![inside, bottom]));
-            }
+            let inside = parser
+                .list(&|token| matches!(token, None | Some(Token::GroupClose | Token::Command("choose" | "over"))))?;
+            let inside = parser.stacked(inside)?;
             parser.expect(Token::GroupClose)?;
             Ok(inside)
         });
         (self.bars, self.angles) = (bars, angles);
         result
+    }
+
+    /// `16 \choose 2`, `1 \over 2`: the rest of the group is what stands below.
+    pub(super) fn stacked(&mut self, top: Node) -> Parsed<Node> {
+        if self.accept(Token::Command("choose")) {
+            return Ok(Node::Call(Function::Binomial, vec![top, self.sum()?]));
+        }
+        if self.accept(Token::Command("over")) {
+            return Ok(Node::Product(vec![top, self.sum()?.inverse()]));
+        }
+        Ok(top)
     }
 
     /// `<1, 2, 3>`.

@@ -64,12 +64,29 @@ impl<'a> Parser<'a> {
                 Some(Token::Number(_) | Token::Repeating(..)) if self.number_may_follow(&factors) => {
                     factors.push(self.power()?);
                 }
+                Some(Token::Bar(None)) if self.bars > 0 && self.bar_may_open() => {
+                    self.ambiguous.bars = true;
+                    if self.reading.bars {
+                        break;
+                    }
+                    factors.push(self.power()?);
+                }
+                // 2 (mod 5)
+                Some(Token::Open('(')) if self.peek_at(1) == Some(Token::Mod) => break,
                 Some(token) if self.begins_factor(token) => factors.push(self.power()?),
                 _ => break,
             }
             self.count()?;
         }
         Ok(product_of(factors))
+    }
+
+    /// Whether something stands behind a bar that could be inside of it.
+    fn bar_may_open(&self) -> bool {
+        self.peek_at(1).is_some_and(|token| match token {
+            Token::Number(_) | Token::Repeating(..) | Token::Symbol(_) => true,
+            token => !matches!(token, Token::Bar(_)) && self.begins_factor(token),
+        })
     }
 
     /// `x2` is x times 2, and so is `(x)2`; two numbers side by side are nothing.
@@ -119,7 +136,7 @@ impl<'a> Parser<'a> {
             | Token::Bar(Some(true)) => true,
             Token::Open(open) => open != '<' || self.angles == 0,
             Token::Bar(None) => self.bars == 0,
-            Token::Command(name) => !matches!(name, "choose" | "to" | "pmod" | "not"),
+            Token::Command(name) => !matches!(name, "choose" | "over" | "to" | "pmod" | "not"),
             _ => false,
         }
     }

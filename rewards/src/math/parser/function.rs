@@ -23,6 +23,12 @@ impl<'a> Parser<'a> {
             "bar" | "hat" | "vec" | "tilde" => self.accented(name),
             "figure" => self.figure(),
             "log" => self.logarithm(None),
+            // cis x = cos x + i sin x
+            "cis" => {
+                let argument = self.function_arguments(Function::Cos)?;
+                let angle = argument.into_iter().chain([Node::Constant(Constant::I)]).collect();
+                Ok(Node::call(Function::Exp, Node::Product(angle)))
+            }
             "sum" | "prod" => self.ranged(if name == "sum" { Function::Sum } else { Function::Product }),
             "int" => self.integral(),
             "lim" => self.limit(),
@@ -32,7 +38,7 @@ impl<'a> Parser<'a> {
     }
 
     /// `{...}`, or the next single token: `\frac12`, `\sqrt3`.
-    fn argument(&mut self) -> Parsed<Node> {
+    pub(super) fn argument(&mut self) -> Parsed<Node> {
         match self.peek() {
             Some(Token::GroupOpen) => {
                 self.at += 1;

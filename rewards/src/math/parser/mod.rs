@@ -49,8 +49,11 @@ type Parsed<T> = Result<T, NoParse>;
 
 /// The readings of `text`, the usual one first. Words and what is no formula come as [`Node::Text`].
 pub(crate) fn parse(text: &str) -> Parsed<Vec<Node>> {
-    let (first, ambiguous) = parse_as(text, Reading::USUAL)?;
-    let mut readings = vec![first];
+    let (first, ambiguous) = parse_as(text, Reading::USUAL);
+    let mut readings = match first {
+        Err(NoParse::Unparsable) if ambiguous.bars || opens_outwards(text) => Vec::new(),
+        first => vec![first?],
+    };
     let mut others = Vec::new();
     if ambiguous.commas {
         others.push(Reading { commas: false, ..Reading::USUAL });
@@ -61,14 +64,29 @@ pub(crate) fn parse(text: &str) -> Parsed<Vec<Node>> {
     if ambiguous.natural {
         others.push(Reading { natural: true, ..Reading::USUAL });
     }
+    if ambiguous.bars {
+        others.push(Reading { bars: false, ..Reading::USUAL });
+    }
+    if opens_outwards(text) {
+        others.push(Reading { outward: true, ..Reading::USUAL });
+    }
     for reading in others {
-        if let Ok((node, _)) = parse_as(text, reading)
+        if let (Ok(node), _) = parse_as(text, reading)
             && !readings.contains(&node)
         {
             readings.push(node);
         }
     }
-    Ok(readings)
+    // What is no formula in one reading may be one in another.
+    readings.sort_by_key(|reading| matches!(reading, Node::Text(_)));
+    if readings.is_empty() { Err(NoParse::Unparsable) } else { Ok(readings) }
+}
+
+/// Whether its brackets begin with one that closes or end with one that opens: `]0, 1[`.
+fn opens_outwards(text: &str) -> bool {
+    let bracket = ['[', ']'];
+    let at = |place: Option<usize>| place.map(|place| text.as_bytes()[place]);
+    at(text.find(bracket)) == Some(b']') || at(text.rfind(bracket)) == Some(b'[')
 }
 
 /// Which choices of a [`Reading`] the text leaves open.
@@ -77,16 +95,16 @@ struct Ambiguous {
     commas: bool,
     tight: bool,
     natural: bool,
+    bars: bool,
 }
 
-fn parse_as(text: &str, reading: Reading) -> Parsed<(Node, Ambiguous)> {
+fn parse_as(text: &str, reading: Reading) -> (Parsed<Node>, Ambiguous) {
     if text.len() > MAX_LENGTH {
-        return Err(NoParse::Budget);
+        return (Err(NoParse::Budget), Ambiguous::default());
     }
-    let Lexed { tokens, commas } = lex(text, reading).ok_or(NoParse::Unparsable)?;
-    if tokens.is_empty() {
-        return Err(NoParse::Unparsable);
-    }
+    let Some(Lexed { tokens, commas }) = lex(text, reading).filter(|lexed| !lexed.tokens.is_empty()) else {
+        return (Err(NoParse::Unparsable), Ambiguous::default());
+    };
     let mut parser = Parser {
         text,
         tokens: &tokens,
@@ -101,8 +119,7 @@ fn parse_as(text: &str, reading: Reading) -> Parsed<(Node, Ambiguous)> {
         minus_branch: false,
         plus_minus: false,
     };
-    let node = parser.answer()?;
-    Ok((node, parser.ambiguous))
+    (parser.answer(), parser.ambiguous)
 }
 
 struct Parser<'a> {

@@ -123,7 +123,7 @@ impl Parser<'_> {
             return Ok(Node::Apply(content.to_owned(), self.arguments(')')?));
         }
         if name == "Symbol" {
-            let inner = super::parse_as(content, self.reading).map(|(node, _)| node);
+            let inner = super::parse_as(content, self.reading).0;
             return Ok(match inner {
                 Ok(symbol @ Node::Symbol(_)) => symbol,
                 _ => Node::Symbol(content.to_owned()),
