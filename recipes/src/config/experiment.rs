@@ -90,6 +90,9 @@ pub struct Measure {
     /// The same over the first tenth.
     #[serde(default)]
     pub first: bool,
+    /// Whose steps, such as `pretrain`; without it, those of all `grpo` stages.
+    #[serde(default)]
+    pub stage: Option<String>,
     /// What all stages cost.
     #[serde(default)]
     pub cost: Option<Cost>,
@@ -152,6 +155,9 @@ pub struct Line {
     /// Over steps: the path in the steps' rows.
     #[serde(default)]
     pub step: Option<String>,
+    /// Whose steps, such as `pretrain`; without it, those of all `grpo` stages, one after the other.
+    #[serde(default)]
+    pub stage: Option<String>,
     /// Over the number of samples of this evaluation.
     #[serde(default)]
     pub eval: Option<String>,
@@ -274,6 +280,9 @@ impl Experiment {
             if sources.iter().filter(|source| **source).count() != 1 {
                 return Err(named("needs one of `eval`, `step` and `cost`"));
             }
+            if measure.stage.is_some() && measure.step.is_none() {
+                return Err(named("has a `stage` without `step`"));
+            }
             if measure.eval.is_some() != measure.value.is_some() {
                 return Err(named("needs `value` with `eval`, and only there"));
             }
@@ -287,6 +296,9 @@ impl Experiment {
             for line in &figure.lines {
                 if line.step.is_some() == line.eval.is_some() || line.eval.is_some() != line.of.is_some() {
                     return Err(named("has a line without either `step`, or `eval` and `of`"));
+                }
+                if line.stage.is_some() && line.step.is_none() {
+                    return Err(named("has a line with `stage` and without `step`"));
                 }
             }
         }

@@ -17,8 +17,8 @@ const PART: usize = 10;
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
     pub(crate) summary: RunSummary,
-    /// The rows of its steps.
-    steps: Vec<Value>,
+    /// The rows of its metrics.
+    rows: Vec<Value>,
 }
 
 /// A figure's lines: name, and points as (x, y), the mean over seeds.
@@ -31,8 +31,16 @@ pub(crate) struct Lines {
 
 impl Run {
     pub(super) fn read(summary: RunSummary, folder: &Path) -> anyhow::Result<Run> {
-        let steps = read_rows(&folder.join("metrics.jsonl"))?.into_iter().filter(|row| row["kind"] == "step").collect();
-        Ok(Run { summary, steps })
+        Ok(Run { summary, rows: read_rows(&folder.join("metrics.jsonl"))? })
+    }
+
+    /// The rows of a stage's steps, or of all `grpo` stages' one after the other.
+    fn steps(&self, stage: Option<&str>) -> Vec<&Value> {
+        let wanted = |row: &&Value| match stage {
+            Some(stage) => row["stage"] == stage,
+            None => row["kind"] == "step",
+        };
+        self.rows.iter().filter(wanted).collect()
     }
 
     /// The number that a measure asks for; none where this run has none.
@@ -51,9 +59,10 @@ impl Run {
             );
         }
         if let Some(path) = &measure.step {
-            let part = self.steps.len().div_ceil(PART);
-            let from = if measure.first { 0 } else { self.steps.len() - part };
-            let values: Vec<f64> = self.steps[from..from + part].iter().filter_map(|row| at(row, path)).collect();
+            let steps = self.steps(measure.stage.as_deref());
+            let part = steps.len().div_ceil(PART);
+            let from = if measure.first { 0 } else { steps.len() - part };
+            let values: Vec<f64> = steps[from..from + part].iter().filter_map(|row| at(row, path)).collect();
             return (!values.is_empty()).then(|| mean(&values));
         }
         let eval = self.evaluation(measure.eval.as_ref()?)?;
@@ -73,8 +82,8 @@ impl Run {
 
     fn line(&self, line: &Line) -> BTreeMap<u64, f64> {
         if let Some(path) = &line.step {
-            // Steps of several stages follow each other.
-            return (1..).zip(&self.steps).filter_map(|(step, row)| Some((step, at(row, path)?))).collect();
+            let steps = self.steps(line.stage.as_deref());
+            return (1..).zip(steps).filter_map(|(step, row)| Some((step, at(row, path)?))).collect();
         }
         let Some(eval) = line.eval.as_ref().and_then(|stage| self.evaluation(stage)) else { return BTreeMap::new() };
         let by_k = |family: &FamilyEval| -> BTreeMap<usize, f64> {
@@ -157,7 +166,9 @@ pub(super) mod tests {
             host_cores: 1,
         };
         let row = |step: u64| serde_json::json!({"kind": "step", "step": step, "length": {"mean": 10 + step}});
-        Run { summary, steps: (1..=steps).map(row).collect() }
+        let base =
+            |step: u64| serde_json::json!({"kind": "pretrain", "stage": "pretrain", "step": step, "loss": 5 - step});
+        Run { summary, rows: (1..=2).map(base).chain((1..=steps).map(row)).collect() }
     }
 
     pub(crate) const TEXT: &str = r#"
@@ -225,6 +236,12 @@ of = "majority"
         let experiment = Experiment::parse("x.toml", TEXT).unwrap();
         let run = made_up(0.4, 20);
         let values: Vec<Option<f64>> = experiment.measures.iter().map(|measure| run.measure(measure)).collect();
+        let base = Measure {
+            step: Some("loss".to_owned()),
+            stage: Some("pretrain".to_owned()),
+            ..experiment.measures[3].clone()
+        };
+        assert_eq!(run.measure(&base), Some(3.0), "the last of the base's two steps");
         let expected = [Some(0.5), Some(0.7), Some(11.5), Some(29.5), Some(200.0), None];
         for (value, expected) in values.iter().zip(expected) {
             match (value, expected) {
