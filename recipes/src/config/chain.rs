@@ -192,37 +192,25 @@ impl Recipe {
         }
     }
 
+    /// The place of the stage whose policy the stage at `index` begins with; none where that is the recipe's own model.
+    fn place_of_origin(&self, index: usize) -> Option<usize> {
+        self.stages[..index].iter().position(|stage| stage.name == self.origin(index))
+    }
+
     /// Where the model comes from that the stage at `index` begins with, or makes.
     #[must_use]
     pub fn model_at(&self, index: usize) -> &ModelSettings {
-        let mut place = index;
-        loop {
-            if let Some(model) = &self.stages[place].model {
-                return model;
-            }
-            let origin = self.origin(place);
-            match self.stages.iter().position(|stage| stage.name == origin).filter(|before| *before < place) {
-                Some(before) => place = before,
-                None => return &self.model,
-            }
-        }
+        let own = self.stages[index].model.as_ref();
+        own.unwrap_or_else(|| self.place_of_origin(index).map_or(&self.model, |before| self.model_at(before)))
     }
 
     /// The folder whose tokenizer the stage at `index` works with; none where a pretrain stage of this recipe makes it.
     fn tokenizer_at(&self, index: usize) -> Option<&Path> {
-        let mut place = index;
-        loop {
-            let stage = &self.stages[place];
-            match &stage.model {
-                Some(ModelSettings::Folder { path }) => return Some(path),
-                _ if stage.settings.kind() == "pretrain" => return None,
-                _ => {}
-            }
-            let origin = self.origin(place);
-            match self.stages.iter().position(|stage| stage.name == origin).filter(|before| *before < place) {
-                Some(before) => place = before,
-                None => return self.model.folder(),
-            }
+        let stage = &self.stages[index];
+        match &stage.model {
+            Some(ModelSettings::Folder { path }) => Some(path),
+            _ if stage.settings.kind() == "pretrain" => None,
+            _ => self.place_of_origin(index).map_or(self.model.folder(), |before| self.tokenizer_at(before)),
         }
     }
 
