@@ -313,6 +313,7 @@ mod tests {
             (r"\lcm(\sqrt3, \sqrt2, 10)", r"10\sqrt6"),
             (r"\gcd(m, n)", r"\gcd(n, m)"),
             ("||x||y||", "|xy|"),
+            (r"\sum_{i=1}^{n} i", "Sum(i, (i, 1, n))"),
         ] {
             check(left, right, Ok(true));
         }

@@ -39,9 +39,17 @@ impl Fuzz {
         if !self.timed {
             return math(completion, reference);
         }
-        let start = Instant::now();
-        let score = math(completion, reference);
-        let took = start.elapsed();
+        let once = || {
+            let start = Instant::now();
+            (math(completion, reference), start.elapsed())
+        };
+        let (score, mut took) = once();
+        // The machine may have been busy with something else.
+        for _ in 0..4 {
+            if took > self.slowest.0 {
+                took = took.min(once().1);
+            }
+        }
         if took > self.slowest.0 {
             self.slowest = (took, format!("{completion:?} for {reference:?}: {score:?}"));
         }

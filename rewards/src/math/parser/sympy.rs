@@ -21,7 +21,12 @@ impl Parser<'_> {
         if matches!(name, "Symbol" | "Float" | "Function") {
             return self.quoted(name);
         }
-        let mut items = if self.accept(Token::Close(')')) { vec![] } else { self.arguments(')')? };
+        // What a sum runs over may be called i; SymPy's imaginary unit is I.
+        let indexed = usize::from(matches!(name, "Sum" | "Product"));
+        self.index_i += indexed;
+        let items = if self.accept(Token::Close(')')) { Ok(vec![]) } else { self.arguments(')') };
+        self.index_i -= indexed;
+        let mut items = items?;
         let relation = |relation| {
             move |items: Vec<Node>| {
                 if items.len() == 2 { Ok(Node::Relation(items, vec![relation])) } else { Err(NoParse::Unparsable) }
