@@ -19,6 +19,7 @@
 //! itself. Embedding, head and router, which are none of the targets, stay as they are, as do norms and biases.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use candle_core::{Device, Tensor, Var};
 use rayon::prelude::*;
@@ -236,8 +237,8 @@ impl Lora {
             let start = Normal::new(seed, &a).take(one.count * rank * one.columns, deviation as f32);
             factors.push(factor(a, start, [one.count, rank, one.columns])?);
             factors.push(factor(b, vec![0.0; one.count * one.rows * rank], [one.count, one.rows, rank])?);
-            if !frozen.contains_key(&one.parameter) {
-                frozen.insert(one.parameter, values(&policy.parameters()[one.parameter])?);
+            if let Entry::Vacant(place) = frozen.entry(one.parameter) {
+                place.insert(values(&policy.parameters()[one.parameter])?);
             }
         }
         Ok(Lora { rank, scale: (config.alpha / rank as f64) as f32, adapted, factors, frozen })
@@ -316,12 +317,16 @@ impl Lora {
         })
     }
 
-    /// The adapters' numbers, to be saved: names, shapes, numbers.
+    /// The adapters' numbers by name, to be saved.
     ///
     /// # Errors
     /// If memory cannot be had.
-    pub fn state(&self) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>> {
-        self.factors.iter().map(|named| Ok((named.0.clone(), named.1.dims().to_vec(), values(named)?))).collect()
+    pub fn state(&self) -> Result<BTreeMap<String, TensorData>> {
+        let one = |named: &(String, Var)| {
+            let tensor = TensorData { shape: named.1.dims().to_vec(), values: values(named)? };
+            Ok((named.0.clone(), tensor))
+        };
+        self.factors.iter().map(one).collect()
     }
 
     /// Takes back what [`Lora::state`] gave. The policy's weights stay: those beside a saved state are merged.

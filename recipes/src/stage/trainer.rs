@@ -116,7 +116,7 @@ impl Trainer {
         self.model.save(folder)?;
         if let Some(lora) = &self.lora {
             let state = lora.state()?;
-            let named = state.iter().map(|(name, shape, values)| (name.clone(), shape.clone(), values.as_slice()));
+            let named = state.iter().map(|(name, data)| (name.clone(), data.shape.clone(), data.values.as_slice()));
             save_tensors(folder.join(ADAPTERS), &named.collect::<Vec<TensorView<'_>>>(), &BTreeMap::new())?;
         }
         save_tensors(folder.join(OPTIMIZER), &self.optimizer.state(), &BTreeMap::new())?;
