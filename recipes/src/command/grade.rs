@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use rayon::prelude::*;
 use rewards::{Reference, Registry, RewardSet, Sample, Score};
@@ -19,9 +19,10 @@ use serde_json::{Map, Value, json};
 
 use super::reward::{RewardOptions, build};
 use super::{FAILED, print};
+use crate::config::counted;
 use crate::progress::{Reporter, Verbosity};
 
-/// How many disagreements are shown; all are in the output.
+/// How many disagreements, and how many malformed rows, are shown; all are in the output.
 const SHOWN: usize = 20;
 
 #[derive(Args, Debug)]
@@ -63,14 +64,17 @@ struct Graded {
 }
 
 pub(super) fn grade(arguments: &GradeArguments, known: &Registry) -> anyhow::Result<ExitCode> {
-    let text = std::fs::read_to_string(&arguments.file)
+    let bytes = std::fs::read(&arguments.file)
         .with_context(|| format!("cannot read the rows in {}", arguments.file.display()))?;
-    let rows: Vec<(usize, Result<Row, String>)> = text
-        .lines()
+    let rows: Vec<(usize, Result<Row, String>)> = bytes
+        .split(|byte| *byte == b'\n')
         .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty())
+        .filter(|(_, line)| !line.trim_ascii().is_empty())
         .map(|(index, line)| (index + 1, read_row(line)))
         .collect();
+    if rows.is_empty() {
+        bail!("{} holds no rows", arguments.file.display());
+    }
     let spec = arguments.options.spec(&arguments.reward, known)?;
     let rewards = build(&spec, known, &Reporter::new(Verbosity::Auto))?;
     // Opened before any work, so that a wrong path costs nothing.
@@ -117,8 +121,13 @@ fn create(path: &Path) -> anyhow::Result<(BufWriter<File>, PathBuf)> {
     Ok((BufWriter::new(file), path.to_owned()))
 }
 
-fn read_row(line: &str) -> Result<Row, String> {
-    let value: Value = serde_json::from_str(line).map_err(|error| format!("is not JSON: {error}"))?;
+fn read_row(line: &[u8]) -> Result<Row, String> {
+    let line =
+        std::str::from_utf8(line).map_err(|error| format!("is not UTF-8 at byte {}", error.valid_up_to() + 1))?;
+    let value: Value = serde_json::from_str(line).map_err(|error| {
+        let text = error.to_string();
+        format!("is not JSON: {} at column {}", text.split(" at line ").next().unwrap_or(&text), error.column())
+    })?;
     let Value::Object(row) = value else { return Err("is not an object".to_owned()) };
     let reference =
         row.get("gold").or_else(|| row.get("reference")).ok_or("has no `gold` (or `reference`), the right answer")?;
@@ -224,8 +233,11 @@ impl Summary {
 
     fn render(&self, reward: &str, elapsed: Duration, threads: usize) -> String {
         let mut text = String::new();
-        for problem in &self.malformed {
+        for problem in self.malformed.iter().take(SHOWN) {
             let _ = writeln!(text, "malformed: {problem}");
+        }
+        if self.malformed.len() > SHOWN {
+            let _ = writeln!(text, "malformed: {} more, marked in the output", self.malformed.len() - SHOWN);
         }
         for disagreement in self.disagreements.iter().take(SHOWN) {
             let _ = writeln!(text, "disagrees: {disagreement}");
@@ -252,7 +264,7 @@ impl Summary {
             let _ = writeln!(text, "agreement: {} of {} labelled rows ({percent:.2}%)", self.agreed, self.labelled);
         }
         if !self.malformed.is_empty() {
-            let _ = writeln!(text, "{} malformed rows were left out", self.malformed.len());
+            let _ = writeln!(text, "left out: {}", counted(self.malformed.len(), "malformed row", "malformed rows"));
         }
         text
     }
@@ -312,8 +324,9 @@ mod tests {
         assert_eq!(lines.len(), 5);
         assert_eq!(lines[0], json!({"line": 1, "score": null, "cause": "malformed_row"}));
         assert_eq!(lines[4]["score"], json!(1.0));
-        let problem = |line: &str| read_row(line).err().unwrap();
-        assert!(problem("{\"gold\": \"1\"").starts_with("is not JSON: "));
+        let problem = |line: &str| read_row(line.as_bytes()).err().unwrap();
+        assert_eq!(problem("{\"gold\": \"1\""), "is not JSON: EOF while parsing an object at column 12");
+        assert_eq!(read_row(b"{\"gold\": \"\xFF\"}").err().unwrap(), "is not UTF-8 at byte 11");
         assert_eq!(problem("[1]"), "is not an object");
         assert_eq!(problem("{\"pred\": \"1\"}"), "has no `gold` (or `reference`), the right answer");
         assert_eq!(problem("{\"gold\": [], \"pred\": \"1\"}"), "has an empty list of right answers");

@@ -352,6 +352,7 @@ mod tests {
     #[test]
     fn what_is_too_large_is_out_of_budget() {
         check("9^{9^9}", "9^{9^9}+1", Err(Stop::Budget));
+        check(r"-9.80665\mod 9^{20665}", "1", Err(Stop::Budget));
         check(r"\sqrt{2}\cdot 10^{99999}", r"\sqrt2\cdot 10^{99999}+1", Err(Stop::Budget));
     }
 }

@@ -12,7 +12,7 @@ use num_traits::{One, Signed, ToPrimitive, Zero};
 use super::super::budget::{Budget, Stop};
 use super::super::node::{Constant, Function, Node};
 use super::polynomial::{Atom, Exponent, Fraction, Monomial, Polynomial, reduce};
-use super::rational::{call as divisor_or_multiple, integer, power, rational};
+use super::rational::{call as divisor_or_multiple, integer, multiply, power, rational};
 
 /// Primes are looked for up to this.
 const TRIAL_LIMIT: u64 = 4096;
@@ -374,9 +374,11 @@ impl Normalizer<'_> {
         let mut quantities: Vec<Monomial> = Vec::new();
         for argument in arguments {
             let normal = self.normalize(argument)?;
-            let Some(divisor) = normal.denominator.as_constant() else { return Ok(None) };
+            let Some(divisor) = normal.denominator.as_constant().filter(|value| !value.is_zero()) else {
+                return Ok(None);
+            };
             let Some((monomial, coefficient)) = single(&normal.numerator) else { return Ok(None) };
-            coefficients.push(coefficient / divisor);
+            coefficients.push(multiply(coefficient, &divisor.recip(), self.budget)?);
             if !quantities.contains(monomial) {
                 quantities.push(monomial.clone());
             }

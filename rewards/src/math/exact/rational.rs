@@ -153,6 +153,8 @@ pub(super) fn call(
             if modulus.is_zero() {
                 return Err(Stop::DivisionByZero);
             }
+            // A quotient, a product and a difference, each of which is reduced.
+            spend_reduction(3 * (size(x) + size(modulus)), budget)?;
             let turns = (x / modulus).floor();
             x - modulus * turns
         }
