@@ -13,8 +13,10 @@ made below it, in some fifteen minutes on two cores:
 2. one for wasm32 that counts the paths it takes, which then runs train.py;
 3. the one that is kept, compiled with these counts and linked as a whole.
 
-python.patch changes CPython for speed: the allocator is called directly, ints have a free list (as in CPython 3.14), and
-`% // & | ^ << >>` of small ints need no calls. It also lets C code recurse as deep as the stacks here allow.
+python.patch changes CPython for speed: the allocator is called directly, ints have a free list (as in CPython 3.14),
+arithmetic of small ints needs no calls and no new object where nobody else has the old one, and instructions that
+usually follow each other are done as one. It also lets C code recurse as deep as the stacks here allow, and waiting
+for a lock or a queue that only another thread could release or fill raises an exception.
 """
 
 import hashlib

@@ -233,6 +233,20 @@ fn a_thread_runs_when_it_is_started() {
     // Nobody is left who could wake it.
     assert_eq!(run("import queue\nqueue.Queue().get()").cause, Cause::Exception);
     prints("import queue\ntry: queue.Queue().get(timeout=1)\nexcept queue.Empty: print('empty')", "empty\n");
+    let held = "RuntimeError: waits for a lock that only another thread could release, and there is none";
+    check("import threading\nlock = threading.Lock()\nlock.acquire()\nlock.acquire()", Cause::Exception, held);
+    check("import threading\nlock = threading.Lock()\nwith lock:\n    with lock: pass", Cause::Exception, held);
+    check(
+        "import queue\nqueue.SimpleQueue().get()",
+        Cause::Exception,
+        "RuntimeError: waits for another thread, and there is none",
+    );
+    prints(
+        "import queue, threading, time\nlock = threading.Lock()\nbefore = time.time()\n\
+         print(lock.acquire(), lock.acquire(False), lock.acquire(timeout=3600))\n\
+         try: queue.SimpleQueue().get(timeout=3600)\nexcept queue.Empty: print('empty', round(time.time() - before))",
+        "True False False\nempty 7200\n",
+    );
 }
 
 #[test]
@@ -322,8 +336,91 @@ fn small_ints_obey_the_laws_of_division_and_shifting() {
     );
 }
 
+/// `guest/python.patch` does instructions that usually follow each other as one. The reference is `operator`, whose
+/// functions are calls; the loops are there because instructions are specialised only after some turns.
+#[test]
+fn instructions_done_as_one_do_what_they_do_alone() {
+    prints(
+        r#"import operator
+edges = [0, 1, -1, 3, -6, -5, 256, 257, 7919, 2**30 - 1, 1 - 2**30, 2**30, -2**30, 2**45 + 12345, -2**59, 2**60, 10**30, True, 2.5]
+arithmetic = {"+": "add", "-": "sub", "*": "mul", "%": "mod", "//": "floordiv"}
+compared = {"<": "lt", "<=": "le", "==": "eq", "!=": "ne", ">": "gt", ">=": "ge"}
+
+def result_of(function, *arguments):
+    try:
+        return function(*arguments)
+    except (ZeroDivisionError, TypeError) as error:
+        return type(error), error.__traceback__ is not None
+
+def agree(text, reference, pairs):
+    names = {}
+    exec(text, names)
+    for a, b in pairs:
+        expected = result_of(reference, a, b)
+        found = result_of(names["f"], a, b)
+        assert found == expected and type(found) is type(expected), (text, a, b, found, expected)
+
+pairs = [(a, b) for a in edges for b in edges]
+for sign, name in arithmetic.items():
+    plain = getattr(operator, name)
+    agree(f"def f(a, b):\n for _ in range(20): c = a {sign} b\n return c", plain, pairs)
+    agree(f"def f(a, b):\n for _ in range(20):\n  c = a\n  c = c {sign} b\n return c", plain, pairs)
+    agree(f"def f(a, b):\n for _ in range(20):\n  c = a; d = c; c {sign}= b\n  assert d is a\n return c", plain, pairs)
+    agree(f"def f(a, b):\n for _ in range(20): c = (a + 0) {sign} (b + 0)\n return c",
+          lambda a, b: plain(a + 0, b + 0), pairs)
+    for constant in (0, 2, -3, 300):
+        agree(f"def f(a, b):\n for _ in range(20): c = 1 if a {sign} b == {constant} else 2\n return c",
+              lambda a, b: 1 if plain(a, b) == constant else 2, pairs)
+        agree(f"def f(a, b):\n for _ in range(20): c = a {sign} b > {constant}\n return c",
+              lambda a, b: operator.gt(plain(a, b), constant), pairs)
+        if constant:
+            agree(f"def f(a, b):\n for _ in range(20): c = 1 if not a {sign} {constant} else 2\n return c",
+                  lambda a, b: 1 if not plain(a, constant) else 2, pairs)
+for sign, name in compared.items():
+    plain = getattr(operator, name)
+    agree(f"def f(a, b):\n for _ in range(20): c = a {sign} b\n return c", plain, pairs)
+    agree(f"def f(a, b):\n for _ in range(20):\n  if a {sign} b: c = 1\n  else: c = 2\n return c",
+          lambda a, b: 1 if plain(a, b) else 2, pairs)
+    for constant in (0, 2, -3, 300):
+        agree(f"def f(a, b):\n for _ in range(20):\n  while not a {sign} {constant}: return 2\n return 1",
+              lambda a, b: 1 if plain(a, constant) else 2, pairs)
+
+for a in [*range(-1100, 1100), *edges]:
+    text = str(a)
+    assert text == f"{a:}" and (type(a) is not int or int(text) == a and text == "%d" % a and "+" not in text), a
+
+def loops():
+    kept, last = [], None
+    for i in range(1000, 1100):
+        kept.append(i)
+        if i % 3 == 0: last = i
+    assert kept == list(range(1000, 1100)) and last == 1098
+    pairs = [(i, j) for i in range(2**30 - 3, 2**30 + 3) for j in range(300, 303)]
+    assert pairs[0] == (2**30 - 3, 300) and pairs[-1] == (2**30 + 2, 302) and len(set(pairs)) == 18
+    total, seen = 2**30 - 20, set()
+    for i in range(40):
+        total += 1
+        seen.add(total)
+    assert len(seen) == 40 and max(seen) == 2**30 + 20
+    places = {i: [j for j in range(i, 600, 100) if j % 2] for i in range(300, 304)}
+    assert places[301] == [301, 401, 501] and places[300] == []
+    line = 0
+    for i in range(300, 330):
+        try:
+            if i % (i - 329) == 5: line = -1
+            last = i
+        except ZeroDivisionError as error:
+            line = error.__traceback__.tb_lineno - loops.__code__.co_firstlineno
+    return line, i, last
+assert loops() == (18, 329, 328), loops()
+print("fine")"#,
+        "fine\n",
+    );
+}
+
 #[test]
 fn sleeping_takes_no_time_of_ours() {
+    python(); // preparing it is not what is timed
     let started = Instant::now();
     prints(
         "import time\nbefore = time.time()\ntime.sleep(3600)\nprint(round(time.time() - before))\n\
