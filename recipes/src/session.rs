@@ -293,7 +293,7 @@ fn open_run(
     }
     let files = &recipe.input_files();
     let info = RunInfo {
-        reward_files: hash_files(&recipe.reward_files())?,
+        reward_files: hash_files("reward file", &recipe.reward_files())?,
         ..RunInfo::collect(recipe.seed, threads, &options.command, &options.settings, files)?
     };
     // What was given is read before there is a folder: what is wrong with it can then be mended without a trace.

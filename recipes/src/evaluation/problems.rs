@@ -35,7 +35,7 @@ impl Problems {
                 let path = locate(benchmark, source, data)?;
                 let tasks = datasets::source::read(&path, OnBadLine::Stop)?.tasks;
                 let shown = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                (tasks, shown, Some(hash_file(&path)?))
+                (tasks, shown, Some(hash_file("task file", &path)?))
             }
         };
         let tasks: Vec<Task> = tasks.into_iter().filter(|task| (benchmark.belongs)(task)).collect();

@@ -109,13 +109,13 @@ impl RunDir {
             }
         }
         let mut info = RunDir::read_info(path)?;
-        let files = hash_files(&recipe.input_files())?;
+        let files = hash_files("task file", &recipe.input_files())?;
         for (file, hash) in &files {
             if info.task_files.get(file).is_some_and(|before| before != hash) {
                 bail!("the task file {file} is not what it was when the run in {} began", path.display());
             }
         }
-        let rewards = hash_files(&recipe.reward_files())?;
+        let rewards = hash_files("reward file", &recipe.reward_files())?;
         let changed = rewards.iter().filter(|(file, hash)| info.reward_files.get(*file) != Some(hash));
         let changed = changed.map(|(file, _)| file.clone()).collect();
         info.reward_files = rewards;

@@ -60,7 +60,7 @@ impl RunInfo {
             host: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             command: command.to_vec(),
             settings: settings.to_vec(),
-            task_files: hash_files(task_files)?,
+            task_files: hash_files("task file", task_files)?,
             reward_files: BTreeMap::new(),
             started: now(),
             resumed: Vec::new(),
@@ -82,13 +82,14 @@ pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_secs())
 }
 
-/// SHA-256 of each file, by its path as given.
-pub(crate) fn hash_files(files: &[PathBuf]) -> anyhow::Result<BTreeMap<String, String>> {
-    files.iter().map(|file| Ok((file.display().to_string(), hash_file(file)?))).collect()
+/// SHA-256 of each file, by its path as given;
+/// `what` the files are, for the error's text.
+pub(crate) fn hash_files(what: &str, files: &[PathBuf]) -> anyhow::Result<BTreeMap<String, String>> {
+    files.iter().map(|file| Ok((file.display().to_string(), hash_file(what, file)?))).collect()
 }
 
-pub(crate) fn hash_file(path: &Path) -> anyhow::Result<String> {
-    let open = || format!("cannot read {}", path.display());
+pub(crate) fn hash_file(what: &str, path: &Path) -> anyhow::Result<String> {
+    let open = || format!("cannot read the {what} {}", path.display());
     let mut file = File::open(path).with_context(open)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
