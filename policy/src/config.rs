@@ -185,7 +185,7 @@ impl ModelConfig {
         (0..self.num_hidden_layers).filter_map(|layer| Some((layer, self.mixture_of(layer)?)))
     }
 
-    /// Numbers cached per token and layer.
+    /// Numbers that attention reads of each token and layer: the least that a cache holds.
     #[must_use]
     pub fn cache_width(&self) -> usize {
         self.attention.cache_width()

@@ -55,12 +55,20 @@ impl LatentAttention {
 }
 
 impl AttentionKind {
-    /// Numbers cached for each token and layer.
+    /// Numbers that attention reads of each token and layer: the least that a cache holds.
     #[must_use]
     pub fn cache_width(&self) -> usize {
         match self {
             AttentionKind::Latent(latent) => latent.kv_lora_rank + latent.qk_rope_head_dim,
             AttentionKind::Grouped(grouped) => 2 * grouped.num_key_value_heads * grouped.head_dim,
+        }
+    }
+
+    /// Numbers that the cache does hold as a token's key and as its value. Latents are both, each in its own order.
+    pub(crate) fn cached_widths(&self) -> (usize, usize) {
+        match self {
+            AttentionKind::Latent(latent) => (self.cache_width(), latent.kv_lora_rank),
+            AttentionKind::Grouped(_) => (self.cache_width() / 2, self.cache_width() / 2),
         }
     }
 

@@ -64,7 +64,8 @@ impl ModelConfig {
     pub fn memory(&self, sequences: u64, tokens: u64) -> Memory {
         const BYTES: u64 = size_of::<f32>() as u64;
         let weights = self.parameters().0 as u64 * BYTES;
-        let cache = self.cache_width() as u64 * self.num_hidden_layers as u64 * BYTES;
+        let (key, value) = self.attention.cached_widths();
+        let cache = (key + value) as u64 * self.num_hidden_layers as u64 * BYTES;
         Memory { weights, sample: 2 * weights + sequences * tokens * cache, train: 5 * weights }
     }
 }

@@ -7,14 +7,12 @@
 //! `v_head_dim` ones: none in a small model, where these are equal, several times as much in DeepSeek-V3. So large models
 //! are trained expanded ([`super::attention`]).
 
-use std::borrow::Cow;
-use std::ops::Range;
-
 use rayon::prelude::*;
 
 use super::Real;
 use super::attend::{Attention, Place, Scratch, TokenBlocks};
-use super::attention::{AttentionConfig, Head, HeadGradients, Layouts, Outputs};
+use super::attention::{AttentionConfig, Layouts, Places};
+use super::heads::{HeadGradients, Heads, Outputs, block_rows};
 use super::matmul::{View, matmul};
 use super::packed::{PackedWeight, Rows, Store};
 use super::sum::add_scaled;
@@ -64,7 +62,7 @@ impl<T: Real> HeadWeights<T> {
         for row in 0..count {
             scaled.extend(query[row * stride..][..nope].iter().map(|q| *q * scale));
         }
-        let rows = Rows { out: &mut *out, out_stride, x: &scaled, x_stride: nope, count };
+        let rows = Rows { out: &mut *out, out_stride, x: &scaled, x_stride: nope, transposed: false, count };
         self.absorb[head].multiply_rows(rows, Store::Set);
         for row in 0..count {
             let part = &mut out[row * out_stride + latent..][..rope];
@@ -79,7 +77,7 @@ impl<T: Real> HeadWeights<T> {
         let count = summed.len() / (heads * latent);
         for (head, weight) in self.expand.iter().enumerate() {
             let (out, x) = (&mut out[head * value..], &summed[head * latent..]);
-            let rows = Rows { out, out_stride: heads * value, x, x_stride: heads * latent, count };
+            let rows = Rows { out, out_stride: heads * value, x, x_stride: heads * latent, transposed: false, count };
             weight.multiply_rows(rows, Store::Set);
         }
     }
@@ -120,13 +118,13 @@ impl AbsorbedAttention<'_> {
             .segments()
             .par_iter()
             .map(|segment| {
-                let mut run = TokenBlocks::new(width, segment.position, segment.rows.len());
+                let mut run = TokenBlocks::new((width, latent), segment.position, segment.rows.len());
                 let mut both = vec![T::zero(); width];
                 for row in segment.rows.clone() {
                     both[..latent].copy_from_slice(&latents[row * latent..(row + 1) * latent]);
                     both[latent..].copy_from_slice(&k_rope[row * rope..(row + 1) * rope]);
                     table.turn(&mut both[latent..], self.layouts.position(row), 1.0);
-                    run.push(&both);
+                    run.push(&both, &latents[row * latent..(row + 1) * latent]);
                 }
                 run
             })
@@ -170,57 +168,58 @@ impl AbsorbedAttention<'_> {
         let Absorbed { weights, summed, totals, .. } = attended;
         let latent = weights.latent;
         let (stride, width) = (heads * (nope + rope), latent + rope);
-        let head_weights: Vec<(&[T], &[T])> =
-            expand.chunks_exact((nope + value) * latent).map(|rows| rows.split_at(nope * latent)).collect();
+        // Back through W_k, and through W_v.
+        let weights_back: Vec<(PackedWeight<T>, PackedWeight<T>)> = expand
+            .chunks_exact((nope + value) * latent)
+            .map(|rows| rows.split_at(nope * latent))
+            .map(|(key, value)| (PackedWeight::from_rows(key, latent), PackedWeight::from_columns(value, latent)))
+            .collect();
 
         // Through W_v: the gradients of the sums of latents.
         let mut d_summed = vec![T::zero(); summed.len()];
         d_summed.par_chunks_mut(ROW_BLOCK * heads * latent).zip(d_out.par_chunks(ROW_BLOCK * heads * value)).for_each(
             |(d_summed, d_out)| {
-                let shape = (d_out.len() / (heads * value), latent, value);
-                for (head, (_, weight)) in head_weights.iter().enumerate() {
-                    let (d_out, weight) =
-                        (View::rows(&d_out[head * value..], heads * value), View::rows(weight, latent));
-                    matmul(&mut d_summed[head * latent..], heads * latent, shape, d_out, weight, T::one(), false);
+                let count = d_out.len() / (heads * value);
+                for (head, (_, weight)) in weights_back.iter().enumerate() {
+                    let (out, x) = (&mut d_summed[head * latent..], &d_out[head * value..]);
+                    let (out_stride, x_stride) = (heads * latent, heads * value);
+                    weight.multiply_rows(Rows { out, out_stride, x, x_stride, transposed: false, count }, Store::Set);
                 }
             },
         );
 
         // Through attention: all heads of a tree read the same keys.
-        let keys: Vec<Vec<T>> = self.layouts.trees().par_iter().map(|tree| self.keys(tree, latents, k_rope)).collect();
-        let tasks: Vec<(usize, usize)> =
-            (0..keys.len()).flat_map(|tree| (0..heads).map(move |head| (tree, head))).collect();
-        let gradients: Vec<HeadGradients<T>> = tasks
-            .into_par_iter()
-            .map(|(number, head)| {
-                let tree = &self.layouts.trees()[number];
-                let rows = self.layouts.tree_rows(tree);
-                let mut query = vec![T::zero(); rows.len() * width];
-                let positions = (rows.len(), |row| self.layouts.position(rows.start + row));
-                let from = &q[rows.start * stride + head * (nope + rope)..];
-                weights.absorb(head, (&mut query, width), from, self.config, positions);
-                let data = Head {
+        let runs = self.layouts.runs(block_rows(heads));
+        let gradients: Vec<HeadGradients<T>> = runs
+            .par_iter()
+            .map(|run| {
+                let rows = run.batch_rows(self.layouts);
+                let mut query = vec![T::zero(); rows.len() * heads * width];
+                for head in 0..heads {
+                    let positions = (rows.len(), |row| self.layouts.position(rows.start + row));
+                    let from = &q[rows.start * stride + head * (nope + rope)..];
+                    weights.absorb(head, (&mut query[head * width..], heads * width), from, self.config, positions);
+                }
+                let data = Heads {
                     query,
-                    key: Cow::Borrowed(&keys[number]),
-                    values: &latents[rows.start * latent..],
+                    heads,
+                    key: self.keys(run.reached_rows(self.layouts), latents, k_rope),
+                    values: &latents[(rows.start - run.rows.start) * latent..],
                     value_stride: latent,
                     width,
                     value: latent,
                 };
-                let totals: Vec<T> =
-                    totals[rows.start * heads..rows.end * heads].iter().skip(head).step_by(heads).copied().collect();
-                let at = (rows.start * heads + head) * latent;
-                let outputs = Outputs { out: &summed[at..], d_out: &d_summed[at..], stride: heads * latent };
-                data.gradients(self.layouts, tree, &totals, outputs)
+                let outputs = Outputs { out: summed, d_out: &d_summed, totals, all_heads: heads, head: 0 };
+                data.gradients(self.layouts, run, outputs)
             })
             .collect();
         drop(d_summed);
 
-        // Through W_k, the rotation and the scale, and the sums over heads; the queries' gradients in the latent space are
-        // kept for the weight's.
+        // Through W_k, the rotation and the scale; the queries' gradients in the latent space are kept for the weight's.
         let [mut d_q, mut d_latents, mut d_k_rope] = [q, latents, k_rope].map(|x| vec![T::zero(); x.len()]);
         let mut d_absorbed = vec![T::zero(); summed.len()];
         let scale = T::from_f64(scale);
+        let places = Places::new(&runs, self.layouts);
         d_q.par_chunks_mut(ROW_BLOCK * stride)
             .zip(d_latents.par_chunks_mut(ROW_BLOCK * latent))
             .zip(d_k_rope.par_chunks_mut(ROW_BLOCK * rope))
@@ -230,30 +229,32 @@ impl AbsorbedAttention<'_> {
                 let count = d_latents.len() / latent;
                 for i in 0..count {
                     let row = block * ROW_BLOCK + i;
-                    let ((tree, local), position) = (self.layouts.place(row), self.layouts.position(row));
+                    let (place, position) = (places.of(row), self.layouts.position(row));
                     let d_latent = &mut d_latents[i * latent..(i + 1) * latent];
                     let d_k_rope = &mut d_k_rope[i * rope..(i + 1) * rope];
-                    for head in 0..heads {
-                        let HeadGradients { query, key, value } = &gradients[tree * heads + head];
-                        let (key, query) = (&key[local * width..][..width], &query[local * width..][..width]);
+                    for (run, at) in place.reached_by() {
+                        let HeadGradients { key, value, .. } = &gradients[run];
+                        let key = &key[at * width..][..width];
                         add_scaled(d_latent, &key[..latent], T::one());
-                        add_scaled(d_latent, &value[local * latent..(local + 1) * latent], T::one());
+                        add_scaled(d_latent, &value[at * latent..][..latent], T::one());
                         add_scaled(d_k_rope, &key[latent..], T::one());
-                        let at = (i * heads + head) * latent;
-                        let absorbed = d_absorbed[at..at + latent].iter_mut().zip(query);
-                        absorbed.for_each(|(d, g)| *d = *g * scale);
+                    }
+                    // A rotation is linear, so the sum is turned back once.
+                    table.turn(d_k_rope, position, -1.0);
+                    let queries = &gradients[place.own].query[place.in_own * heads * width..][..heads * width];
+                    for (head, query) in queries.chunks_exact(width).enumerate() {
+                        let absorbed = &mut d_absorbed[(i * heads + head) * latent..][..latent];
+                        absorbed.iter_mut().zip(query).for_each(|(d, g)| *d = *g * scale);
                         let turned = &mut d_q[i * stride + head * (nope + rope) + nope..][..rope];
                         turned.iter_mut().zip(&query[latent..]).for_each(|(d, g)| *d = *g * scale);
                         table.turn(turned, position, -1.0);
                     }
-                    // A rotation is linear, so the sum over heads is turned back once.
-                    table.turn(d_k_rope, position, -1.0);
                 }
-                for (head, (weight, _)) in head_weights.iter().enumerate() {
-                    let d_absorbed = View::rows(&d_absorbed[head * latent..], heads * latent);
-                    let d_q = &mut d_q[head * (nope + rope)..];
-                    let weight = View::rows(weight, latent).t();
-                    matmul(d_q, stride, (count, nope, latent), d_absorbed, weight, T::one(), false);
+                for (head, (weight, _)) in weights_back.iter().enumerate() {
+                    let (out, x) = (&mut d_q[head * (nope + rope)..], &d_absorbed[head * latent..]);
+                    let x_stride = heads * latent;
+                    let rows = Rows { out, out_stride: stride, x, x_stride, transposed: false, count };
+                    weight.multiply_rows(rows, Store::Set);
                 }
             });
 
@@ -273,11 +274,11 @@ impl AbsorbedAttention<'_> {
         [d_q, d_latents, d_k_rope]
     }
 
-    /// The keys `[rows, latent + rope]` of a tree, turned.
-    fn keys<T: Real>(&self, tree: &Range<usize>, latents: &[T], k_rope: &[T]) -> Vec<T> {
-        let (rows, rope) = (self.layouts.tree_rows(tree), self.config.rope);
+    /// The keys `[rows, latent + rope]` of some rows, turned.
+    fn keys<T: Real>(&self, rows: impl Iterator<Item = usize>, latents: &[T], k_rope: &[T]) -> Vec<T> {
+        let rope = self.config.rope;
         let latent = latents.len() / self.layouts.rows();
-        let mut keys = Vec::with_capacity(rows.len() * (latent + rope));
+        let mut keys = Vec::new();
         for row in rows {
             keys.extend_from_slice(&latents[row * latent..(row + 1) * latent]);
             let start = keys.len();

@@ -1,10 +1,11 @@
 //! One token's attention over earlier tokens that lie in blocks: in decoding over the cache, in training over the batch.
 //!
-//! Tokens lie side by side in [`TokenBlocks`], so the scores of a block's tokens are computed in the lanes of a vector,
-//! without a sum across lanes. A token's lane is its position in its sequence modulo [`BLOCK`], and the sums over tokens are
-//! kept lane by lane until the end. So the result does not depend on how the sequence is cut into runs, to the bit: a
-//! template, a prompt and a completion in the cache, or as many segments of a packed batch. Heads that read the same key are
-//! computed together, up to four at once, so that what they read is loaded once.
+//! The tokens' keys lie side by side in [`TokenBlocks`], so the scores of a block's tokens are computed in the lanes of a
+//! vector; their values lie one after the other, so a weighted sum of values is computed in lanes too. Neither needs a sum
+//! across lanes. A token's lane is its position in its sequence modulo [`BLOCK`], and values are added up in the order of
+//! positions. So the result does not depend on how the sequence is cut into runs, to the bit: a template, a prompt and a
+//! completion in the cache, or as many segments of a packed batch. Heads that read the same key are computed together, up to
+//! four at once, so that what they read is loaded once.
 
 use pulp::Simd;
 
@@ -14,22 +15,28 @@ use super::{Real, vectorised};
 /// Tokens that lie side by side.
 pub(crate) const BLOCK: usize = LANES;
 
-/// A run of tokens, `[blocks, width, BLOCK]`.
+/// Numbers of a token's key, and of its value.
+pub(crate) type Widths = (usize, usize);
+
+/// A run of tokens.
 #[derive(Debug, Clone)]
 pub(crate) struct TokenBlocks<T> {
-    width: usize,
+    widths: Widths,
     /// The lane of the first token.
     first: usize,
     tokens: usize,
-    /// Zeros where a block holds no token.
-    numbers: Vec<[T; BLOCK]>,
+    /// `[blocks, key width, BLOCK]`, zeros where a block holds no token.
+    keys: Vec<[T; BLOCK]>,
+    /// `[tokens, value width]`
+    values: Vec<T>,
 }
 
 /// The first tokens of a run.
 #[derive(Clone, Copy)]
 pub(crate) struct Tokens<'a, T> {
-    numbers: &'a [[T; BLOCK]],
-    width: usize,
+    keys: &'a [[T; BLOCK]],
+    values: &'a [T],
+    widths: Widths,
     first: usize,
     /// How many they are; the last block may hold more, which do not count.
     count: usize,
@@ -37,35 +44,38 @@ pub(crate) struct Tokens<'a, T> {
 
 impl<T: Real> TokenBlocks<T> {
     /// No tokens yet; the first will stand at `position` of its sequence.
-    pub(crate) fn new(width: usize, position: usize, capacity: usize) -> Self {
+    pub(crate) fn new(widths: Widths, position: usize, capacity: usize) -> Self {
         let first = position % BLOCK;
-        let numbers = Vec::with_capacity((first + capacity).div_ceil(BLOCK) * width);
-        TokenBlocks { width, first, tokens: 0, numbers }
+        let keys = Vec::with_capacity((first + capacity).div_ceil(BLOCK) * widths.0);
+        TokenBlocks { widths, first, tokens: 0, keys, values: Vec::with_capacity(capacity * widths.1) }
     }
 
-    /// Appends one token's row.
-    pub(crate) fn push(&mut self, row: &[T]) {
-        debug_assert_eq!(row.len(), self.width);
+    /// Appends one token.
+    pub(crate) fn push(&mut self, key: &[T], value: &[T]) {
+        let width = self.widths.0;
+        debug_assert_eq!((key.len(), value.len()), self.widths);
         let (block, lane) = ((self.first + self.tokens) / BLOCK, (self.first + self.tokens) % BLOCK);
-        if self.numbers.len() <= block * self.width {
-            self.numbers.resize((block + 1) * self.width, [T::zero(); BLOCK]);
+        if self.keys.len() <= block * width {
+            self.keys.resize((block + 1) * width, [T::zero(); BLOCK]);
         }
-        self.numbers[block * self.width..].iter_mut().zip(row).for_each(|(lanes, value)| lanes[lane] = *value);
+        self.keys[block * width..].iter_mut().zip(key).for_each(|(lanes, number)| lanes[lane] = *number);
+        self.values.extend_from_slice(value);
         self.tokens += 1;
     }
 
     /// The first `count` tokens.
     pub(crate) fn first(&self, count: usize) -> Tokens<'_, T> {
         let blocks = if count == 0 { 0 } else { (self.first + count).div_ceil(BLOCK) };
-        Tokens { numbers: &self.numbers[..blocks * self.width], width: self.width, first: self.first, count }
+        let (keys, values) = (&self.keys[..blocks * self.widths.0], &self.values[..count * self.widths.1]);
+        Tokens { keys, values, widths: self.widths, first: self.first, count }
     }
 }
 
 impl<'a, T: Real> Tokens<'a, T> {
-    /// Each block's `[width, BLOCK]`.
+    /// Each block's keys, `[key width, BLOCK]`.
     #[inline(always)]
     fn blocks(&self) -> std::slice::ChunksExact<'a, [T; BLOCK]> {
-        self.numbers.chunks_exact(self.width)
+        self.keys.chunks_exact(self.widths.0)
     }
 
     /// Minus infinity for the lanes of block `index` that hold none of the tokens.
@@ -81,7 +91,7 @@ impl<'a, T: Real> Tokens<'a, T> {
     }
 }
 
-/// Where in a token's row the key and the value lie that some heads share.
+/// Where in a token's key and value those lie that some heads share.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) key: usize,
@@ -107,14 +117,8 @@ impl<T> Default for Scratch<T> {
 pub(crate) trait Loops<T>: Copy {
     /// For each head the scores of a block's tokens: `query` `[key width, H]`, `keys` `[key width, BLOCK]`.
     fn scores<const H: usize>(self, query: &[[T; H]], keys: &[[T; BLOCK]]) -> [[T; BLOCK]; H];
-    /// For each head, lane by lane, the sum over blocks of weight times number: `weights` `[H, blocks, BLOCK]`.
-    fn sums<'a, const H: usize>(
-        self,
-        weights: &[[T; BLOCK]],
-        numbers: impl Iterator<Item = &'a [T; BLOCK]>,
-    ) -> [[T; BLOCK]; H]
-    where
-        T: 'a;
+    /// For each head [`BLOCK`] numbers, from `at` on, of the sum of the chain's values: `weights` `[H, blocks, BLOCK]`.
+    fn sums<const H: usize>(self, weights: &[[T; BLOCK]], chain: &[Tokens<'_, T>], at: usize) -> [[T; BLOCK]; H];
 }
 
 /// Attention of heads that share a key.
@@ -197,27 +201,40 @@ impl<T: Real> Attention<'_, T> {
             }
         }
 
-        for d in 0..value_width {
-            let numbers = self.chain.iter().flat_map(|tokens| tokens.blocks().map(|block| &block[value + d]));
-            let sums = fold_each(loops.sums::<H>(scores, numbers));
+        let whole = value_width / BLOCK * BLOCK;
+        for d in (0..whole).step_by(BLOCK) {
+            let sums = loops.sums::<H>(scores, self.chain, value + d);
             for head in 0..H {
-                self.out[(first + head) * value_width + d] = sums[head] / weights[head];
+                let out = &mut self.out[(first + head) * value_width + d..][..BLOCK];
+                out.iter_mut().zip(&sums[head]).for_each(|(out, sum)| *out = *sum / weights[head]);
+            }
+        }
+        for d in whole..value_width {
+            for head in 0..H {
+                let mut sum = T::zero();
+                let scores = scores[head * blocks..(head + 1) * blocks].as_flattened();
+                each_value(
+                    self.chain,
+                    #[inline(always)]
+                    |token, row| sum = Real::mul_add(scores[token], row[value + d], sum),
+                );
+                self.out[(first + head) * value_width + d] = sum / weights[head];
             }
         }
         H
     }
 }
 
-/// [`fold`] of several sums at once, in the same order.
+/// Calls `visit` for each token in order, with its place among the scores and its values.
 #[inline(always)]
-fn fold_each<T: Real, const H: usize>(sums: [[T; BLOCK]; H]) -> [T; H] {
-    let mut quarters = [[T::zero(); 4]; H];
-    for (quarter, lanes) in quarters.iter_mut().zip(&sums) {
-        let mut half = [T::zero(); 8];
-        (0..8).for_each(|i| half[i] = lanes[i] + lanes[i + 8]);
-        (0..4).for_each(|i| quarter[i] = half[i] + half[i + 4]);
+fn each_value<T: Real>(chain: &[Tokens<'_, T>], mut visit: impl FnMut(usize, &[T])) {
+    let mut block = 0;
+    for tokens in chain {
+        for (token, row) in tokens.values.chunks_exact(tokens.widths.1).enumerate() {
+            visit(block * BLOCK + tokens.first + token, row);
+        }
+        block += tokens.blocks().len();
     }
-    quarters.map(|lanes| (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]))
 }
 
 /// How a number type runs an [`Attention`].
@@ -291,20 +308,19 @@ impl<S: Simd, const V: usize> Loops<f32> for Wide<S, V> {
     }
 
     #[inline(always)]
-    fn sums<'a, const H: usize>(
-        self,
-        weights: &[[f32; BLOCK]],
-        numbers: impl Iterator<Item = &'a [f32; BLOCK]>,
-    ) -> [[f32; BLOCK]; H] {
+    fn sums<const H: usize>(self, weights: &[[f32; BLOCK]], chain: &[Tokens<'_, f32>], at: usize) -> [[f32; BLOCK]; H] {
         let blocks = weights.len() / H;
+        let weights: [&[f32]; H] =
+            std::array::from_fn(|head| weights[head * blocks..(head + 1) * blocks].as_flattened());
         let mut sums = [[self.0.splat_f32s(0.0); V]; H];
-        for (at, numbers) in numbers.enumerate() {
-            let factors = std::array::from_fn(|head| {
-                let weights = S::as_simd_f32s(&weights[head * blocks + at]).0;
-                std::array::from_fn(|v| weights[v])
-            });
-            self.add(&mut sums, factors, numbers);
-        }
+        each_value(
+            chain,
+            #[inline(always)]
+            |token, row| {
+                let factors = std::array::from_fn(|head| [self.0.splat_f32s(weights[head][token]); V]);
+                self.add(&mut sums, factors, row[at..].first_chunk().expect("a whole block of a value"));
+            },
+        );
         Self::lanes(sums)
     }
 }
@@ -325,22 +341,21 @@ impl<T: Real> Loops<T> for Plain {
     }
 
     #[inline(always)]
-    fn sums<'a, const H: usize>(
-        self,
-        weights: &[[T; BLOCK]],
-        numbers: impl Iterator<Item = &'a [T; BLOCK]>,
-    ) -> [[T; BLOCK]; H]
-    where
-        T: 'a,
-    {
+    fn sums<const H: usize>(self, weights: &[[T; BLOCK]], chain: &[Tokens<'_, T>], at: usize) -> [[T; BLOCK]; H] {
         let blocks = weights.len() / H;
         let mut sums = [[T::zero(); BLOCK]; H];
-        for (at, numbers) in numbers.enumerate() {
-            for (head, sums) in sums.iter_mut().enumerate() {
-                let each = sums.iter_mut().zip(&weights[head * blocks + at]).zip(numbers);
-                each.for_each(|((sum, weight), number)| *sum = Real::mul_add(*weight, *number, *sum));
-            }
-        }
+        each_value(
+            chain,
+            #[inline(always)]
+            |token, row| {
+                for (head, sums) in sums.iter_mut().enumerate() {
+                    let weight = weights[head * blocks..].as_flattened()[token];
+                    sums.iter_mut()
+                        .zip(&row[at..])
+                        .for_each(|(sum, number)| *sum = Real::mul_add(weight, *number, *sum));
+                }
+            },
+        );
         sums
     }
 }
@@ -349,16 +364,20 @@ impl<T: Real> Loops<T> for Plain {
 mod tests {
     use super::*;
 
-    const PLACE: Place = Place { key: 1, key_width: 5, value: 4, value_width: 3 };
+    const PLACE: Place = Place { key: 1, key_width: 5, value: 2, value_width: 19 };
     const HEADS: usize = 5;
-    const WIDTH: usize = 8;
+    const WIDTHS: Widths = (7, 23);
 
     fn number(i: usize) -> f32 {
         ((i * 37) % 101) as f32 / 50.0 - 1.0
     }
 
-    fn row(token: usize) -> Vec<f32> {
-        (0..WIDTH).map(|d| number(token * WIDTH + d)).collect()
+    fn key(token: usize) -> Vec<f32> {
+        (0..WIDTHS.0).map(|d| number(token * WIDTHS.0 + d)).collect()
+    }
+
+    fn value(token: usize) -> Vec<f32> {
+        (0..WIDTHS.1).map(|d| number(token * WIDTHS.1 + 3 * d)).collect()
     }
 
     fn query() -> Vec<f32> {
@@ -370,8 +389,8 @@ mod tests {
         let mut start = 0;
         let mut runs = Vec::new();
         for end in ends {
-            let mut run = TokenBlocks::new(WIDTH, start, 4);
-            (start..*end).for_each(|token| run.push(&row(token)));
+            let mut run = TokenBlocks::new(WIDTHS, start, 4);
+            (start..*end).for_each(|token| run.push(&key(token), &value(token)));
             runs.push((run, start));
             start = *end;
         }
@@ -388,13 +407,13 @@ mod tests {
         let (out, totals) = over_runs(&[3, 22, 60]);
         for (head, query) in query().chunks_exact(PLACE.key_width).enumerate() {
             let score = |token: usize| -> f64 {
-                let key = &row(token)[PLACE.key..][..PLACE.key_width];
+                let key = &key(token)[PLACE.key..][..PLACE.key_width];
                 query.iter().zip(key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum::<f64>().exp()
             };
             let total: f64 = (0..42).map(score).sum();
             assert!((f64::from(totals[head]) - total.ln()).abs() < 1e-6, "head {head}: the log-sum-exp");
             for d in 0..PLACE.value_width {
-                let value = |token: usize| f64::from(row(token)[PLACE.value + d]);
+                let value = |token: usize| f64::from(value(token)[PLACE.value + d]);
                 let expected: f64 = (0..42).map(|token| score(token) / total * value(token)).sum();
                 let found = f64::from(out[head * PLACE.value_width + d]);
                 assert!((found - expected).abs() < 1e-6, "head {head}, {d}: {found} where {expected} was expected");

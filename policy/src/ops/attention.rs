@@ -3,25 +3,22 @@
 //! DeepSeek-V2 report, section 2.1. Queries and keys have a part without position (`nope`) and a rotary part; the rotary key
 //! is shared by all heads. The batch holds no padding: it is a list of [`Segment`]s, and a token attends to all tokens of
 //! its segment's ancestors and, causally, to its own segment. A group's completions are thus children of one prompt, which
-//! is computed once. The probabilities of a block of queries exist only while the block is computed; the forward pass keeps
-//! the log-sum-exp of each row, and the backward pass makes them again (Dao et al., "FlashAttention", 2022).
+//! is computed once. The arithmetic of a head is in [`super::heads`].
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::Result;
 use rayon::prelude::*;
 
+use super::Real;
 use super::attend::{TokenBlocks, Tokens};
-use super::logprob::log_sum_exp;
-use super::matmul::{View, matmul};
+use super::heads::{HeadGradients, Heads, Outputs, block_rows};
 use super::rope::RopeTable;
-use super::sum::{add_scaled, dot};
-use super::{Real, vectorised};
+use super::sum::add_scaled;
 
-/// Queries whose probabilities are held at once.
-const QUERY_BLOCK: usize = 64;
+/// Rows of a tree whose gradients one task computes, at least, unless the tree ends.
+const RUN_ROWS: usize = 256;
 /// Rows in which one task puts the heads' results side by side.
 const ROW_BLOCK: usize = 256;
 
@@ -34,6 +31,52 @@ pub struct Segment {
     pub parent: Option<usize>,
     /// The position of the segment's first token in its sequence.
     pub position: usize,
+}
+
+/// Some rows of a tree, of which one task computes the gradients.
+#[derive(Debug, Clone)]
+pub(super) struct Run {
+    pub(super) tree: usize,
+    /// The rows, counted from the tree's first.
+    pub(super) rows: Range<usize>,
+    /// What they attend to. A run holds keys, and gradients of keys, for these rows only, one after the other.
+    pub(super) reached: Vec<Reach>,
+}
+
+/// The first rows of a segment, as a run reaches them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reach {
+    pub(super) segment: usize,
+    pub(super) rows: usize,
+    /// Where they stand among the rows that the run reaches.
+    pub(super) at: usize,
+}
+
+impl Run {
+    fn new(tree: usize, rows: Range<usize>) -> Self {
+        Run { tree, rows, reached: Vec::new() }
+    }
+
+    /// Notes that a block of the run attends to the first `rows` rows of a segment.
+    fn reach(&mut self, segment: usize, rows: usize) {
+        let at = self.reached.last().map_or(0, |last| last.at + last.rows);
+        match self.reached.iter_mut().find(|reach| reach.segment == segment) {
+            // Only the last one grows: a segment is complete before others continue it.
+            Some(reach) => reach.rows = reach.rows.max(rows),
+            None => self.reached.push(Reach { segment, rows, at }),
+        }
+    }
+
+    /// The run's rows in the batch.
+    pub(super) fn batch_rows(&self, layouts: &Layouts) -> Range<usize> {
+        let first = layouts.tree_rows(&layouts.trees[self.tree]).start;
+        first + self.rows.start..first + self.rows.end
+    }
+
+    /// The batch's rows that are reached.
+    pub(super) fn reached_rows(&self, layouts: &Layouts) -> impl Iterator<Item = usize> {
+        self.reached.iter().flat_map(|reach| layouts.segments[reach.segment].rows.clone().take(reach.rows))
+    }
 }
 
 /// How a batch's rows hang together. A tree's segments, and so its rows, are contiguous.
@@ -91,7 +134,7 @@ impl Layouts {
 
     /// The tokens that `row` attends to, from its tree's root to itself; `runs` holds those of each segment.
     pub(super) fn chain<'a, T: Real>(&self, row: usize, runs: &'a [TokenBlocks<T>]) -> Vec<Tokens<'a, T>> {
-        let own = self.segments.partition_point(|segment| segment.rows.end <= row);
+        let own = self.segment(row);
         let mut chain = vec![runs[own].first(row - self.segments[own].rows.start + 1)];
         let mut ancestor = self.segments[own].parent;
         while let Some(index) = ancestor {
@@ -107,11 +150,6 @@ impl Layouts {
         &self.trees
     }
 
-    /// A tree's segments.
-    pub(super) fn tree_segments(&self, tree: &Range<usize>) -> &[Segment] {
-        &self.segments[tree.clone()]
-    }
-
     /// The number of rows.
     pub fn rows(&self) -> usize {
         self.segments.last().map_or(0, |segment| segment.rows.end)
@@ -120,6 +158,11 @@ impl Layouts {
     /// The largest position, plus one.
     pub fn positions(&self) -> usize {
         self.segments.iter().map(|segment| segment.position + segment.rows.len()).max().unwrap_or(0)
+    }
+
+    /// A row's segment.
+    fn segment(&self, row: usize) -> usize {
+        self.segments.partition_point(|segment| segment.rows.end <= row)
     }
 
     /// A row's tree, and its place among the tree's rows.
@@ -137,27 +180,51 @@ impl Layouts {
         self.segments[tree.start].rows.start..self.segments[tree.end - 1].rows.end
     }
 
-    /// Calls `visit` for each block of queries with its rows and the rows that it attends to: the ancestors' and, last, its
-    /// own up to the block's end. Rows count from the tree's first.
-    fn blocks(&self, tree: &Range<usize>, mut visit: impl FnMut(Range<usize>, &[Range<usize>])) {
+    /// Calls `visit` for each block of at most `size` rows with those rows and the rows that it attends to: the ancestors'
+    /// and, last, its own up to the block's end. Rows count from the tree's first, segments from the batch's.
+    pub(super) fn blocks(
+        &self,
+        tree: &Range<usize>,
+        size: usize,
+        mut visit: impl FnMut(Range<usize>, &[(usize, Range<usize>)]),
+    ) {
         let first = self.tree_rows(tree).start;
         let relative = |rows: &Range<usize>| rows.start - first..rows.end - first;
-        for segment in &self.segments[tree.clone()] {
+        for (segment, own) in self.segments[tree.clone()].iter().enumerate() {
             let mut context = Vec::new();
-            let mut ancestor = segment.parent;
+            let mut ancestor = own.parent;
             while let Some(index) = ancestor {
-                context.push(relative(&self.segments[index].rows));
+                context.push((index, relative(&self.segments[index].rows)));
                 ancestor = self.segments[index].parent;
             }
             context.reverse();
-            let own = relative(&segment.rows);
-            for start in own.clone().step_by(QUERY_BLOCK) {
-                let end = (start + QUERY_BLOCK).min(own.end);
-                context.push(own.start..end);
+            let own = relative(&own.rows);
+            for start in own.clone().step_by(size) {
+                let end = (start + size).min(own.end);
+                context.push((tree.start + segment, own.start..end));
                 visit(start..end, &context);
                 context.pop();
             }
         }
+    }
+
+    /// The trees, cut into runs of whole blocks of `size` rows: the tasks of a backward pass.
+    pub(super) fn runs(&self, size: usize) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        for (number, tree) in self.trees.iter().enumerate() {
+            let mut next = Run::new(number, 0..0);
+            self.blocks(tree, size, |block, context| {
+                next.rows.end = block.end;
+                context.iter().for_each(|(segment, rows)| next.reach(*segment, rows.len()));
+                if next.rows.len() >= RUN_ROWS {
+                    runs.push(std::mem::replace(&mut next, Run::new(number, block.end..block.end)));
+                }
+            });
+            if !next.rows.is_empty() {
+                runs.push(next);
+            }
+        }
+        runs
     }
 }
 
@@ -194,78 +261,57 @@ pub struct LatentAttention<'a> {
 pub struct Attended<T> {
     /// The heads' results side by side.
     pub out: Vec<T>,
-    /// For each (tree, head): the log-sum-exp of each row.
-    pub(super) totals: Vec<Vec<T>>,
-}
-
-/// One head's queries (scaled) and keys of a tree, rotated, and where its values lie.
-pub(super) struct Head<'a, T: Clone> {
-    pub(super) query: Vec<T>,
-    pub(super) key: Cow<'a, [T]>,
-    /// Begins at the tree's first row and this head's first value.
-    pub(super) values: &'a [T],
-    pub(super) value_stride: usize,
-    /// Width of a query or key.
-    pub(super) width: usize,
-    /// Width of a value.
-    pub(super) value: usize,
-}
-
-/// One head's gradients for a tree, with respect to the scaled and rotated rows.
-pub(super) struct HeadGradients<T> {
-    pub(super) query: Vec<T>,
-    pub(super) key: Vec<T>,
-    pub(super) value: Vec<T>,
-}
-
-/// One head's results and their gradients for a tree, inside rows of all heads.
-#[derive(Clone, Copy)]
-pub(super) struct Outputs<'a, T> {
-    /// Begins at the tree's first row and this head's first output.
-    pub(super) out: &'a [T],
-    /// As `out`.
-    pub(super) d_out: &'a [T],
-    pub(super) stride: usize,
+    /// The log-sum-exp of each row's scores, `[tokens, heads]`.
+    pub(super) totals: Vec<T>,
 }
 
 impl LatentAttention<'_> {
-    fn head<'a, T: Real>(&self, q: &[T], kv: &'a [T], k_rope: &[T], tree: &Range<usize>, head: usize) -> Head<'a, T> {
+    /// A head of a tree: its queries of `rows` of the batch, its keys of `key_rows`.
+    fn head<'a, T: Real>(
+        &self,
+        [q, kv, k_rope]: [&'a [T]; 3],
+        tree: &Range<usize>,
+        head: usize,
+        rows: Range<usize>,
+        key_rows: impl Iterator<Item = usize>,
+    ) -> Heads<'a, T> {
         let AttentionConfig { heads, nope, rope, value, scale, ref table } = *self.config;
         let (width, kv_width) = (nope + rope, nope + value);
-        let rows = self.layouts.tree_rows(tree);
         let (q_stride, value_stride) = (heads * width, heads * kv_width);
         let mut query = Vec::with_capacity(rows.len() * width);
-        let mut key = Vec::with_capacity(rows.len() * width);
         let scale = T::from_f64(scale);
-        for segment in &self.layouts.segments[tree.clone()] {
-            for (offset, row) in segment.rows.clone().enumerate() {
-                let start = query.len();
-                let from = row * q_stride + head * width;
-                query.extend(q[from..from + width].iter().map(|x| *x * scale));
-                table.turn(&mut query[start + nope..], segment.position + offset, 1.0);
-                let from = row * value_stride + head * kv_width;
-                key.extend_from_slice(&kv[from..from + nope]);
-                key.extend_from_slice(&k_rope[row * rope..(row + 1) * rope]);
-                table.turn(&mut key[start + nope..], segment.position + offset, 1.0);
-            }
+        for row in rows {
+            let (start, from) = (query.len(), row * q_stride + head * width);
+            query.extend(q[from..from + width].iter().map(|x| *x * scale));
+            table.turn(&mut query[start + nope..], self.layouts.position(row), 1.0);
         }
-        let values = &kv[rows.start * value_stride + head * kv_width + nope..];
-        Head { query, key: Cow::Owned(key), values, value_stride, width, value }
-    }
-
-    /// (tree, head) pairs, each a task of its own.
-    fn tasks(&self) -> Vec<(&Range<usize>, usize)> {
-        self.layouts.trees.iter().flat_map(|tree| (0..self.config.heads).map(move |head| (tree, head))).collect()
+        let mut key = Vec::new();
+        for row in key_rows {
+            let (start, from) = (key.len(), row * value_stride + head * kv_width);
+            key.extend_from_slice(&kv[from..from + nope]);
+            key.extend_from_slice(&k_rope[row * rope..(row + 1) * rope]);
+            table.turn(&mut key[start + nope..], self.layouts.position(row), 1.0);
+        }
+        let values = &kv[self.layouts.tree_rows(tree).start * value_stride + head * kv_width + nope..];
+        Heads { query, heads: 1, key, values, value_stride, width, value }
     }
 
     /// Attends.
     pub fn forward<T: Real>(&self, q: &[T], kv: &[T], k_rope: &[T]) -> Attended<T> {
-        let (outputs, totals): (Vec<Vec<T>>, Vec<Vec<T>>) = self
-            .tasks()
+        let heads = self.config.heads;
+        let tasks: Vec<_> =
+            self.layouts.trees.iter().flat_map(|tree| (0..heads).map(move |head| (tree, head))).collect();
+        let (outputs, totals): (Vec<Vec<T>>, Vec<Vec<T>>) = tasks
             .into_par_iter()
-            .map(|(tree, head)| self.head(q, kv, k_rope, tree, head).attend(self.layouts, tree))
+            .map(|(tree, head)| {
+                let rows = self.layouts.tree_rows(tree);
+                self.head([q, kv, k_rope], tree, head, rows.clone(), rows).attend(self.layouts, tree)
+            })
             .unzip();
-        Attended { out: side_by_side(&outputs, self.layouts, self.config.heads, self.config.value), totals }
+        Attended {
+            out: side_by_side(&outputs, self.layouts, heads, self.config.value),
+            totals: side_by_side(&totals, self.layouts, heads, 1),
+        }
     }
 
     /// The gradients of query, key and value, and rotary key: new rows, not added to anything.
@@ -274,14 +320,15 @@ impl LatentAttention<'_> {
         let [q, kv, k_rope] = arguments;
         let AttentionConfig { heads, nope, rope, value, scale, ref table } = *self.config;
         let (width, kv_width) = (nope + rope, nope + value);
-        let tasks = self.tasks();
+        let runs = self.layouts.runs(block_rows(1));
+        let tasks: Vec<(&Run, usize)> = runs.iter().flat_map(|run| (0..heads).map(move |head| (run, head))).collect();
         let gradients: Vec<HeadGradients<T>> = tasks
-            .par_iter()
-            .zip(totals)
-            .map(|((tree, head), totals)| {
-                let at = self.layouts.tree_rows(tree).start * heads * value + *head * value;
-                let outputs = Outputs { out: &out[at..], d_out: &d_out[at..], stride: heads * value };
-                self.head(q, kv, k_rope, tree, *head).gradients(self.layouts, tree, totals, outputs)
+            .into_par_iter()
+            .map(|(run, head)| {
+                let tree = &self.layouts.trees[run.tree];
+                let outputs = Outputs { out, d_out, totals, all_heads: heads, head };
+                let (rows, key_rows) = (run.batch_rows(self.layouts), run.reached_rows(self.layouts));
+                self.head(arguments, tree, head, rows, key_rows).gradients(self.layouts, run, outputs)
             })
             .collect();
 
@@ -289,6 +336,7 @@ impl LatentAttention<'_> {
         let (mut dq, mut dkv) = (vec![T::zero(); q.len()], vec![T::zero(); kv.len()]);
         let mut dk_rope = vec![T::zero(); k_rope.len()];
         let scale = T::from_f64(scale);
+        let places = Places::new(&runs, self.layouts);
         dq.par_chunks_mut(ROW_BLOCK * heads * width)
             .zip(dkv.par_chunks_mut(ROW_BLOCK * heads * kv_width))
             .zip(dk_rope.par_chunks_mut(ROW_BLOCK * rope))
@@ -297,25 +345,76 @@ impl LatentAttention<'_> {
                 let rows = dq.chunks_exact_mut(heads * width).zip(dkv.chunks_exact_mut(heads * kv_width));
                 for (i, ((dq, dkv), dk_rope)) in rows.zip(dk_rope.chunks_exact_mut(rope)).enumerate() {
                     let row = block * ROW_BLOCK + i;
-                    let ((tree, local), position) = (self.layouts.place(row), self.layouts.position(row));
+                    let (position, place) = (self.layouts.position(row), places.of(row));
                     for head in 0..heads {
-                        let gradient = &gradients[tree * heads + head];
                         let query = &mut dq[head * width..(head + 1) * width];
-                        for (d, g) in query.iter_mut().zip(&gradient.query[local * width..]) {
-                            *d = *g * scale;
-                        }
+                        let gradient = &gradients[place.own * heads + head].query[place.in_own * width..];
+                        query.iter_mut().zip(gradient).for_each(|(d, g)| *d = *g * scale);
                         table.turn(&mut query[nope..], position, -1.0);
-                        let key = &gradient.key[local * width..(local + 1) * width];
                         let key_value = &mut dkv[head * kv_width..(head + 1) * kv_width];
-                        key_value[..nope].copy_from_slice(&key[..nope]);
-                        key_value[nope..].copy_from_slice(&gradient.value[local * value..(local + 1) * value]);
-                        add_scaled(dk_rope, &key[nope..], T::one());
+                        for (run, at) in place.reached_by() {
+                            let HeadGradients { key, value: d_value, .. } = &gradients[run * heads + head];
+                            let key = &key[at * width..(at + 1) * width];
+                            add_scaled(&mut key_value[..nope], &key[..nope], T::one());
+                            add_scaled(&mut key_value[nope..], &d_value[at * value..][..value], T::one());
+                            add_scaled(dk_rope, &key[nope..], T::one());
+                        }
                     }
                     // A rotation is linear, so the sum over heads is turned back once.
                     table.turn(dk_rope, position, -1.0);
                 }
             });
         [dq, dkv, dk_rope]
+    }
+}
+
+/// Where a row's gradients stand among those of runs.
+pub(super) struct Place<'a> {
+    /// The run that the row belongs to, and its place in the run: for the gradients of queries.
+    pub(super) own: usize,
+    pub(super) in_own: usize,
+    /// The row in its segment.
+    offset: usize,
+    /// The runs that reach the segment.
+    reaching: &'a [(usize, Reach)],
+}
+
+impl Place<'_> {
+    /// The runs that reach the row, with its place among the rows that they reach: for the gradients of keys and values.
+    pub(super) fn reached_by(&self) -> impl Iterator<Item = (usize, usize)> {
+        let offset = self.offset;
+        let reaching = self.reaching.iter().filter(move |(_, reach)| offset < reach.rows);
+        reaching.map(move |(run, reach)| (*run, reach.at + offset))
+    }
+}
+
+/// The [`Place`]s of a batch's rows.
+pub(super) struct Places<'a> {
+    layouts: &'a Layouts,
+    runs: &'a [Run],
+    /// For each segment the runs that reach it, in order.
+    reaching: Vec<Vec<(usize, Reach)>>,
+}
+
+impl<'a> Places<'a> {
+    pub(super) fn new(runs: &'a [Run], layouts: &'a Layouts) -> Self {
+        let mut reaching = vec![Vec::new(); layouts.segments.len()];
+        for (index, run) in runs.iter().enumerate() {
+            run.reached.iter().for_each(|reach| reaching[reach.segment].push((index, *reach)));
+        }
+        Places { layouts, runs, reaching }
+    }
+
+    pub(super) fn of(&self, row: usize) -> Place<'_> {
+        let (tree, local) = self.layouts.place(row);
+        let own = self.runs.partition_point(|run| (run.tree, run.rows.end) <= (tree, local));
+        let segment = self.layouts.segment(row);
+        Place {
+            own,
+            in_own: local - self.runs[own].rows.start,
+            offset: row - self.layouts.segments[segment].rows.start,
+            reaching: &self.reaching[segment],
+        }
     }
 }
 
@@ -331,128 +430,4 @@ pub(super) fn side_by_side<T: Real>(outputs: &[Vec<T>], layouts: &Layouts, heads
         }
     });
     out
-}
-
-impl<T: Real> Head<'_, T> {
-    /// The results `[rows, value]` of a tree, and the log-sum-exp of each row.
-    pub(super) fn attend(&self, layouts: &Layouts, tree: &Range<usize>) -> (Vec<T>, Vec<T>) {
-        let value = self.value;
-        let rows = layouts.tree_rows(tree).len();
-        let mut output = vec![T::zero(); rows * value];
-        let mut totals = vec![T::zero(); rows];
-        let mut scores = Vec::new();
-        layouts.blocks(tree, |block, context| {
-            let columns = self.scores(&mut scores, &block, context);
-            let visible = columns - block.len() + 1;
-            vectorised(
-                #[inline(always)]
-                || {
-                    for (i, row) in scores.chunks_exact_mut(columns).enumerate() {
-                        let (seen, hidden) = row.split_at_mut(visible + i);
-                        let total = log_sum_exp(seen);
-                        seen.iter_mut().for_each(|s| *s = (*s - total).exp());
-                        hidden.fill(T::zero());
-                        totals[block.start + i] = total;
-                    }
-                },
-            );
-            let mut column = 0;
-            for range in context {
-                let shape = (block.len(), value, range.len());
-                let values = View::rows(&self.values[range.start * self.value_stride..], self.value_stride);
-                let out = &mut output[block.start * value..block.end * value];
-                matmul(out, value, shape, View::rows(&scores[column..], columns), values, T::one(), column > 0);
-                column += range.len();
-            }
-        });
-        (output, totals)
-    }
-
-    /// With P the probabilities and D_i = dO_i . O_i: `dV = P^T dO`, `dS = P (dO V^T - D)`, `dQ = dS K`, `dK = dS^T Q`.
-    pub(super) fn gradients(
-        &self,
-        layouts: &Layouts,
-        tree: &Range<usize>,
-        totals: &[T],
-        Outputs { out, d_out, stride }: Outputs<'_, T>,
-    ) -> HeadGradients<T> {
-        let (width, value) = (self.width, self.value);
-        let rows = layouts.tree_rows(tree);
-        let mut gradients = HeadGradients {
-            query: vec![T::zero(); rows.len() * width],
-            key: vec![T::zero(); rows.len() * width],
-            value: vec![T::zero(); rows.len() * value],
-        };
-        let (mut scores, mut d_scores) = (Vec::new(), Vec::new());
-        layouts.blocks(tree, |block, context| {
-            let columns = self.scores(&mut scores, &block, context);
-            let visible = columns - block.len() + 1;
-            d_scores.resize(block.len() * columns, T::zero());
-            let d_block = View::rows(&d_out[block.start * stride..], stride);
-            let mut column = 0;
-            for range in context {
-                let shape = (block.len(), range.len(), value);
-                let values = View::rows(&self.values[range.start * self.value_stride..], self.value_stride);
-                matmul(&mut d_scores[column..], columns, shape, d_block, values.t(), T::one(), false);
-                column += range.len();
-            }
-            vectorised(
-                #[inline(always)]
-                || {
-                    let both = scores.chunks_exact_mut(columns).zip(d_scores.chunks_exact_mut(columns));
-                    for (i, (p, d)) in both.enumerate() {
-                        let at = (block.start + i) * stride;
-                        let shared = dot(&out[at..at + value], &d_out[at..at + value]);
-                        let total = totals[block.start + i];
-                        let seen = visible + i;
-                        for (p, d) in p[..seen].iter_mut().zip(&mut d[..seen]) {
-                            *p = (*p - total).exp();
-                            *d = *p * (*d - shared);
-                        }
-                        p[seen..].fill(T::zero());
-                        d[seen..].fill(T::zero());
-                    }
-                },
-            );
-            let mut column = 0;
-            for range in context {
-                let (n, m) = (range.len(), block.len());
-                let probabilities = View::rows(&scores[column..], columns);
-                let d_s = View::rows(&d_scores[column..], columns);
-                let keys = View::rows(&self.key[range.start * width..], width);
-                let queries = View::rows(&self.query[block.start * width..], width);
-                let d_value = &mut gradients.value[range.start * value..range.end * value];
-                matmul(d_value, value, (n, value, m), probabilities.t(), d_block, T::one(), true);
-                let d_query = &mut gradients.query[block.start * width..block.end * width];
-                matmul(d_query, width, (m, width, n), d_s, keys, T::one(), column > 0);
-                let d_key = &mut gradients.key[range.start * width..range.end * width];
-                matmul(d_key, width, (n, width, m), d_s.t(), queries, T::one(), true);
-                column += range.len();
-            }
-        });
-        gradients
-    }
-
-    /// Fills `scores` with the block's scores against its context and returns the number of columns.
-    fn scores(&self, scores: &mut Vec<T>, block: &Range<usize>, context: &[Range<usize>]) -> usize {
-        let width = self.width;
-        let columns: usize = context.iter().map(ExactSizeIterator::len).sum();
-        scores.resize(block.len() * columns, T::zero());
-        let queries = View::rows(&self.query[block.start * width..], width);
-        let mut column = 0;
-        for range in context {
-            let keys = View::rows(&self.key[range.start * width..range.end * width], width);
-            matmul(
-                &mut scores[column..],
-                columns,
-                (block.len(), range.len(), width),
-                queries,
-                keys.t(),
-                T::one(),
-                false,
-            );
-            column += range.len();
-        }
-        columns
-    }
 }

@@ -17,6 +17,7 @@ pub mod bias;
 pub mod embedding;
 pub mod experts;
 pub mod grouped_attention;
+mod heads;
 pub mod linear;
 pub mod logprob;
 pub(crate) mod matmul;

@@ -21,7 +21,7 @@ const TILE: usize = 5;
 
 /// A weight `[n, k]`, of which rows `[m, k]` are multiplied with the transpose.
 #[derive(Debug, Clone)]
-pub struct PackedWeight<T> {
+pub(crate) struct PackedWeight<T> {
     n: usize,
     k: usize,
     /// `[ceil(n / PANEL), k, PANEL]`, with zeros beyond `n`.
@@ -44,29 +44,44 @@ pub enum Store<T> {
 pub struct Rows<'a, T> {
     pub(crate) out: &'a mut [T],
     pub(crate) out_stride: usize,
+    /// `[count, k]`, or `[k, count]` where it is transposed.
     pub(crate) x: &'a [T],
     pub(crate) x_stride: usize,
+    pub(crate) transposed: bool,
     /// How many.
     pub(crate) count: usize,
+}
+
+/// A weight's first outputs over its first inputs.
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'a, T> {
+    weight: &'a PackedWeight<T>,
+    n: usize,
+    k: usize,
 }
 
 /// How a number type multiplies with a packed weight, on the calling thread.
 pub trait Kernel: Sized {
     /// Multiplies `rows`.
-    fn multiply(weight: &PackedWeight<Self>, rows: Rows<'_, Self>, store: Store<Self>);
+    fn multiply(weight: Part<'_, Self>, rows: Rows<'_, Self>, store: Store<Self>);
 }
 
 impl<T: Real> PackedWeight<T> {
     /// The weight whose element for output `j` and input `l` is `element(j, l)`.
     pub(crate) fn new(n: usize, k: usize, element: impl Fn(usize, usize) -> T + Sync) -> Self {
-        let mut panels = vec![T::zero(); n.div_ceil(PANEL) * PANEL * k];
-        panels.par_chunks_exact_mut((PANEL * k).max(1)).enumerate().for_each(|(panel, values)| {
+        let mut weight = Self::zero(n, k);
+        weight.panels.par_chunks_exact_mut((PANEL * k).max(1)).enumerate().for_each(|(panel, values)| {
             for (l, values) in values.chunks_exact_mut(PANEL).enumerate() {
                 let outputs = panel * PANEL..(panel * PANEL + PANEL).min(n);
                 values.iter_mut().zip(outputs).for_each(|(value, j)| *value = element(j, l));
             }
         });
-        PackedWeight { n, k, panels }
+        weight
+    }
+
+    /// Zeros.
+    fn zero(n: usize, k: usize) -> Self {
+        PackedWeight { n, k, panels: vec![T::zero(); n.div_ceil(PANEL) * PANEL * k] }
     }
 
     /// The weight that lies row by row, as checkpoints have it.
@@ -79,6 +94,39 @@ impl<T: Real> PackedWeight<T> {
         Self::new(n, weight.len() / n, |j, l| weight[l * n + j])
     }
 
+    /// Some rows `[n, k]` that lie `stride` numbers apart, packed on the calling thread.
+    pub(crate) fn of_rows(rows: &[T], (n, k): (usize, usize), stride: usize) -> Self {
+        let mut weight = Self::zero(n, k);
+        for (j, row) in rows.chunks(stride).take(n).enumerate() {
+            let panel = &mut weight.panels[j / PANEL * PANEL * k..][..PANEL * k];
+            panel.chunks_exact_mut(PANEL).zip(row).for_each(|(values, x)| values[j % PANEL] = *x);
+        }
+        weight
+    }
+
+    /// Some columns `[k, n]`, packed on the calling thread.
+    pub(crate) fn of_columns(columns: &[T], (n, k): (usize, usize)) -> Self {
+        let mut weight = Self::zero(n, k);
+        for (panel, values) in weight.panels.chunks_exact_mut((PANEL * k).max(1)).enumerate() {
+            for (values, column) in values.chunks_exact_mut(PANEL).zip(columns.chunks_exact(n)) {
+                values.iter_mut().zip(&column[panel * PANEL..]).for_each(|(value, x)| *value = *x);
+            }
+        }
+        weight
+    }
+
+    /// The first `n` outputs.
+    pub(crate) fn outputs(&self, n: usize) -> Part<'_, T> {
+        debug_assert!(n <= self.n);
+        Part { weight: self, n, k: self.k }
+    }
+
+    /// All outputs over the first `k` inputs.
+    pub(crate) fn inputs(&self, k: usize) -> Part<'_, T> {
+        debug_assert!(k <= self.k);
+        Part { weight: self, n: self.n, k }
+    }
+
     /// `x w^T` of rows that lie one after the other.
     pub(crate) fn apply(&self, x: &[T]) -> Vec<T> {
         let mut out = vec![T::zero(); x.len() / self.k * self.n];
@@ -89,33 +137,42 @@ impl<T: Real> PackedWeight<T> {
     /// `x w^T` of rows that lie one after the other, on the calling thread.
     pub(crate) fn multiply(&self, out: &mut [T], x: &[T], store: Store<T>) {
         let (out_stride, x_stride, count) = (self.n, self.k, x.len() / self.k);
-        self.multiply_rows(Rows { out, out_stride, x, x_stride, count }, store);
+        self.multiply_rows(Rows { out, out_stride, x, x_stride, transposed: false, count }, store);
     }
 
     /// The same of rows that lie apart.
     pub(crate) fn multiply_rows(&self, rows: Rows<'_, T>, store: Store<T>) {
+        self.outputs(self.n).multiply(rows, store);
+    }
+}
+
+impl<T: Real> Part<'_, T> {
+    /// `x w^T`, on the calling thread.
+    pub(crate) fn multiply(self, rows: Rows<'_, T>, store: Store<T>) {
         T::multiply(self, rows, store);
     }
 }
 
 impl Kernel for f32 {
-    fn multiply(weight: &PackedWeight<f32>, rows: Rows<'_, f32>, store: Store<f32>) {
+    fn multiply(weight: Part<'_, f32>, rows: Rows<'_, f32>, store: Store<f32>) {
         pulp::Arch::new().dispatch(Product { weight, rows, store });
     }
 }
 
 /// Only tests run in f64.
 impl Kernel for f64 {
-    fn multiply(weight: &PackedWeight<f64>, rows: Rows<'_, f64>, store: Store<f64>) {
-        let PackedWeight { n, k, ref panels } = *weight;
+    fn multiply(Part { weight, n, k }: Part<'_, f64>, rows: Rows<'_, f64>, store: Store<f64>) {
+        let Rows { out, out_stride, x, x_stride, transposed, count } = rows;
         vectorised(
             #[inline(always)]
             || {
-                for i in 0..rows.count {
-                    let (x, out) = (&rows.x[i * rows.x_stride..][..k], &mut rows.out[i * rows.out_stride..][..n]);
-                    for (out, panel) in out.chunks_mut(PANEL).zip(panels.chunks_exact((PANEL * k).max(1))) {
+                for i in 0..count {
+                    let out = &mut out[i * out_stride..][..n];
+                    for (out, panel) in out.chunks_mut(PANEL).zip(weight.panels.chunks_exact((PANEL * weight.k).max(1)))
+                    {
                         let mut sums = [0.0; PANEL];
-                        for (x, weights) in x.iter().zip(panel.as_chunks::<PANEL>().0) {
+                        for (l, weights) in panel.as_chunks::<PANEL>().0.iter().enumerate().take(k) {
+                            let x = if transposed { x[l * x_stride + i] } else { x[i * x_stride + l] };
                             sums.iter_mut().zip(weights).for_each(|(sum, w)| *sum = x.mul_add(*w, *sum));
                         }
                         store.put(out, &sums);
@@ -139,7 +196,7 @@ impl<T: Real> Store<T> {
 }
 
 struct Product<'a> {
-    weight: &'a PackedWeight<f32>,
+    weight: Part<'a, f32>,
     rows: Rows<'a, f32>,
     store: Store<f32>,
 }
@@ -148,54 +205,74 @@ impl pulp::WithSimd for Product<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        let PackedWeight { k, ref panels, .. } = *self.weight;
+    fn with_simd<S: Simd>(self, simd: S) {
+        if self.rows.transposed { self.panels::<S, true>(simd) } else { self.panels::<S, false>(simd) }
+    }
+}
+
+impl Product<'_> {
+    #[inline(always)]
+    fn panels<S: Simd, const TRANSPOSED: bool>(mut self, simd: S) {
+        let Part { weight, n, .. } = self.weight;
         let count = self.rows.count;
         // Tiles of nearly one size: a small one would take as long as a full one.
         let tiles = count.div_ceil(TILE);
-        for (panel, weights) in panels.chunks_exact((PANEL * k).max(1)).enumerate() {
+        let panels = weight.panels.chunks_exact((PANEL * weight.k).max(1)).take(n.div_ceil(PANEL));
+        for (panel, weights) in panels.enumerate() {
             let mut first = 0;
             for tile in 0..tiles {
                 let rows = (count - first).div_ceil(tiles - tile);
                 match S::F32_LANES {
-                    16 => self.tile::<S, 1>(simd, panel, weights, first, rows),
-                    8 => self.tile::<S, 2>(simd, panel, weights, first, rows),
-                    4 => self.tile::<S, 4>(simd, panel, weights, first, rows),
-                    _ => self.tile::<S, PANEL>(simd, panel, weights, first, rows),
+                    16 => self.tile::<S, 1, TRANSPOSED>(simd, panel, weights, first, rows),
+                    8 => self.tile::<S, 2, TRANSPOSED>(simd, panel, weights, first, rows),
+                    4 => self.tile::<S, 4, TRANSPOSED>(simd, panel, weights, first, rows),
+                    _ => self.tile::<S, PANEL, TRANSPOSED>(simd, panel, weights, first, rows),
                 }
                 first += rows;
             }
         }
     }
-}
 
-impl Product<'_> {
     /// A panel's outputs of `rows` rows from `first`; a panel is `V` vectors.
     #[inline(always)]
-    fn tile<S: Simd, const V: usize>(&mut self, simd: S, panel: usize, weights: &[f32], first: usize, rows: usize) {
+    fn tile<S: Simd, const V: usize, const TRANSPOSED: bool>(
+        &mut self,
+        simd: S,
+        panel: usize,
+        weights: &[f32],
+        first: usize,
+        rows: usize,
+    ) {
         match rows {
-            1 => self.rows::<S, V, 1>(simd, panel, weights, first),
-            2 => self.rows::<S, V, 2>(simd, panel, weights, first),
-            3 => self.rows::<S, V, 3>(simd, panel, weights, first),
-            4 => self.rows::<S, V, 4>(simd, panel, weights, first),
-            _ => self.rows::<S, V, TILE>(simd, panel, weights, first),
+            1 => self.rows::<S, V, 1, TRANSPOSED>(simd, panel, weights, first),
+            2 => self.rows::<S, V, 2, TRANSPOSED>(simd, panel, weights, first),
+            3 => self.rows::<S, V, 3, TRANSPOSED>(simd, panel, weights, first),
+            4 => self.rows::<S, V, 4, TRANSPOSED>(simd, panel, weights, first),
+            _ => self.rows::<S, V, TILE, TRANSPOSED>(simd, panel, weights, first),
         }
     }
 
     /// A panel's outputs of `R` rows from `first`.
     #[inline(always)]
-    fn rows<S: Simd, const V: usize, const R: usize>(&mut self, simd: S, panel: usize, weights: &[f32], first: usize) {
-        let PackedWeight { n, k, .. } = *self.weight;
+    fn rows<S: Simd, const V: usize, const R: usize, const TRANSPOSED: bool>(
+        &mut self,
+        simd: S,
+        panel: usize,
+        weights: &[f32],
+        first: usize,
+    ) {
+        let Part { n, k, .. } = self.weight;
         let Rows { out, out_stride, x, x_stride, .. } = &mut self.rows;
-        let x: [&[f32]; R] = std::array::from_fn(|i| &x[(first + i) * *x_stride..][..k]);
         let mut sums = [[simd.splat_f32s(0.0); V]; R];
         let weights = S::as_simd_f32s(weights).0.as_chunks::<V>().0;
-        for (l, weights) in weights.iter().enumerate().take(k) {
-            for i in 0..R {
-                let x = simd.splat_f32s(x[i][l]);
-                for v in 0..V {
-                    sums[i][v] = simd.mul_add_f32s(x, weights[v], sums[i][v]);
-                }
+        if TRANSPOSED {
+            for (weights, x) in weights[..k].iter().zip(x.chunks(*x_stride)) {
+                add_outer(simd, &mut sums, *x[first..].first_chunk().expect("a column of all rows"), weights);
+            }
+        } else {
+            let x: [&[f32]; R] = std::array::from_fn(|i| &x[(first + i) * *x_stride..][..k]);
+            for (l, weights) in weights.iter().enumerate().take(k) {
+                add_outer(simd, &mut sums, std::array::from_fn(|i| x[i][l]), weights);
             }
         }
         let start = panel * PANEL;
@@ -205,6 +282,22 @@ impl Product<'_> {
             let mut all = [0.0f32; PANEL];
             S::as_mut_simd_f32s(&mut all).0.copy_from_slice(sums);
             self.store.put(out, &all);
+        }
+    }
+}
+
+/// `sums += x weights^T` of one input.
+#[inline(always)]
+fn add_outer<S: Simd, const V: usize, const R: usize>(
+    simd: S,
+    sums: &mut [[S::f32s; V]; R],
+    x: [f32; R],
+    weights: &[S::f32s; V],
+) {
+    for i in 0..R {
+        let x = simd.splat_f32s(x[i]);
+        for v in 0..V {
+            sums[i][v] = simd.mul_add_f32s(x, weights[v], sums[i][v]);
         }
     }
 }
@@ -240,9 +333,32 @@ mod tests {
         let weight = PackedWeight::from_rows(&numbers(3 * 2, 53), 2);
         let x = [1.0, 2.0, 9.0, 3.0, 4.0];
         let mut out = [7.0; 8];
-        weight.multiply_rows(Rows { out: &mut out, out_stride: 5, x: &x, x_stride: 3, count: 2 }, Store::Set);
+        let rows = Rows { out: &mut out, out_stride: 5, x: &x, x_stride: 3, transposed: false, count: 2 };
+        weight.multiply_rows(rows, Store::Set);
         let expected = [weight.apply(&x[..2]), weight.apply(&x[3..])];
         assert_eq!((&out[..3], &out[5..]), (&expected[0][..], &expected[1][..]));
         assert_eq!(out[3..5], [7.0; 2], "what lies between rows is left alone");
+    }
+
+    /// The first outputs over the first inputs, of rows that lie as columns.
+    #[test]
+    fn parts_are_what_they_are_of_the_whole() {
+        let (m, n, k) = (13, 37, 21);
+        let (x, w) = (numbers(m * k, 37), numbers(n * k, 53));
+        let transposed: Vec<f32> =
+            (0..k).flat_map(|l| (0..m).map(move |i| (i, l))).map(|(i, l)| x[i * k + l]).collect();
+        let w_columns: Vec<f32> = (0..k).flat_map(|l| (0..n).map(move |j| (j, l))).map(|(j, l)| w[j * k + l]).collect();
+        let (by_rows, by_columns) =
+            (PackedWeight::of_rows(&w, (n, k), k), PackedWeight::of_columns(&w_columns, (n, k)));
+        for (part, outputs, inputs) in [(by_rows.outputs(20), 20, k), (by_columns.inputs(9), n, 9)] {
+            let mut out = vec![7.0; m * n];
+            let rows = Rows { out: &mut out, out_stride: n, x: &transposed, x_stride: m, transposed: true, count: m };
+            part.multiply(rows, Store::Set);
+            for (i, out) in out.chunks_exact(n).enumerate() {
+                let chain = |j: usize| (0..inputs).fold(0.0, |sum, l| x[i * k + l].mul_add(w[j * k + l], sum));
+                let expected: Vec<f32> = (0..n).map(|j| if j < outputs { chain(j) } else { 7.0 }).collect();
+                assert_eq!(out, expected, "row {i}, {outputs} outputs over {inputs} inputs");
+            }
+        }
     }
 }

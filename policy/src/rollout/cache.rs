@@ -1,12 +1,13 @@
-//! What decoding remembers: for every layer and token the compressed latent and the rotary key, and nothing else.
+//! What decoding remembers: for every layer and token the compressed latent and the rotary key, or grouped keys and values.
 //!
 //! Multi-head latent attention's point (DeepSeek-V2, section 2.1): `kv_lora_rank + qk_rope_head_dim` numbers for a token
-//! and layer instead of keys and values of every head. Prompts are kept in nodes that sequences share: what all prompts
+//! and layer instead of keys and values of every head. (The latents are kept twice here, as keys side by side and as values
+//! one after the other: see [`crate::ops::attend`].) Prompts are kept in nodes that sequences share: what all prompts
 //! begin with, then each group's own prompt, then each completion's own tokens.
 
 use std::sync::Arc;
 
-use crate::ops::attend::{TokenBlocks, Tokens};
+use crate::ops::attend::{TokenBlocks, Tokens, Widths};
 use crate::ops::router::ExpertChoices;
 
 /// The cached rows of a run of tokens.
@@ -20,14 +21,14 @@ pub(crate) struct CacheRows {
 
 impl CacheRows {
     /// Empty; the first token will stand at `position` of its sequence.
-    pub(crate) fn new((layers, moe_layers): (usize, usize), width: usize, position: usize, capacity: usize) -> Self {
-        let layers = (0..layers).map(|_| TokenBlocks::new(width, position, capacity)).collect();
+    pub(crate) fn new((layers, moe_layers): (usize, usize), widths: Widths, position: usize, capacity: usize) -> Self {
+        let layers = (0..layers).map(|_| TokenBlocks::new(widths, position, capacity)).collect();
         CacheRows { layers, choices: ExpertChoices::new(moe_layers) }
     }
 
-    /// Appends one token's row to a layer.
-    pub(crate) fn push(&mut self, layer: usize, row: &[f32]) {
-        self.layers[layer].push(row);
+    /// Appends one token to a layer.
+    pub(crate) fn push(&mut self, layer: usize, key: &[f32], value: &[f32]) {
+        self.layers[layer].push(key, value);
     }
 
     /// The first `tokens` rows of a layer.

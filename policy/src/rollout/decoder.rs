@@ -245,7 +245,7 @@ impl Decoder {
     /// A cache for tokens of a sequence from `position` on.
     pub(crate) fn empty_cache(&self, position: usize, capacity: usize) -> CacheRows {
         let layers = (self.config.num_hidden_layers, self.moe_layers);
-        CacheRows::new(layers, self.config.cache_width(), position, capacity)
+        CacheRows::new(layers, self.config.attention.cached_widths(), position, capacity)
     }
 
     /// Computes the spans' tokens, appends their cache rows, and returns each span's last hidden row, `[spans, hidden]`.
@@ -365,7 +365,7 @@ impl Decoder {
                 normalise(&mut normed_latent, &cached[..latent], &layer.latent_norm, LATENT_EPS);
                 cached[..latent].copy_from_slice(&normed_latent);
                 table.turn(&mut cached[latent..], positions[first + offset], 1.0);
-                span.own.push(index, cached);
+                span.own.push(index, cached, &normed_latent);
             }
             let mut chain = Vec::new();
             if let Some(prefix) = span.prefix {

@@ -1,5 +1,5 @@
-//! Decoding with grouped queries: the cache holds, for each token and layer, the turned keys and then the values of the
-//! key heads, `[2, key heads, width]`.
+//! Decoding with grouped queries: the cache holds, for each token and layer, the turned keys and the values of the key
+//! heads.
 
 use super::decoder::{Projection, Span, normalise};
 use super::matrix::Source;
@@ -51,16 +51,14 @@ impl GroupedLayer {
         let group = operation.group() * width;
         let mut attended = vec![0.0; query.len()];
         let mut scratch = Scratch::default();
-        let mut cached = vec![0.0; 2 * shared];
         let mut row = 0;
         for span in spans.iter_mut() {
             let start = span.prefix.map_or(0, |prefix| prefix.end()) + span.cached;
             for offset in 0..span.token_ids.len() {
                 let at = (row + offset) * shared..(row + offset + 1) * shared;
-                cached[..shared].copy_from_slice(&key[at.clone()]);
-                cached[..shared].chunks_exact_mut(width).for_each(|key| table.turn(key, start + offset, 1.0));
-                cached[shared..].copy_from_slice(&value[at]);
-                span.own.push(index, &cached);
+                let key = &mut key[at.clone()];
+                key.chunks_exact_mut(width).for_each(|key| table.turn(key, start + offset, 1.0));
+                span.own.push(index, key, &value[at]);
             }
             let mut chain = Vec::new();
             if let Some(prefix) = span.prefix {
@@ -78,8 +76,8 @@ impl GroupedLayer {
                 chain.push(span.own.rows(index, span.cached + offset + 1));
                 let each = query.chunks_exact(group).zip(attended[own].chunks_exact_mut(group));
                 for (key_head, (query, out)) in each.enumerate() {
-                    let (key, value) = (key_head * width, shared + key_head * width);
-                    let place = Place { key, key_width: width, value, value_width: width };
+                    let at = key_head * width;
+                    let place = Place { key: at, key_width: width, value: at, value_width: width };
                     Attention { query, place, chain: &chain, out, totals: None }.run(&mut scratch);
                 }
                 row += 1;

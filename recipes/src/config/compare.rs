@@ -12,7 +12,7 @@ impl Recipe {
     #[must_use]
     pub fn base_fingerprint(&self, stage: &Stage) -> String {
         // Changes when the same settings make another base.
-        const FORMAT: &str = "base-3";
+        const FORMAT: &str = "base-4";
         let model = stage.model.as_ref().unwrap_or(&self.model);
         let made_of = serde_json::json!([FORMAT, self.seed, model, self.tasks.families, stage.settings]);
         let digest = Sha256::digest(made_of.to_string());
