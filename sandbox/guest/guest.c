@@ -190,11 +190,31 @@ EXPORT("run") int run(const char *text, size_t length)
     return cause;
 }
 
+/* The last frames of what a traceback lists, outermost first; at most this many are shown. */
+#define TRACEBACK_FRAMES 100
+
+/* The end of the exception's traceback, or None. Found here, because a program may recurse a hundred thousand deep. */
+static PyObject *last_frames(void)
+{
+    PyObject *trace = ended_by == Py_None ? NULL : PyException_GetTraceback(ended_by);
+    if (trace == NULL) {
+        return Py_None;
+    }
+    PyTracebackObject *last = (PyTracebackObject *)trace, *ahead = last;
+    for (int frames = 0; ahead != NULL; ahead = ahead->tb_next, frames++) {
+        if (frames >= TRACEBACK_FRAMES) {
+            last = last->tb_next;
+        }
+    }
+    Py_DECREF(trace); /* the exception has it still */
+    return (PyObject *)last;
+}
+
 EXPORT("report") const void *report_end(void)
 {
     returned.text = NULL;
     returned.length = 0;
-    PyObject *text = PyObject_CallOneArg(report, ended_by);
+    PyObject *text = PyObject_CallFunctionObjArgs(report, ended_by, last_frames(), NULL);
     if (text != NULL) {
         returned.text = PyUnicode_AsUTF8AndSize(text, &returned.length);
         if (returned.text == NULL) {
