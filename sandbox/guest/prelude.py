@@ -242,7 +242,10 @@ def report_of(error, frames):
     return text, detail
 
 
-def report(error, frames, write=os.write, streams=(sys.stdout, sys.stderr), at_exit=atexit._run_exitfuncs):
+def report(
+    error, frames, write=os.write, streams=(sys.stdout, sys.stderr), at_exit=atexit._run_exitfuncs,
+    collects=gc.isenabled, collect=gc.enable, do_not_collect=gc.disable,
+):
     """Flushes what the program printed, writes its traceback, returns the traceback's last line.
 
     A program that came to its end, or ended itself, does first what it registered with `atexit`.
@@ -260,6 +263,9 @@ def report(error, frames, write=os.write, streams=(sys.stdout, sys.stderr), at_e
     if error is None:
         return ""
     detail = type(error).__name__
+    # Collecting garbage would look at all that the program has left, for the fuel that is meant for the report.
+    collected = collects()
+    do_not_collect()
     try:
         text, detail = report_of(error, frames)
         data = text.encode("utf-8", "replace")
@@ -267,6 +273,8 @@ def report(error, frames, write=os.write, streams=(sys.stdout, sys.stderr), at_e
             data = data[write(2, data) :]
     except BaseException:
         pass
+    if collected:
+        collect()
     return detail
 
 
