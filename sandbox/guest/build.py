@@ -196,8 +196,8 @@ def main():
     # straightening them for WebAssembly takes more than ten minutes and all memory.
     (kept / "Python/ceval.o").unlink()
     run("make", f"libpython{VERSION}.a", "OPT=-DNDEBUG -O3", cwd=kept)
-    run(*compiler(root), *FEATURES, "-O3", "-flto", f"-I{python / 'Include'}", "-I.", "-c", GUEST / "guest.c",
-        "-o", "guest.o", cwd=kept)
+    run(*compiler(root), *FEATURES, "-O3", "-flto", f"-I{python / 'Include'}",
+        f"-I{python / 'Include/internal'}", "-I.", "-c", GUEST / "guest.c", "-o", "guest.o", cwd=kept)
     link(kept, zlib, root, "guest.wasm", ["guest.o"], ["-mexec-model=reactor", "-flto", "-Wl,--lto-O2"])
 
     pack("python.wasm", (kept / "guest.wasm").read_bytes())

@@ -191,7 +191,8 @@ def finish():
     # `random` was seeded from the host's fixed bytes; said again here so that it does not hang on import order.
     sys.modules["random"].seed(0)
     # Warm what the first use fills in: the regular-expression and traceback machinery, the parser's tables.
-    report_of(compile_and_fail())
+    error = compile_and_fail()
+    report_of(error, error.__traceback__)
     linecache.clearcache()
     gc.collect()
     # Programs then neither scan nor touch (and so copy) the pages of what is here already.
@@ -227,26 +228,13 @@ def last_line(error):
     return line[:DETAIL_CHARACTERS].encode("utf-8", "replace").decode()
 
 
-def last_frames(trace):
-    """The end of a traceback: `traceback` itself looks at all of it before it takes that."""
-    ahead = trace
-    for _ in range(TRACEBACK_FRAMES):
-        if ahead is None:
-            return trace
-        ahead = ahead.tb_next
-    while ahead is not None:
-        ahead, trace = ahead.tb_next, trace.tb_next
-    return trace
-
-
-def report_of(error):
-    """The traceback and its last line."""
+def report_of(error, frames):
+    """The traceback, of which `frames` is the end, and its last line."""
     detail = last_line(error)
-    frames = error.__traceback__
     if frames is not None and frames.tb_frame.f_code is compile_program.__code__:
         frames = None  # the text did not compile: ours are the only frames
     try:
-        text = "".join(traceback.format_exception(type(error), error, last_frames(frames), limit=-TRACEBACK_FRAMES))
+        text = "".join(traceback.format_exception(type(error), error, frames, limit=-TRACEBACK_FRAMES))
     except BaseException:
         text = detail + "\n"
     if len(text) > TRACEBACK_CHARACTERS:
@@ -254,7 +242,10 @@ def report_of(error):
     return text, detail
 
 
-def report(error, write=os.write, streams=(sys.stdout, sys.stderr), at_exit=atexit._run_exitfuncs):
+def report(
+    error, frames, write=os.write, streams=(sys.stdout, sys.stderr), at_exit=atexit._run_exitfuncs,
+    collects=gc.isenabled, collect=gc.enable, do_not_collect=gc.disable,
+):
     """Flushes what the program printed, writes its traceback, returns the traceback's last line.
 
     A program that came to its end, or ended itself, does first what it registered with `atexit`.
@@ -272,13 +263,18 @@ def report(error, write=os.write, streams=(sys.stdout, sys.stderr), at_exit=atex
     if error is None:
         return ""
     detail = type(error).__name__
+    # Collecting garbage would look at all that the program has left, for the fuel that is meant for the report.
+    collected = collects()
+    do_not_collect()
     try:
-        text, detail = report_of(error)
+        text, detail = report_of(error, frames)
         data = text.encode("utf-8", "replace")
         while data:
             data = data[write(2, data) :]
     except BaseException:
         pass
+    if collected:
+        collect()
     return detail
 
 

@@ -12,7 +12,7 @@ const WASM_STACK_BYTES: usize = 32 << 20;
 /// What is left of a program's stack for the host's functions when WebAssembly has used all of its own.
 const HOST_STACK_BYTES: usize = 1 << 20;
 
-/// Memory images up to this size are mapped copy-on-write as one piece. The snapshot's is about 60 MiB.
+/// Memory images up to this size are mapped copy-on-write as one piece. The snapshot's is about 30 MiB.
 const IMAGE_BYTES: u64 = 512 << 20;
 /// Core instances of the component: the libraries, the adapter, and the linker's shims.
 const CORE_INSTANCES: u32 = 40;

@@ -16,7 +16,7 @@ pub struct Limits {
     /// Work: one unit for each WebAssembly instruction, and one for each byte that a bulk instruction moves or fills. A
     /// common machine does some 7 x 10^9 in a second; a second of native CPython's work takes some 3 x 10^10.
     pub fuel: u64,
-    /// Linear memory, the interpreter's own (about 60 MiB) included. At most 4 GiB.
+    /// Linear memory, the interpreter's own (about 46 MiB) included. At most 4 GiB.
     pub memory_bytes: usize,
     /// Standard output and standard error together.
     pub output_bytes: usize,

@@ -20,7 +20,7 @@ use crate::outcome::{Cause, Outcome};
 use crate::slots::Slots;
 
 /// What writing the traceback of a program that failed may take, beside the program's own fuel.
-const REPORT_FUEL: u64 = 1_000_000_000;
+const REPORT_FUEL: u64 = 300_000_000;
 const REPORT_WALL: Duration = Duration::from_secs(2);
 /// How long making an instance may take: a millisecond, unless the machine is in trouble.
 const INSTANCE_WALL: Duration = Duration::from_secs(60);

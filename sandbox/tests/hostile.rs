@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use sandbox::{Cause, Limits, Outcome};
 use support::{limits, python, run};
 
@@ -405,6 +407,50 @@ f(1, 2)";
     }
 }
 
+/// Whatever a program is doing when its time is over, and whatever it has prepared for its end, it is gone soon after. The
+/// best of several tries, as other tests keep the cores busy.
+#[test]
+fn nothing_outlives_its_limit_by_a_tenth_of_a_second() {
+    let wall = Duration::from_millis(150);
+    let timed = Limits { fuel: 2_000_000_000_000, wall, ..limits() };
+    let least_over = |program: &str, limits: &Limits, allowed: &[Cause]| {
+        let tries = (0..5).map(|_| {
+            let started = Instant::now();
+            let outcome = python().run(program, "", limits).unwrap();
+            assert!(allowed.contains(&outcome.cause), "{program}\n{:?}", outcome.cause);
+            started.elapsed().saturating_sub(limits.wall)
+        });
+        tries.min().unwrap()
+    };
+    python();
+    for program in [
+        "while True: pass",
+        "sum(range(10**18))",
+        "x = 3**(10**7)",
+        "import re\nre.match('(a+)+$', 'a' * 40 + 'b')",
+        "import hashlib\nx = bytes(10**7)\nwhile True: hashlib.sha256(x)",
+        "x = b'a' * 10**7\nwhile True: bytearray(x)",
+        "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
+        "import time\nwhile True: time.sleep(1)",
+    ] {
+        let over = least_over(program, &timed, &[Cause::TimedOut]);
+        assert!(over < Duration::from_millis(100), "{program}: {over:?} too late");
+    }
+    // Of programs that have ended, only the report is still to be written.
+    let at_once = Limits { wall: Duration::from_millis(20), ..limits() };
+    for program in [
+        "class E(Exception):\n    def __str__(self):\n        while True: pass\nraise E",
+        "class E(Exception):\n    def __str__(self): return 'x' * 10**8\nraise E",
+        "class S:\n    def flush(self):\n        while True: pass\nimport sys\nsys.stdout = S()\nassert False",
+        "class M(type):\n    @property\n    def __module__(cls):\n        while True: pass\n\
+         class E(Exception, metaclass=M): pass\nraise E",
+        "def f(n):\n    if n: f(n - 1)\n    else: 1 / 0\nimport sys\nsys.setrecursionlimit(10**6)\nf(10_000)",
+    ] {
+        let over = least_over(program, &at_once, &[Cause::Exception, Cause::AssertionFailed, Cause::OutOfMemory]);
+        assert!(over < Duration::from_millis(100), "{program}: {over:?} too late");
+    }
+}
+
 #[test]
 fn limits_that_make_no_sense_are_refused_before_anything_runs() {
     for limits in [
@@ -413,7 +459,7 @@ fn limits_that_make_no_sense_are_refused_before_anything_runs() {
         Limits { memory_bytes: usize::MAX, ..limits() },
         Limits { output_bytes: 0, ..limits() },
         Limits { output_bytes: usize::MAX, ..limits() },
-        Limits { wall: std::time::Duration::ZERO, ..limits() },
+        Limits { wall: Duration::ZERO, ..limits() },
     ] {
         let error = python().run("print(1)", "", &limits).unwrap_err();
         assert!(matches!(error, sandbox::SandboxError::Limit { .. }), "{error}");

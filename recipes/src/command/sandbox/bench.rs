@@ -67,7 +67,7 @@ pub(super) fn bench(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     if let (Some(before), Some(after)) = (before, resident_bytes()) {
         let _ = writeln!(
             text,
-            "memory grown by the batch  {:.1} MiB",
+            "memory grown by the batch  {:.1} MiB, its outcomes included",
             after.saturating_sub(before) as f64 / (1 << 20) as f64
         );
     }

@@ -65,7 +65,7 @@ pub(super) struct LimitArguments {
     /// Units of work, about one for each machine instruction [default: 200000000000]
     #[arg(long, value_name = "N")]
     fuel: Option<u64>,
-    /// Memory in MiB, the interpreter's own 60 included [default: 1024]
+    /// Memory in MiB, the interpreter's own 46 included [default: 1024]
     #[arg(long, value_name = "MIB")]
     memory: Option<u64>,
     /// Bytes of output [default: 1048576]
