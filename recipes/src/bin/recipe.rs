@@ -11,9 +11,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
 fn main() -> ExitCode {
-    // A block that one step gives back, the next step wants again; to fetch it anew and cleared took a fifth of the time.
+    // A block that one step gives back, the next step wants again; to fetch it anew and cleared took up to a third of the
+    // time. When the delay is over all that is free goes back, so it is long beside a step: ten minutes.
     // SAFETY: sets a number inside the allocator, which may be done at any time.
-    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, 10_000) };
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, 600_000) };
     // candle's own threads wait for work by spinning, on the cores that ours work on. The sums that they would make for us
     // are small.
     if std::env::var_os("CANDLE_NUM_THREADS").is_none() {
