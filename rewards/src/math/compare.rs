@@ -327,10 +327,10 @@ impl Comparison {
     fn scalars(&mut self, reference: &Node, candidate: &Node) -> Same {
         let (mut left, mut right) = (Measured::of(reference), Measured::of(candidate));
         if right.value.symbols().is_empty() {
-            left = left.with_letters_as_unit();
+            left = left.with_letters_as_unit(right.unit.is_some());
         }
         if left.value.symbols().is_empty() {
-            right = right.with_letters_as_unit();
+            right = right.with_letters_as_unit(left.unit.is_some());
         }
         if let (Some(unit), Some(other)) = (&left.unit, &right.unit) {
             if !unit.agrees(other) {
