@@ -23,6 +23,8 @@ pub(crate) fn parse(text: &str) -> Result<Answer, NoParse> {
     if text.len() > super::lexer::MAX_LENGTH {
         return Err(NoParse::Budget);
     }
+    let text = text::narrow(text);
+    let text = text.as_ref();
     let form = text::normal_form(text);
     if form.is_empty() {
         return Err(NoParse::Unparsable);
@@ -156,6 +158,8 @@ mod tests {
             ("3x10^{-4}", "0.0003"),
             (r"{16 \choose 2}", "120"),
             ("½", "0.5"),
+            ("３．５", "3.5"),
+            ("（１，２）", "(1,2)"),
             ("1000.99", "1000,99"),
             (r"2\sqrt3", r"\sqrt{12}"),
             ("1/3", "0.333333"),
@@ -200,6 +204,27 @@ mod tests {
             ("approximately 5 cm", "5"),
             (r"10\text{ inches}", "10 in"),
         ]);
+        same(&[
+            ("2 hours 30 minutes", "150 minutes"),
+            (r"4\text{ ft }3\text{ in}", "51 inches"),
+            ("5 feet and 6 inches", "66 in"),
+            ("2 hours 30 minutes", "2.5 hours"),
+            (r"4\text{ kW}", "4000 watts"),
+            ("5 N", "5 newtons"),
+            (r"9.8\ \mathrm{m/s^2}", r"9.8 \frac{m}{s^2}"),
+            (r"100^\circ\text{C}", "100 degrees Celsius"),
+            ("100 °C", "100"),
+            ("3 dozen", "36"),
+            (r"10\ \Omega", "10 ohms"),
+        ]);
+        differ(&[
+            ("2 hours 30 minutes", "2 hours"),
+            ("2 hours 30 minutes", "2 hours 20 minutes"),
+            ("3 m and 5 kg", "3 m"),
+            (r"4\text{ MW}", r"4\text{ mW}"),
+            ("2N", "2"),
+            ("100 °C", "100 °F"),
+        ]);
         differ(&[("5 m", "5 cm"), ("5 m", "5 kg"), ("5 apples", "5 pears"), ("25%", "26"), ("28/100", "28")]);
     }
 
@@ -214,6 +239,7 @@ mod tests {
             ("x = 2 or x = 3", "2, 3"),
             (r"\langle 1,2,3\rangle", "(1,2,3)"),
             (r"\begin{pmatrix} 1 \\ 2 \\ 3 \end{pmatrix}", "(1,2,3)"),
+            ("[[1, 2], [3, 4]]", r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}"),
             (r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}", r"\begin{bmatrix} 1 & 2 \\ 3 & 4 \end{bmatrix}"),
             ("(1,2),(3,4)", "(3,4), (1,2)"),
             ("(0;0;6)", "(0,0,6)"),

@@ -6,12 +6,12 @@ use std::cmp::Ordering;
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
-use num_traits::{One, Zero};
+use num_traits::{One, Signed, Zero};
 
 use super::budget::{Budget, Stop};
 use super::equal::{enclosure, equal};
 use super::equation;
-use super::exact::rational;
+use super::exact::{add, compare, rational};
 use super::matrix;
 use super::meaning::{Measured, is_name, meaning, named_value};
 use super::node::{Function, Joint, Literal, NamedSet, Node, Relation};
@@ -327,10 +327,10 @@ impl Comparison {
     fn scalars(&mut self, reference: &Node, candidate: &Node) -> Same {
         let (mut left, mut right) = (Measured::of(reference), Measured::of(candidate));
         if right.value.symbols().is_empty() {
-            left = left.with_letters_as_unit();
+            left = left.with_letters_as_unit(right.unit.is_some());
         }
         if left.value.symbols().is_empty() {
-            right = right.with_letters_as_unit();
+            right = right.with_letters_as_unit(left.unit.is_some());
         }
         if let (Some(unit), Some(other)) = (&left.unit, &right.unit) {
             if !unit.agrees(other) {
@@ -390,8 +390,8 @@ impl Comparison {
         let half = BigRational::new(BigInt::one(), BigInt::from(10_u8).pow(literal.places) * 2_u8);
         match rational(exact, &mut vec![], &mut self.budget)? {
             Some(value) => {
-                let off = if value > literal.value { &value - &literal.value } else { &literal.value - &value };
-                Ok(off <= half && !terminates(&value))
+                let off = add(&value, &-&literal.value, &mut self.budget)?.abs();
+                Ok(compare(&off, &half, &mut self.budget)? != Ordering::Greater && !terminates(&value))
             }
             None => {
                 let bits = 192;

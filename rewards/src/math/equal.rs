@@ -11,7 +11,7 @@ use num_traits::Zero;
 
 use super::budget::{Budget, Stop};
 use super::evaluate::{Evaluator, Point, sample};
-use super::exact::{Fraction, Normalizer, rational};
+use super::exact::{Fraction, Normalizer, compare, rational};
 use super::node::{Constant, Function, Node};
 use super::numeric::{Ball, Complex, Precision};
 
@@ -244,7 +244,7 @@ pub(crate) fn order(left: &Node, right: &Node, budget: &mut Budget) -> Result<Or
         (left, right) => return Ok(left.unwrap_or(Ordering::Equal).cmp(&right.unwrap_or(Ordering::Equal))),
     }
     if let (Some(left), Some(right)) = (rational(left, &mut vec![], budget)?, rational(right, &mut vec![], budget)?) {
-        return Ok(left.cmp(&right));
+        return compare(&left, &right, budget);
     }
     for bits in [FIRST_BITS, LAST_BITS] {
         let (left, right) = (enclosure(left, bits, budget)?, enclosure(right, bits, budget)?);

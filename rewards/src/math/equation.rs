@@ -2,12 +2,11 @@
 
 use std::cmp::Ordering;
 
-use num_rational::BigRational;
 use num_traits::Signed;
 
 use super::budget::{Budget, Stop};
 use super::equal::equal;
-use super::exact::{Normalizer, Polynomial};
+use super::exact::{Normalizer, Polynomial, divide};
 use super::node::{Node, Relation};
 use super::roots::solutions;
 
@@ -117,7 +116,7 @@ fn proportional(left: &Node, right: &Node, zeros: bool, budget: &mut Budget) -> 
     let (Some((monomial, a)), Some(b)) = (first.terms.last_key_value(), second.leading()) else { return Ok(None) };
     // By a rational number: the leading terms tell which.
     if second.terms.contains_key(monomial) {
-        let by: BigRational = a / b;
+        let by = divide(a, b, budget)?;
         let rest = first.add(&second.scaled(&-by.clone(), budget)?, budget)?;
         if rest.is_zero() {
             return Ok(Some(if by.is_negative() { Ordering::Less } else { Ordering::Greater }));

@@ -19,6 +19,15 @@ pub(crate) fn value(node: &Node, budget: &mut Budget) -> Result<Option<Rows>, St
             }
             rows.iter().all(|row| row.len() == width).then(|| rows.clone())
         }
+        // [[1, 2], [3, 4]]
+        Node::Tuple('[', ']', items) => {
+            let row = |item: &Node| match item {
+                Node::Tuple('[', ']', cells) => Some(cells.clone()),
+                _ => None,
+            };
+            let rows: Option<Rows> = items.iter().map(row).collect();
+            rows.filter(|rows| rows.iter().all(|row| Some(row.len()) == rows.first().map(Vec::len)))
+        }
         Node::Sum(items) => {
             let mut total: Option<Rows> = None;
             for item in items {

@@ -201,22 +201,25 @@ impl Measured {
     }
 
     /// Takes letters at the end for a unit: `5 m`, `10 m/s`. Only where nothing else suggests that they are variables.
-    pub(crate) fn with_letters_as_unit(mut self) -> Self {
+    /// Capitals are symbols of units only beside an answer that has a unit: `5 N` is 5 newtons, and `2N` is not 2.
+    pub(crate) fn with_letters_as_unit(mut self, capitals: bool) -> Self {
         let Node::Product(items) = &self.value else { return self };
+        // 100^\circ C
+        if let [Node::Degrees(inner), Node::Symbol(scale)] = items.as_slice()
+            && let Some(unit) = unit::temperature(scale)
+        {
+            return Self { value: (**inner).clone(), unit: Some(unit), ..self };
+        }
         let count = items.iter().take_while(|item| item.symbols().is_empty()).count();
         let mut words = String::new();
         for item in &items[count..] {
             match item {
-                Node::Inverse(inner) => {
-                    words.push('/');
-                    letter(inner, &mut words);
-                }
-                other => {
-                    words.push(' ');
-                    letter(other, &mut words);
-                }
+                // \frac{m}{s^2}
+                Node::Product(inner) => inner.iter().for_each(|item| factor(item, &mut words)),
+                other => factor(other, &mut words),
             }
         }
+        let words = if capitals { words } else { words.to_lowercase() };
         if count > 0
             && self.unit.is_none()
             && let Some(Some(Behind::Unit(unit @ Unit::Known { .. }))) = unit::parse(&words)
@@ -226,6 +229,20 @@ impl Measured {
             self.unit = Some(unit);
         }
         self
+    }
+}
+
+/// A letter above or below the stroke, as the text of a unit.
+fn factor(node: &Node, words: &mut String) {
+    match node {
+        Node::Inverse(inner) => {
+            words.push('/');
+            letter(inner, words);
+        }
+        other => {
+            words.push(' ');
+            letter(other, words);
+        }
     }
 }
 

@@ -75,6 +75,7 @@ const SHORT_WORDS: &[&str] = &[
     "cannot", "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "am", "pm", "than",
     "from", "km", "cm", "mm", "kg", "mg", "ml", "ft", "in", "mi", "lb", "lbs", "oz", "hr", "hrs", "min", "mins", "sec",
     "secs", "mph", "kph", "usd", "deg", "rad", "pct", "sq", "cu", "yd", "yds", "gal", "pts", "cal", "hz", "yrs", "amp",
+    "atm",
 ];
 
 /// The name of a Greek letter written as such; pi is a constant elsewhere.
@@ -262,6 +263,10 @@ pub(crate) fn resolve(
         let mut pieces = resolve(&run[..split], None, value_before, number_before, in_text);
         pieces.extend(resolve(&run[split..], behind, false, false, in_text));
         return pieces;
+    }
+    // 4 kW
+    if number_before && super::unit::symbol(run).is_some() {
+        return whole(Name::Word);
     }
     if SHORT_WORDS.contains(&lower.as_str()) || run.len() >= 4 && !is_alphabet_run(run) {
         return whole(Name::Word);

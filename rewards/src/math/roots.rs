@@ -7,7 +7,7 @@ use num_traits::Zero;
 
 use super::budget::{Budget, Stop};
 use super::equal::{equal, order};
-use super::exact::{Atom, Monomial, Normalizer, Polynomial};
+use super::exact::{Atom, Monomial, Normalizer, Polynomial, add, multiply};
 use super::node::{Constant, Literal, Node};
 
 /// A number that nobody wrote.
@@ -31,7 +31,7 @@ pub(crate) fn roots(polynomial: &Polynomial, variable: &str, budget: &mut Budget
     if let Some(mut rest) = rationals {
         while rest.len() > 3 {
             let Some(root) = rational_root(&rest, budget)? else { return Ok(None) };
-            rest = divided(&rest, &root);
+            rest = divided(&rest, &root, budget)?;
             found.push(number(root));
         }
         nodes = rest.into_iter().map(number).collect();
@@ -83,9 +83,11 @@ fn to_node(polynomial: &Polynomial) -> Node {
 fn rational_root(coefficients: &[BigRational], budget: &mut Budget) -> Result<Option<BigRational>, Stop> {
     for denominator in 1..=6_i64 {
         for numerator in -40..=40_i64 {
-            budget.spend(60 * coefficients.len() as u64)?;
             let root = BigRational::new(numerator.into(), denominator.into());
-            let value = coefficients.iter().rev().fold(BigRational::zero(), |sum, next| sum * &root + next);
+            let mut value = BigRational::zero();
+            for next in coefficients.iter().rev() {
+                value = add(&multiply(&value, &root, budget)?, next, budget)?;
+            }
             if value.is_zero() {
                 return Ok(Some(root));
             }
@@ -95,16 +97,16 @@ fn rational_root(coefficients: &[BigRational], budget: &mut Budget) -> Result<Op
 }
 
 /// The quotient by `x - root`.
-fn divided(coefficients: &[BigRational], root: &BigRational) -> Vec<BigRational> {
+fn divided(coefficients: &[BigRational], root: &BigRational, budget: &mut Budget) -> Result<Vec<BigRational>, Stop> {
     let mut quotient = vec![];
     let mut carried = BigRational::zero();
     for next in coefficients.iter().rev() {
-        carried = carried * root + next;
+        carried = add(&multiply(&carried, root, budget)?, next, budget)?;
         quotient.push(carried.clone());
     }
     quotient.pop();
     quotient.reverse();
-    quotient
+    Ok(quotient)
 }
 
 /// The real solutions of `function = 0` in one variable, each once; `None` where they cannot be given.

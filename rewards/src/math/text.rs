@@ -1,9 +1,23 @@
 //! Answers that are not numbers: words, choices and formulas as normalised text.
 
+use std::borrow::Cow;
+
 /// The plain dollar signs of `text`. One alone is money; a pair delimits a formula.
 pub(crate) fn count_plain_dollars(text: &str) -> usize {
     let bytes = text.as_bytes();
     (0..bytes.len()).filter(|&at| bytes[at] == b'$' && (at == 0 || bytes[at - 1] != b'\\')).count()
+}
+
+/// The letters, digits and signs of ASCII that East Asian texts write as wide as their own characters, in ASCII.
+pub(crate) fn narrow(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() || !text.contains(|letter| ('\u{ff01}'..='\u{ff5e}').contains(&letter)) {
+        return Cow::Borrowed(text);
+    }
+    let narrowed = |letter: char| match letter {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(letter) - 0xfee0).unwrap_or(letter),
+        other => other,
+    };
+    Cow::Owned(text.chars().map(narrowed).collect())
 }
 
 /// The form in which two texts are compared. Words lose letter case, punctuation and what sets them as text; formulas

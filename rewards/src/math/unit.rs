@@ -75,7 +75,34 @@ const TABLE: &[Row] = &[
     (&["watt", "w"], "power", 1, (1, 1)),
     (&["volt", "v"], "voltage", 1, (1, 1)),
     (&["hz", "hertz"], "time", -1, (1, 1)),
+    (&["ampere", "amp"], "current", 1, (1, 1)),
+    (&["ohm"], "resistance", 1, (1, 1)),
+    (&["pascal"], "pressure", 1, (1, 1)),
+    (&["atm", "atmosphere"], "pressure", 1, (101_325, 1)),
+    (&["mole", "mol"], "amount", 1, (1, 1)),
+    (&["celsius", "centigrade"], "celsius", 1, (1, 1)),
+    (&["fahrenheit"], "fahrenheit", 1, (1, 1)),
+    (&["kelvin"], "kelvin", 1, (1, 1)),
 ];
+
+/// Symbols of units in which capitals matter, with the spelling of the table.
+const SYMBOLS: &[(&str, &str)] = &[
+    ("N", "newton"),
+    ("J", "joule"),
+    ("W", "watt"),
+    ("V", "volt"),
+    ("A", "ampere"),
+    ("K", "kelvin"),
+    ("Pa", "pascal"),
+    ("Hz", "hertz"),
+    ("mol", "mole"),
+    ("\u{3a9}", "ohm"),
+    ("\u{2126}", "ohm"),
+    ("Omega", "ohm"),
+];
+
+/// What stands before such a symbol, as a power of ten.
+const PREFIXES: &[(&str, i32)] = &[("G", 9), ("M", 6), ("k", 3), ("m", -3)];
 
 const SCALES: &[(&str, i64)] = &[
     ("hundred", 100),
@@ -83,6 +110,7 @@ const SCALES: &[(&str, i64)] = &[
     ("million", 1_000_000),
     ("billion", 1_000_000_000),
     ("trillion", 1_000_000_000_000),
+    ("dozen", 12),
 ];
 
 /// Words that say something about the number itself, so that dropping them would change it.
@@ -115,7 +143,6 @@ const NOT_UNITS: &[&str] = &[
     "million",
     "billion",
     "trillion",
-    "dozen",
     "percent",
     "sqrt",
     "sin",
@@ -161,11 +188,21 @@ pub(crate) fn currency(symbol: &str) -> Option<Unit> {
 
 /// What `text`, which follows a number, says: `None` where it is no unit, `Some(None)` for a mere "units".
 pub(crate) fn parse(text: &str) -> Option<Option<Behind>> {
-    let text = text.trim().to_lowercase();
     if text.len() > 80 {
         return None;
     }
-    let text = text.trim_matches(['.', ' ', '!']);
+    let written = text.trim_matches(['.', ' ', '!']);
+    if let Some(unit) = known(written) {
+        return Some(Some(Behind::Unit(unit)));
+    }
+    let text = written.to_lowercase();
+    let text = text.as_str();
+    if let Some(scale) = text.strip_prefix("degree") {
+        let scale = scale.trim_start_matches('s').trim_start();
+        if let Some(unit) = temperature(scale) {
+            return Some(Some(Behind::Unit(unit)));
+        }
+    }
     match text {
         "" | "units" | "unit" | "square units" | "square unit" | "sq units" | "sq. units" | "cubic units"
         | "units^2" | "units^3" | "units squared" | "in total" | "total" | "altogether" => return Some(None),
@@ -187,7 +224,32 @@ pub(crate) fn parse(text: &str) -> Option<Option<Behind>> {
             }
         }
     }
-    known(text).or_else(|| wordy(text)).map(|unit| Some(Behind::Unit(unit)))
+    wordy(text).map(|unit| Some(Behind::Unit(unit)))
+}
+
+/// The scale of a temperature in degrees, by its name or letter.
+pub(crate) fn temperature(scale: &str) -> Option<Unit> {
+    match scale.trim() {
+        "C" | "c" | "celsius" | "Celsius" => single("celsius"),
+        "F" | "f" | "fahrenheit" | "Fahrenheit" => single("fahrenheit"),
+        _ => None,
+    }
+}
+
+/// A unit whose symbol has capitals that matter, perhaps with a prefix: `kW`, `MHz`, `mA`.
+pub(crate) fn symbol(word: &str) -> Option<Unit> {
+    let plain = |word: &str| SYMBOLS.iter().find(|(symbol, _)| *symbol == word).and_then(|(_, name)| single(name));
+    if let Some(unit) = plain(word) {
+        return Some(unit);
+    }
+    let (rest, power) = PREFIXES.iter().find_map(|(prefix, power)| Some((word.strip_prefix(prefix)?, power)))?;
+    match plain(rest)? {
+        Unit::Known { dimensions, factor } => {
+            let size: BigRational = Pow::pow(&BigRational::from_integer(BigInt::from(10)), *power);
+            Some(Unit::Known { dimensions, factor: factor * size })
+        }
+        Unit::Other(_) => None,
+    }
 }
 
 fn single(word: &str) -> Option<Unit> {
@@ -202,7 +264,7 @@ fn single(word: &str) -> Option<Unit> {
 
 /// Products, quotients and powers of units of the table: `cm^2`, `square inches`, `km/h`, `miles per hour`, `mph`.
 fn known(text: &str) -> Option<Unit> {
-    match text {
+    match text.to_lowercase().as_str() {
         "mph" => return known("mile/hour"),
         "kph" | "kmph" => return known("km/hour"),
         _ => {}
@@ -215,7 +277,7 @@ fn known(text: &str) -> Option<Unit> {
         let mut raised = 1;
         let mut any = false;
         for word in part.split_whitespace() {
-            match word {
+            match word.to_lowercase().as_str() {
                 "square" | "sq" | "sq." => raised = 2,
                 "cubic" | "cu" => raised = 3,
                 "squared" | "cubed" | "of" => return None,
@@ -229,7 +291,8 @@ fn known(text: &str) -> Option<Unit> {
                     }
                     raised = 1;
                     any = true;
-                    let Unit::Known { dimensions: own, factor: size } = single(word)? else { return None };
+                    let own = symbol(word).or_else(|| single(&word.to_lowercase()))?;
+                    let Unit::Known { dimensions: own, factor: size } = own else { return None };
                     for (dimension, own_power) in own {
                         dimensions.push((dimension, own_power * power * sign));
                     }
@@ -321,12 +384,14 @@ mod tests {
         {
             assert!(unit(text).is_some(), "{text}");
         }
-        for text in ["x", "or 7", "i", "pi", "and a half", "x^2", "(2)", "pm", "dozen eggs", "divided by 2"] {
+        for text in ["x", "or 7", "i", "pi", "and a half", "x^2", "(2)", "pm", "divided by 2"] {
             assert_eq!(parse(text), None, "{text}");
         }
         assert_eq!(parse("degrees"), Some(Some(Behind::Degrees)));
         assert_eq!(parse("percent"), Some(Some(Behind::Percent)));
         assert_eq!(parse("million"), Some(Some(Behind::Scale(1_000_000))));
+        assert_eq!(parse("dozen"), Some(Some(Behind::Scale(12))));
+        assert!(matches!(parse("dozen eggs"), Some(Some(Behind::ScaledUnit(12, _)))));
         assert_eq!(parse("units"), Some(None));
     }
 
@@ -335,6 +400,10 @@ mod tests {
         assert_eq!(unit("feet"), unit("ft"));
         assert_eq!(unit("square inches"), unit("in^2"));
         assert_eq!(unit("mph"), unit("miles per hour"));
+        assert_eq!(unit("Pa"), unit("pascals"));
+        assert_eq!(unit("degrees Celsius"), unit("celsius"));
+        // A milliwatt is no megawatt.
+        assert_ne!(unit("mW"), unit("MW"));
         let agree = |left, right| unit(left).unwrap().agrees(&unit(right).unwrap());
         assert!(agree("m", "cm") && agree("km/h", "m/s") && agree("liters", "cm^3"));
         assert!(agree("red apples", "apples") && agree("gallons", "gallons of water"));

@@ -6,4 +6,4 @@ mod rational;
 
 pub(crate) use normal::Normalizer;
 pub(crate) use polynomial::{Atom, Fraction, Monomial, Polynomial};
-pub(crate) use rational::rational;
+pub(crate) use rational::{add, compare, divide, multiply, rational};

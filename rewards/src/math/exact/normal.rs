@@ -12,7 +12,7 @@ use num_traits::{One, Signed, ToPrimitive, Zero};
 use super::super::budget::{Budget, Stop};
 use super::super::node::{Constant, Function, Node};
 use super::polynomial::{Atom, Exponent, Fraction, Monomial, Polynomial, reduce};
-use super::rational::{call as divisor_or_multiple, integer, multiply, power, rational};
+use super::rational::{call as divisor_or_multiple, divide, integer, power, rational};
 
 /// Primes are looked for up to this.
 const TRIAL_LIMIT: u64 = 4096;
@@ -68,7 +68,7 @@ impl Normalizer<'_> {
                 }
                 product
             }
-            Node::Inverse(inner) => self.normalize(inner)?.inverse()?,
+            Node::Inverse(inner) => self.normalize(inner)?.inverse(self.budget)?,
             Node::Percent(inner) => {
                 let hundredth = Fraction::constant(BigRational::new(BigInt::one(), BigInt::from(100)));
                 self.normalize(inner)?.mul(&hundredth, self.budget)?
@@ -124,7 +124,7 @@ impl Normalizer<'_> {
 
     /// A power with a constant exponent that is no whole number.
     fn root(&mut self, base: &Fraction, exponent: Exponent) -> Result<Fraction, Stop> {
-        if let Some(value) = base.as_constant() {
+        if let Some(value) = base.as_constant(self.budget)? {
             if value.is_zero() {
                 return if exponent.is_positive() { Ok(base.clone()) } else { Err(Stop::DivisionByZero) };
             }
@@ -134,7 +134,7 @@ impl Normalizer<'_> {
             }
             return match exponent.denom() {
                 2 => {
-                    let turned = reduce(&Atom::Imaginary, Exponent::from_integer(*exponent.numer()))?;
+                    let turned = reduce(&Atom::Imaginary, Exponent::from_integer(*exponent.numer()), self.budget)?;
                     let unit = Polynomial::atom(Atom::Imaginary, Exponent::one());
                     let unit = unit.scaled(&turned.1.unwrap_or_else(BigRational::one), self.budget)?;
                     magnitude.mul(&Fraction::polynomial(unit), self.budget)
@@ -154,10 +154,11 @@ impl Normalizer<'_> {
                 _ => false,
             };
             if simple && top.1.is_positive() && bottom.1.is_positive() {
-                let coefficient = self.radical(&(top.1 / bottom.1), exponent)?;
+                let quotient = divide(top.1, bottom.1, self.budget)?;
+                let coefficient = self.radical(&quotient, exponent)?;
                 let top = self.monomial_power(top.0, exponent)?;
                 let bottom = self.monomial_power(bottom.0, exponent)?;
-                return coefficient.mul(&top, self.budget)?.mul(&bottom.inverse()?, self.budget);
+                return coefficient.mul(&top, self.budget)?.mul(&bottom.inverse(self.budget)?, self.budget);
             }
         }
         self.opaque_power(base, exponent)
@@ -171,7 +172,7 @@ impl Normalizer<'_> {
     fn monomial_power(&mut self, monomial: &Monomial, exponent: Exponent) -> Result<Fraction, Stop> {
         let mut product = Fraction::constant(BigRational::one());
         for (atom, own) in monomial {
-            let (left, given) = reduce(atom, own * exponent)?;
+            let (left, given) = reduce(atom, own * exponent, self.budget)?;
             let mut factor = if left.is_zero() {
                 Polynomial::constant(BigRational::one())
             } else {
@@ -200,7 +201,8 @@ impl Normalizer<'_> {
                 return self.opaque_power(&Fraction::constant(value.clone()), exponent);
             };
             for (prime, count) in primes {
-                let (left, given) = reduce(&Atom::Prime(prime), exponent * Exponent::from_integer(sign * count))?;
+                let (left, given) =
+                    reduce(&Atom::Prime(prime), exponent * Exponent::from_integer(sign * count), self.budget)?;
                 if !left.is_zero() {
                     product = product.mul(&Polynomial::atom(Atom::Prime(prime), left), self.budget)?;
                 }
@@ -249,7 +251,7 @@ impl Normalizer<'_> {
             vec![("e".to_owned(), Some(Atom::Euler), 1)]
         } else {
             let normal = self.normalize(base)?;
-            match normal.as_constant().filter(Signed::is_positive) {
+            match normal.as_constant(self.budget)?.filter(Signed::is_positive) {
                 Some(value) => {
                     let mut generators = Vec::new();
                     for (number, sign) in [(value.numer(), 1), (value.denom(), -1)] {
@@ -274,7 +276,7 @@ impl Normalizer<'_> {
         };
         let mut product = Fraction::constant(BigRational::one());
         for (monomial, coefficient) in &exponent.numerator.terms {
-            let coefficient = coefficient / &scale;
+            let coefficient = divide(coefficient, &scale, self.budget)?;
             let (Some(top), Some(bottom)) = (coefficient.numer().to_i64(), coefficient.denom().to_i64()) else {
                 return Err(Stop::Budget);
             };
@@ -288,12 +290,11 @@ impl Normalizer<'_> {
                     _ => {
                         let mut one = Polynomial::default();
                         one.terms.insert(monomial.clone(), BigRational::one());
-                        let key = format!("exp {name};{}", one.key());
-                        self.budget.spend(key.len() as u64)?;
+                        let key = format!("exp {name};{}", one.key(self.budget)?);
                         let whole = power;
                         let positive = Polynomial::atom(Atom::Opaque(key), whole.abs());
                         let factor = Fraction::polynomial(positive);
-                        if whole.is_negative() { factor.inverse()? } else { factor }
+                        if whole.is_negative() { factor.inverse(self.budget)? } else { factor }
                     }
                 };
                 product = product.mul(&factor, self.budget)?;
@@ -314,12 +315,12 @@ impl Normalizer<'_> {
             }),
             (F::Log, [x, base]) => {
                 let (top, bottom) = (self.ln(x)?, self.ln(base)?);
-                top.mul(&bottom.inverse()?, self.budget)
+                top.mul(&bottom.inverse(self.budget)?, self.budget)
             }
             (F::Abs, [x]) => {
                 // |-x| is |x|.
                 let normal = self.normalize(x)?;
-                if let Some(value) = normal.as_constant() {
+                if let Some(value) = normal.as_constant(self.budget)? {
                     return Ok(Fraction::constant(value.abs()));
                 }
                 let (one, other) = (normal.key(self.budget)?, normal.neg().key(self.budget)?);
@@ -378,7 +379,7 @@ impl Normalizer<'_> {
                 return Ok(None);
             };
             let Some((monomial, coefficient)) = single(&normal.numerator) else { return Ok(None) };
-            coefficients.push(multiply(coefficient, &divisor.recip(), self.budget)?);
+            coefficients.push(divide(coefficient, &divisor, self.budget)?);
             if !quantities.contains(monomial) {
                 quantities.push(monomial.clone());
             }
@@ -404,7 +405,7 @@ impl Normalizer<'_> {
             return Ok(Fraction::constant(BigRational::one()));
         }
         let normal = self.normalize(node)?;
-        let Some(value) = normal.as_constant() else {
+        let Some(value) = normal.as_constant(self.budget)? else {
             let key = normal.key(self.budget)?;
             return Ok(Fraction::atom(Atom::Opaque(format!("ln;{key}"))));
         };
@@ -429,7 +430,8 @@ impl Normalizer<'_> {
     /// `(m + k)!` is `m! (m + 1) ... (m + k)`, for the part `m` without a constant.
     fn factorial(&mut self, normal: &Fraction) -> Result<Fraction, Stop> {
         let shift = normal.numerator.terms.get(&Monomial::new()).cloned().unwrap_or_default();
-        let shift = shift / normal.denominator.as_constant().ok_or(Stop::Unsupported)?;
+        let whole = normal.denominator.as_constant().ok_or(Stop::Unsupported)?;
+        let shift = divide(&shift, &whole, self.budget)?;
         let Some(shift) = integer(&shift).filter(|shift| shift.abs() <= 20) else { return Err(Stop::Unsupported) };
         let base = normal.add(&Fraction::constant(BigRational::from_integer((-shift).into())), self.budget)?;
         let key = base.key(self.budget)?;
@@ -437,7 +439,7 @@ impl Normalizer<'_> {
         for step in 0..shift.abs() {
             let offset = if shift > 0 { step + 1 } else { -step };
             let factor = base.add(&Fraction::constant(BigRational::from_integer(offset.into())), self.budget)?;
-            let factor = if shift > 0 { factor } else { factor.inverse()? };
+            let factor = if shift > 0 { factor } else { factor.inverse(self.budget)? };
             product = product.mul(&factor, self.budget)?;
         }
         Ok(product)
@@ -457,7 +459,7 @@ impl Normalizer<'_> {
         let bottom = self.normalize(k)?;
         let rest = top.add(&bottom.neg(), self.budget)?;
         let below = self.factorial(&bottom)?.mul(&self.factorial(&rest)?, self.budget)?;
-        self.factorial(&top)?.mul(&below.inverse()?, self.budget)
+        self.factorial(&top)?.mul(&below.inverse(self.budget)?, self.budget)
     }
 }
 

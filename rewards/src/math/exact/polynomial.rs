@@ -12,7 +12,7 @@ use num_rational::{BigRational, Ratio};
 use num_traits::{One, Signed, ToPrimitive, Zero};
 
 use super::super::budget::{Budget, Stop};
-use super::rational::{add, multiply};
+use super::rational::{add, divide, multiply};
 
 const MAX_TERMS: usize = 600;
 const MAX_EXPONENT: i64 = 1_000_000;
@@ -152,9 +152,13 @@ impl Polynomial {
     }
 
     /// A text that is the same for the same polynomial.
-    pub(crate) fn key(&self) -> String {
+    pub(crate) fn key(&self, budget: &mut Budget) -> Result<String, Stop> {
         let mut key = String::new();
         for (monomial, coefficient) in &self.terms {
+            // Decimal digits cost as much as a product.
+            let (top, bottom) = (coefficient.numer().bits(), coefficient.denom().bits());
+            budget.spend_product(top, top)?;
+            budget.spend_product(bottom, bottom)?;
             key.push('+');
             key.push_str(&coefficient.to_string());
             for (atom, exponent) in monomial {
@@ -169,7 +173,8 @@ impl Polynomial {
                 key.push_str(&format!("*{name}^{exponent}"));
             }
         }
-        key
+        budget.spend(key.len() as u64)?;
+        Ok(key)
     }
 
     /// The polynomial times a number.
@@ -243,7 +248,7 @@ fn multiply_monomials(
             }
             std::cmp::Ordering::Equal => {
                 let sum = left[i].1 + right[j].1;
-                let (exponent, given) = reduce(&left[i].0, sum)?;
+                let (exponent, given) = reduce(&left[i].0, sum, budget)?;
                 if let Some(given) = given {
                     factor = Some(match factor {
                         None => given,
@@ -262,7 +267,11 @@ fn multiply_monomials(
 }
 
 /// An exponent within its atom's relations, and the number given off.
-pub(super) fn reduce(atom: &Atom, exponent: Exponent) -> Result<(Exponent, Option<BigRational>), Stop> {
+pub(super) fn reduce(
+    atom: &Atom,
+    exponent: Exponent,
+    budget: &mut Budget,
+) -> Result<(Exponent, Option<BigRational>), Stop> {
     if exponent.numer().abs() > MAX_EXPONENT || *exponent.denom() > 10_000 {
         return Err(Stop::Budget);
     }
@@ -279,6 +288,8 @@ pub(super) fn reduce(atom: &Atom, exponent: Exponent) -> Result<(Exponent, Optio
                 _ => {
                     let size =
                         u32::try_from(whole.unsigned_abs()).ok().filter(|size| *size < 4096).ok_or(Stop::Budget)?;
+                    let bits = u64::from(64 - prime.leading_zeros()) * u64::from(size);
+                    budget.spend_product(bits, bits)?;
                     let power = BigInt::from(BigUint::from(*prime).pow(size));
                     let value = BigRational::from_integer(power);
                     Some(if whole > 0 { value } else { value.recip() })
@@ -310,9 +321,12 @@ impl Fraction {
         Self::polynomial(Polynomial::atom(atom, Exponent::one()))
     }
 
-    pub(crate) fn as_constant(&self) -> Option<BigRational> {
-        let (top, bottom) = (self.numerator.as_constant()?, self.denominator.as_constant()?);
-        (!bottom.is_zero()).then(|| top / bottom)
+    /// The value, where it is a rational number.
+    pub(crate) fn as_constant(&self, budget: &mut Budget) -> Result<Option<BigRational>, Stop> {
+        match (self.numerator.as_constant(), self.denominator.as_constant()) {
+            (Some(top), Some(bottom)) if !bottom.is_zero() => divide(&top, &bottom, budget).map(Some),
+            _ => Ok(None),
+        }
     }
 
     pub(crate) fn add(&self, other: &Self, budget: &mut Budget) -> Result<Self, Stop> {
@@ -341,23 +355,19 @@ impl Fraction {
         })
     }
 
-    pub(crate) fn inverse(&self) -> Result<Self, Stop> {
+    pub(crate) fn inverse(&self, budget: &mut Budget) -> Result<Self, Stop> {
         if self.numerator.is_zero() {
             return Err(Stop::DivisionByZero);
         }
         if let Some(constant) = self.numerator.as_constant() {
             // Dividing by a number is multiplying by its inverse.
-            let denominator = Polynomial::constant(BigRational::one());
-            let numerator = Polynomial {
-                terms: self.denominator.terms.iter().map(|(m, value)| (m.clone(), value / &constant)).collect(),
-            };
-            return Ok(Self { numerator, denominator });
+            return Ok(Self::polynomial(self.denominator.scaled(&constant.recip(), budget)?));
         }
         Ok(Self { numerator: self.denominator.clone(), denominator: self.numerator.clone() })
     }
 
     pub(crate) fn pow(&self, exponent: i64, budget: &mut Budget) -> Result<Self, Stop> {
-        let base = if exponent < 0 { self.inverse()? } else { self.clone() };
+        let base = if exponent < 0 { self.inverse(budget)? } else { self.clone() };
         let count = exponent.unsigned_abs();
         Ok(Self { numerator: base.numerator.pow(count, budget)?, denominator: base.denominator.pow(count, budget)? })
     }
@@ -366,9 +376,8 @@ impl Fraction {
     pub(crate) fn key(&self, budget: &mut Budget) -> Result<String, Stop> {
         let Some(leading) = self.denominator.leading() else { return Err(Stop::DivisionByZero) };
         let inverse = leading.recip();
-        let top = self.numerator.scaled(&inverse, budget)?.key();
-        let bottom = self.denominator.scaled(&inverse, budget)?.key();
-        budget.spend((top.len() + bottom.len()) as u64)?;
+        let top = self.numerator.scaled(&inverse, budget)?.key(budget)?;
+        let bottom = self.denominator.scaled(&inverse, budget)?.key(budget)?;
         Ok(if bottom == "+1" { top } else { format!("({top})/({bottom})") })
     }
 }

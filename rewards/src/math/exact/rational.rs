@@ -3,6 +3,8 @@
 //! Every intermediate value is bounded in bits and pays for itself. Whole numbers never go through a greatest common
 //! divisor, which is what makes rationals slow.
 
+use std::cmp::Ordering;
+
 use num_bigint::{BigInt, BigUint, Sign};
 use num_rational::BigRational;
 use num_traits::{One, Signed, ToPrimitive, Zero};
@@ -145,10 +147,20 @@ pub(super) fn call(
         (F::Abs, [x]) => x.abs(),
         (F::Re | F::Conjugate, [x]) => x.clone(),
         (F::Im, [_]) => BigRational::zero(),
-        (F::Floor, [x]) => x.floor(),
-        (F::Ceil, [x]) => x.ceil(),
-        (F::Max, _) => values.iter().max().unwrap_or(first).clone(),
-        (F::Min, _) => values.iter().min().unwrap_or(first).clone(),
+        (F::Floor | F::Ceil, [x]) => {
+            budget.spend_product(x.numer().bits(), x.denom().bits())?;
+            if function == F::Floor { x.floor() } else { x.ceil() }
+        }
+        (F::Max | F::Min, _) => {
+            let mut best = first;
+            for value in &values[1..] {
+                let order = compare(value, best, budget)?;
+                if order == if function == F::Max { Ordering::Greater } else { Ordering::Less } {
+                    best = value;
+                }
+            }
+            best.clone()
+        }
         (F::Mod, [x, modulus]) => {
             if modulus.is_zero() {
                 return Err(Stop::DivisionByZero);
@@ -162,28 +174,22 @@ pub(super) fn call(
             // Of fractions: gcd(a/d, b/d) = gcd(a, b)/d with a common denominator d.
             let mut common = BigInt::one();
             for value in values {
-                let shared = gcd(&common, value.denom(), budget)?;
-                common = &common / shared * value.denom();
-                check_bits(common.bits())?;
+                common = common_multiple(&common, value.denom(), budget)?;
             }
             let mut result: Option<BigInt> = None;
             for value in values {
+                budget.spend_product(value.numer().bits() + value.denom().bits(), common.bits())?;
                 let scaled = (value.numer() * (&common / value.denom())).abs();
+                check_bits(scaled.bits())?;
                 result = Some(match result {
                     None => scaled,
-                    Some(so_far) => {
-                        let shared = gcd(&so_far, &scaled, budget)?;
-                        if function == F::Gcd {
-                            shared
-                        } else if shared.is_zero() {
-                            BigInt::zero()
-                        } else {
-                            &so_far / shared * scaled
-                        }
-                    }
+                    Some(so_far) if function == F::Gcd => gcd(&so_far, &scaled, budget)?,
+                    Some(so_far) => common_multiple(&so_far, &scaled, budget)?,
                 });
             }
-            BigRational::new(result.unwrap_or_default(), common)
+            let result = result.unwrap_or_default();
+            spend_reduction(result.bits().max(common.bits()), budget)?;
+            BigRational::new(result, common)
         }
         (F::Factorial, [x]) => match integer(x) {
             Some(n) if n < 0 => return Err(Stop::Undefined),
@@ -203,6 +209,7 @@ pub(super) fn call(
                 }
                 let k = k.min(n - k);
                 let (top, bottom) = (falling(n, k, 1, budget)?, falling(k, k, 1, budget)?);
+                budget.spend_product(top.bits(), bottom.bits())?;
                 BigRational::from_integer(top / bottom)
             }
             _ => return Ok(None),
@@ -257,8 +264,45 @@ fn gcd(left: &BigInt, right: &BigInt, budget: &mut Budget) -> Result<BigInt, Sto
     Ok((right / reduced.denom()).abs())
 }
 
+/// The least common multiple; 0 where one of them is 0.
+fn common_multiple(left: &BigInt, right: &BigInt, budget: &mut Budget) -> Result<BigInt, Stop> {
+    let shared = gcd(left, right, budget)?;
+    if shared.is_zero() {
+        return Ok(shared);
+    }
+    budget.spend_product(left.bits(), right.bits())?;
+    let multiple = (left / shared * right).abs();
+    check_bits(multiple.bits())?;
+    Ok(multiple)
+}
+
+/// Which is larger.
+pub(crate) fn compare(left: &BigRational, right: &BigRational, budget: &mut Budget) -> Result<Ordering, Stop> {
+    // Those of different signs, and whole numbers, are told apart without a product.
+    budget.spend(left.numer().bits().max(right.numer().bits()) / 64 + 4)?;
+    if left.denom() == right.denom() {
+        return Ok(left.numer().cmp(right.numer()));
+    }
+    let signs = left.numer().sign().cmp(&right.numer().sign());
+    if signs.is_ne() {
+        return Ok(signs);
+    }
+    budget.spend_product(left.numer().bits(), right.denom().bits())?;
+    budget.spend_product(right.numer().bits(), left.denom().bits())?;
+    Ok((left.numer() * right.denom()).cmp(&(right.numer() * left.denom())))
+}
+
+/// The quotient.
+pub(crate) fn divide(left: &BigRational, right: &BigRational, budget: &mut Budget) -> Result<BigRational, Stop> {
+    if right.is_zero() {
+        return Err(Stop::DivisionByZero);
+    }
+    // The reciprocal of a reduced fraction is reduced: its parts change places.
+    multiply(left, &right.recip(), budget)
+}
+
 /// The sum.
-pub(super) fn add(left: &BigRational, right: &BigRational, budget: &mut Budget) -> Result<BigRational, Stop> {
+pub(crate) fn add(left: &BigRational, right: &BigRational, budget: &mut Budget) -> Result<BigRational, Stop> {
     if left.denom().is_one() && right.denom().is_one() {
         budget.spend(left.numer().bits().max(right.numer().bits()) / 64 + 4)?;
         let sum = left.numer() + right.numer();
@@ -272,7 +316,7 @@ pub(super) fn add(left: &BigRational, right: &BigRational, budget: &mut Budget) 
 }
 
 /// The product.
-pub(super) fn multiply(left: &BigRational, right: &BigRational, budget: &mut Budget) -> Result<BigRational, Stop> {
+pub(crate) fn multiply(left: &BigRational, right: &BigRational, budget: &mut Budget) -> Result<BigRational, Stop> {
     if left.is_zero() || right.is_zero() {
         return Ok(BigRational::zero());
     }

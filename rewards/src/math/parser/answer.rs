@@ -1,9 +1,12 @@
 //! The upper half of the grammar: lists, relations, sets, words, units.
 
-use super::super::node::{Joint, Node, Relation};
+use num_rational::BigRational;
+use num_traits::Zero;
+
+use super::super::node::{Joint, Literal, Node, Relation};
 use super::super::text;
-use super::super::unit;
-use super::{NoParse, Parsed, Parser, Token};
+use super::super::unit::{self, Unit};
+use super::{NoParse, Parsed, Parser, Token, number};
 
 /// The most items of one list.
 const MAX_ITEMS: usize = 128;
@@ -266,6 +269,9 @@ impl Parser<'_> {
         if !fits || !value.is_scalar() {
             return Ok(value);
         }
+        if let Some(compound) = self.compound(&value, ends)? {
+            return Ok(compound);
+        }
         let mut words = String::new();
         let mut depth = 0_usize;
         while let Some(lexeme) = self.tokens.get(self.at) {
@@ -299,6 +305,11 @@ impl Parser<'_> {
             }
             self.at += 1;
         }
+        if let Node::Degrees(inner) = &value
+            && let Some(unit) = unit::temperature(&words)
+        {
+            return Ok(Node::Quantity(inner.clone(), unit));
+        }
         match unit::parse(&words) {
             Some(None) => Ok(value),
             Some(Some(unit)) => Ok(match (value, unit) {
@@ -318,6 +329,71 @@ impl Parser<'_> {
                 (value, unit::Behind::Unit(unit)) => Node::Quantity(Box::new(value), unit),
             }),
             None => Err(NoParse::Unparsable),
+        }
+    }
+
+    /// One quantity in several units, the larger first: `2 hours 30 minutes`, `5 feet and 6 inches`. `None`, and nothing
+    /// read, where it is none: each value but the first must be less than one of the unit before it.
+    fn compound(&mut self, first: &Node, ends: &dyn Fn(Option<Token<'_>>) -> bool) -> Parsed<Option<Node>> {
+        let Node::Number(literal) = first else { return Ok(None) };
+        let start = self.at;
+        let mut total = BigRational::zero();
+        let mut last: Option<(Unit, Vec<(&'static str, i32)>, BigRational)> = None;
+        let mut value = literal.value.clone();
+        loop {
+            let unit = self.unit_word();
+            let Some(Unit::Known { dimensions, factor }) = unit.clone() else { break };
+            if let Some((_, before, size)) = &last
+                && (*before != dimensions || &value * &factor >= *size)
+            {
+                break;
+            }
+            total += &value * &factor;
+            let several = last.is_some();
+            last = unit.map(|unit| (unit, dimensions, factor.clone()));
+            let mark = self.at;
+            self.accept(Token::And);
+            match self.peek() {
+                Some(Token::Number(digits)) if !matches!(self.peek_at(1), Some(Token::Command(_))) => {
+                    value = number::literal(digits)?.value;
+                    self.at += 1;
+                }
+                _ => {
+                    self.at = mark;
+                    let next = self.peek();
+                    let over = ends(next)
+                        || matches!(next, None | Some(Token::Comma | Token::Semicolon | Token::And | Token::Or));
+                    if several
+                        && over
+                        && let Some((unit, ..)) = last
+                    {
+                        let literal = Literal { value: total / factor, places: 0, significant: 0, plain: false };
+                        return Ok(Some(Node::Quantity(Box::new(Node::Number(literal)), unit)));
+                    }
+                    break;
+                }
+            }
+        }
+        self.at = start;
+        Ok(None)
+    }
+
+    /// A single word that is a unit, set as text or not.
+    fn unit_word(&mut self) -> Option<Unit> {
+        while matches!(self.peek(), Some(Token::GroupOpen)) {
+            self.at += 1;
+        }
+        let lexeme = self.tokens.get(self.at)?;
+        if !matches!(lexeme.token, Token::Word(_) | Token::Symbol(_)) {
+            return None;
+        }
+        self.at += 1;
+        while matches!(self.peek(), Some(Token::GroupClose)) {
+            self.at += 1;
+        }
+        match unit::parse(&self.text[lexeme.start..lexeme.end]) {
+            Some(Some(unit::Behind::Unit(unit))) => Some(unit),
+            _ => None,
         }
     }
 
