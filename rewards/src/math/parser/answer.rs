@@ -338,19 +338,17 @@ impl Parser<'_> {
         let Node::Number(literal) = first else { return Ok(None) };
         let start = self.at;
         let mut total = BigRational::zero();
-        let mut last: Option<(Unit, Vec<(&'static str, i32)>, BigRational)> = None;
+        let mut last: Option<Unit> = None;
         let mut value = literal.value.clone();
-        loop {
-            let unit = self.unit_word();
-            let Some(Unit::Known { dimensions, factor }) = unit.clone() else { break };
-            if let Some((_, before, size)) = &last
-                && (*before != dimensions || &value * &factor >= *size)
+        while let Some(unit) = self.unit_word() {
+            let Unit::Known { dimensions, factor } = &unit else { break };
+            if let Some(Unit::Known { dimensions: before, factor: size }) = &last
+                && (before != dimensions || &value * factor >= *size)
             {
                 break;
             }
-            total += &value * &factor;
+            total += &value * factor;
             let several = last.is_some();
-            last = unit.map(|unit| (unit, dimensions, factor.clone()));
             let mark = self.at;
             self.accept(Token::And);
             match self.peek() {
@@ -363,16 +361,14 @@ impl Parser<'_> {
                     let next = self.peek();
                     let over = ends(next)
                         || matches!(next, None | Some(Token::Comma | Token::Semicolon | Token::And | Token::Or));
-                    if several
-                        && over
-                        && let Some((unit, ..)) = last
-                    {
+                    if several && over {
                         let literal = Literal { value: total / factor, places: 0, significant: 0, plain: false };
                         return Ok(Some(Node::Quantity(Box::new(Node::Number(literal)), unit)));
                     }
                     break;
                 }
             }
+            last = Some(unit);
         }
         self.at = start;
         Ok(None)
