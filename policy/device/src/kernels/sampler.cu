@@ -1,0 +1,266 @@
+// From logits to tokens: one block a row. The rule stands in ops/sampler.rs.
+//
+// Sums over the vocabulary run in an order that depends on its size alone: a warp takes a span of neighbouring tokens, its
+// lanes every 32nd of them, and partial sums are added in the order of lanes and spans. Masses that decide top-p are sums of
+// whole numbers, whose order makes no difference.
+
+constexpr int SAMPLER_THREADS = 1024;
+constexpr int SAMPLER_WARPS = SAMPLER_THREADS / 32;
+constexpr int BINS = 256;
+// Bins of the first cut for one unit of distance from the largest logit; the last bin holds all that is further away.
+constexpr float BINS_PER_UNIT = 8.0f;
+// A probability of 1 as a whole number.
+constexpr float WHOLE = 1099511627776.0f;
+
+typedef unsigned long long Mass;
+
+// Where a row's draw is in its completion: the counter of the random number.
+DEVICE float uniform(const unsigned* key, unsigned task, unsigned sample, unsigned position) {
+    // Philox 4x32-10: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+    unsigned counter[4] = {position, sample, task, key[2]};
+    unsigned low = key[0], high = key[1];
+    for (int round = 0; round < 10; round++) {
+        unsigned long long first = 0xD2511F53ull * counter[0], second = 0xCD9E8D57ull * counter[2];
+        unsigned next[4] = {(unsigned)(second >> 32) ^ counter[1] ^ low, (unsigned)second,
+                            (unsigned)(first >> 32) ^ counter[3] ^ high, (unsigned)first};
+        for (int i = 0; i < 4; i++) counter[i] = next[i];
+        low += 0x9E3779B9u;
+        high += 0xBB67AE85u;
+    }
+    return (float)(counter[0] >> 8) / 16777216.0f;
+}
+
+// One row's logits at the temperature.
+struct Row {
+    const float* logits;
+    int vocabulary;
+    float scale;
+    DEVICE float operator()(int token) const { return logits[token] * scale; }
+};
+
+// An order of numbers that is that of their bits; NaN is the least.
+DEVICE unsigned ordered(float z) {
+    if (z != z) return 0;
+    unsigned bits = __float_as_uint(z + 0.0f);
+    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+DEVICE float from_ordered(unsigned key) { return __uint_as_float(key & 0x80000000u ? key & 0x7FFFFFFFu : ~key); }
+
+// The largest number of the row and the first token that has it; NaN counts as the least.
+struct Likeliest {
+    unsigned key;
+    int token;
+};
+
+DEVICE void keep_better(Likeliest& best, unsigned key, int token) {
+    if (key > best.key || (key == best.key && token < best.token)) best = Likeliest{key, token};
+}
+
+DEVICE Likeliest likeliest(const Row& z) {
+    SHARED(unsigned, keys, SAMPLER_WARPS);
+    SHARED(int, tokens, SAMPLER_WARPS);
+    Likeliest best{0, 0x7FFFFFFF};
+    for (int token = threadIdx.x; token < z.vocabulary; token += SAMPLER_THREADS) keep_better(best, ordered(z(token)), token);
+    for (int mask = 16; mask > 0; mask >>= 1) {
+        unsigned key = shuffle_xor(best.key, mask);
+        keep_better(best, key, shuffle_xor(best.token, mask));
+    }
+    if (lane_index() == 0) {
+        keys[warp_index()] = best.key;
+        tokens[warp_index()] = best.token;
+    }
+    __syncthreads();
+    for (int warp = 0; warp < SAMPLER_WARPS; warp++) keep_better(best, keys[warp], tokens[warp]);
+    __syncthreads();
+    return best;
+}
+
+// The span of `count` things that part `part` of SAMPLER_WARPS takes, beginning at `first`.
+struct Span {
+    int begin, end;
+};
+
+DEVICE Span part_of(Span whole, int part) {
+    int length = (whole.end - whole.begin + SAMPLER_WARPS - 1) / SAMPLER_WARPS;
+    int begin = whole.begin + part * length, end = begin + length;
+    if (begin > whole.end) begin = whole.end;
+    return Span{begin, end < whole.end ? end : whole.end};
+}
+
+// Leaves in `sums` [SAMPLER_WARPS] what each part of the span weighs; weight(token) >= 0, or NaN.
+template <typename Weight>
+DEVICE void weigh_parts(float* sums, Span whole, Weight weight) {
+    Span own = part_of(whole, warp_index());
+    float sum = 0.0f;
+    for (int token = own.begin + lane_index(); token < own.end; token += 32) sum += weight(token);
+    sum = warp_sum(sum);
+    __syncthreads(); // An earlier call's sums may still be read.
+    if (lane_index() == 0) sums[warp_index()] = sum;
+    __syncthreads();
+}
+
+// The same for the whole row; returns what it weighs.
+template <typename Weight>
+DEVICE float weigh(float* sums, int vocabulary, Weight weight) {
+    weigh_parts(sums, Span{0, vocabulary}, weight);
+    float total = 0.0f;
+    for (int part = 0; part < SAMPLER_WARPS; part++) total += sums[part];
+    return total;
+}
+
+// The part in which the running weight passes `draw`, or the last that weighs anything; `running` becomes what lies before.
+DEVICE int passing_part(const float* sums, float draw, float& running) {
+    int last = 0;
+    float through = running;
+    for (int part = 0; part < SAMPLER_WARPS && through <= draw; part++) {
+        if (sums[part] > 0.0f) {
+            last = part;
+            running = through;
+            through += sums[part];
+        }
+    }
+    return last;
+}
+
+// The first token at which the running weight passes `draw`; rounding leaves the last that weighs anything. All threads call
+// it, with `sums` as `weigh` left them, and get the same token.
+template <typename Weight>
+DEVICE int first_passing(float* sums, int vocabulary, float draw, Weight weight) {
+    Span span{0, vocabulary};
+    float running = 0.0f;
+    span = part_of(span, passing_part(sums, draw, running));
+    // Each time to one of 32 parts: a few tokens are left at last.
+    for (int level = 0; level < 2; level++) {
+        weigh_parts(sums, span, weight);
+        span = part_of(span, passing_part(sums, draw, running));
+    }
+    int last = span.begin;
+    for (int token = span.begin; token < span.end && running <= draw; token++) {
+        float w = weight(token);
+        if (w > 0.0f) {
+            last = token;
+            running += w;
+        }
+    }
+    return last;
+}
+
+// The likeliest tokens, ties to the lower number: all above a key, and of those with the key the first `ties`.
+struct Head {
+    unsigned key;
+    Mass ties;
+};
+
+// One step of the search for the head. The bins hold the weights of ever less likely tokens; the first at which the running
+// weight reaches `target`, from which the weight before is taken.
+DEVICE int reaching_bin(const Mass* bins, Mass& target) {
+    for (int bin = 0; bin < BINS - 1; bin++) {
+        if (bins[bin] >= target) return bin;
+        target -= bins[bin];
+    }
+    return BINS - 1;
+}
+
+// The smallest head that weighs at least `target` (1 up to the weight of all tokens); weight(z) is a whole number.
+template <typename Weight>
+DEVICE Head smallest_head(const Row& z, float largest, Mass target, Weight weight) {
+    SHARED(Mass, bins, BINS);
+    auto coarse = [&](float value) {
+        float distance = (largest - value) * BINS_PER_UNIT;
+        return distance < (float)(BINS - 1) ? (int)distance : BINS - 1;
+    };
+    int outer = 0;
+    unsigned prefix = 0;
+    // First by distance from the largest, which spreads the tokens over many bins, then by eight bits of the key at a time.
+    for (int shift = 32; shift >= 0; shift -= 8) {
+        for (int bin = threadIdx.x; bin < BINS; bin += SAMPLER_THREADS) bins[bin] = 0;
+        __syncthreads();
+        for (int token = threadIdx.x; token < z.vocabulary; token += SAMPLER_THREADS) {
+            float value = z(token);
+            int bin = coarse(value);
+            if (shift < 32) {
+                unsigned key = ordered(value);
+                bool inside = bin == outer && (shift == 24 || key >> (shift + 8) == prefix);
+                bin = inside ? BINS - 1 - (int)(key >> shift & 0xFF) : -1;
+            }
+            if (bin >= 0) {
+                Mass w = weight(value);
+                if (w > 0) atomicAdd(&bins[bin], w);
+            }
+        }
+        __syncthreads();
+        int bin = reaching_bin(bins, target);
+        if (shift == 32) {
+            outer = bin;
+        } else {
+            prefix = prefix << 8 | (unsigned)(BINS - 1 - bin);
+        }
+        __syncthreads();
+    }
+    Mass each = weight(from_ordered(prefix));
+    return Head{prefix, each > 0 ? (target + each - 1) / each : 1};
+}
+
+// Draws from the head that top_k and top_p leave. `total` is log(sum(exp(z))) of the whole row.
+DEVICE int draw_from_head(float* sums, const Row& z, float largest, float total, int top_k, double top_p, float draw) {
+    // 0 stands for what is too small to count, and for NaN.
+    auto mass_of = [=](float value) {
+        float p = expf(value - total) * WHOLE;
+        return p >= 1.0f ? static_cast<Mass>(p) : Mass(0);
+    };
+    auto one = [](float value) { return static_cast<Mass>(value == value); };
+    // Key 0 lies below every number: all tokens.
+    Head head{0, 0};
+    if (top_k > 0 && top_k < z.vocabulary) head = smallest_head(z, largest, static_cast<Mass>(top_k), one);
+    if (top_p < 1.0) {
+        // As on the processor: top-p counts over what top-k left.
+        Mass mass = 0;
+        for (int token = threadIdx.x; token < z.vocabulary; token += SAMPLER_THREADS) {
+            if (ordered(z(token)) > head.key) mass += mass_of(z(token));
+        }
+        mass = block_sum(mass);
+        if (head.key > 0) mass += head.ties * mass_of(from_ordered(head.key));
+        Mass target = static_cast<Mass>(ceil(top_p * static_cast<double>(mass)));
+        if (mass > 0) head = smallest_head(z, largest, target > 0 ? target : 1, mass_of);
+    }
+    int last_tie = z.vocabulary;
+    if (head.key > 0) {
+        auto is_tie = [&](int token) { return ordered(z(token)) == head.key ? 1.0f : 0.0f; };
+        weigh(sums, z.vocabulary, is_tie);
+        last_tie = first_passing(sums, z.vocabulary, static_cast<float>(head.ties) - 0.5f, is_tie);
+    }
+    auto weight = [&](int token) {
+        unsigned key = ordered(z(token));
+        bool inside = key > head.key || (key == head.key && token <= last_tie);
+        return inside ? expf(z(token) - largest) : 0.0f;
+    };
+    float kept = weigh(sums, z.vocabulary, weight);
+    return first_passing(sums, z.vocabulary, draw * kept, weight);
+}
+
+// tokens [rows], logprobs [rows], from logits [rows, vocabulary]; rows whose state is not 0 are left alone.
+// key [3]: the seed's words and the step; task, number, position [rows] tell what a row's draw is for.
+KERNEL_BOUNDS(SAMPLER_THREADS, 1, sample, unsigned* tokens, float* logprobs, const float* logits, const unsigned char* state,
+              const unsigned* key, const unsigned* task, const unsigned* number, const unsigned* position, int vocabulary,
+              float scale, int greedy, int top_k, double top_p) {
+    SHARED(float, sums, SAMPLER_WARPS);
+    int row = blockIdx.x;
+    if (state[row] != 0) return;
+    Row z{logits + static_cast<size_t>(row) * vocabulary, vocabulary, scale};
+    Likeliest best = likeliest(z);
+    float largest = z(best.token);
+    auto weight = [&](int token) { return expf(z(token) - largest); };
+    float weights = weigh(sums, vocabulary, weight);
+    float total = largest + logf(weights);
+    int token = best.token;
+    if (!greedy) {
+        float draw = uniform(key, task[row], number[row], position[row]);
+        token = top_k == 0 && top_p >= 1.0 ? first_passing(sums, vocabulary, draw * weights, weight)
+                                           : draw_from_head(sums, z, largest, total, top_k, top_p, draw);
+    }
+    if (threadIdx.x == 0) {
+        tokens[row] = static_cast<unsigned>(token);
+        logprobs[row] = z(token) - total;
+    }
+}

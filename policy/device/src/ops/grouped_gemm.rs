@@ -1,0 +1,200 @@
+//! Products of rows, sorted by expert, with the weights of their experts; and those weights' gradients.
+//!
+//! bf16 with f32 sums, on the tensor cores. How many rows an expert has stays on the device: the grid is as large as any load
+//! could need. See `kernels/grouped_gemm.cu`.
+
+use half::bf16;
+
+use super::grouping::Grouped;
+use super::numbers::Checks;
+use crate::{Argument, Device, Element, Grid, Result, Slice};
+
+const THREADS: u32 = 128;
+/// How deep a stage in shared memory is.
+const DEPTH: usize = 64;
+
+/// How many rows and columns of a result one block computes. The result does not depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tile {
+    /// 16 x 64, for a few rows of each expert: decoding.
+    Small,
+    /// 64 x 128.
+    Medium,
+    /// 128 x 128, for training.
+    Large,
+}
+
+impl Tile {
+    /// The tile that suits the mean number of an expert's rows.
+    pub fn for_rows(pairs: usize, experts: usize) -> Self {
+        match pairs / experts.max(1) {
+            0..=12 => Tile::Small,
+            13..=96 => Tile::Medium,
+            _ => Tile::Large,
+        }
+    }
+
+    fn rows(self) -> usize {
+        match self {
+            Tile::Small => 16,
+            Tile::Medium => 64,
+            Tile::Large => 128,
+        }
+    }
+
+    fn columns(self) -> usize {
+        match self {
+            Tile::Small => 64,
+            Tile::Medium | Tile::Large => 128,
+        }
+    }
+
+    /// Shared memory of a block, in bytes.
+    fn shared_bytes(self) -> usize {
+        let stages = if self == Tile::Small { 4 } else { 3 };
+        stages * (self.rows() + self.columns()) * DEPTH * size_of::<bf16>()
+    }
+
+    /// Its kernels: of a product with `W^T`, and with `W`.
+    fn kernels(self) -> [&'static str; 2] {
+        match self {
+            Tile::Small => ["rows_by_transposed_small", "rows_by_small"],
+            Tile::Medium => ["rows_by_transposed_medium", "rows_by_medium"],
+            Tile::Large => ["rows_by_transposed_large", "rows_by_large"],
+        }
+    }
+}
+
+/// A matrix `[height, width]` of each expert.
+#[derive(Debug, Clone, Copy)]
+pub struct Matrices<'a, T: Element> {
+    /// The first expert's matrix begins where this does.
+    pub values: Slice<'a, T>,
+    /// Rows of a matrix.
+    pub height: usize,
+    /// Columns of a matrix.
+    pub width: usize,
+    /// Numbers from the beginning of a matrix to that of the next.
+    pub stride: usize,
+}
+
+impl<T: Element> Matrices<'_, T> {
+    fn check(&self, check: Checks, experts: usize) -> Result<()> {
+        let Matrices { values, height, width, stride } = *self;
+        check.in_eights("the height of an expert's matrix", height)?;
+        check.in_eights("the width of an expert's matrix", width)?;
+        check.in_eights("the stride of the experts' matrices", stride)?;
+        check.that(stride >= height * width, || format!("matrices of {height} x {width}, {stride} apart"))?;
+        check.has_room("the experts' matrices", values.len(), (experts - 1) * stride + height * width)?;
+        check.that(values.is_aligned(16), || "the matrices do not begin at a multiple of 16 bytes".into())?;
+        check.int("the height of an expert's matrix", height)?;
+        check.int("the width of an expert's matrix", width)?;
+        Ok(())
+    }
+}
+
+/// Rows for each pair of a token and an expert.
+#[derive(Debug, Clone, Copy)]
+pub enum Rows<'a> {
+    /// A row for each pair, in expert order: `[pairs, width]`.
+    Sorted(Slice<'a, bf16>),
+    /// A row for each token, `[n, width]`, which all pairs of the token use.
+    OfTokens(Slice<'a, bf16>),
+}
+
+impl Rows<'_> {
+    fn check(&self, check: Checks, what: &str, width: usize, grouped: &Grouped<'_>) -> Result<()> {
+        let (values, rows) = match self {
+            Rows::Sorted(values) => (values, grouped.pairs()),
+            Rows::OfTokens(values) => (values, grouped.rows()),
+        };
+        check.holds(what, values.len(), rows * width)?;
+        check.aligned(what, *values)
+    }
+
+    fn values(&self) -> Argument<'_> {
+        match self {
+            Rows::Sorted(values) | Rows::OfTokens(values) => (*values).into(),
+        }
+    }
+
+    fn gather<'a>(&self, grouped: &Grouped<'a>) -> Argument<'a> {
+        match self {
+            Rows::Sorted(_) => Argument::null(),
+            Rows::OfTokens(_) => grouped.token.into(),
+        }
+    }
+}
+
+/// `out` `[pairs, height] = rows W_e^T`, or with `transposed` false `[pairs, width] = rows W_e`, for each pair's expert e.
+///
+/// # Errors
+/// Sizes that do not fit together or are no multiples of 8, or the device's.
+pub fn multiply_rows(
+    device: &Device,
+    out: Slice<'_, bf16>,
+    rows: Rows<'_>,
+    (matrices, transposed): (Matrices<'_, bf16>, bool),
+    grouped: &Grouped<'_>,
+    tile: Tile,
+) -> Result<()> {
+    let check = Checks("product of experts' rows and weights");
+    let (experts, pairs) = (grouped.experts(), grouped.pairs());
+    matrices.check(check, experts)?;
+    let Matrices { height, width, .. } = matrices;
+    let (columns, depth) = if transposed { (height, width) } else { (width, height) };
+    rows.check(check, "the rows", depth, grouped)?;
+    check.holds("the results", out.len(), pairs * columns)?;
+    check.aligned("the results", out)?;
+    // Every expert may leave its last tile unfilled.
+    let row_tiles = pairs / tile.rows() + experts.min(pairs);
+    let [by_transposed, by] = tile.kernels();
+    let kernel = device.kernel("grouped_gemm", &[], if transposed { by_transposed } else { by })?;
+    let arguments = [
+        out.into(),
+        rows.values(),
+        matrices.values.into(),
+        grouped.offsets.into(),
+        rows.gather(grouped),
+        (experts as i32).into(),
+        (columns as i32).into(),
+        (depth as i32).into(),
+        (matrices.stride as u64).into(),
+    ];
+    let blocks = row_tiles * columns.div_ceil(tile.columns());
+    device.launch(&kernel, Grid::blocks(blocks, THREADS).with_shared(tile.shared_bytes()), &arguments)
+}
+
+/// `d_W_e` `[height, width] += a^T b` over the pairs of each expert e, for rows `a` of height numbers and `b` of width.
+///
+/// # Errors
+/// As [`multiply_rows`].
+pub fn add_weight_gradient(
+    device: &Device,
+    gradients: Matrices<'_, f32>,
+    a: Rows<'_>,
+    b: Rows<'_>,
+    grouped: &Grouped<'_>,
+) -> Result<()> {
+    let check = Checks("gradient of experts' weights");
+    let experts = grouped.experts();
+    gradients.check(check, experts)?;
+    let Matrices { height, width, .. } = gradients;
+    a.check(check, "the rows", height, grouped)?;
+    b.check(check, "the other rows", width, grouped)?;
+    let kernel = device.kernel("grouped_gemm", &[], "add_weight_gradient")?;
+    let arguments = [
+        gradients.values.into(),
+        a.values(),
+        b.values(),
+        grouped.offsets.into(),
+        a.gather(grouped),
+        b.gather(grouped),
+        (height as i32).into(),
+        (width as i32).into(),
+        (gradients.stride as u64).into(),
+    ];
+    let tile = Tile::Large;
+    let blocks = experts * height.div_ceil(tile.rows()) * width.div_ceil(tile.columns());
+    device.launch(&kernel, Grid::blocks(blocks, THREADS).with_shared(tile.shared_bytes()), &arguments)
+}
