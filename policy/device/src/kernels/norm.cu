@@ -1,0 +1,158 @@
+// Root-mean-square normalisation of rows: y = x r w with r = 1 / sqrt(mean(x^2) + eps).
+// (Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019.) With n columns,
+//     dx = r (dy w - x r^2 sum(dy w x) / n)        dw = sum over rows of dy x r.
+// A narrow row is a warp's work, a wide one a block's. Rows are read twice, the second time from the cache.
+
+// Rows of one group of threads in the backward pass, whose share of dw it sums up; as in ops/rms_norm.rs.
+constexpr int BACKWARD_ROWS = 32;
+// The threads that share a row: a warp, one of several in the block, or the whole block.
+struct Group {
+    int lane, lanes, index, count;
+};
+
+template <bool NARROW> DEVICE Group my_group() {
+    if constexpr (NARROW) {
+        return {lane_index(), WARP, warp_index(), warp_count()};
+    } else {
+        return {(int)threadIdx.x, (int)blockDim.x, 0, 1};
+    }
+}
+
+template <bool NARROW> DEVICE float group_sum(float value) {
+    if constexpr (NARROW) {
+        return warp_sum(value);
+    } else {
+        return block_sum(value);
+    }
+}
+
+// out [rows, width], x rows [width] that begin `stride` apart.
+template <bool NARROW, class X>
+DEVICE void normalise(bf16* out, const X* x, const float* weight, int rows, int width, int stride, float eps) {
+    const Group group = my_group<NARROW>();
+    const size_t row = (size_t)blockIdx.x * group.count + group.index;
+    if (row >= (size_t)rows) {
+        return; // A warp as a whole; blocks that share a row have one each.
+    }
+    x += row * stride;
+    out += row * width;
+    float squares = 0;
+    for (int column = group.lane * 8; column < width; column += group.lanes * 8) {
+        float values[8];
+        load_8(values, x + column);
+        for (int i = 0; i < 8; i++) {
+            squares += values[i] * values[i];
+        }
+    }
+    const float r = 1 / sqrtf(group_sum<NARROW>(squares) / width + eps);
+    for (int column = group.lane * 8; column < width; column += group.lanes * 8) {
+        float values[8], weights[8];
+        load_8(values, x + column);
+        load_8(weights, weight + column);
+        for (int i = 0; i < 8; i++) {
+            values[i] *= r * weights[i];
+        }
+        store_8(out + column, values);
+    }
+}
+
+KERNEL(rms_norm_warp_f32, bf16* out, const float* x, const float* weight, int rows, int width, int stride, float eps) {
+    normalise<true>(out, x, weight, rows, width, stride, eps);
+}
+KERNEL(rms_norm_warp_bf16, bf16* out, const bf16* x, const float* weight, int rows, int width, int stride, float eps) {
+    normalise<true>(out, x, weight, rows, width, stride, eps);
+}
+KERNEL(rms_norm_block_f32, bf16* out, const float* x, const float* weight, int rows, int width, int stride, float eps) {
+    normalise<false>(out, x, weight, rows, width, stride, eps);
+}
+KERNEL(rms_norm_block_bf16, bf16* out, const bf16* x, const float* weight, int rows, int width, int stride, float eps) {
+    normalise<false>(out, x, weight, rows, width, stride, eps);
+}
+
+// The gradient of the residual stream is added to; that of a projection is set.
+DEVICE void put_gradient(float* d_x, float (&values)[8]) {
+    float before[8];
+    load_8(before, d_x);
+    for (int i = 0; i < 8; i++) {
+        values[i] += before[i];
+    }
+    store_8(d_x, values);
+}
+DEVICE void put_gradient(bf16* d_x, float (&values)[8]) {
+    store_8(d_x, values);
+}
+
+// d_x as x; d_y [rows, width]; partial [blocks, width] or null: each block's share of dw.
+// Dynamic shared memory: [groups, width] floats where dw is wanted.
+template <bool NARROW, class X, class G>
+DEVICE void gradients(X* d_x, float* partial, const X* x, const float* weight, const G* d_y, int rows, int width,
+                      int stride, float eps) {
+    DYNAMIC_SHARED(float, shared);
+    const Group group = my_group<NARROW>();
+    // Each thread adds to columns of its own.
+    float* sums = shared + (size_t)group.index * width;
+    if (partial) {
+        for (int column = group.lane * 8; column < width; column += group.lanes * 8) {
+            for (int i = 0; i < 8; i++) {
+                sums[column + i] = 0;
+            }
+        }
+    }
+    const size_t first = ((size_t)blockIdx.x * group.count + group.index) * BACKWARD_ROWS;
+    for (size_t row = first; row < first + BACKWARD_ROWS && row < (size_t)rows; row++) {
+        const X* x_row = x + row * stride;
+        const G* d_y_row = d_y + row * width;
+        float squares = 0, products = 0;
+        for (int column = group.lane * 8; column < width; column += group.lanes * 8) {
+            float values[8], weights[8], d[8];
+            load_8(values, x_row + column);
+            load_8(weights, weight + column);
+            load_8(d, d_y_row + column);
+            for (int i = 0; i < 8; i++) {
+                squares += values[i] * values[i];
+                products += d[i] * weights[i] * values[i];
+            }
+        }
+        const float r = 1 / sqrtf(group_sum<NARROW>(squares) / width + eps);
+        const float common = group_sum<NARROW>(products) * r * r / width;
+        for (int column = group.lane * 8; column < width; column += group.lanes * 8) {
+            float values[8], weights[8], d[8], result[8];
+            load_8(values, x_row + column);
+            load_8(weights, weight + column);
+            load_8(d, d_y_row + column);
+            for (int i = 0; i < 8; i++) {
+                result[i] = r * (d[i] * weights[i] - values[i] * common);
+            }
+            put_gradient(d_x + row * stride + column, result);
+            if (partial) {
+                for (int i = 0; i < 8; i++) {
+                    sums[column + i] += d[i] * values[i] * r;
+                }
+            }
+        }
+    }
+    if (partial) {
+        __syncthreads();
+        for (int column = threadIdx.x; column < width; column += blockDim.x) {
+            float sum = 0;
+            for (int i = 0; i < group.count; i++) {
+                sum += shared[(size_t)i * width + column];
+            }
+            partial[(size_t)blockIdx.x * width + column] = sum;
+        }
+    }
+}
+
+#define BACKWARD_KERNEL(name, NARROW, X, G)                                                                             \
+    KERNEL(name, X* d_x, float* partial, const X* x, const float* weight, const G* d_y, int rows, int width,           \
+           int stride, float eps) {                                                                                    \
+        gradients<NARROW>(d_x, partial, x, weight, d_y, rows, width, stride, eps);                                     \
+    }
+BACKWARD_KERNEL(rms_norm_backward_warp_f32_f32, true, float, float)
+BACKWARD_KERNEL(rms_norm_backward_warp_f32_bf16, true, float, bf16)
+BACKWARD_KERNEL(rms_norm_backward_warp_bf16_f32, true, bf16, float)
+BACKWARD_KERNEL(rms_norm_backward_warp_bf16_bf16, true, bf16, bf16)
+BACKWARD_KERNEL(rms_norm_backward_block_f32_f32, false, float, float)
+BACKWARD_KERNEL(rms_norm_backward_block_f32_bf16, false, float, bf16)
+BACKWARD_KERNEL(rms_norm_backward_block_bf16_f32, false, bf16, float)
+BACKWARD_KERNEL(rms_norm_backward_block_bf16_bf16, false, bf16, bf16)
