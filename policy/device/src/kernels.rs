@@ -15,7 +15,15 @@ pub(crate) const COMMON: &str = include_str!("kernels/common.cuh");
 pub(crate) const EMULATION: &str = include_str!("kernels/emulation.hpp");
 
 /// The files that [`crate::Device::kernel`] knows, by their names without `.cu`.
-const FILES: &[(&str, Source)] = &[];
+const FILES: &[(&str, Source)] = &[
+    ("advance", Source { name: "advance.cu", text: include_str!("kernels/advance.cu") }),
+    ("combine", Source { name: "combine.cu", text: include_str!("kernels/combine.cu") }),
+    ("grouped_gemm", Source { name: "grouped_gemm.cu", text: include_str!("kernels/grouped_gemm.cu") }),
+    ("grouping", Source { name: "grouping.cu", text: include_str!("kernels/grouping.cu") }),
+    ("router", Source { name: "router.cu", text: include_str!("kernels/router.cu") }),
+    ("sampler", Source { name: "sampler.cu", text: include_str!("kernels/sampler.cu") }),
+    ("swiglu", Source { name: "swiglu.cu", text: include_str!("kernels/swiglu.cu") }),
+];
 
 /// The file of this name.
 pub(crate) fn source(name: &str) -> Option<Source> {

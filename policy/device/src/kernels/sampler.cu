@@ -35,8 +35,9 @@ struct Row {
     const float* logits;
     int vocabulary;
     float scale;
-    DEVICE float operator()(int token) const { return logits[token] * scale; }
 };
+
+DEVICE float at(const Row& z, int token) { return z.logits[token] * z.scale; }
 
 // An order of numbers that is that of their bits; NaN is the least.
 DEVICE unsigned ordered(float z) {
@@ -61,7 +62,7 @@ DEVICE Likeliest likeliest(const Row& z) {
     SHARED(unsigned, keys, SAMPLER_WARPS);
     SHARED(int, tokens, SAMPLER_WARPS);
     Likeliest best{0, 0x7FFFFFFF};
-    for (int token = threadIdx.x; token < z.vocabulary; token += SAMPLER_THREADS) keep_better(best, ordered(z(token)), token);
+    for (int token = threadIdx.x; token < z.vocabulary; token += SAMPLER_THREADS) keep_better(best, ordered(at(z, token)), token);
     for (int mask = 16; mask > 0; mask >>= 1) {
         unsigned key = shuffle_xor(best.key, mask);
         keep_better(best, key, shuffle_xor(best.token, mask));
@@ -177,7 +178,7 @@ DEVICE Head smallest_head(const Row& z, float largest, Mass target, Weight weigh
         for (int bin = threadIdx.x; bin < BINS; bin += SAMPLER_THREADS) bins[bin] = 0;
         __syncthreads();
         for (int token = threadIdx.x; token < z.vocabulary; token += SAMPLER_THREADS) {
-            float value = z(token);
+            float value = at(z, token);
             int bin = coarse(value);
             if (shift < 32) {
                 unsigned key = ordered(value);
@@ -217,7 +218,7 @@ DEVICE int draw_from_head(float* sums, const Row& z, float largest, float total,
         // As on the processor: top-p counts over what top-k left.
         Mass mass = 0;
         for (int token = threadIdx.x; token < z.vocabulary; token += SAMPLER_THREADS) {
-            if (ordered(z(token)) > head.key) mass += mass_of(z(token));
+            if (ordered(at(z, token)) > head.key) mass += mass_of(at(z, token));
         }
         mass = block_sum(mass);
         if (head.key > 0) mass += head.ties * mass_of(from_ordered(head.key));
@@ -226,14 +227,14 @@ DEVICE int draw_from_head(float* sums, const Row& z, float largest, float total,
     }
     int last_tie = z.vocabulary;
     if (head.key > 0) {
-        auto is_tie = [&](int token) { return ordered(z(token)) == head.key ? 1.0f : 0.0f; };
+        auto is_tie = [&](int token) { return ordered(at(z, token)) == head.key ? 1.0f : 0.0f; };
         weigh(sums, z.vocabulary, is_tie);
         last_tie = first_passing(sums, z.vocabulary, static_cast<float>(head.ties) - 0.5f, is_tie);
     }
     auto weight = [&](int token) {
-        unsigned key = ordered(z(token));
+        unsigned key = ordered(at(z, token));
         bool inside = key > head.key || (key == head.key && token <= last_tie);
-        return inside ? expf(z(token) - largest) : 0.0f;
+        return inside ? expf(at(z, token) - largest) : 0.0f;
     };
     float kept = weigh(sums, z.vocabulary, weight);
     return first_passing(sums, z.vocabulary, draw * kept, weight);
@@ -249,8 +250,8 @@ KERNEL_BOUNDS(SAMPLER_THREADS, 1, sample, unsigned* tokens, float* logprobs, con
     if (state[row] != 0) return;
     Row z{logits + static_cast<size_t>(row) * vocabulary, vocabulary, scale};
     Likeliest best = likeliest(z);
-    float largest = z(best.token);
-    auto weight = [&](int token) { return expf(z(token) - largest); };
+    float largest = at(z, best.token);
+    auto weight = [&](int token) { return expf(at(z, token) - largest); };
     float weights = weigh(sums, vocabulary, weight);
     float total = largest + logf(weights);
     int token = best.token;
@@ -261,6 +262,6 @@ KERNEL_BOUNDS(SAMPLER_THREADS, 1, sample, unsigned* tokens, float* logprobs, con
     }
     if (threadIdx.x == 0) {
         tokens[row] = static_cast<unsigned>(token);
-        logprobs[row] = z(token) - total;
+        logprobs[row] = at(z, token) - total;
     }
 }
