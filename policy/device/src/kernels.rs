@@ -15,7 +15,14 @@ pub(crate) const COMMON: &str = include_str!("kernels/common.cuh");
 pub(crate) const EMULATION: &str = include_str!("kernels/emulation.hpp");
 
 /// The files that [`crate::Device::kernel`] knows, by their names without `.cu`.
-const FILES: &[(&str, Source)] = &[];
+const FILES: &[(&str, Source)] = &[
+    ("logprob", Source { name: "logprob.cu", text: include_str!("kernels/logprob.cu") }),
+    ("norm", Source { name: "norm.cu", text: include_str!("kernels/norm.cu") }),
+    ("optimizer", Source { name: "optimizer.cu", text: include_str!("kernels/optimizer.cu") }),
+    ("rope", Source { name: "rope.cu", text: include_str!("kernels/rope.cu") }),
+    ("rows", Source { name: "rows.cu", text: include_str!("kernels/rows.cu") }),
+    ("swiglu", Source { name: "swiglu.cu", text: include_str!("kernels/swiglu.cu") }),
+];
 
 /// The file of this name.
 pub(crate) fn source(name: &str) -> Option<Source> {

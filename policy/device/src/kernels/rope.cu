@@ -66,16 +66,16 @@ DEVICE void turn_eights(T* rows, const float* table, const unsigned* positions, 
     }
 }
 
-#define ROPE_KERNEL(name, function, NEIGHBOURS, T)                                                                     \
+#define ROPE(name, function, NEIGHBOURS, T)                                                                     \
     KERNEL(name, T* rows, const float* table, const unsigned* positions, int stride, int heads, int head_width,        \
            int offset, int pairs, float direction) {                                                                   \
         function<NEIGHBOURS>(rows, table, positions, stride, heads, head_width, offset, pairs, direction);             \
     }
-ROPE_KERNEL(rope_neighbours_bf16, turn_pairs, true, bf16)
-ROPE_KERNEL(rope_neighbours_bf16_eights, turn_eights, true, bf16)
-ROPE_KERNEL(rope_halves_bf16, turn_pairs, false, bf16)
-ROPE_KERNEL(rope_halves_bf16_eights, turn_eights, false, bf16)
-ROPE_KERNEL(rope_neighbours_f32, turn_pairs, true, float)
-ROPE_KERNEL(rope_neighbours_f32_eights, turn_eights, true, float)
-ROPE_KERNEL(rope_halves_f32, turn_pairs, false, float)
-ROPE_KERNEL(rope_halves_f32_eights, turn_eights, false, float)
+ROPE(rope_neighbours_bf16, turn_pairs, true, bf16)
+ROPE(rope_neighbours_bf16_eights, turn_eights, true, bf16)
+ROPE(rope_halves_bf16, turn_pairs, false, bf16)
+ROPE(rope_halves_bf16_eights, turn_eights, false, bf16)
+ROPE(rope_neighbours_f32, turn_pairs, true, float)
+ROPE(rope_neighbours_f32_eights, turn_eights, true, float)
+ROPE(rope_halves_f32, turn_pairs, false, float)
+ROPE(rope_halves_f32_eights, turn_eights, false, float)

@@ -59,7 +59,13 @@ impl RmsNorm<'_> {
     ///
     /// # Errors
     /// Lengths that do not fit, a width or stride that is no multiple of 8, or the card's.
-    pub fn forward<'a>(&self, device: &Device, out: Slice<'_, bf16>, x: impl Into<Numbers<'a>>, stride: usize) -> Result<()> {
+    pub fn forward<'a>(
+        &self,
+        device: &Device,
+        out: Slice<'_, bf16>,
+        x: impl Into<Numbers<'a>>,
+        stride: usize,
+    ) -> Result<()> {
         let (check, x, width) = (Checks("normalise rows"), x.into(), self.width());
         let rows = self.check(check, out.len(), x, stride)?;
         check.aligned("the result", out)?;

@@ -80,9 +80,7 @@ fn forward_and_gradients() {
     device.gemm(&product).unwrap();
     let partial = device.alloc(normalise.partial_len(ROWS), "partial sums").unwrap();
     let d_weight = WeightGradient { sum: d_norm.view(), partial: partial.view() };
-    normalise
-        .backward(&device, d_residual.view(), Some(d_weight), (residual.view(), WIDTH), d_normed.view())
-        .unwrap();
+    normalise.backward(&device, d_residual.view(), Some(d_weight), (residual.view(), WIDTH), d_normed.view()).unwrap();
 
     let found = [&d_residual, &d_norm, &d_gate_up_weight, &d_down];
     for (index, found) in found.iter().enumerate() {

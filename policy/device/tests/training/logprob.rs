@@ -1,4 +1,4 @@
-use device::ops::{Logprob, Logprobs, LogprobWorkspace, Slopes};
+use device::ops::{Logprob, LogprobWorkspace, Logprobs, Slopes};
 use device::{Device, bf16};
 
 use super::support::{close, differences, distance, exact, narrowed, numbers, on, widened};
@@ -35,7 +35,7 @@ impl Case {
                 .collect();
             let largest = logits.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b));
             let total = largest + logits.iter().map(|z| (z - largest).exp()).sum::<f64>().ln();
-            let entropy = logits.iter().map(|z| (z - total).exp() * (total - z)).sum();
+            let entropy = logits.iter().map(|z| (z - total).exp() * (total - z)).sum::<f64>();
             (logits[target as usize] - total, entropy)
         });
         each.unzip()
@@ -118,7 +118,8 @@ fn gradients_are_those_by_differences() {
                 let [.., found, found_head] = run(case, at_once, Some((&by_logprob, by_entropy)));
                 let what = format!("{} tokens, {at_once:?}, entropy {}", case.vocabulary, by_entropy.is_some());
                 // The logits' gradients are bf16s.
-                for (name, error) in [("hidden", distance(&found, &d_hidden)), ("head", distance(&found_head, &d_head))] {
+                for (name, error) in [("hidden", distance(&found, &d_hidden)), ("head", distance(&found_head, &d_head))]
+                {
                     assert!(error < 4e-3, "{what}, {name}: {error}");
                 }
             }

@@ -6,8 +6,7 @@ use super::support::{Real, UNTOUCHED, close, differences, exact, narrowed, numbe
 const EPS: f64 = 1e-3;
 
 /// Rows, width and stride: narrow and wide, of more than one block in the backward pass, and no multiple of one.
-const SIZES: [(usize, usize, usize); 5] =
-    [(1, 8, 8), (300, 24, 24), (37, 40, 56), (70, 520, 528), (3, 2056, 2056)];
+const SIZES: [(usize, usize, usize); 5] = [(1, 8, 8), (300, 24, 24), (37, 40, 56), (70, 520, 528), (3, 2056, 2056)];
 
 fn forward(x: &[f64], stride: usize, weight: &[f64]) -> Vec<f64> {
     let width = weight.len();

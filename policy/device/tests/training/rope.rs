@@ -15,7 +15,13 @@ fn table(pairs: usize, amplitude: f64) -> Vec<f32> {
     angles.collect()
 }
 
-fn turn(rows: &mut [f64], table: &[f32], positions: &[u32], heads: Heads, (pairs, interleaved, back): (usize, bool, bool)) {
+fn turn(
+    rows: &mut [f64],
+    table: &[f32],
+    positions: &[u32],
+    heads: Heads,
+    (pairs, interleaved, back): (usize, bool, bool),
+) {
     for (row, position) in rows.chunks_mut(heads.stride).zip(positions) {
         for head in 0..heads.count {
             let part = &mut row[head * heads.width + heads.offset..];
@@ -46,12 +52,17 @@ where
         let direction = if back { Direction::Back } else { Direction::Forward };
         rope.turn(&device, rows.view(), on(&device, &positions).view(), heads, direction).unwrap();
         let found = T::to(&rows.download().unwrap());
-        close(&format!("{heads:?}, {pairs} pairs, interleaved {interleaved}, back {back}"), &found, &expected, T::ROUNDING * 8.0);
+        close(
+            &format!("{heads:?}, {pairs} pairs, interleaved {interleaved}, back {back}"),
+            &found,
+            &expected,
+            T::ROUNDING * 8.0,
+        );
         for (index, (found, before)) in found.iter().zip(T::to(&before)).enumerate() {
             let in_row = index % heads.stride;
             let in_head = in_row % heads.width;
-            let turned = in_row < heads.count * heads.width
-                && (heads.offset..heads.offset + 2 * pairs).contains(&in_head);
+            let turned =
+                in_row < heads.count * heads.width && (heads.offset..heads.offset + 2 * pairs).contains(&in_head);
             assert!(turned || *found == before, "number {index} is not to be turned");
         }
     }
@@ -71,14 +82,16 @@ fn heads_are_turned_by_their_position_and_back() {
 #[test]
 fn heads_must_lie_in_their_rows() {
     let device = Device::for_tests();
-    let (rows, table, positions) = (on(&device, &numbers(48, 1)), on(&device, &table(4, 1.0)), on(&device, &[1_u32, 2]));
+    let (rows, table, positions) =
+        (on(&device, &numbers(48, 1)), on(&device, &table(4, 1.0)), on(&device, &[1_u32, 2]));
     let rope = Rope { table: table.view(), pairs: 4, interleaved: true };
     let message = |stride, count, width, offset| {
         let heads = Heads { stride, count, width, offset };
         rope.turn(&device, rows.view(), positions.view(), heads, Direction::Forward).map_err(|error| error.to_string())
     };
     assert_eq!(message(24, 2, 12, 4), Ok(()));
-    let refused = |result: Result<(), String>| assert!(result.as_ref().is_err_and(|m| m.contains("have no room")), "{result:?}");
+    let refused =
+        |result: Result<(), String>| assert!(result.as_ref().is_err_and(|m| m.contains("have no room")), "{result:?}");
     refused(message(24, 2, 12, 5));
     refused(message(23, 2, 12, 0));
     assert_eq!(message(40, 2, 12, 0), Err("turn rows: the rows: expected at least 64 numbers, found 48".into()));

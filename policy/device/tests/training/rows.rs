@@ -1,5 +1,6 @@
 use device::ops::{
-    Numbers, Sources, add, add_bias, fill, gather, gather_backward, narrow, scale, sum_rows, sum_rows_partial_len, widen,
+    Numbers, Sources, add, add_bias, fill, gather, gather_backward, narrow, scale, sum_rows, sum_rows_partial_len,
+    widen,
 };
 use device::{Device, Slice, bf16};
 

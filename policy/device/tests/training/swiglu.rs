@@ -93,8 +93,5 @@ fn lengths_must_fit() {
     let (gate_up, hidden) = (on(&device, &narrowed(&numbers(64, 6))), on(&device, &narrowed(&numbers(32, 7))));
     let message = |hidden, inner| swiglu(&device, hidden, gate_up.view(), inner).unwrap_err().to_string();
     assert_eq!(message(hidden.view(), 12), "swiglu: the inner width: expected a multiple of 8, found 12");
-    assert_eq!(
-        message(hidden.slice(..16), 8),
-        "swiglu: gate and up or their gradient: expected 32 numbers, found 64"
-    );
+    assert_eq!(message(hidden.slice(..16), 8), "swiglu: gate and up or their gradient: expected 32 numbers, found 64");
 }
