@@ -143,10 +143,10 @@ DEVICE void gradients(X* d_x, float* partial, const X* x, const float* weight, c
     }
 }
 
-#define RMS_NORM_BACKWARD(name, NARROW, X, G)                                                                             \
-    KERNEL(name, X* d_x, float* partial, const X* x, const float* weight, const G* d_y, int rows, int width,           \
-           int stride, float eps) {                                                                                    \
-        gradients<NARROW>(d_x, partial, x, weight, d_y, rows, width, stride, eps);                                     \
+#define RMS_NORM_BACKWARD(name, NARROW, X, G)                                                                         \
+    KERNEL(name, X* d_x, float* partial, const X* x, const float* weight, const G* d_y, int rows, int width,          \
+           int stride, float eps) {                                                                                   \
+        gradients<NARROW>(d_x, partial, x, weight, d_y, rows, width, stride, eps);                                    \
     }
 RMS_NORM_BACKWARD(rms_norm_backward_warp_f32_f32, true, float, float)
 RMS_NORM_BACKWARD(rms_norm_backward_warp_f32_bf16, true, float, bf16)

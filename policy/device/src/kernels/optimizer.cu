@@ -1,6 +1,6 @@
 // The gradient's norm, AdamW, and the moving average of weights. All arrays are flat and of any alignment.
 //
-// Products and sums are rounded one by one, in the order of policy/src/optim/adamw.rs: no fused multiply-adds, so that a
+// Products and sums are rounded one by one, in the order of policy/src/optim/adamw.rs, without fused multiply-adds: a
 // step is the same to the bit on the card and on the CPU.
 
 #ifdef EMULATION
@@ -48,8 +48,8 @@ KERNEL(sum_of_squares, double* partial, const float* values, size_t count) {
 }
 
 // The norm from the sums of squares [count], clipped to `max_norm` (infinite: not at all). One block.
-// verdict [3]: the norm, the factor of the gradient, and whether the step is applied: not where the gradient is not finite, or
-// its norm more than `largest`.
+// verdict [3]: the norm, the factor of the gradient, and whether the step is applied: not where the gradient is not
+// finite, or its norm, once clipped, more than `largest`.
 KERNEL(judge_step, double* verdict, const double* partial, size_t count, double max_norm, double largest) {
     double total = 0;
     for (size_t i = threadIdx.x; i < count; i += SUM_THREADS) {
@@ -68,8 +68,8 @@ KERNEL(judge_step, double* verdict, const double* partial, size_t count, double 
 // w, m, v [count] in place and the copy to compute with, if there is one (else null):
 //     w <- w keep - step m / (sqrt(v) root_correction + eps).
 KERNEL(adamw, float* weights, bf16* copy, const float* gradient, float* first, float* second, const double* verdict,
-       float keep, float one_minus_beta1, float beta2, float one_minus_beta2, float step, float root_correction, float eps,
-       size_t count) {
+       float keep, float one_minus_beta1, float beta2, float one_minus_beta2, float step, float root_correction,
+       float eps, size_t count) {
     if (verdict[2] == 0) {
         return;
     }
