@@ -20,7 +20,12 @@ const FILES: &[(&str, Source)] = &[
     ("combine", Source { name: "combine.cu", text: include_str!("kernels/combine.cu") }),
     ("grouped_gemm", Source { name: "grouped_gemm.cu", text: include_str!("kernels/grouped_gemm.cu") }),
     ("grouping", Source { name: "grouping.cu", text: include_str!("kernels/grouping.cu") }),
+    ("logprob", Source { name: "logprob.cu", text: include_str!("kernels/logprob.cu") }),
+    ("norm", Source { name: "norm.cu", text: include_str!("kernels/norm.cu") }),
+    ("optimizer", Source { name: "optimizer.cu", text: include_str!("kernels/optimizer.cu") }),
+    ("rope", Source { name: "rope.cu", text: include_str!("kernels/rope.cu") }),
     ("router", Source { name: "router.cu", text: include_str!("kernels/router.cu") }),
+    ("rows", Source { name: "rows.cu", text: include_str!("kernels/rows.cu") }),
     ("sampler", Source { name: "sampler.cu", text: include_str!("kernels/sampler.cu") }),
     ("swiglu", Source { name: "swiglu.cu", text: include_str!("kernels/swiglu.cu") }),
 ];

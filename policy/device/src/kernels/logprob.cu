@@ -1,6 +1,6 @@
 // Log-probabilities of given tokens and the entropy, from logits z that exist for a chunk of the vocabulary at a time.
-// Each row keeps, over the chunks, m = max(z), s = sum(exp(z - m)) and w = sum(exp(z - m) (z - m)) (Milakov and Gimelshein,
-// "Online normalizer calculation for softmax", 2018). Then
+// Each row keeps, over the chunks, m = max(z), s = sum(exp(z - m)) and w = sum(exp(z - m) (z - m)) (Milakov and
+// Gimelshein, "Online normalizer calculation for softmax", 2018). Then
 //     total = m + log(s)      logprob = z_t - total      entropy = log(s) - w / s
 // and backwards, with p = exp(z - total) and the slopes a, b of logprob and entropy,
 //     dz = (a (onehot(t) - p) - b p (z - total + entropy)) / temperature.
@@ -70,7 +70,8 @@ KERNEL(logprob_chunk, float* running, float* picked, const float* logits, const 
 }
 
 // logprobs, entropy, totals [rows] from what the chunks have left.
-KERNEL(logprob_finish, float* logprobs, float* entropy, float* totals, const float* running, const float* picked, int rows) {
+KERNEL(logprob_finish, float* logprobs, float* entropy, float* totals, const float* running, const float* picked,
+       int rows) {
     const int row = blockIdx.x * blockDim.x + threadIdx.x;
     if (row < rows) {
         const float largest = running[3 * (size_t)row], sum = running[3 * (size_t)row + 1];

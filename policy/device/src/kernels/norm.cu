@@ -143,16 +143,16 @@ DEVICE void gradients(X* d_x, float* partial, const X* x, const float* weight, c
     }
 }
 
-#define BACKWARD_KERNEL(name, NARROW, X, G)                                                                             \
-    KERNEL(name, X* d_x, float* partial, const X* x, const float* weight, const G* d_y, int rows, int width,           \
-           int stride, float eps) {                                                                                    \
-        gradients<NARROW>(d_x, partial, x, weight, d_y, rows, width, stride, eps);                                     \
+#define RMS_NORM_BACKWARD(name, NARROW, X, G)                                                                         \
+    KERNEL(name, X* d_x, float* partial, const X* x, const float* weight, const G* d_y, int rows, int width,          \
+           int stride, float eps) {                                                                                   \
+        gradients<NARROW>(d_x, partial, x, weight, d_y, rows, width, stride, eps);                                    \
     }
-BACKWARD_KERNEL(rms_norm_backward_warp_f32_f32, true, float, float)
-BACKWARD_KERNEL(rms_norm_backward_warp_f32_bf16, true, float, bf16)
-BACKWARD_KERNEL(rms_norm_backward_warp_bf16_f32, true, bf16, float)
-BACKWARD_KERNEL(rms_norm_backward_warp_bf16_bf16, true, bf16, bf16)
-BACKWARD_KERNEL(rms_norm_backward_block_f32_f32, false, float, float)
-BACKWARD_KERNEL(rms_norm_backward_block_f32_bf16, false, float, bf16)
-BACKWARD_KERNEL(rms_norm_backward_block_bf16_f32, false, bf16, float)
-BACKWARD_KERNEL(rms_norm_backward_block_bf16_bf16, false, bf16, bf16)
+RMS_NORM_BACKWARD(rms_norm_backward_warp_f32_f32, true, float, float)
+RMS_NORM_BACKWARD(rms_norm_backward_warp_f32_bf16, true, float, bf16)
+RMS_NORM_BACKWARD(rms_norm_backward_warp_bf16_f32, true, bf16, float)
+RMS_NORM_BACKWARD(rms_norm_backward_warp_bf16_bf16, true, bf16, bf16)
+RMS_NORM_BACKWARD(rms_norm_backward_block_f32_f32, false, float, float)
+RMS_NORM_BACKWARD(rms_norm_backward_block_f32_bf16, false, float, bf16)
+RMS_NORM_BACKWARD(rms_norm_backward_block_bf16_f32, false, bf16, float)
+RMS_NORM_BACKWARD(rms_norm_backward_block_bf16_bf16, false, bf16, bf16)

@@ -1,6 +1,6 @@
 // The gradient's norm, AdamW, and the moving average of weights. All arrays are flat and of any alignment.
 //
-// Products and sums are rounded one by one, in the order of policy/src/optim/adamw.rs: no fused multiply-adds, so that a
+// Products and sums are rounded one by one, in the order of policy/src/optim/adamw.rs, without fused multiply-adds: a
 // step is the same to the bit on the card and on the CPU.
 
 #ifdef EMULATION
@@ -18,13 +18,6 @@ DEVICE float square_root(float a) { return __fsqrt_rn(a); }
 // Threads of the blocks that add up squares, and the numbers that one of those takes, as in ops/adamw.rs.
 constexpr unsigned SUM_THREADS = 256;
 constexpr int SUM_NUMBERS = 65536;
-
-// What the norm says of a step; 16 bytes that the host reads too.
-struct Verdict {
-    double norm;
-    float scale;
-    unsigned applied;
-};
 
 // The sum over a block, in thread 0.
 DEVICE double block_total(double value) {
@@ -55,8 +48,9 @@ KERNEL(sum_of_squares, double* partial, const float* values, size_t count) {
 }
 
 // The norm from the sums of squares [count], clipped to `max_norm` (infinite: not at all). One block.
-// A gradient that is not finite, or whose square would not be in f32, is not applied.
-KERNEL(judge_step, Verdict* verdict, const double* partial, size_t count, double max_norm, double largest) {
+// verdict [3]: the norm, the factor of the gradient, and whether the step is applied: not where the gradient is not
+// finite, or its norm, once clipped, more than `largest`.
+KERNEL(judge_step, double* verdict, const double* partial, size_t count, double max_norm, double largest) {
     double total = 0;
     for (size_t i = threadIdx.x; i < count; i += SUM_THREADS) {
         total += partial[i];
@@ -65,22 +59,21 @@ KERNEL(judge_step, Verdict* verdict, const double* partial, size_t count, double
     if (threadIdx.x == 0) {
         const double norm = sqrt(total);
         const double scale = norm > max_norm ? max_norm / norm : 1;
-        verdict->norm = norm;
-        verdict->scale = (float)scale;
-        // False for what is no number, too: then the product is none either.
-        verdict->applied = norm * scale <= largest;
+        verdict[0] = norm;
+        verdict[1] = scale;
+        verdict[2] = norm * scale <= largest; // Not so for what is no number.
     }
 }
 
 // w, m, v [count] in place and the copy to compute with, if there is one (else null):
 //     w <- w keep - step m / (sqrt(v) root_correction + eps).
-KERNEL(adamw, float* weights, bf16* copy, const float* gradient, float* first, float* second, const Verdict* verdict,
-       float keep, float one_minus_beta1, float beta2, float one_minus_beta2, float step, float root_correction, float eps,
-       size_t count) {
-    if (!verdict->applied) {
+KERNEL(adamw, float* weights, bf16* copy, const float* gradient, float* first, float* second, const double* verdict,
+       float keep, float one_minus_beta1, float beta2, float one_minus_beta2, float step, float root_correction,
+       float eps, size_t count) {
+    if (verdict[2] == 0) {
         return;
     }
-    const float scale = verdict->scale;
+    const float scale = (float)verdict[1];
     for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += (size_t)gridDim.x * blockDim.x) {
         const float g = product(gradient[i], scale);
         const float m = sum(first[i], product(one_minus_beta1, sum(g, -first[i])));

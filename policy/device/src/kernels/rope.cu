@@ -1,6 +1,6 @@
 // Rotary position embedding in place: pair i of each head's rope part is turned by the angle of (position, i).
-// (Su et al., "RoFormer", 2021.) Neighbours (2i, 2i+1) are a pair, or i and i + pairs. Turning back, with direction -1, is
-// the transpose: what the gradient needs.
+// (Su et al., "RoFormer", 2021.) Neighbours (2i, 2i+1) are a pair, or i and i + pairs. Turning back, with direction -1,
+// is the transpose: what the gradient needs.
 
 DEVICE float get(const float* from) { return *from; }
 DEVICE float get(const bf16* from) { return to_float(*from); }
@@ -14,7 +14,7 @@ DEVICE void turn(float& a, float& b, float cosine, float sine) {
     b = b * cosine + before * sine;
 }
 
-// rows [n], `stride` apart: heads side by side, `head_width` numbers each, from `offset` on 2 `pairs` numbers that turn.
+// rows [n], `stride` apart: heads side by side, `head_width` numbers each, of which 2 `pairs` turn, from `offset` on.
 // table [positions, pairs, 2]: cos, sin. A block per row; each thread turns a pair at a time, in one head.
 template <bool NEIGHBOURS, class T>
 DEVICE void turn_pairs(T* rows, const float* table, const unsigned* positions, int stride, int heads, int head_width,
@@ -66,16 +66,16 @@ DEVICE void turn_eights(T* rows, const float* table, const unsigned* positions, 
     }
 }
 
-#define ROPE_KERNEL(name, function, NEIGHBOURS, T)                                                                     \
-    KERNEL(name, T* rows, const float* table, const unsigned* positions, int stride, int heads, int head_width,        \
-           int offset, int pairs, float direction) {                                                                   \
-        function<NEIGHBOURS>(rows, table, positions, stride, heads, head_width, offset, pairs, direction);             \
+#define ROPE(name, function, NEIGHBOURS, T)                                                                           \
+    KERNEL(name, T* rows, const float* table, const unsigned* positions, int stride, int heads, int head_width,       \
+           int offset, int pairs, float direction) {                                                                  \
+        function<NEIGHBOURS>(rows, table, positions, stride, heads, head_width, offset, pairs, direction);            \
     }
-ROPE_KERNEL(rope_neighbours_bf16, turn_pairs, true, bf16)
-ROPE_KERNEL(rope_neighbours_bf16_eights, turn_eights, true, bf16)
-ROPE_KERNEL(rope_halves_bf16, turn_pairs, false, bf16)
-ROPE_KERNEL(rope_halves_bf16_eights, turn_eights, false, bf16)
-ROPE_KERNEL(rope_neighbours_f32, turn_pairs, true, float)
-ROPE_KERNEL(rope_neighbours_f32_eights, turn_eights, true, float)
-ROPE_KERNEL(rope_halves_f32, turn_pairs, false, float)
-ROPE_KERNEL(rope_halves_f32_eights, turn_eights, false, float)
+ROPE(rope_neighbours_bf16, turn_pairs, true, bf16)
+ROPE(rope_neighbours_bf16_eights, turn_eights, true, bf16)
+ROPE(rope_halves_bf16, turn_pairs, false, bf16)
+ROPE(rope_halves_bf16_eights, turn_eights, false, bf16)
+ROPE(rope_neighbours_f32, turn_pairs, true, float)
+ROPE(rope_neighbours_f32_eights, turn_eights, true, float)
+ROPE(rope_halves_f32, turn_pairs, false, float)
+ROPE(rope_halves_f32_eights, turn_eights, false, float)

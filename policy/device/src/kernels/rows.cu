@@ -29,11 +29,11 @@ KERNEL(gather_bf16_bf16, bf16* out, const bf16* table, const unsigned* ids, int 
     gather(out, table, ids, width);
 }
 
-// d_table[distinct[k]] += the rows order[starts[k] .. starts[k + 1]] of d_y, in that order. A block per distinct row (x) and
-// piece of its columns (y).
+// d_table[distinct[k]] += the rows order[starts[k] .. starts[k + 1]] of d_y, in that order. A block per distinct row
+// (x) and piece of its columns (y).
 template <class G>
-DEVICE void scatter(float* d_table, const G* d_y, const unsigned* distinct, const unsigned* starts, const unsigned* order,
-                    int width) {
+DEVICE void scatter(float* d_table, const G* d_y, const unsigned* distinct, const unsigned* starts,
+                    const unsigned* order, int width) {
     const int column = (blockIdx.y * blockDim.x + threadIdx.x) * 8;
     if (column >= width) {
         return;
@@ -89,8 +89,8 @@ KERNEL(add_bias_bf16, bf16* rows, const float* bias, int width, int stride) {
 DEVICE float number(float value) { return value; }
 DEVICE float number(bf16 value) { return to_float(value); }
 
-// Sums up `count` rows of which this thread takes every eighth of one column; the first warp returns the whole column's sum.
-// Blocks of 256 threads: 32 columns by 8.
+// Sums up `count` rows, of which this thread takes every eighth of one column; the first warp returns the whole
+// column's sum. Blocks of 256 threads: 32 columns by 8.
 template <class T> DEVICE float column_sum(const T* rows, size_t count, int column, int width, size_t stride) {
     SHARED(float, sums, 256);
     const int slice = threadIdx.x / COLUMNS;
@@ -137,9 +137,9 @@ KERNEL(add_partial, float* out, const float* partial, int count, int width) {
     }
 }
 
-// Elementwise, any length and alignment of a number: each thread takes numbers a grid apart, so that a warp's lie together.
-#define EACH(index, count)                                                                                             \
-    for (size_t index = (size_t)blockIdx.x * blockDim.x + threadIdx.x; index < (count);                                \
+// Elementwise, any length and alignment: each thread takes numbers a grid apart, so that a warp's lie together.
+#define EACH(index, count)                                                                                            \
+    for (size_t index = (size_t)blockIdx.x * blockDim.x + threadIdx.x; index < (count);                               \
          index += (size_t)gridDim.x * blockDim.x)
 
 KERNEL(add_f32, float* to, const float* x, size_t count) {

@@ -22,7 +22,8 @@ KERNEL(swiglu, bf16* hidden, const bf16* gate_up, int inner) {
     }
 }
 
-// d_gate_up [n, 2 inner], which may be gate_up itself; d_hidden [n, inner], before the row's factor in y = factor down(h).
+// d_gate_up [n, 2 inner], which may be gate_up itself; d_hidden [n, inner], before the row's factor in
+// y = factor down(h).
 // hidden [n, inner] or null: the activation made again, times the factor, for the gradient of down.
 // factors [n] or null: then d_gate_up is times the factor, and d_factors [n] is dh . h.
 KERNEL(swiglu_backward, bf16* d_gate_up, bf16* hidden, float* d_factors, const bf16* gate_up, const bf16* d_hidden,

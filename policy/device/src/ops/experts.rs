@@ -11,7 +11,7 @@
 use half::bf16;
 
 use super::combine::{combine, gates_from_places, gates_to_places, sum_slots};
-use super::grouped_gemm::{Matrices, Rows, Tile, add_weight_gradient, multiply_rows};
+use super::grouped_gemm::{ExpertMatrices, PairRows, Tile, add_weight_gradient, multiply_rows};
 use super::grouping::Grouped;
 use super::numbers::{Checks, Numbers};
 use super::swiglu::{Factors, SwigluGradients, swiglu, swiglu_backward};
@@ -34,14 +34,14 @@ impl<'a, T: Element> ExpertWeights<'a, T> {
     }
 
     /// Gate and up of each expert, `[2 inner, width]`.
-    fn gate_up(&self) -> Matrices<'a, T> {
-        Matrices { values: self.values, height: 2 * self.inner, width: self.width, stride: self.stride() }
+    fn gate_up(&self) -> ExpertMatrices<'a, T> {
+        ExpertMatrices { values: self.values, height: 2 * self.inner, width: self.width, stride: self.stride() }
     }
 
     /// Down transposed of each expert, `[inner, width]`.
-    fn down(&self) -> Matrices<'a, T> {
+    fn down(&self) -> ExpertMatrices<'a, T> {
         let values = self.values.slice(2 * self.inner * self.width..);
-        Matrices { values, height: self.inner, width: self.width, stride: self.stride() }
+        ExpertMatrices { values, height: self.inner, width: self.width, stride: self.stride() }
     }
 
     fn check(&self, check: Checks, experts: usize) -> Result<()> {
@@ -109,9 +109,9 @@ pub fn add_experts(
     weights.check(check, grouped.experts())?;
     scratch.check(check, pairs, inner, width, false)?;
     let (hidden, results) = (scratch.hidden.slice(..pairs * inner), scratch.rows.slice(..pairs * width));
-    multiply_rows(device, gate_up, Rows::OfTokens(x), (weights.gate_up(), true), grouped, tile)?;
+    multiply_rows(device, gate_up, PairRows::OfTokens(x), (weights.gate_up(), true), grouped, tile)?;
     swiglu(device, hidden, gate_up, inner)?;
-    multiply_rows(device, results, Rows::Sorted(hidden), (weights.down(), false), grouped, tile)?;
+    multiply_rows(device, results, PairRows::Sorted(hidden), (weights.down(), false), grouped, tile)?;
     combine(device, y, results, gates, grouped, width)
 }
 
@@ -156,12 +156,12 @@ pub fn experts_backward(
     let (factors, d_factors) = (scratch.gates.slice(..pairs), scratch.d_gates.slice(..pairs));
 
     gates_to_places(device, factors, gates, grouped)?;
-    multiply_rows(device, d_hidden, Rows::OfTokens(d_y), (weights.down(), true), grouped, tile)?;
+    multiply_rows(device, d_hidden, PairRows::OfTokens(d_y), (weights.down(), true), grouped, tile)?;
     let written = SwigluGradients { d_gate_up: gate_up, hidden: Some(hidden) };
     swiglu_backward(device, written, gate_up, d_hidden, Some(Factors { factors, d_factors }), inner)?;
     gates_from_places(device, d_gates, d_factors, grouped)?;
-    add_weight_gradient(device, d_weights.down(), Rows::Sorted(hidden), Rows::OfTokens(d_y), grouped)?;
-    add_weight_gradient(device, d_weights.gate_up(), Rows::Sorted(gate_up), Rows::OfTokens(x), grouped)?;
-    multiply_rows(device, d_rows, Rows::Sorted(gate_up), (weights.gate_up(), false), grouped, tile)?;
+    add_weight_gradient(device, d_weights.down(), PairRows::Sorted(hidden), PairRows::OfTokens(d_y), grouped)?;
+    add_weight_gradient(device, d_weights.gate_up(), PairRows::Sorted(gate_up), PairRows::OfTokens(x), grouped)?;
+    multiply_rows(device, d_rows, PairRows::Sorted(gate_up), (weights.gate_up(), false), grouped, tile)?;
     sum_slots(device, d_x, d_rows, grouped, width, add)
 }

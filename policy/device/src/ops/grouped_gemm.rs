@@ -67,10 +67,10 @@ impl Tile {
 
 /// A matrix `[height, width]` of each expert.
 #[derive(Debug, Clone, Copy)]
-pub struct Matrices<'a, T: Element> {
+pub struct ExpertMatrices<'a, T: Element> {
     /// The first expert's matrix begins where this does.
     pub values: Slice<'a, T>,
-    /// Rows of a matrix.
+    /// PairRows of a matrix.
     pub height: usize,
     /// Columns of a matrix.
     pub width: usize,
@@ -78,9 +78,9 @@ pub struct Matrices<'a, T: Element> {
     pub stride: usize,
 }
 
-impl<T: Element> Matrices<'_, T> {
+impl<T: Element> ExpertMatrices<'_, T> {
     fn check(&self, check: Checks, experts: usize) -> Result<()> {
-        let Matrices { values, height, width, stride } = *self;
+        let ExpertMatrices { values, height, width, stride } = *self;
         check.in_eights("the height of an expert's matrix", height)?;
         check.in_eights("the width of an expert's matrix", width)?;
         check.in_eights("the stride of the experts' matrices", stride)?;
@@ -93,20 +93,20 @@ impl<T: Element> Matrices<'_, T> {
     }
 }
 
-/// Rows for each pair of a token and an expert.
+/// PairRows for each pair of a token and an expert.
 #[derive(Debug, Clone, Copy)]
-pub enum Rows<'a> {
+pub enum PairRows<'a> {
     /// A row for each pair, in expert order: `[pairs, width]`.
     Sorted(Slice<'a, bf16>),
     /// A row for each token, `[n, width]`, which all pairs of the token use.
     OfTokens(Slice<'a, bf16>),
 }
 
-impl Rows<'_> {
+impl PairRows<'_> {
     fn check(&self, check: Checks, what: &str, width: usize, grouped: &Grouped<'_>) -> Result<()> {
         let (values, rows) = match self {
-            Rows::Sorted(values) => (values, grouped.pairs()),
-            Rows::OfTokens(values) => (values, grouped.rows()),
+            PairRows::Sorted(values) => (values, grouped.pairs()),
+            PairRows::OfTokens(values) => (values, grouped.rows()),
         };
         check.holds(what, values.len(), rows * width)?;
         check.aligned(what, *values)
@@ -114,14 +114,14 @@ impl Rows<'_> {
 
     fn values(&self) -> Argument<'_> {
         match self {
-            Rows::Sorted(values) | Rows::OfTokens(values) => (*values).into(),
+            PairRows::Sorted(values) | PairRows::OfTokens(values) => (*values).into(),
         }
     }
 
     fn gather<'a>(&self, grouped: &Grouped<'a>) -> Argument<'a> {
         match self {
-            Rows::Sorted(_) => Argument::null(),
-            Rows::OfTokens(_) => grouped.token.into(),
+            PairRows::Sorted(_) => Argument::null(),
+            PairRows::OfTokens(_) => grouped.token.into(),
         }
     }
 }
@@ -133,15 +133,15 @@ impl Rows<'_> {
 pub fn multiply_rows(
     device: &Device,
     out: Slice<'_, bf16>,
-    rows: Rows<'_>,
-    (matrices, transposed): (Matrices<'_, bf16>, bool),
+    rows: PairRows<'_>,
+    (matrices, transposed): (ExpertMatrices<'_, bf16>, bool),
     grouped: &Grouped<'_>,
     tile: Tile,
 ) -> Result<()> {
     let check = Checks("product of experts' rows and weights");
     let (experts, pairs) = (grouped.experts(), grouped.pairs());
     matrices.check(check, experts)?;
-    let Matrices { height, width, .. } = matrices;
+    let ExpertMatrices { height, width, .. } = matrices;
     let (columns, depth) = if transposed { (height, width) } else { (width, height) };
     rows.check(check, "the rows", depth, grouped)?;
     check.holds("the results", out.len(), pairs * columns)?;
@@ -171,15 +171,15 @@ pub fn multiply_rows(
 /// As [`multiply_rows`].
 pub fn add_weight_gradient(
     device: &Device,
-    gradients: Matrices<'_, f32>,
-    a: Rows<'_>,
-    b: Rows<'_>,
+    gradients: ExpertMatrices<'_, f32>,
+    a: PairRows<'_>,
+    b: PairRows<'_>,
     grouped: &Grouped<'_>,
 ) -> Result<()> {
     let check = Checks("gradient of experts' weights");
     let experts = grouped.experts();
     gradients.check(check, experts)?;
-    let Matrices { height, width, .. } = gradients;
+    let ExpertMatrices { height, width, .. } = gradients;
     a.check(check, "the rows", height, grouped)?;
     b.check(check, "the other rows", width, grouped)?;
     let kernel = device.kernel("grouped_gemm", &[], "add_weight_gradient")?;

@@ -1,10 +1,31 @@
 //! The operations: each checks its arguments' sizes and launches its kernels.
 
-pub mod combine;
-pub mod experts;
-pub mod grouped_gemm;
-pub mod grouping;
-pub mod numbers;
-pub mod router;
-pub mod sampler;
-pub mod swiglu;
+mod adamw;
+mod combine;
+mod experts;
+mod grouped_gemm;
+mod grouping;
+mod logprob;
+mod numbers;
+mod rms_norm;
+mod rope;
+mod router;
+mod rows;
+mod sampler;
+mod swiglu;
+
+pub use adamw::{AdamW, Judge, Verdict, Weights, move_towards};
+pub use combine::{combine, gates_from_places, gates_to_places, sum_slots};
+pub use experts::{ExpertGradients, ExpertScratch, ExpertWeights, add_experts, experts_backward};
+pub use grouped_gemm::{ExpertMatrices, PairRows, Tile, add_weight_gradient, multiply_rows};
+pub use grouping::{Grouped, Grouping, GroupingScratch};
+pub use logprob::{Logprob, Logprobs, Slopes, Workspace as LogprobWorkspace};
+pub use numbers::Numbers;
+pub use rms_norm::{RmsNorm, WeightGradient};
+pub use rope::{Direction, Heads, Rope};
+pub use router::{MAX_CHOSEN, MAX_EXPERTS, Router};
+pub use rows::{
+    Sources, add, add_bias, fill, gather, gather_backward, narrow, scale, sum_rows, sum_rows_partial_len, widen,
+};
+pub use sampler::{DRAWING, Draws, ENDED, FULL, Sampling, Sequences, advance, sample};
+pub use swiglu::{Factors, SwigluGradients, swiglu, swiglu_backward};

@@ -1,19 +1,9 @@
 //! Drawing tokens, against a plain sequential implementation with the same random numbers; and the step to the next token.
 
-use device::ops::sampler::{DRAWING, Draws, ENDED, FULL, Sampling, Sequences, advance, sample};
+use device::ops::{DRAWING, Draws, ENDED, FULL, Sampling, Sequences, advance, sample};
 use device::{Device, Grid, Source};
 
-/// Numbers without a pattern, from -1 to 1.
-fn numbers(seed: u64, count: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
-}
+use crate::support::numbers;
 
 /// The first word of Philox 4x32-10.
 fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> u32 {
@@ -32,7 +22,7 @@ fn uniform(counter: [u32; 4], key: [u32; 2]) -> f32 {
 const UNIFORMS: Source = Source {
     name: "uniforms.cu",
     text: concat!(
-        include_str!("../src/kernels/sampler.cu"),
+        include_str!("../../src/kernels/sampler.cu"),
         "KERNEL(uniforms, float* out, const unsigned* key, const unsigned* task, const unsigned* number,
                 const unsigned* position, int count) {
             int i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -79,7 +69,8 @@ fn run(device: &Device, logits: &[f32], positions: &[u32], sampling: Sampling) -
     let (key, length) = (upload(&[KEY[0], KEY[1], STEP]), upload(positions));
     let (task, number) = (upload(&vec![4; rows]), upload(&vec![5; rows]));
     let state = device.zeros::<u8>(rows, "state").unwrap();
-    let draws = Draws { key: key.view(), task: task.view(), sample: number.view(), length: length.view(), state: state.view() };
+    let draws =
+        Draws { key: key.view(), task: task.view(), sample: number.view(), length: length.view(), state: state.view() };
     let logits = device.upload(logits, "logits").unwrap();
     let tokens = device.alloc::<u32>(rows, "tokens").unwrap();
     let logprobs = device.alloc::<f32>(rows, "logprobs").unwrap();
@@ -153,7 +144,10 @@ fn check(device: &Device, logits: &[f32], positions: &[u32], sampling: Sampling)
         let largest = z.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b));
         let total = largest + z.iter().map(|z| (z - largest).exp()).sum::<f64>().ln();
         let expected = z[*token as usize] - total;
-        assert!((f64::from(*logprob) - expected).abs() < 3e-6 * (1.0 + largest.abs()), "{logprob}, expected {expected}");
+        assert!(
+            (f64::from(*logprob) - expected).abs() < 3e-6 * (1.0 + largest.abs()),
+            "{logprob}, expected {expected}"
+        );
     }
     open
 }
@@ -292,7 +286,8 @@ fn rows_that_are_not_drawn_are_left_alone() {
     let upload = |values: &[u32]| device.upload(values, "draws").unwrap();
     let (key, rows) = (upload(&[1, 2, 3]), upload(&[0, 0, 0]));
     let state = device.upload(&[DRAWING, ENDED, DRAWING], "state").unwrap();
-    let draws = Draws { key: key.view(), task: rows.view(), sample: rows.view(), length: rows.view(), state: state.view() };
+    let draws =
+        Draws { key: key.view(), task: rows.view(), sample: rows.view(), length: rows.view(), state: state.view() };
     let logits = device.upload(&[0.0_f32, 9.0, 9.0, 0.0, 0.0, 9.0], "logits").unwrap();
     let (tokens, logprobs) = (upload(&[7, 7, 7]), device.upload(&[5_f32; 3], "logprobs").unwrap());
     let out = (tokens.view(), logprobs.view());

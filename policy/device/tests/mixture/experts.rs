@@ -1,23 +1,14 @@
 //! Products of experts' rows and weights, and the layer made of them, against plain loops in f64.
 
-use device::ops::experts::{ExpertGradients, ExpertScratch, ExpertWeights, add_experts, experts_backward};
-use device::ops::grouped_gemm::{Matrices, Rows, Tile, add_weight_gradient, multiply_rows};
-use device::ops::grouping::{Grouped, Grouping, GroupingScratch};
+use device::ops::{
+    ExpertGradients, ExpertMatrices, ExpertScratch, ExpertWeights, Grouped, Grouping, GroupingScratch, PairRows, Tile,
+    add_experts, add_weight_gradient, experts_backward, multiply_rows, sum_slots,
+};
 use device::{Device, bf16};
 
-const TILES: [Tile; 3] = [Tile::Small, Tile::Medium, Tile::Large];
+use crate::support::numbers;
 
-/// Numbers without a pattern, from -1 to 1.
-fn numbers(seed: u64, count: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
-}
+const TILES: [Tile; 3] = [Tile::Small, Tile::Medium, Tile::Large];
 
 fn halves(seed: u64, count: usize, scale: f32) -> Vec<bf16> {
     numbers(seed, count).iter().map(|x| bf16::from_f32(x * scale)).collect()
@@ -93,7 +84,7 @@ fn assert_close(found: &[bf16], expected: &[f64], what: &str) {
 
 fn check_rows_by(device: &Device, batch: &Batch, (height, width): (usize, usize), transposed: bool, of_tokens: bool) {
     let (columns, depth) = if transposed { (height, width) } else { (width, height) };
-    // Matrices lie further apart than they are large, and begin later, as parts of larger ones.
+    // ExpertMatrices lie further apart than they are large, and begin later, as parts of larger ones.
     let (begin, stride) = (16, height * width + 24);
     let weights = halves(1, begin + batch.experts * stride, 1.0);
     let rows = halves(2, if of_tokens { batch.rows } else { batch.pairs() } * depth, 1.0);
@@ -108,8 +99,8 @@ fn check_rows_by(device: &Device, batch: &Batch, (height, width): (usize, usize)
     }
     let weights = device.upload(&weights, "weights").unwrap();
     let rows = device.upload(&rows, "rows").unwrap();
-    let matrices = Matrices { values: weights.slice(begin..), height, width, stride };
-    let rows = if of_tokens { Rows::OfTokens(rows.view()) } else { Rows::Sorted(rows.view()) };
+    let matrices = ExpertMatrices { values: weights.slice(begin..), height, width, stride };
+    let rows = if of_tokens { PairRows::OfTokens(rows.view()) } else { PairRows::Sorted(rows.view()) };
     let mut first = None;
     for tile in TILES {
         let out = device.alloc::<bf16>(batch.pairs() * columns, "results").unwrap();
@@ -161,8 +152,8 @@ fn weights_gradients_are_sums_over_their_experts_rows() {
         }
         let d_weights = device.upload(&before, "gradients").unwrap();
         let (a, b) = (device.upload(&a, "a").unwrap(), device.upload(&b, "b").unwrap());
-        let rows = |values, of_tokens| if of_tokens { Rows::OfTokens(values) } else { Rows::Sorted(values) };
-        let gradients = Matrices { values: d_weights.slice(begin..), height, width, stride };
+        let rows = |values, of_tokens| if of_tokens { PairRows::OfTokens(values) } else { PairRows::Sorted(values) };
+        let gradients = ExpertMatrices { values: d_weights.slice(begin..), height, width, stride };
         let (a, b) = (rows(a.view(), a_of_tokens), rows(b.view(), b_of_tokens));
         add_weight_gradient(&device, gradients, a, b, &batch.grouped()).unwrap();
         for (i, (found, expected)) in d_weights.download().unwrap().iter().zip(&expected).enumerate() {
@@ -178,11 +169,11 @@ fn widths_that_cannot_be_read_in_eights_are_refused() {
     let weights = device.zeros::<bf16>(3 * 8 * 12, "weights").unwrap();
     let rows = device.zeros::<bf16>(8 * 12, "rows").unwrap();
     let out = device.zeros::<bf16>(8 * 8, "results").unwrap();
-    let matrices = Matrices { values: weights.view(), height: 8, width: 12, stride: 96 };
+    let matrices = ExpertMatrices { values: weights.view(), height: 8, width: 12, stride: 96 };
     let outcome = multiply_rows(
         &device,
         out.view(),
-        Rows::Sorted(rows.view()),
+        PairRows::Sorted(rows.view()),
         (matrices, true),
         &batch.grouped(),
         Tile::Small,
@@ -191,6 +182,32 @@ fn widths_that_cannot_be_read_in_eights_are_refused() {
         outcome.unwrap_err().to_string(),
         "product of experts' rows and weights: the width of an expert's matrix: expected a multiple of 8, found 12"
     );
+}
+
+#[test]
+fn slots_are_summed_into_either_precision() {
+    let device = Device::for_tests();
+    let batch = Batch::new(&device, (29, 5, 3), Load::Uneven);
+    let width = 2104;
+    let values = halves(1, batch.pairs() * width, 1.0);
+    let before = halves(2, batch.rows * width, 1.0);
+    let values_on = device.upload(&values, "values").unwrap();
+    for add in [false, true] {
+        let mut expected = if add { wide(&before) } else { vec![0.0; before.len()] };
+        for (place, (token, _)) in batch.sorted().into_iter().enumerate() {
+            for column in 0..width {
+                expected[token * width + column] += values[place * width + column].to_f64();
+            }
+        }
+        let single: Vec<f32> = before.iter().map(|x| x.to_f32()).collect();
+        let (half, single) = (device.upload(&before, "sums").unwrap(), device.upload(&single, "sums").unwrap());
+        sum_slots(&device, half.view().into(), values_on.view(), &batch.grouped(), width, add).unwrap();
+        sum_slots(&device, single.view().into(), values_on.view(), &batch.grouped(), width, add).unwrap();
+        assert_close(&half.download().unwrap(), &expected, "bf16");
+        for (found, expected) in single.download().unwrap().iter().zip(&expected) {
+            assert!((f64::from(*found) - expected).abs() < 1e-6, "{found}, expected {expected}");
+        }
+    }
 }
 
 /// The layer in f64, and `sum(y * c)` for the finite differences.

@@ -1,22 +1,11 @@
 //! The router and the sorting by expert, against plain loops.
 
-use device::ops::grouping::{Grouping, GroupingScratch};
-use device::ops::router::Router;
+use device::ops::{Grouping, GroupingScratch, Router};
 use device::{Device, bf16};
 
-/// Numbers without a pattern, from -1 to 1.
-fn numbers(seed: u64, count: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
-}
+use crate::support::numbers;
 
-/// The same on a grid of 32, so that many are equal.
+/// Numbers from -1 to 1 on a grid of 33, so that many are equal.
 fn coarse(seed: u64, count: usize) -> Vec<f32> {
     numbers(seed, count).iter().map(|x| (x * 16.0).round() / 16.0).collect()
 }
@@ -45,8 +34,11 @@ fn choose(router: &Router, logits: &[f32], bias: &[f32]) -> (Vec<usize>, Vec<f32
         .enumerate()
         .collect();
     let open = best(&groups, router.top_groups);
-    let inside: Vec<_> =
-        scores.iter().filter(|(expert, _)| open.contains(&(expert / (router.experts / router.groups)))).copied().collect();
+    let inside: Vec<_> = scores
+        .iter()
+        .filter(|(expert, _)| open.contains(&(expert / (router.experts / router.groups))))
+        .copied()
+        .collect();
     let mut chosen = best(&inside, router.top_k);
     chosen.sort_unstable();
     let total: f32 = chosen.iter().map(|expert| sigmoid(logits[*expert])).sum::<f32>() + 1e-20;
@@ -147,7 +139,9 @@ fn loss(router: &Router, logits: &[f64], chosen: &[u16], c: &[f32], load: &[u32]
 #[test]
 fn the_gradient_is_that_of_finite_differences() {
     let device = Device::for_tests();
-    for ((experts, top_k, groups, top_groups), balance) in ROUTERS.into_iter().zip([0.0, 0.0, 7.0, 0.5].into_iter().cycle()) {
+    for ((experts, top_k, groups, top_groups), balance) in
+        ROUTERS.into_iter().zip([0.0, 0.0, 7.0, 0.5].into_iter().cycle())
+    {
         let router = router(experts, top_k, groups, top_groups);
         let rows = 5;
         let logits: Vec<f32> = numbers(3, rows * experts).iter().map(|x| x * 2.0).collect();

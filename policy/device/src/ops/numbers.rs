@@ -1,0 +1,112 @@
+//! What operations are given: numbers of either precision, and the checks that stand before each launch.
+
+use half::bf16;
+
+use crate::{Argument, DeviceError, Result, Slice};
+
+/// Numbers that kernels read eight at a time: widths and strides are multiples of this.
+pub(crate) const EIGHT: usize = 8;
+
+/// Numbers of either precision.
+#[derive(Clone, Copy)]
+pub enum Numbers<'a> {
+    /// Full precision: the residual stream, gradients of weights.
+    F32(Slice<'a, f32>),
+    /// Half of it: activations.
+    Bf16(Slice<'a, bf16>),
+}
+
+impl<'a> From<Slice<'a, f32>> for Numbers<'a> {
+    fn from(slice: Slice<'a, f32>) -> Self {
+        Numbers::F32(slice)
+    }
+}
+
+impl<'a> From<Slice<'a, bf16>> for Numbers<'a> {
+    fn from(slice: Slice<'a, bf16>) -> Self {
+        Numbers::Bf16(slice)
+    }
+}
+
+impl<'a> Numbers<'a> {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Numbers::F32(slice) => slice.len(),
+            Numbers::Bf16(slice) => slice.len(),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn argument(&self) -> Argument<'a> {
+        match self {
+            Numbers::F32(slice) => (*slice).into(),
+            Numbers::Bf16(slice) => (*slice).into(),
+        }
+    }
+
+    pub(crate) fn is_f32(&self) -> bool {
+        matches!(self, Numbers::F32(_))
+    }
+
+    /// Whether they begin at a multiple of 16 bytes.
+    pub(crate) fn is_aligned(&self) -> bool {
+        match self {
+            Numbers::F32(slice) => slice.is_aligned(16),
+            Numbers::Bf16(slice) => slice.is_aligned(16),
+        }
+    }
+}
+
+/// The checks of one operation, which its errors name.
+#[derive(Clone, Copy)]
+pub(crate) struct Checks(pub(crate) &'static str);
+
+impl Checks {
+    pub(crate) fn that(self, holds: bool, message: impl FnOnce() -> String) -> Result<()> {
+        if holds { Ok(()) } else { Err(DeviceError::operation(self.0, message())) }
+    }
+
+    /// That `what` holds exactly so many numbers.
+    pub(crate) fn holds(self, what: &str, len: usize, expected: usize) -> Result<()> {
+        self.that(len == expected, || format!("{what}: expected {expected} numbers, found {len}"))
+    }
+
+    /// That `what` has room for so many.
+    pub(crate) fn has_room(self, what: &str, len: usize, needed: usize) -> Result<()> {
+        self.that(len >= needed, || format!("{what}: expected at least {needed} numbers, found {len}"))
+    }
+
+    /// That a width or a stride can be read eight numbers at a time.
+    pub(crate) fn in_eights(self, what: &str, width: usize) -> Result<()> {
+        self.that(width > 0 && width.is_multiple_of(EIGHT), || {
+            format!("{what}: expected a multiple of {EIGHT}, found {width}")
+        })
+    }
+
+    /// That `what` begins where sixteen bytes can be read at once.
+    pub(crate) fn aligned<'a>(self, what: &str, numbers: impl Into<Numbers<'a>>) -> Result<()> {
+        self.that(numbers.into().is_aligned(), || format!("{what} does not begin at a multiple of 16 bytes"))
+    }
+
+    /// A size as kernels take it.
+    pub(crate) fn int(self, what: &str, size: usize) -> Result<i32> {
+        i32::try_from(size)
+            .map_err(|_| DeviceError::operation(self.0, format!("{what}: {size} is more than a kernel counts to")))
+    }
+
+    /// That `rows` rows of `width` numbers, `stride` apart, lie in `what`, each in eights from an aligned start.
+    pub(crate) fn rows(self, what: &str, numbers: Numbers<'_>, rows: usize, width: usize, stride: usize) -> Result<()> {
+        self.in_eights(what, stride)?;
+        self.that(stride >= width, || format!("{what}: rows of {width} numbers that begin {stride} apart"))?;
+        let needed = if rows == 0 { 0 } else { (rows - 1) * stride + width };
+        self.has_room(what, numbers.len(), needed)?;
+        self.aligned(what, numbers)
+    }
+}

@@ -1,0 +1,156 @@
+//! Root-mean-square normalisation: `y = x / sqrt(mean(x^2) + eps) * weight`, row by row. See `kernels/norm.cu`.
+//!
+//! The weight is the f32 one that the optimizer moves: it is small, and nothing is gained by a copy. Its gradient is summed
+//! up in two stages: each block of rows leaves a row of partial sums, then those are added in order.
+
+use half::bf16;
+
+use super::numbers::{Checks, Numbers};
+use super::rows::add_partial;
+use crate::{Argument, Device, Grid, Result, Slice};
+
+/// Rows of one warp or block in the backward pass, as in the kernel.
+const BACKWARD_ROWS: usize = 32;
+/// Widths up to this are a warp's work.
+const NARROW: usize = 512;
+/// The widest row whose partial sums fit into the shared memory that every block may have.
+const WIDEST: usize = 48 * 1024 / size_of::<f32>();
+
+/// The norm of rows as wide as `weight`.
+#[derive(Clone, Copy)]
+pub struct RmsNorm<'a> {
+    /// What columns are scaled by, `[width]`; the width is a multiple of 8.
+    pub weight: Slice<'a, f32>,
+    /// What is added to the mean square.
+    pub eps: f32,
+}
+
+/// Where the weight's gradient goes.
+#[derive(Clone, Copy)]
+pub struct WeightGradient<'a> {
+    /// `[width]`, added to.
+    pub sum: Slice<'a, f32>,
+    /// Room for [`RmsNorm::partial_len`] numbers, whose content is lost.
+    pub partial: Slice<'a, f32>,
+}
+
+impl RmsNorm<'_> {
+    fn width(&self) -> usize {
+        self.weight.len()
+    }
+
+    /// Warps of a block, or 1 for a block that works on one row.
+    fn groups(&self) -> usize {
+        if self.width() <= NARROW { 8 } else { 1 }
+    }
+
+    /// Threads of a block: eight warps, or what a wide row keeps busy.
+    fn threads(&self) -> u32 {
+        if self.width() >= 2048 || self.width() <= NARROW { 256 } else { 128 }
+    }
+
+    /// The partial sums of a backward pass over `rows` rows.
+    #[must_use]
+    pub fn partial_len(&self, rows: usize) -> usize {
+        rows.div_ceil(self.groups() * BACKWARD_ROWS) * self.width()
+    }
+
+    /// `out` `[rows, width]` from rows of `x` that begin `stride` apart.
+    ///
+    /// # Errors
+    /// Lengths that do not fit, a width or stride that is no multiple of 8, or the card's.
+    pub fn forward<'a>(
+        &self,
+        device: &Device,
+        out: Slice<'_, bf16>,
+        x: impl Into<Numbers<'a>>,
+        stride: usize,
+    ) -> Result<()> {
+        let (check, x, width) = (Checks("normalise rows"), x.into(), self.width());
+        let rows = self.check(check, out.len(), x, stride)?;
+        check.aligned("the result", out)?;
+        let name = match (self.groups() > 1, x.is_f32()) {
+            (true, true) => "rms_norm_warp_f32",
+            (true, false) => "rms_norm_warp_bf16",
+            (false, true) => "rms_norm_block_f32",
+            (false, false) => "rms_norm_block_bf16",
+        };
+        let kernel = device.kernel("norm", &[], name)?;
+        let arguments = [
+            out.into(),
+            x.argument(),
+            self.weight.into(),
+            check.int("rows", rows)?.into(),
+            check.int("width", width)?.into(),
+            check.int("stride", stride)?.into(),
+            self.eps.into(),
+        ];
+        device.launch(&kernel, Grid::blocks(rows.div_ceil(self.groups()), self.threads()), &arguments)
+    }
+
+    /// The gradients for `d_y` `[rows, width]`. `d_x` has the type and the rows of `x`: in f32 it is the residual stream's
+    /// gradient and added to, in bf16 it is set. What lies between rows is left alone.
+    ///
+    /// # Errors
+    /// As [`RmsNorm::forward`]; rows wider than 12288 numbers.
+    pub fn backward<'a>(
+        &self,
+        device: &Device,
+        d_x: impl Into<Numbers<'a>>,
+        d_weight: Option<WeightGradient<'_>>,
+        (x, stride): (impl Into<Numbers<'a>>, usize),
+        d_y: impl Into<Numbers<'a>>,
+    ) -> Result<()> {
+        let (check, width) = (Checks("normalise rows, backward"), self.width());
+        let (d_x, x, d_y) = (d_x.into(), x.into(), d_y.into());
+        let rows = self.check(check, d_y.len(), x, stride)?;
+        check.rows("the gradient of the rows", d_x, rows, width, stride)?;
+        check.aligned("the gradient of the result", d_y)?;
+        check.that(d_x.is_f32() == x.is_f32(), || "the rows and their gradient differ in precision".into())?;
+        check.that(width <= WIDEST, || format!("rows of {width} numbers; at most {WIDEST} can be"))?;
+        if let Some(WeightGradient { sum, partial }) = d_weight {
+            check.holds("the gradient of the weight", sum.len(), width)?;
+            check.has_room("the partial sums", partial.len(), self.partial_len(rows))?;
+        }
+        let name = match (self.groups() > 1, x.is_f32(), d_y.is_f32()) {
+            (true, true, true) => "rms_norm_backward_warp_f32_f32",
+            (true, true, false) => "rms_norm_backward_warp_f32_bf16",
+            (true, false, true) => "rms_norm_backward_warp_bf16_f32",
+            (true, false, false) => "rms_norm_backward_warp_bf16_bf16",
+            (false, true, true) => "rms_norm_backward_block_f32_f32",
+            (false, true, false) => "rms_norm_backward_block_f32_bf16",
+            (false, false, true) => "rms_norm_backward_block_bf16_f32",
+            (false, false, false) => "rms_norm_backward_block_bf16_bf16",
+        };
+        let kernel = device.kernel("norm", &[], name)?;
+        let arguments = [
+            d_x.argument(),
+            d_weight.map_or(Argument::null(), |d_weight| d_weight.partial.into()),
+            x.argument(),
+            self.weight.into(),
+            d_y.argument(),
+            check.int("rows", rows)?.into(),
+            check.int("width", width)?.into(),
+            check.int("stride", stride)?.into(),
+            self.eps.into(),
+        ];
+        let blocks = rows.div_ceil(self.groups() * BACKWARD_ROWS);
+        let shared = d_weight.map_or(0, |_| self.groups() * width * size_of::<f32>());
+        device.launch(&kernel, Grid::blocks(blocks, self.threads()).with_shared(shared), &arguments)?;
+        match d_weight {
+            Some(WeightGradient { sum, partial }) => add_partial(device, sum, partial.slice(0..blocks * width)),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks all that both passes share; returns the number of rows.
+    fn check(&self, check: Checks, close: usize, x: Numbers<'_>, stride: usize) -> Result<usize> {
+        let width = self.width();
+        check.in_eights("the width", width)?;
+        check.aligned("the weight", self.weight)?;
+        let rows = close / width;
+        check.holds("the normalised rows or their gradient", close, rows * width)?;
+        check.rows("the rows", x, rows, width, stride)?;
+        Ok(rows)
+    }
+}
