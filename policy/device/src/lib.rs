@@ -1,0 +1,39 @@
+//! Runs kernels and products of matrices on a card, or on the host in its stead.
+//!
+//! A [`Device`] owns memory ([`Buffer`], seen through [`Slice`]s), runs kernels by name ([`Kernel`]) and products
+//! of matrices ([`Gemm`]), and records work to run it again ([`Graph`]). All work is done in the order in which it was
+//! given; the host goes on meanwhile, and waits where it reads.
+//!
+//! There are two backends. *The card* opens NVIDIA's driver, NVRTC and cuBLAS at run time. *The emulator* has the same
+//! kernels compiled by the host's C++ compiler and runs them, slowly, with checks that a card does not make: a read or write
+//! outside of a buffer, threads that part before a barrier, memory used before it was written. It is for tests.
+//!
+//! The crate knows no model. What kernels may use, and the rules they keep, stands in `kernels/common.cuh`.
+//!
+//! # Safety
+//!
+//! A kernel can write wherever its arguments point, so a wrong kernel or a wrong wrapper can break the rules of memory, as
+//! an `unsafe` block can. The functions in [`ops`] check what they pass; whoever calls [`Device::launch`] has to. Several
+//! slices may show the same memory, and kernels write through them.
+
+mod backend;
+mod cache;
+mod device;
+mod error;
+mod gemm;
+mod graph;
+mod kernels;
+mod launch;
+mod memory;
+pub mod ops;
+mod readback;
+
+pub use device::{Description, Device, Memory};
+pub use error::{DeviceError, Result};
+pub use gemm::{Batch, Gemm, Output};
+pub use graph::Graph;
+pub use half::bf16;
+pub use kernels::Source;
+pub use launch::{Argument, Grid, Kernel};
+pub use memory::{Buffer, Element, Slice};
+pub use readback::Readback;

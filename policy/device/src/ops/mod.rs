@@ -1,0 +1,1 @@
+//! The operations: each checks its arguments' sizes and launches its kernels.
