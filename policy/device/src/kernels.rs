@@ -14,8 +14,21 @@ pub(crate) const COMMON: &str = include_str!("kernels/common.cuh");
 /// What stands in front of that for the emulator.
 pub(crate) const EMULATION: &str = include_str!("kernels/emulation.hpp");
 
+/// A file's text with that of `tiles.cuh` in front.
+macro_rules! with_tiles {
+    ($file:literal) => {
+        concat!(include_str!("kernels/tiles.cuh"), include_str!($file))
+    };
+}
+
 /// The files that [`crate::Device::kernel`] knows, by their names without `.cu`.
-const FILES: &[(&str, Source)] = &[];
+const FILES: &[(&str, Source)] = &[
+    ("attention", Source { name: "attention.cu", text: with_tiles!("kernels/attention.cu") }),
+    ("attention_backward", Source { name: "attention_backward.cu", text: with_tiles!("kernels/attention_backward.cu") }),
+    ("decode_attention", Source { name: "decode_attention.cu", text: with_tiles!("kernels/decode_attention.cu") }),
+    ("heads", Source { name: "heads.cu", text: include_str!("kernels/heads.cu") }),
+    ("paged_cache", Source { name: "paged_cache.cu", text: include_str!("kernels/paged_cache.cu") }),
+];
 
 /// The file of this name.
 pub(crate) fn source(name: &str) -> Option<Source> {

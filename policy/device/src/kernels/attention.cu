@@ -36,7 +36,7 @@ KERNEL_BOUNDS(128, 2, attention_forward, bf16* out, float* totals, const bf16* q
     int lane = threadIdx.x % 32, warp_row = threadIdx.x / 32 * 16 * M;
     int warp_first = first + warp_row, warp_last = min(warp_first + 16 * M, end) - 1;
 
-    Walk walk(runs, block[2], block[3], end);
+    Walk walk = walk_through(runs, block[2], block[3], end);
     load_tile<QK, ROWS, THREADS>(queries, query, query_row, first, end);
     load_tile<QK, KEYS, THREADS>(keys, key, key_row, walk.first, walk.end);
     copy_commit();
@@ -48,7 +48,7 @@ KERNEL_BOUNDS(128, 2, attention_forward, bf16* out, float* totals, const bf16* q
         for (int half = 0; half < 2; ++half) largest[m][half] = minus_infinity(), total[m][half] = 0.0f;
     float scale_log2 = scale * LOG2_E;
 
-    while (walk.left()) {
+    while (rows_left(walk)) {
         int tile_first = walk.first, tile_end = walk.end;
         // A warp without rows, or whose rows all stand before the tile, has nothing to add.
         bool sees = warp_first <= warp_last && tile_first <= warp_last;
@@ -64,8 +64,8 @@ KERNEL_BOUNDS(128, 2, attention_forward, bf16* out, float* totals, const bf16* q
         }
         copy_wait<0>();
         __syncthreads(); // The values are there, and nobody reads the keys any more.
-        walk.next(KEYS);
-        if (walk.left()) load_tile<QK, KEYS, THREADS>(keys, key, key_row, walk.first, walk.end);
+        next_tile(walk, KEYS);
+        if (rows_left(walk)) load_tile<QK, KEYS, THREADS>(keys, key, key_row, walk.first, walk.end);
         copy_commit();
 
         if (sees) {

@@ -73,7 +73,7 @@ KERNEL_BOUNDS(128, 2, attention_backward_keys, bf16* d_key, bf16* d_value, float
     // The queries of each head in turn. The tile after the one that is being computed is being fetched.
     int head = shared_head * group;
     const int heads_end = head + group;
-    Walk walk(runs, block[2], block[3], INT_LIMIT);
+    Walk walk = walk_through(runs, block[2], block[3], INT_LIMIT);
     auto fetch = [&](int stage) {
         load_tile<QK, TILE, THREADS>(queries + stage * TILE * tile_stride(QK), query + static_cast<size_t>(head) * query_head,
                                      query_row, walk.first, walk.end);
@@ -91,10 +91,10 @@ KERNEL_BOUNDS(128, 2, attention_backward_keys, bf16* d_key, bf16* d_value, float
         if (thread < TILE) rest[stage * TILE + thread] = fetched;
         copy_wait<0>();
         __syncthreads(); // The tile is there, and nobody reads the one before any more.
-        walk.next(TILE);
-        if (!walk.left()) {
+        next_tile(walk, TILE);
+        if (!rows_left(walk)) {
             ++head;
-            walk = Walk(runs, block[2], block[3], INT_LIMIT);
+            walk = walk_through(runs, block[2], block[3], INT_LIMIT);
         }
         if (head < heads_end) fetched = fetch(stage ^ 1);
         copy_commit();
@@ -177,7 +177,7 @@ KERNEL_BOUNDS(128, 2, attention_backward_queries, bf16* d_query, const bf16* que
 
     load_tile<QK, ROWS, THREADS>(queries, query + static_cast<size_t>(head) * query_head, query_row, first, end);
     load_tile<V, ROWS, THREADS>(gradients, d_out + static_cast<size_t>(head) * V, static_cast<size_t>(heads) * V, first, end);
-    Walk walk(runs, block[2], block[3], end);
+    Walk walk = walk_through(runs, block[2], block[3], end);
     auto fetch = [&](int stage) {
         load_tile<QK, TILE, THREADS>(keys + stage * TILE * tile_stride(QK), key, key_row, walk.first, walk.end);
         load_tile<V, TILE, THREADS>(values + stage * TILE * tile_stride(V), value, value_row, walk.first, walk.end);
@@ -196,12 +196,12 @@ KERNEL_BOUNDS(128, 2, attention_backward_queries, bf16* d_query, const bf16* que
     clear(d_queries);
     const float scale_log2 = scale * LOG2_E;
 
-    for (int stage = 0; walk.left(); stage ^= 1) {
+    for (int stage = 0; rows_left(walk); stage ^= 1) {
         const int tile_first = walk.first, tile_end = walk.end;
         copy_wait<0>();
         __syncthreads(); // The tile is there, and nobody reads the one before any more.
-        walk.next(TILE);
-        if (walk.left()) fetch(stage ^ 1);
+        next_tile(walk, TILE);
+        if (rows_left(walk)) fetch(stage ^ 1);
         copy_commit();
 
         const bf16* tile_keys = keys + stage * TILE * tile_stride(QK);

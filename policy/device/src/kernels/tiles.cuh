@@ -184,31 +184,29 @@ struct Walk {
     int first, end;
     // Rows from here on are not needed.
     int limit;
-
-    DEVICE Walk(const int* runs, int run, int runs_end, int limit) : runs(runs), run(run), runs_end(runs_end), limit(limit)
-    {
-        enter();
-    }
-
-    DEVICE bool left() const { return run < runs_end; }
-
-    DEVICE void next(int tile)
-    {
-        first += tile;
-        if (first >= end) {
-            run += 1;
-            enter();
-        }
-    }
-
-private:
-    DEVICE void enter()
-    {
-        first = end = 0;
-        if (run < runs_end) {
-            first = runs[2 * run];
-            end = min(runs[2 * run + 1], limit);
-            if (first >= end) run = runs_end;
-        }
-    }
 };
+
+DEVICE bool rows_left(const Walk& walk) { return walk.run < walk.runs_end; }
+
+DEVICE void enter_run(Walk& walk) {
+    if (!rows_left(walk)) return;
+    walk.first = walk.runs[2 * walk.run];
+    walk.end = min(walk.runs[2 * walk.run + 1], walk.limit);
+    // Runs are in order: what follows is not needed either.
+    if (walk.first >= walk.end) walk.run = walk.runs_end;
+}
+
+// A walk through runs run .. runs_end, at its first tile.
+DEVICE Walk walk_through(const int* runs, int run, int runs_end, int limit) {
+    Walk walk = {runs, run, runs_end, 0, 0, limit};
+    enter_run(walk);
+    return walk;
+}
+
+DEVICE void next_tile(Walk& walk, int tile) {
+    walk.first += tile;
+    if (walk.first >= walk.end) {
+        ++walk.run;
+        enter_run(walk);
+    }
+}

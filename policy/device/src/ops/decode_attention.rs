@@ -97,7 +97,7 @@ impl DecodeAttention {
         if (cached.keys.width, values.width, cached.keys.heads) != (query_width, value_width, key_heads) {
             return wrong(format!("{self:?} over keys of {} and values of {}", cached.keys.width, values.width));
         }
-        if table.sequences() < sequences || workspace.len() < self.workspace(sequences) {
+        if table.sequences() < sequences || workspace.len() < self.workspace(sequences) || !workspace.is_aligned(16) {
             let message = format!("{} rows of pages, workspace {}", table.sequences(), workspace.len());
             return wrong(format!("{sequences} sequences, but {message}"));
         }
@@ -114,8 +114,7 @@ impl DecodeAttention {
             ("ROW_TILES", row_tiles as i64),
             ("PAGE", table.tokens as i64),
         ];
-        let totals = workspace.slice(..sequences * heads * splits);
-        let partial = workspace.slice(sequences * heads * splits..);
+        let (partial, totals) = (workspace, workspace.slice(sequences * heads * splits * value_width..));
         let ([key_row, key_head], [value_row, value_head]) = (cached.keys.strides(), values.strides());
         let heads_argument = int(NAME, "heads", heads)?;
         device.launch(
