@@ -75,9 +75,9 @@ KERNEL_BOUNDS(128, 2, attention_backward_keys, bf16* d_key, bf16* d_value, float
     const int heads_end = head + group;
     Walk walk = walk_through(runs, block[2], block[3], INT_LIMIT);
     auto fetch = [&](int stage) {
-        load_tile<QK, TILE, THREADS>(queries + stage * TILE * tile_stride(QK), query + static_cast<size_t>(head) * query_head,
+        load_tile<QK, TILE, THREADS, 4>(queries + stage * TILE * tile_stride(QK), query + static_cast<size_t>(head) * query_head,
                                      query_row, walk.first, walk.end);
-        load_tile<V, TILE, THREADS>(gradients + stage * TILE * tile_stride(V), d_out + static_cast<size_t>(head) * V,
+        load_tile<V, TILE, THREADS, 4>(gradients + stage * TILE * tile_stride(V), d_out + static_cast<size_t>(head) * V,
                                     static_cast<size_t>(heads) * V, walk.first, walk.end);
         const int row = walk.first + thread;
         const size_t at = static_cast<size_t>(head) * rows + row;
@@ -179,8 +179,8 @@ KERNEL_BOUNDS(128, 2, attention_backward_queries, bf16* d_query, const bf16* que
     load_tile<V, ROWS, THREADS>(gradients, d_out + static_cast<size_t>(head) * V, static_cast<size_t>(heads) * V, first, end);
     Walk walk = walk_through(runs, block[2], block[3], end);
     auto fetch = [&](int stage) {
-        load_tile<QK, TILE, THREADS>(keys + stage * TILE * tile_stride(QK), key, key_row, walk.first, walk.end);
-        load_tile<V, TILE, THREADS>(values + stage * TILE * tile_stride(V), value, value_row, walk.first, walk.end);
+        load_tile<QK, TILE, THREADS, 4>(keys + stage * TILE * tile_stride(QK), key, key_row, walk.first, walk.end);
+        load_tile<V, TILE, THREADS, 4>(values + stage * TILE * tile_stride(V), value, value_row, walk.first, walk.end);
     };
     fetch(0);
     copy_commit();

@@ -26,10 +26,10 @@ DEVICE float fast_exp2(float x) {
 }
 
 // Starts to copy rows first .. first + ROWS of `source` into a tile; rows from `end` on are zeros. WIDTH is a multiple of 8.
-template <int WIDTH, int ROWS, int THREADS>
+template <int WIDTH, int ROWS, int THREADS, int UNROLL = 1>
 DEVICE void load_tile(bf16* tile, const bf16* source, size_t row_stride, int first, int end) {
     constexpr int CHUNKS = filled(WIDTH) / 8;
-#pragma unroll 1
+#pragma unroll UNROLL
     for (int i = threadIdx.x; i < ROWS * CHUNKS; i += THREADS) {
         const int row = i / CHUNKS, column = i % CHUNKS * 8;
         const bool valid = first + row < end && column < WIDTH;
@@ -166,7 +166,7 @@ DEVICE void store_partial(float* out, int row_stride, int row, const float (&sum
 template <int WIDTH, int ROWS, int THREADS>
 DEVICE void store_tile(bf16* out, size_t row_stride, int first, int end, const bf16* tile) {
     constexpr int CHUNKS = WIDTH / 8;
-#pragma unroll 1
+#pragma unroll 4
     for (int i = threadIdx.x; i < ROWS * CHUNKS; i += THREADS) {
         const int row = i / CHUNKS, column = i % CHUNKS * 8;
         if (first + row < end) {
