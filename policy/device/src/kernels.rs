@@ -10,9 +10,9 @@ pub struct Source {
 }
 
 /// What stands in front of each file.
-pub(crate) const COMMON: &str = include_str!("kernels/common.cuh");
+const COMMON: &str = include_str!("kernels/common.cuh");
 /// What stands in front of that for the emulator.
-pub(crate) const EMULATION: &str = include_str!("kernels/emulation.hpp");
+const EMULATION: &str = include_str!("kernels/emulation.hpp");
 
 /// A file's text with that of `tiles.cuh` in front.
 macro_rules! with_tiles {
@@ -33,4 +33,19 @@ const FILES: &[(&str, Source)] = &[
 /// The file of this name.
 pub(crate) fn source(name: &str) -> Option<Source> {
     FILES.iter().find(|(known, _)| *known == name).map(|(_, source)| *source)
+}
+
+/// The text for a compiler: the defined names, what all kernels use, the file.
+pub(crate) fn text(source: Source, defines: &[(&'static str, i64)], emulated: bool) -> String {
+    let defines: String = defines.iter().map(|(name, value)| format!("#define {name} {value}\n")).collect();
+    let emulation = if emulated { format!("#line 1 \"emulation.hpp\"\n{EMULATION}\n") } else { String::new() };
+    format!("{defines}{emulation}#line 1 \"common.cuh\"\n{COMMON}\n#line 1 \"{}\"\n{}", source.name, source.text)
+}
+
+/// The defined names, for messages.
+pub(crate) fn describe(defines: &[(&'static str, i64)]) -> String {
+    match defines {
+        [] => "no names defined".into(),
+        _ => defines.iter().map(|(name, value)| format!("{name} = {value}")).collect::<Vec<_>>().join(", "),
+    }
 }
