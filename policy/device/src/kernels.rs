@@ -24,7 +24,10 @@ macro_rules! with_tiles {
 /// The files that [`crate::Device::kernel`] knows, by their names without `.cu`.
 const FILES: &[(&str, Source)] = &[
     ("attention", Source { name: "attention.cu", text: with_tiles!("kernels/attention.cu") }),
-    ("attention_backward", Source { name: "attention_backward.cu", text: with_tiles!("kernels/attention_backward.cu") }),
+    (
+        "attention_backward",
+        Source { name: "attention_backward.cu", text: with_tiles!("kernels/attention_backward.cu") },
+    ),
     ("decode_attention", Source { name: "decode_attention.cu", text: with_tiles!("kernels/decode_attention.cu") }),
     ("heads", Source { name: "heads.cu", text: include_str!("kernels/heads.cu") }),
     ("paged_cache", Source { name: "paged_cache.cu", text: include_str!("kernels/paged_cache.cu") }),

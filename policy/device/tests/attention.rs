@@ -284,8 +284,7 @@ fn latent_attention() {
         }
     }
     let scale = 0.06;
-    let plain =
-        Plain { heads, group: 1, query_width: nope + rope, value_width: value, scale, seen: seen(&segments) };
+    let plain = Plain { heads, group: 1, query_width: nope + rope, value_width: value, scale, seen: seen(&segments) };
     let arguments = [&wide(&q)[..], &k, &v];
     let [expected_out, _] = plain.forward(arguments);
     let [expected_dq, expected_dk, expected_dv] = plain.backward(arguments, &wide(&d_out));
@@ -332,8 +331,7 @@ fn latent_attention() {
 #[test]
 fn plain_gradients_are_slopes() {
     let segments = segments(&[(2, None), (3, Some(0)), (1, Some(0))]);
-    let plain =
-        Plain { heads: 2, group: 2, query_width: 3, value_width: 2, scale: 0.6, seen: seen(&segments) };
+    let plain = Plain { heads: 2, group: 2, query_width: 3, value_width: 2, scale: 0.6, seen: seen(&segments) };
     let mut numbers = Numbers(11);
     let mut random = |len: usize| (0..len).map(|_| numbers.next()).collect::<Vec<f64>>();
     let arguments = [random(36), random(18), random(12)];

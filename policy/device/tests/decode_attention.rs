@@ -66,7 +66,8 @@ impl Case {
             0 => 0,
             _ => (1 + (number - 1) * lengths.len() + (lengths.len() - 1 - sequence)) as i32,
         };
-        let table = (0..lengths.len()).flat_map(|sequence| (0..ROW).map(move |number| page(sequence, number))).collect();
+        let table =
+            (0..lengths.len()).flat_map(|sequence| (0..ROW).map(move |number| page(sequence, number))).collect();
         let mut numbers = Numbers(9);
         Case {
             device: Device::for_tests(),
@@ -214,10 +215,8 @@ fn recorded_steps() {
     let out = device.alloc(2 * 4 * 32, "out").unwrap();
     let workspace = device.alloc(attention.workspace(2), "workspace").unwrap();
     let step = || {
-        let cached = CachedHeads {
-            keys: Heads::packed(keys.view(), 2, 32),
-            values: Some(Heads::packed(values.view(), 2, 32)),
-        };
+        let cached =
+            CachedHeads { keys: Heads::packed(keys.view(), 2, 32), values: Some(Heads::packed(values.view(), 2, 32)) };
         let table = PageTable { pages: pages.view(), row: ROW, tokens: PAGE };
         attention.run(&device, out.view(), query.view(), cached, table, lengths.view(), workspace.view())
     };
@@ -283,7 +282,8 @@ fn products_in_the_latent_space() {
         absorbed.extend((0..latent).map(column));
         absorbed.extend(query[nope..].iter().map(|q| q.to_f64()));
         let summed = &summed[at * latent..];
-        let row = |j: usize| (0..latent).map(|i| summed[i].to_f64() * weight[(nope + j) * latent + i].to_f64()).sum::<f64>();
+        let row =
+            |j: usize| (0..latent).map(|i| summed[i].to_f64() * weight[(nope + j) * latent + i].to_f64()).sum::<f64>();
         expanded.extend((0..value).map(row));
     }
     let upload = |values: &[bf16]| device.upload(values, "test").unwrap();

@@ -1,6 +1,6 @@
 // Attention of one new token of each sequence over a paged cache.
 //
-// The cache is a list of pages of PAGE tokens (Kwon et al., "Efficient Memory Management for Large Language Model Serving
+// The cache is a list of pages of PAGE_TOKENS tokens (Kwon et al., "Efficient Memory Management for Large Language Model Serving
 // with PagedAttention", 2023); a sequence's row of `pages` says which hold its tokens, and sequences share pages. Heads
 // that share a key are the rows of a tile, so that a key is read once for all of them. The tokens of a sequence are split
 // among blocks (Dao et al., "Flash-Decoding", 2023), whose results `decode_attention_combine` puts together. What a block
@@ -29,7 +29,7 @@ constexpr int STEPS = (filled(V) / 16 + PARTS - 1) / PARTS;
 constexpr bool WEIGHTS_IN_KEY = VALUE_IN_KEY && QK - V >= KEYS && ROWS <= KEYS;
 constexpr int WEIGHT_STRIDE = WEIGHTS_IN_KEY ? tile_stride(QK) : tile_stride(KEYS);
 
-// Starts to copy tokens first .. first + KEYS of a sequence from the pages of a cache [pages, PAGE, row_stride].
+// Starts to copy tokens first .. first + KEYS of a sequence from the pages of a cache [pages, PAGE_TOKENS, row_stride].
 template <int WIDTH>
 DEVICE void load_paged(bf16* tile, const bf16* cache, size_t row_stride, const int* pages, int first, int end) {
     constexpr int CHUNKS = filled(WIDTH) / 8;
@@ -38,7 +38,7 @@ DEVICE void load_paged(bf16* tile, const bf16* cache, size_t row_stride, const i
         const int row = i / CHUNKS, column = i % CHUNKS * 8, token = first + row;
         const bool valid = token < end && column < WIDTH;
         const bf16* from = cache;
-        if (valid) from += (static_cast<size_t>(pages[token / PAGE]) * PAGE + token % PAGE) * row_stride + column;
+        if (valid) from += (static_cast<size_t>(pages[token / PAGE_TOKENS]) * PAGE_TOKENS + token % PAGE_TOKENS) * row_stride + column;
         copy_async_16(tile + row * tile_stride(WIDTH) + column, from, valid);
     }
 }
@@ -49,7 +49,7 @@ DEVICE int tiles_of_split(int length, int splits) { return ((length + KEYS - 1) 
 // partial [sequences, heads, splits, V], the splits' results, and totals [sequences, heads, splits], the logs to base 2 of their
 // sums of exp(score)
 // query   [sequences, heads, QK]
-// keys    [pages, PAGE, key heads, QK] and values [.., V], as their strides say
+// keys    [pages, PAGE_TOKENS, key heads, QK] and values [.., V], as their strides say
 // pages   [sequences, page_row]; lengths [sequences], the new token included
 // grid    splits; key heads times tiles of ROWS of their heads; sequences
 KERNEL_BOUNDS(THREADS, 1, decode_attention, float* partial, float* totals, const bf16* query, const bf16* keys,

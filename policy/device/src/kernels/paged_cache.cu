@@ -1,9 +1,9 @@
-// The cache of decoding: pages of PAGE tokens, each a row of numbers. A sequence's row of `pages` says which pages hold its
+// The cache of decoding: pages of PAGE_TOKENS tokens, each a row of numbers. A sequence's row of `pages` says which pages hold its
 // tokens, in order. Eight numbers at a time: widths and strides are multiples of 8.
 
 // Writes each row's two parts, keys and values or a latent and its rotary key, to the place of its token.
 //
-// first, second     caches [pages, PAGE, ..] of rows first_row and second_row numbers apart
+// first, second     caches [pages, PAGE_TOKENS, ..] of rows first_row and second_row numbers apart
 // first_x, second_x [rows, first_width], [rows, second_width] as their strides say
 // sequences         [rows]: each row's row of `pages` [.., page_row]
 // positions         [rows]: its token's place in the sequence; a negative one says that there is nothing to write
@@ -15,8 +15,8 @@ KERNEL(cache_append, bf16* first, bf16* second, const bf16* first_x, const bf16*
     const size_t row = at / chunks;
     const int column = at % chunks * 8;
     if (row >= rows || positions[row] < 0) return;
-    const int page = pages[static_cast<size_t>(sequences[row]) * page_row + positions[row] / PAGE];
-    const size_t token = static_cast<size_t>(page) * PAGE + positions[row] % PAGE;
+    const int page = pages[static_cast<size_t>(sequences[row]) * page_row + positions[row] / PAGE_TOKENS];
+    const size_t token = static_cast<size_t>(page) * PAGE_TOKENS + positions[row] % PAGE_TOKENS;
     const bool is_first = column < first_width;
     const int second_column = column - first_width;
     const bf16* from = is_first ? first_x + row * first_x_row + column : second_x + row * second_x_row + second_column;

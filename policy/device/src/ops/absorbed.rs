@@ -84,12 +84,7 @@ pub fn expand_values(
     device.gemm(&Gemm {
         lda: heads * latent,
         ldc: heads * value,
-        batch: Some(Batch {
-            count: heads,
-            stride_a: latent,
-            stride_b: (nope + value) * latent,
-            stride_c: value,
-        }),
+        batch: Some(Batch { count: heads, stride_a: latent, stride_b: (nope + value) * latent, stride_c: value }),
         ..Gemm::new([rows, value, latent], summed, expand.slice(nope * latent..), out).transposed_b()
     })
 }

@@ -112,7 +112,7 @@ impl DecodeAttention {
             ("V", value_width as i64),
             ("VALUE_IN_KEY", i64::from(value_in_key)),
             ("ROW_TILES", row_tiles as i64),
-            ("PAGE", table.tokens as i64),
+            ("PAGE_TOKENS", table.tokens as i64),
         ];
         let (partial, totals) = (workspace, workspace.slice(sequences * heads * splits * value_width..));
         let ([key_row, key_head], [value_row, value_head]) = (cached.keys.strides(), values.strides());

@@ -79,7 +79,7 @@ pub fn append(
     }
     let [first, second] = parts;
     device.launch(
-        &device.kernel("paged_cache", &[("PAGE", table.tokens as i64)], "cache_append")?,
+        &device.kernel("paged_cache", &[("PAGE_TOKENS", table.tokens as i64)], "cache_append")?,
         Grid::covering(rows * (first.rows.width + second.rows.width) / 8, THREADS),
         &[
             first.cache.data.into(),
@@ -114,7 +114,7 @@ pub fn copy_pages(device: &Device, cache: Slice<'_, bf16>, page_width: usize, pa
     }
     device.launch(
         // How many tokens a page has does not matter here.
-        &device.kernel("paged_cache", &[("PAGE", 1)], "cache_copy_pages")?,
+        &device.kernel("paged_cache", &[("PAGE_TOKENS", 1)], "cache_copy_pages")?,
         Grid::blocks(pairs.len() / 2, THREADS),
         &[cache.into(), pairs.into(), int(NAME, "numbers of a page", page_width)?.into()],
     )

@@ -273,7 +273,15 @@ mod tests {
     fn each_pair_of_rows_is_met_once() {
         let trees = [
             segments(&[(300, None)]),
-            segments(&[(1, None), (63, Some(0)), (64, Some(0)), (0, Some(2)), (65, Some(3)), (130, None), (3, Some(5))]),
+            segments(&[
+                (1, None),
+                (63, Some(0)),
+                (64, Some(0)),
+                (0, Some(2)),
+                (65, Some(3)),
+                (130, None),
+                (3, Some(5)),
+            ]),
             segments(&[(70, None), (129, Some(0)), (5, Some(0)), (200, Some(1)), (9, Some(2)), (1, Some(1))]),
             segments(&[]),
         ];
@@ -285,7 +293,8 @@ mod tests {
                 for &[first, end, runs, runs_end] in &lists.query_blocks {
                     assert!(end - first <= QUERY_BLOCK as i32);
                     for &[start, run_end] in &lists.query_runs[runs as usize..runs_end as usize] {
-                        for (row, other) in (first..end).flat_map(|row| (start..run_end).map(move |other| (row, other))) {
+                        for (row, other) in (first..end).flat_map(|row| (start..run_end).map(move |other| (row, other)))
+                        {
                             met[row as usize * rows + other as usize] += i32::from(other <= row);
                         }
                     }
@@ -294,7 +303,8 @@ mod tests {
                 for &[first, end, runs, runs_end, _] in &lists.key_blocks {
                     assert!(end - first <= BACKWARD_BLOCK as i32);
                     for &[start, run_end] in &lists.key_runs[runs as usize..runs_end as usize] {
-                        for (row, other) in (start..run_end).flat_map(|row| (first..end).map(move |other| (row, other))) {
+                        for (row, other) in (start..run_end).flat_map(|row| (first..end).map(move |other| (row, other)))
+                        {
                             seen[row as usize * rows + other as usize] += i32::from(other <= row);
                         }
                     }
