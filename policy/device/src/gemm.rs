@@ -110,8 +110,10 @@ impl<'a> Gemm<'a> {
             Output::Bf16(slice) => (c.check("c", slice, device)?, true),
             Output::F32(slice) => (c.check("c", slice, device)?, false),
         };
-        let disjoint = batch.stride_c >= (self.m.max(1) - 1) * self.ldc + self.n;
-        if batch.count > 1 && !disjoint {
+        let one_after_the_other = batch.stride_c >= (self.m.max(1) - 1) * self.ldc + self.n;
+        let side_by_side =
+            batch.stride_c >= self.n && batch.count.saturating_sub(1) * batch.stride_c + self.n <= self.ldc;
+        if batch.count > 1 && !one_after_the_other && !side_by_side {
             return Err(DeviceError::operation("gemm", format!("stride {} of c: the results overlap", batch.stride_c)));
         }
         if self.m == 0 || self.n == 0 || batch.count == 0 {

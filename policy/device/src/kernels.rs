@@ -10,19 +10,34 @@ pub struct Source {
 }
 
 /// What stands in front of each file.
-pub(crate) const COMMON: &str = include_str!("kernels/common.cuh");
+const COMMON: &str = include_str!("kernels/common.cuh");
 /// What stands in front of that for the emulator.
-pub(crate) const EMULATION: &str = include_str!("kernels/emulation.hpp");
+const EMULATION: &str = include_str!("kernels/emulation.hpp");
+
+/// A file's text with that of `tiles.cuh` in front.
+macro_rules! with_tiles {
+    ($file:literal) => {
+        concat!(include_str!("kernels/tiles.cuh"), include_str!($file))
+    };
+}
 
 /// The files that [`crate::Device::kernel`] knows, by their names without `.cu`.
 const FILES: &[(&str, Source)] = &[
     ("advance", Source { name: "advance.cu", text: include_str!("kernels/advance.cu") }),
+    ("attention", Source { name: "attention.cu", text: with_tiles!("kernels/attention.cu") }),
+    (
+        "attention_backward",
+        Source { name: "attention_backward.cu", text: with_tiles!("kernels/attention_backward.cu") },
+    ),
     ("combine", Source { name: "combine.cu", text: include_str!("kernels/combine.cu") }),
+    ("decode_attention", Source { name: "decode_attention.cu", text: with_tiles!("kernels/decode_attention.cu") }),
     ("grouped_gemm", Source { name: "grouped_gemm.cu", text: include_str!("kernels/grouped_gemm.cu") }),
     ("grouping", Source { name: "grouping.cu", text: include_str!("kernels/grouping.cu") }),
+    ("heads", Source { name: "heads.cu", text: include_str!("kernels/heads.cu") }),
     ("logprob", Source { name: "logprob.cu", text: include_str!("kernels/logprob.cu") }),
     ("norm", Source { name: "norm.cu", text: include_str!("kernels/norm.cu") }),
     ("optimizer", Source { name: "optimizer.cu", text: include_str!("kernels/optimizer.cu") }),
+    ("paged_cache", Source { name: "paged_cache.cu", text: include_str!("kernels/paged_cache.cu") }),
     ("rope", Source { name: "rope.cu", text: include_str!("kernels/rope.cu") }),
     ("router", Source { name: "router.cu", text: include_str!("kernels/router.cu") }),
     ("rows", Source { name: "rows.cu", text: include_str!("kernels/rows.cu") }),
@@ -33,4 +48,19 @@ const FILES: &[(&str, Source)] = &[
 /// The file of this name.
 pub(crate) fn source(name: &str) -> Option<Source> {
     FILES.iter().find(|(known, _)| *known == name).map(|(_, source)| *source)
+}
+
+/// The text for a compiler: the defined names, what all kernels use, the file.
+pub(crate) fn text(source: Source, defines: &[(&'static str, i64)], emulated: bool) -> String {
+    let defines: String = defines.iter().map(|(name, value)| format!("#define {name} {value}\n")).collect();
+    let emulation = if emulated { format!("#line 1 \"emulation.hpp\"\n{EMULATION}\n") } else { String::new() };
+    format!("{defines}{emulation}#line 1 \"common.cuh\"\n{COMMON}\n#line 1 \"{}\"\n{}", source.name, source.text)
+}
+
+/// The defined names, for messages.
+pub(crate) fn describe(defines: &[(&'static str, i64)]) -> String {
+    match defines {
+        [] => "no names defined".into(),
+        _ => defines.iter().map(|(name, value)| format!("{name} = {value}")).collect::<Vec<_>>().join(", "),
+    }
 }

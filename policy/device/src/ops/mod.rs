@@ -1,18 +1,25 @@
 //! The operations: each checks its arguments' sizes and launches its kernels.
 
+pub mod absorbed;
 mod adamw;
+pub mod attention;
 mod combine;
+pub mod decode_attention;
 mod experts;
 mod grouped_gemm;
 mod grouping;
+pub mod heads;
 mod logprob;
 mod numbers;
+pub mod paged_cache;
 mod rms_norm;
 mod rope;
 mod router;
 mod rows;
 mod sampler;
 mod swiglu;
+mod tiles;
+pub mod tree;
 
 pub use adamw::{AdamW, Judge, Verdict, Weights, move_towards};
 pub use combine::{combine, gates_from_places, gates_to_places, sum_slots};

@@ -1,0 +1,155 @@
+//! Attention of one new token of each sequence over a paged cache; see `kernels/decode_attention.cu`.
+//!
+//! A result depends on its own sequence and on [`DecodeAttention::splits`] only, to the bit, not on the other sequences of the
+//! batch. The launches are the same whatever the lengths, so that they can be recorded. (A kernel is compiled when it is first
+//! used: use it once before recording.)
+
+use half::bf16;
+
+use super::heads::{Heads, int};
+use super::paged_cache::PageTable;
+use super::tiles::tile_stride;
+use crate::{Device, DeviceError, Grid, Result, Slice};
+
+const NAME: &str = "decoding attention";
+/// Tokens of a tile, as in the kernel.
+const KEYS: usize = 64;
+
+/// Sizes of decoding attention.
+#[derive(Debug, Clone, Copy)]
+pub struct DecodeAttention {
+    /// Heads of queries.
+    pub heads: usize,
+    /// Heads of keys; they divide the heads of queries. 1 in the latent space.
+    pub key_heads: usize,
+    /// Width of a query and key, a multiple of 8.
+    pub query_width: usize,
+    /// Width of a value, a multiple of 8.
+    pub value_width: usize,
+    /// What the scores are multiplied with before the softmax.
+    pub scale: f32,
+    /// Into how many parts a sequence's tokens are split, each computed by blocks of its own.
+    pub splits: usize,
+}
+
+/// The cached keys and values of a layer.
+#[derive(Debug, Clone, Copy)]
+pub struct CachedHeads<'a> {
+    /// Keys `[pages * tokens, key heads, query width]`.
+    pub keys: Heads<'a>,
+    /// Values `[pages * tokens, key heads, value width]`. None where the value is the first numbers of the key, as it is in
+    /// the latent space.
+    pub values: Option<Heads<'a>>,
+}
+
+impl DecodeAttention {
+    /// Numbers that [`DecodeAttention::run`] needs as its workspace.
+    pub fn workspace(&self, sequences: usize) -> usize {
+        sequences * self.heads * self.splits * (self.value_width + 1)
+    }
+
+    /// Dynamic shared memory of a block of `row_tiles` tiles of 16 heads, as the kernel lays it out.
+    fn shared_bytes(&self, row_tiles: usize, value_in_key: bool) -> usize {
+        let rows = 16 * row_tiles;
+        let groups = if row_tiles > 1 { row_tiles / 2 } else { 1 };
+        let parts = self.warps() / groups;
+        let (key_row, value_row) = (tile_stride(self.query_width), tile_stride(self.value_width));
+        let weights_in_key = value_in_key && self.query_width >= self.value_width + KEYS && rows <= KEYS;
+        let values = if value_in_key { 0 } else { 2 * KEYS * value_row };
+        let weights = if weights_in_key { 0 } else { rows * tile_stride(KEYS) };
+        2 * (rows * key_row + 2 * KEYS * key_row + values + weights) + 4 * parts * rows
+    }
+
+    /// Warps of a block, as in the kernel.
+    fn warps(&self) -> usize {
+        if self.value_width > 256 { 8 } else { 4 }
+    }
+
+    /// `out [sequences, heads, value width]` for `query [sequences, heads, query width]`, turned to its position. Sequence s
+    /// attends to its first `lengths[s]` tokens, which lie in the cache as `table` says, its new one among them. One of length
+    /// 0 gets zeros. What was in `workspace` is lost.
+    ///
+    /// # Errors
+    /// If lengths of slices do not fit, or widths are no multiples of 8 or too large for the device. The numbers in `lengths`
+    /// and the table are not checked.
+    pub fn run(
+        &self,
+        device: &Device,
+        out: Slice<'_, bf16>,
+        query: Slice<'_, bf16>,
+        cached: CachedHeads<'_>,
+        table: PageTable<'_>,
+        lengths: Slice<'_, i32>,
+        workspace: Slice<'_, f32>,
+    ) -> Result<()> {
+        let DecodeAttention { heads, key_heads, query_width, value_width, scale, splits } = *self;
+        let wrong = |message: String| Err(DeviceError::operation(NAME, message));
+        let sequences = lengths.len();
+        table.check(NAME)?;
+        if key_heads == 0 || !heads.is_multiple_of(key_heads) || splits == 0 {
+            return wrong(format!("{heads} heads over {key_heads} heads of keys, in {splits} parts"));
+        }
+        Heads::packed(query, heads, query_width).check(NAME, "query", sequences)?;
+        Heads::packed(out, heads, value_width).check(NAME, "out", sequences)?;
+        let values = cached.values.unwrap_or_else(|| cached.keys.columns(0..value_width.min(cached.keys.width)));
+        cached.keys.check(NAME, "keys", table.tokens)?;
+        values.check(NAME, "values", table.tokens)?;
+        if (cached.keys.width, values.width, cached.keys.heads) != (query_width, value_width, key_heads) {
+            return wrong(format!("{self:?} over keys of {} and values of {}", cached.keys.width, values.width));
+        }
+        if table.sequences() < sequences || workspace.len() < self.workspace(sequences) || !workspace.is_aligned(16) {
+            let message = format!("{} rows of pages, workspace {}", table.sequences(), workspace.len());
+            return wrong(format!("{sequences} sequences, but {message}"));
+        }
+        let (group, value_in_key) = (heads / key_heads, cached.values.is_none());
+        let fits = |tiles: &usize| self.shared_bytes(*tiles, value_in_key) <= device.shared_memory();
+        let wanted = group.div_ceil(16).next_power_of_two().min(4);
+        let Some(row_tiles) = [4, 2, 1].into_iter().filter(|tiles| *tiles <= wanted).find(fits) else {
+            return wrong(format!("keys of {query_width} and values of {value_width} do not fit into shared memory"));
+        };
+        let defines = [
+            ("QK", query_width as i64),
+            ("V", value_width as i64),
+            ("VALUE_IN_KEY", i64::from(value_in_key)),
+            ("ROW_TILES", row_tiles as i64),
+            ("PAGE_TOKENS", table.tokens as i64),
+        ];
+        let (partial, totals) = (workspace, workspace.slice(sequences * heads * splits * value_width..));
+        let ([key_row, key_head], [value_row, value_head]) = (cached.keys.strides(), values.strides());
+        let heads_argument = int(NAME, "heads", heads)?;
+        device.launch(
+            &device.kernel("decode_attention", &defines, "decode_attention")?,
+            Grid::blocks_3d([splits, key_heads * group.div_ceil(16 * row_tiles), sequences], 32 * self.warps() as u32)
+                .with_shared(self.shared_bytes(row_tiles, value_in_key)),
+            &[
+                partial.into(),
+                totals.into(),
+                query.into(),
+                cached.keys.data.into(),
+                values.data.into(),
+                table.pages.into(),
+                lengths.into(),
+                int(NAME, "pages", table.row)?.into(),
+                heads_argument.into(),
+                int(NAME, "heads", group)?.into(),
+                key_row.into(),
+                key_head.into(),
+                value_row.into(),
+                value_head.into(),
+                scale.into(),
+            ],
+        )?;
+        device.launch(
+            &device.kernel("decode_attention", &defines, "decode_attention_combine")?,
+            Grid::blocks_3d([heads, sequences, 1], 128),
+            &[
+                out.into(),
+                partial.into(),
+                totals.into(),
+                lengths.into(),
+                heads_argument.into(),
+                int(NAME, "parts", splits)?.into(),
+            ],
+        )
+    }
+}

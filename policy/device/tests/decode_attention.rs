@@ -1,0 +1,322 @@
+//! Decoding attention over a paged cache against plain loops in f64, the cache itself, and the products in the latent space.
+
+use device::ops::absorbed::{LatentSizes, absorb_queries, expand_values};
+use device::ops::decode_attention::{CachedHeads, DecodeAttention};
+use device::ops::heads::Heads;
+use device::ops::paged_cache::{Appended, PageTable, append, copy_pages};
+use device::{Buffer, Device, bf16};
+
+/// Tokens of a page.
+const PAGE: usize = 64;
+/// Pages that a sequence may have.
+const ROW: usize = 4;
+
+/// Numbers between -2 and 2, the same each time.
+struct Numbers(u64);
+
+impl Numbers {
+    fn bf16(&mut self, len: usize) -> Vec<bf16> {
+        let mut next = || {
+            self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (self.0 >> 33) as f64 / f64::from(1_u32 << 29) - 2.0
+        };
+        (0..len).map(|_| bf16::from_f64(next())).collect()
+    }
+}
+
+fn assert_close(what: &str, given: &[bf16], expected: &[f64], tolerance: f64) {
+    assert_eq!(given.len(), expected.len());
+    let largest = expected.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
+    for (at, (given, expected)) in given.iter().zip(expected).enumerate() {
+        let close = (given.to_f64() - expected).abs() <= tolerance * largest;
+        assert!(close, "{what}, number {at}: {given} is not {expected} ({largest} is the largest)");
+    }
+}
+
+/// Sizes of a case.
+#[derive(Clone, Copy)]
+struct Sizes {
+    heads: usize,
+    key_heads: usize,
+    query_width: usize,
+    value_width: usize,
+    /// Whether the value is the first numbers of the key.
+    latent: bool,
+}
+
+/// A cache with random tokens, and sequences over it. Their first page is shared, as a prompt's; the others are their own.
+struct Case {
+    device: Device,
+    sizes: Sizes,
+    scale: f32,
+    lengths: Vec<usize>,
+    table: Vec<i32>,
+    query: Vec<bf16>,
+    keys: Vec<bf16>,
+    values: Vec<bf16>,
+}
+
+impl Case {
+    fn new(sizes: Sizes, lengths: &[usize]) -> Self {
+        let Sizes { heads, key_heads, query_width, value_width, .. } = sizes;
+        let pages = 1 + lengths.len() * (ROW - 1);
+        // The sequences' pages lie mixed with each other. What is past a sequence's end is no page at all.
+        let page = |sequence: usize, number: usize| match number {
+            _ if number * PAGE >= lengths[sequence] => -1_000_000,
+            0 => 0,
+            _ => (1 + (number - 1) * lengths.len() + (lengths.len() - 1 - sequence)) as i32,
+        };
+        let table =
+            (0..lengths.len()).flat_map(|sequence| (0..ROW).map(move |number| page(sequence, number))).collect();
+        let mut numbers = Numbers(9);
+        Case {
+            device: Device::for_tests(),
+            sizes,
+            scale: 0.7 / (query_width as f32).sqrt(),
+            lengths: lengths.to_vec(),
+            table,
+            query: numbers.bf16(lengths.len() * heads * query_width),
+            keys: numbers.bf16(pages * PAGE * key_heads * query_width),
+            values: numbers.bf16(pages * PAGE * key_heads * value_width),
+        }
+    }
+
+    /// The results by the definition.
+    fn expected(&self) -> Vec<f64> {
+        let Sizes { heads, key_heads, query_width, value_width, latent } = self.sizes;
+        let mut out = Vec::new();
+        for (sequence, length) in self.lengths.iter().enumerate() {
+            for head in 0..heads {
+                let shared = head / (heads / key_heads);
+                let query = &self.query[(sequence * heads + head) * query_width..][..query_width];
+                // Where each token's key and value lie, in heads.
+                let places: Vec<usize> = (0..*length)
+                    .map(|token| {
+                        let page = self.table[sequence * ROW + token / PAGE] as usize;
+                        (page * PAGE + token % PAGE) * key_heads + shared
+                    })
+                    .collect();
+                let score = |place: &usize| {
+                    let key = &self.keys[place * query_width..];
+                    let product: f64 = query.iter().zip(key).map(|(q, k)| q.to_f64() * k.to_f64()).sum();
+                    (f64::from(self.scale) * product).exp()
+                };
+                let weights: Vec<f64> = places.iter().map(score).collect();
+                let total: f64 = weights.iter().sum();
+                let value = |place: usize, i: usize| match latent {
+                    true => self.keys[place * query_width + i].to_f64(),
+                    false => self.values[place * value_width + i].to_f64(),
+                };
+                out.extend((0..value_width).map(|i| {
+                    let sum: f64 = weights.iter().zip(&places).map(|(weight, place)| weight * value(*place, i)).sum();
+                    if *length == 0 { 0.0 } else { sum / total }
+                }));
+            }
+        }
+        out
+    }
+
+    fn run(&self, splits: usize) -> Vec<bf16> {
+        let Sizes { heads, key_heads, query_width, value_width, latent } = self.sizes;
+        let device = &self.device;
+        let attention = DecodeAttention { heads, key_heads, query_width, value_width, scale: self.scale, splits };
+        let upload = |values: &[bf16]| device.upload(values, "test").unwrap();
+        let (query, keys, values) = (upload(&self.query), upload(&self.keys), upload(&self.values));
+        let lengths: Vec<i32> = self.lengths.iter().map(|length| *length as i32).collect();
+        let lengths = device.upload(&lengths, "lengths").unwrap();
+        let pages = device.upload(&self.table, "pages").unwrap();
+        let out = device.alloc(self.lengths.len() * heads * value_width, "out").unwrap();
+        let workspace = device.alloc(attention.workspace(self.lengths.len()), "workspace").unwrap();
+        let cached = CachedHeads {
+            keys: Heads::packed(keys.view(), key_heads, query_width),
+            values: (!latent).then(|| Heads::packed(values.view(), key_heads, value_width)),
+        };
+        let table = PageTable { pages: pages.view(), row: ROW, tokens: PAGE };
+        attention.run(device, out.view(), query.view(), cached, table, lengths.view(), workspace.view()).unwrap();
+        out.download().unwrap()
+    }
+}
+
+fn check(sizes: Sizes, lengths: &[usize], splits: &[usize]) {
+    let case = Case::new(sizes, lengths);
+    let expected = case.expected();
+    for &splits in splits {
+        assert_close(&format!("{splits} splits"), &case.run(splits), &expected, 4e-3);
+    }
+}
+
+fn grouped(heads: usize, key_heads: usize, query_width: usize, value_width: usize) -> Sizes {
+    Sizes { heads, key_heads, query_width, value_width, latent: false }
+}
+
+fn latent(heads: usize, query_width: usize, value_width: usize) -> Sizes {
+    Sizes { heads, key_heads: 1, query_width, value_width, latent: true }
+}
+
+const LENGTHS: [usize; 10] = [1, 2, 0, 63, 64, 65, 100, 128, 200, 129];
+
+#[test]
+fn grouped_queries() {
+    check(grouped(14, 2, 64, 64), &LENGTHS, &[1, 4]);
+    check(grouped(2, 2, 128, 128), &[1, 130, 200], &[1, 4]);
+}
+
+#[test]
+fn widths_filled_up() {
+    check(grouped(6, 3, 40, 24), &LENGTHS, &[1, 3]);
+    check(grouped(2, 1, 24, 16), &LENGTHS, &[2]);
+}
+
+#[test]
+fn groups_of_several_tiles() {
+    check(grouped(40, 2, 32, 32), &[5, 200], &[1, 4]);
+    check(grouped(70, 1, 32, 80), &[5, 200], &[2]);
+}
+
+#[test]
+fn small_latents() {
+    check(latent(4, 40, 32), &LENGTHS, &[1, 4]);
+    check(latent(20, 96, 24), &LENGTHS, &[2]);
+}
+
+#[test]
+fn latents_of_deepseek() {
+    check(latent(16, 576, 512), &[1, 70, 130], &[2]);
+    check(latent(20, 576, 512), &[70], &[1]);
+    check(latent(128, 576, 512), &[65, 0], &[2]);
+}
+
+#[test]
+fn a_result_does_not_depend_on_the_batch() {
+    let sizes = grouped(14, 2, 64, 64);
+    let mut batch = Case::new(sizes, &LENGTHS);
+    let all = batch.run(4);
+    let (row, query_row) = (14 * 64, 14 * 64);
+    let (table, query) = (batch.table.clone(), batch.query.clone());
+    for sequence in [0, 6, 8] {
+        batch.lengths = vec![LENGTHS[sequence]];
+        batch.table = table[sequence * ROW..(sequence + 1) * ROW].to_vec();
+        batch.query = query[sequence * query_row..(sequence + 1) * query_row].to_vec();
+        assert_eq!(batch.run(4), all[sequence * row..(sequence + 1) * row]);
+    }
+}
+
+/// The same launches, recorded once, for each length.
+#[test]
+fn recorded_steps() {
+    let mut case = Case::new(grouped(4, 2, 32, 32), &[200, 200]);
+    let device = case.device.clone();
+    let attention =
+        DecodeAttention { heads: 4, key_heads: 2, query_width: 32, value_width: 32, scale: case.scale, splits: 3 };
+    let upload = |values: &[bf16]| device.upload(values, "test").unwrap();
+    let (query, keys, values) = (upload(&case.query), upload(&case.keys), upload(&case.values));
+    let lengths = device.upload(&[1, 1], "lengths").unwrap();
+    let pages = device.upload(&case.table, "pages").unwrap();
+    let out = device.alloc(2 * 4 * 32, "out").unwrap();
+    let workspace = device.alloc(attention.workspace(2), "workspace").unwrap();
+    let step = || {
+        let cached =
+            CachedHeads { keys: Heads::packed(keys.view(), 2, 32), values: Some(Heads::packed(values.view(), 2, 32)) };
+        let table = PageTable { pages: pages.view(), row: ROW, tokens: PAGE };
+        attention.run(&device, out.view(), query.view(), cached, table, lengths.view(), workspace.view())
+    };
+    step().unwrap();
+    let graph = device.capture(step).unwrap();
+    for now in [[1, 200], [64, 65], [0, 130]] {
+        lengths.write(0, &now.map(|length| length as i32)).unwrap();
+        graph.launch().unwrap();
+        case.lengths = now.to_vec();
+        assert_close("a step", &out.download().unwrap(), &case.expected(), 4e-3);
+    }
+}
+
+#[test]
+fn rows_are_appended_to_their_pages() {
+    let device = Device::for_tests();
+    let mut numbers = Numbers(1);
+    // Three rows of keys and values in one projection's row, with 8 numbers before and after.
+    let rows = numbers.bf16(3 * 40);
+    let buffer = device.upload(&rows, "rows").unwrap();
+    let part = |data, width, row_stride| Heads { data, heads: 1, width, row_stride, head_stride: width };
+    let [keys, values]: [Buffer<bf16>; 2] = [16, 8].map(|width| device.zeros(3 * 4 * width, "cache").unwrap());
+    let pages = device.upload(&[2, 0, 1, -7], "pages").unwrap();
+    let sequences = device.upload(&[1, 0, 0], "sequences").unwrap();
+    let positions = device.upload(&[3, 6, -1], "positions").unwrap();
+    let parts = [
+        Appended { cache: part(keys.view(), 16, 16), rows: part(buffer.slice(8..), 16, 40) },
+        Appended { cache: part(values.view(), 8, 8), rows: part(buffer.slice(24..), 8, 40) },
+    ];
+    let table = PageTable { pages: pages.view(), row: 2, tokens: 4 };
+    append(&device, parts, table, sequences.view(), positions.view()).unwrap();
+    let [mut expected_keys, mut expected_values] = [vec![bf16::ZERO; 12 * 16], vec![bf16::ZERO; 12 * 8]];
+    // Sequence 1's fourth token lies in page 1, sequence 0's seventh in page 0.
+    for (row, token) in [(0, 7), (1, 2)] {
+        expected_keys[token * 16..(token + 1) * 16].copy_from_slice(&rows[row * 40 + 8..][..16]);
+        expected_values[token * 8..(token + 1) * 8].copy_from_slice(&rows[row * 40 + 24..][..8]);
+    }
+    assert_eq!(keys.download().unwrap(), expected_keys);
+    assert_eq!(values.download().unwrap(), expected_values);
+
+    let pairs = device.upload(&[1, 2, 0, 1], "pairs").unwrap();
+    let before = values.download().unwrap();
+    copy_pages(&device, values.view(), 4 * 8, pairs.slice(..2)).unwrap();
+    copy_pages(&device, values.view(), 4 * 8, pairs.slice(2..)).unwrap();
+    let after = values.download().unwrap();
+    assert_eq!(after, [&before[..32], &before[..32], &before[32..64]].concat());
+}
+
+#[test]
+fn products_in_the_latent_space() {
+    let device = Device::for_tests();
+    let sizes = LatentSizes { heads: 3, nope: 16, rope: 8, value: 24, latent: 40 };
+    let LatentSizes { heads, nope, rope, value, latent } = sizes;
+    let rows = 5;
+    let mut numbers = Numbers(4);
+    let query = numbers.bf16(rows * heads * (nope + rope));
+    let weight = numbers.bf16(heads * (nope + value) * latent);
+    let summed = numbers.bf16(rows * heads * latent);
+    let (mut absorbed, mut expanded) = (Vec::new(), Vec::new());
+    for (at, query) in query.chunks_exact(nope + rope).enumerate() {
+        let weight = &weight[at % heads * (nope + value) * latent..];
+        let column = |i: usize| (0..nope).map(|j| query[j].to_f64() * weight[j * latent + i].to_f64()).sum::<f64>();
+        absorbed.extend((0..latent).map(column));
+        absorbed.extend(query[nope..].iter().map(|q| q.to_f64()));
+        let summed = &summed[at * latent..];
+        let row =
+            |j: usize| (0..latent).map(|i| summed[i].to_f64() * weight[(nope + j) * latent + i].to_f64()).sum::<f64>();
+        expanded.extend((0..value).map(row));
+    }
+    let upload = |values: &[bf16]| device.upload(values, "test").unwrap();
+    let (query, weight, summed) = (upload(&query), upload(&weight), upload(&summed));
+    let out = device.alloc(absorbed.len(), "out").unwrap();
+    absorb_queries(&device, sizes, out.view(), query.view(), weight.view(), rows).unwrap();
+    assert_close("absorbed", &out.download().unwrap(), &absorbed, 4e-3);
+    let out = device.alloc(expanded.len(), "out").unwrap();
+    expand_values(&device, sizes, out.view(), summed.view(), weight.view(), rows).unwrap();
+    assert_close("expanded", &out.download().unwrap(), &expanded, 4e-3);
+}
+
+#[test]
+fn wrong_sizes_are_refused() {
+    let case = Case::new(grouped(4, 2, 32, 32), &[3]);
+    let device = &case.device;
+    let numbers = device.zeros(64 * 64, "x").unwrap();
+    let (lengths, workspace) = (device.upload(&[3], "lengths").unwrap(), device.zeros(4 * 33, "workspace").unwrap());
+    let pages = device.upload(&case.table, "pages").unwrap();
+    let run = |heads, width, splits| {
+        let attention =
+            DecodeAttention { heads, key_heads: 2, query_width: width, value_width: width, scale: 1.0, splits };
+        let both = Heads::packed(numbers.view(), 2, width);
+        let cached = CachedHeads { keys: both, values: Some(both) };
+        let table = PageTable { pages: pages.view(), row: ROW, tokens: PAGE };
+        let (out, query) = (numbers.view(), numbers.view());
+        attention
+            .run(device, out, query, cached, table, lengths.view(), workspace.view())
+            .map_err(|error| error.to_string())
+    };
+    run(4, 32, 1).unwrap();
+    assert!(run(3, 32, 1).unwrap_err().contains("3 heads over 2 heads of keys"));
+    assert!(run(4, 32, 2).unwrap_err().contains("workspace 132"));
+    assert!(run(4, 12, 1).unwrap_err().contains("only multiples of 8"));
+    assert!(run(4, 64, 1).unwrap_err().contains("need"));
+}
