@@ -7,15 +7,57 @@ use std::path::{Path, PathBuf};
 
 use cudarc::{cublas, driver, nvrtc};
 
-use crate::{DeviceError, Result};
+use super::compile;
+use crate::{DeviceError, Library, Result};
 
 /// Checks that all can be opened.
 pub(super) fn find() -> Result<()> {
-    // SAFETY: opens a library of the driver; what it does on loading is its own business.
-    if !unsafe { driver::sys::is_culib_present() } {
-        return Err(DeviceError::NoDriver);
-    }
+    find_driver()?;
     find_nvrtc()?;
+    find_cublas()
+}
+
+/// Each by itself, with its version.
+pub(crate) fn each() -> Vec<Library> {
+    let driver = || {
+        find_driver()?;
+        let mut version = 0;
+        // SAFETY: the library is open; one number is written, also before the driver has been started.
+        unsafe { driver::sys::cuDriverGetVersion(&raw mut version) }
+            .result()
+            .map_err(|error| DeviceError::operation("version of the driver", format!("{error:?}")))?;
+        Ok(format!("for CUDA up to {}.{}", version / 1000, version % 1000 / 10))
+    };
+    let nvrtc = || {
+        find_nvrtc()?;
+        compile::version().map(|(major, minor)| format!("{major}.{minor}"))
+    };
+    let cublas = || {
+        find_cublas()?;
+        use cublas::sys::libraryPropertyType_t::{MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL};
+        let part = |which| {
+            let mut part = 0;
+            // SAFETY: the library is open; one number is written.
+            unsafe { cublas::sys::cublasGetProperty(which, &raw mut part) }
+                .result()
+                .map_err(|error| DeviceError::operation("version of cuBLAS", format!("{error:?}")))?;
+            Ok::<_, DeviceError>(part)
+        };
+        Ok(format!("{}.{}.{}", part(MAJOR_VERSION)?, part(MINOR_VERSION)?, part(PATCH_LEVEL)?))
+    };
+    vec![
+        Library { name: "driver (libcuda)", found: driver() },
+        Library { name: "NVRTC", found: nvrtc() },
+        Library { name: "cuBLAS", found: cublas() },
+    ]
+}
+
+fn find_driver() -> Result<()> {
+    // SAFETY: opens a library of the driver; what it does on loading is its own business.
+    if unsafe { driver::sys::is_culib_present() } { Ok(()) } else { Err(DeviceError::NoDriver) }
+}
+
+fn find_cublas() -> Result<()> {
     // SAFETY: as above.
     let present = || unsafe { cublas::sys::is_culib_present() };
     require("libcublas", "nvidia-cublas", &["cublasLt", "cublas"], present)

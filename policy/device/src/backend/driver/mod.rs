@@ -3,7 +3,7 @@
 mod blas;
 mod compile;
 mod context;
-mod libraries;
+pub(crate) mod libraries;
 mod transfer;
 
 use std::any::Any;
