@@ -3,16 +3,16 @@
 /// A file of kernels.
 #[derive(Debug, Clone, Copy)]
 pub struct Source {
-    /// Its name in messages, such as `norm.cu`.
+    /// Its name in messages, such as `norm.cu`. A device takes two files of one name for the same.
     pub name: &'static str,
     /// Its text, without what [`COMMON`] gives.
     pub text: &'static str,
 }
 
 /// What stands in front of each file.
-pub(crate) const COMMON: &str = include_str!("kernels/common.cuh");
+const COMMON: &str = include_str!("kernels/common.cuh");
 /// What stands in front of that for the emulator.
-pub(crate) const EMULATION: &str = include_str!("kernels/emulation.hpp");
+const EMULATION: &str = include_str!("kernels/emulation.hpp");
 
 /// The files that [`crate::Device::kernel`] knows, by their names without `.cu`.
 const FILES: &[(&str, Source)] = &[
@@ -33,4 +33,19 @@ const FILES: &[(&str, Source)] = &[
 /// The file of this name.
 pub(crate) fn source(name: &str) -> Option<Source> {
     FILES.iter().find(|(known, _)| *known == name).map(|(_, source)| *source)
+}
+
+/// The text for a compiler: the defined names, what all kernels use, the file.
+pub(crate) fn text(source: Source, defines: &[(&'static str, i64)], emulated: bool) -> String {
+    let defines: String = defines.iter().map(|(name, value)| format!("#define {name} {value}\n")).collect();
+    let emulation = if emulated { format!("#line 1 \"emulation.hpp\"\n{EMULATION}\n") } else { String::new() };
+    format!("{defines}{emulation}#line 1 \"common.cuh\"\n{COMMON}\n#line 1 \"{}\"\n{}", source.name, source.text)
+}
+
+/// The defined names, for messages.
+pub(crate) fn describe(defines: &[(&'static str, i64)]) -> String {
+    match defines {
+        [] => "no names defined".into(),
+        _ => defines.iter().map(|(name, value)| format!("{name} = {value}")).collect::<Vec<_>>().join(", "),
+    }
 }

@@ -216,7 +216,7 @@ struct Block {
     std::vector<SharedArray> arrays;
     char* dynamic = nullptr;
     size_t dynamic_bytes;
-    bool failed, faulted;
+    bool failed, faulted, trapped;
     void* fault;
     char error[2048];
 };
@@ -390,12 +390,12 @@ static void describe_fault(Block& block, const Fiber& fiber) {
     const char* base = block.dynamic + 4 * PAGE;
     const char* at = static_cast<const char*>(block.fault);
     const char* stack = block.stacks + fiber.index.x * (STACK_BYTES + PAGE);
-    const char* what = at == nullptr                         ? "is not aligned, or null"
-                       : at >= base && at < base + PAGE      ? "is past the end of dynamic shared memory"
-                       : at >= stack && at < stack + PAGE    ? "is past the thread's stack: its local arrays are too large"
-                                                             : "is not its own";
-    const int used = std::snprintf(block.error, sizeof block.error,
-                                   "block (%u, %u, %u), thread %u: reads or writes memory that %s", block.index.x,
+    const char* what = block.trapped                      ? "has an index outside of its array, an address that is not aligned, "
+                                                           "a shift by too many bits, or a division by zero"
+                       : at >= base && at < base + PAGE   ? "goes past the end of dynamic shared memory"
+                       : at >= stack && at < stack + PAGE ? "goes past its stack: its local arrays are too large"
+                                                          : "reads or writes memory that is not its own";
+    const int used = std::snprintf(block.error, sizeof block.error, "block (%u, %u, %u), thread %u: %s", block.index.x,
                                    block.index.y, block.index.z, fiber.index.x, what);
     if (fiber.place.line != 0)
         std::snprintf(block.error + used, sizeof block.error - used, " (after %s, %s:%d)", fiber.place.operation,
@@ -545,6 +545,7 @@ extern "C" void emulation_fault(void* address, int signal_number) {
     pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
     block.failed = block.faulted = true;
     block.fault = address;
+    block.trapped = signal_number == SIGILL || signal_number == SIGTRAP;
     emulation::Context abandoned;
     emulation::switch_context(abandoned, block.scheduler);
 }

@@ -89,7 +89,7 @@ impl Allocations {
             let [before, behind] = [(first, start as usize), (after, end)]
                 .map(|(from, to)| unsafe { std::slice::from_raw_parts(from as *const u8, to - from) });
             let Allocation { what, bytes, .. } = allocation;
-            if let Some(at) = before.iter().rposition(|&byte| byte != PATTERN) {
+            if let Some(at) = before.iter().position(|&byte| byte != PATTERN) {
                 return Err(format!("wrote {} bytes before `{what}` of {bytes} bytes", before.len() - at));
             }
             if let Some(at) = behind.iter().position(|&byte| byte != PATTERN) {
@@ -143,9 +143,10 @@ pub(super) fn watch(
     outcome.map_err(|message| (message, FAULT.take()))
 }
 
-const SIGNALS: [c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
+/// The last two are those of a check that the compiler has put in.
+const SIGNALS: [c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGTRAP];
 /// The handlers that were there before.
-static BEFORE: OnceLock<[libc::sigaction; 2]> = OnceLock::new();
+static BEFORE: OnceLock<[libc::sigaction; SIGNALS.len()]> = OnceLock::new();
 
 fn install() {
     // SAFETY: all zeros is a valid `sigaction`; the first call of each only reads the present handler.
@@ -169,7 +170,7 @@ fn install() {
 
 extern "C" fn handle(signal: c_int, information: *mut libc::siginfo_t, _context: *mut c_void) {
     if let Some(fault) = RUNNING.get() {
-        // SAFETY: the system gives the handler a valid description of these two signals.
+        // SAFETY: the system gives the handler a valid description of these signals.
         let address = unsafe { (*information).si_addr() };
         FAULT.set(Some(address as u64));
         // SAFETY: the library of the kernel that runs on this thread. Returns only if the fault is not the kernel's.

@@ -6,12 +6,24 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-use crate::kernels::{COMMON, EMULATION};
-use crate::{DeviceError, Grid, Result, Source, cache};
+use crate::{DeviceError, Grid, Result, Source, cache, kernels};
 
 /// Aliasing is loose because kernels read the same memory as numbers of several types, which CUDA allows. Products are
-/// rounded before sums, so that the compiler's choice does not show.
-const FLAGS: [&str; 7] = ["-std=c++17", "-O1", "-shared", "-fPIC", "-fno-strict-aliasing", "-ffp-contract=off", "-w"];
+/// rounded before sums, so that the compiler's choice does not show. An index outside of an array, a 16-byte access that is
+/// not aligned, a shift by too many bits and a division by zero trap. A large stack is touched page by page, so that it cannot
+/// reach past the page that guards it.
+const FLAGS: [&str; 10] = [
+    "-std=c++17",
+    "-O1",
+    "-shared",
+    "-fPIC",
+    "-fno-strict-aliasing",
+    "-ffp-contract=off",
+    "-fsanitize=alignment,bounds,shift,integer-divide-by-zero",
+    "-fsanitize-undefined-trap-on-error",
+    "-fstack-clash-protection",
+    "-w",
+];
 
 /// The compiler of C++.
 pub(super) struct Compiler {
@@ -40,14 +52,10 @@ impl Compiler {
     pub(super) fn library(&self, source: Source, defines: &[(&'static str, i64)]) -> Result<&'static Library> {
         // Never closed: threads keep stacks that belong to it.
         static OPEN: Mutex<Option<HashMap<PathBuf, &'static Library>>> = Mutex::new(None);
-        let defines: String = defines.iter().map(|(name, value)| format!("#define {name} {value}\n")).collect();
-        let text = format!(
-            "{defines}#line 1 \"emulation.hpp\"\n{EMULATION}\n#line 1 \"common.cuh\"\n{COMMON}\n#line 1 \"{}\"\n{}",
-            source.name, source.text
-        );
+        let text = kernels::text(source, defines, true);
         let failed = |error: std::io::Error| DeviceError::Compile {
             file: source.name,
-            defines: defines.replace('\n', " "),
+            defines: kernels::describe(defines),
             log: error.to_string(),
         };
         let parts = [text.as_str(), &self.command, &self.version, &FLAGS.join(" ")];

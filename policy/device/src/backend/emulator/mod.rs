@@ -1,7 +1,8 @@
 //! The emulator: kernels compiled by the host's C++ compiler, its own memory, products in plain loops.
 //!
 //! For tests. What it checks stands in `kernels/emulation.hpp` (threads, barriers, shared memory) and in [`guarded`]
-//! (reads and writes outside of buffers).
+//! (reads and writes outside of buffers). `RECIPE_TEST_NVRTC=80,90` has NVRTC, where it is installed, compile each kernel that
+//! is asked for, for cards of these compute capabilities: so the tests find what only CUDA's compiler refuses.
 
 mod guarded;
 mod library;
@@ -109,6 +110,7 @@ impl Backend for Emulator {
     }
 
     fn function(&self, source: Source, defines: &[(&'static str, i64)], name: &str) -> Result<Arc<dyn Function>> {
+        check_for_cards(source, defines)?;
         let library = self.compiler.library(source, defines)?;
         let Some(parameters) = library.parameters(name) else {
             return Err(DeviceError::NoKernel { file: source.name.into(), kernel: name.into() });
@@ -186,6 +188,20 @@ impl Backend for Emulator {
     fn shared_memory(&self) -> usize {
         SHARED_MEMORY
     }
+}
+
+#[cfg(feature = "cuda")]
+fn check_for_cards(source: Source, defines: &[(&'static str, i64)]) -> Result<()> {
+    let capabilities = std::env::var("RECIPE_TEST_NVRTC").unwrap_or_default();
+    capabilities
+        .split(',')
+        .filter_map(|capability| capability.trim().parse().ok())
+        .try_for_each(|capability| super::driver::check(source, defines, capability))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn check_for_cards(_source: Source, _defines: &[(&'static str, i64)]) -> Result<()> {
+    Ok(())
 }
 
 struct Emulated {

@@ -1,0 +1,153 @@
+//! Copies between the host and the card, through host memory that the card can reach.
+//!
+//! Such memory is page-locked; the card copies from and to it while the host goes on. A long copy passes through two pieces
+//! in turn: while the card works on one, the host fills or empties the other.
+
+use std::sync::Arc;
+
+use cudarc::driver::result;
+
+use super::context::{Context, During, Event};
+use crate::Result;
+use crate::backend::Copied;
+
+/// Large enough that the time of a start does not count.
+const PIECE_BYTES: usize = 8 << 20;
+
+/// Page-locked memory of the host.
+struct Pinned {
+    memory: *mut u8,
+    bytes: usize,
+}
+
+// SAFETY: it is memory, and of this value alone.
+unsafe impl Send for Pinned {}
+
+impl Pinned {
+    fn new(bytes: usize) -> Result<Self> {
+        // SAFETY: what is in it is not read before it was written.
+        let memory = unsafe { result::malloc_host(bytes.max(1), 0) }.during("allocation of page-locked host memory")?;
+        Ok(Pinned { memory: memory.cast(), bytes })
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // SAFETY: allocated above; those who own it have waited for the copies.
+        let _ = unsafe { result::free_host(self.memory.cast()) };
+    }
+}
+
+/// The two pieces.
+pub(super) struct Staging {
+    pieces: [(Pinned, Event); 2],
+}
+
+impl Staging {
+    pub(super) fn new() -> Result<Self> {
+        let piece = || Ok((Pinned::new(PIECE_BYTES)?, Event::new(false)?));
+        Ok(Staging { pieces: [piece()?, piece()?] })
+    }
+
+    /// Returns once the bytes have been read; they are on the card before what is given to it next.
+    pub(super) fn upload(&self, context: &Context, to: u64, bytes: &[u8]) -> Result<()> {
+        for (index, chunk) in bytes.chunks(PIECE_BYTES).enumerate() {
+            let (pinned, event) = &self.pieces[index % 2];
+            event.wait()?;
+            // SAFETY: the piece has this many bytes, and the card is done with it. The caller's slice has the place
+            // for the chunk. The piece is not touched before the event is over.
+            unsafe {
+                std::ptr::copy_nonoverlapping(chunk.as_ptr(), pinned.memory, chunk.len());
+                let staged = std::slice::from_raw_parts(pinned.memory, chunk.len());
+                result::memcpy_htod_async(to + (index * PIECE_BYTES) as u64, staged, context.stream)
+                    .during("upload")?;
+            }
+            event.record(context)?;
+        }
+        Ok(())
+    }
+
+    /// Returns once the bytes are there.
+    pub(super) fn download(&self, context: &Context, from: u64, bytes: &mut [u8]) -> Result<()> {
+        let mut pending: Option<(usize, &mut [u8])> = None;
+        for (index, chunk) in bytes.chunks_mut(PIECE_BYTES).enumerate() {
+            let (pinned, event) = &self.pieces[index % 2];
+            event.wait()?;
+            // SAFETY: the piece has this many bytes, and both the card and the host are done with it: the host has
+            // emptied it before the last round ended. It is not read before the event is over.
+            unsafe {
+                let staged = std::slice::from_raw_parts_mut(pinned.memory, chunk.len());
+                result::memcpy_dtoh_async(staged, from + (index * PIECE_BYTES) as u64, context.stream)
+                    .during("download")?;
+            }
+            event.record(context)?;
+            if let Some((index, chunk)) = pending.replace((index, chunk)) {
+                self.empty(index, chunk)?;
+            }
+        }
+        pending.map_or(Ok(()), |(index, chunk)| self.empty(index, chunk))
+    }
+
+    fn empty(&self, index: usize, chunk: &mut [u8]) -> Result<()> {
+        let (pinned, event) = &self.pieces[index % 2];
+        event.wait()?;
+        // SAFETY: the card has written this many bytes into the piece.
+        unsafe { std::ptr::copy_nonoverlapping(pinned.memory, chunk.as_mut_ptr(), chunk.len()) };
+        Ok(())
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        for (_, event) in &self.pieces {
+            let _ = event.wait();
+        }
+    }
+}
+
+/// A place that the card copies to while work goes on.
+pub(super) struct PinnedCopy {
+    // Before the context, which they need until they are dropped.
+    pinned: Pinned,
+    event: Event,
+    used: usize,
+    context: Arc<Context>,
+}
+
+impl PinnedCopy {
+    pub(super) fn new(context: Arc<Context>, bytes: usize) -> Result<Self> {
+        context.bind()?;
+        Ok(PinnedCopy { pinned: Pinned::new(bytes)?, event: Event::new(false)?, used: 0, context })
+    }
+}
+
+impl Copied for PinnedCopy {
+    fn start(&mut self, from: u64, bytes: usize) -> Result<()> {
+        self.context.bind_outside_recording("readback")?;
+        assert!(bytes <= self.pinned.bytes, "{bytes} bytes for a place of {}", self.pinned.bytes);
+        if bytes > 0 {
+            // SAFETY: there is place for them, and nobody reads them before the event is over.
+            unsafe {
+                let staged = std::slice::from_raw_parts_mut(self.pinned.memory, bytes);
+                result::memcpy_dtoh_async(staged, from, self.context.stream).during("readback")?;
+            }
+        }
+        self.used = bytes;
+        self.event.record(&self.context)
+    }
+
+    fn wait(&mut self) -> Result<&[u8]> {
+        self.context.bind()?;
+        self.event.wait()?;
+        // SAFETY: as many bytes have been written, and the card is done.
+        Ok(unsafe { std::slice::from_raw_parts(self.pinned.memory, self.used) })
+    }
+}
+
+impl Drop for PinnedCopy {
+    fn drop(&mut self) {
+        if self.context.bind().is_ok() {
+            let _ = self.event.wait();
+        }
+    }
+}
