@@ -3,7 +3,7 @@
 /// A file of kernels.
 #[derive(Debug, Clone, Copy)]
 pub struct Source {
-    /// Its name in messages, such as `norm.cu`.
+    /// Its name in messages, such as `norm.cu`. A device takes two files of one name for the same.
     pub name: &'static str,
     /// Its text, without what [`COMMON`] gives.
     pub text: &'static str,
