@@ -33,7 +33,7 @@ KERNEL(attention_backward_dots, float* dots, const bf16* out, const bf16* d_out,
     if (lane_index() == 0) dots[pair % heads * rows + pair / heads] = dot;
 }
 
-// p and ds from scores and dp, in place. A row of the products, `row_end` of them, is `last - first ..`; see the callers.
+// p and ds from score and dp, in place.
 DEVICE void weigh(float& score, float& d_score, bool seen, float scale_log2, float total_log2, float dot) {
     score = seen ? fast_exp2(score * scale_log2 - total_log2) : 0.0f;
     d_score = score * (d_score - dot);
@@ -87,7 +87,7 @@ KERNEL_BOUNDS(128, 2, attention_backward_keys, bf16* d_key, bf16* d_value, float
     float2 fetched = fetch(0);
     copy_commit();
     for (int stage = 0; head < heads_end; stage ^= 1) {
-        const int tile_first = walk.first, tile_end = walk.end;
+        const int tile_first = walk.first;
         if (thread < TILE) rest[stage * TILE + thread] = fetched;
         copy_wait<0>();
         __syncthreads(); // The tile is there, and nobody reads the one before any more.
@@ -106,7 +106,8 @@ KERNEL_BOUNDS(128, 2, attention_backward_keys, bf16* d_key, bf16* d_value, float
         multiply_rows<QK>(weights, keys, warp_row, tile_queries, 0); // Rows are keys, columns queries.
         clear(d_scores);
         multiply_rows<V>(d_scores, values, warp_row, tile_gradients, 0);
-        const bool partly = tile_first + TILE > tile_end || tile_first < end;
+        // Rows past the tile's end are zeros, as are their totals, and add nothing.
+        const bool partly = tile_first < end;
 #pragma unroll
         for (int t = 0; t < TILE / 8; ++t)
 #pragma unroll
@@ -114,8 +115,8 @@ KERNEL_BOUNDS(128, 2, attention_backward_keys, bf16* d_key, bf16* d_value, float
                 const int column = 8 * t + lane % 4 * 2 + i % 2;
                 const int key_at = first + warp_row + i / 2 * 8 + lane / 4, query_at = tile_first + column;
                 const float2 total_and_dot = rest[stage * TILE + column];
-                weigh(weights[0][t][i], d_scores[0][t][i], !partly || (query_at < tile_end && key_at <= query_at), scale_log2,
-                      total_and_dot.x, total_and_dot.y);
+                weigh(weights[0][t][i], d_scores[0][t][i], !partly || key_at <= query_at, scale_log2, total_and_dot.x,
+                      total_and_dot.y);
             }
         multiply_columns<V>(d_values, weights, tile_gradients);
         multiply_columns<QK>(d_keys, d_scores, tile_queries);
