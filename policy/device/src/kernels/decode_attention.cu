@@ -32,14 +32,18 @@ constexpr int WEIGHT_STRIDE = WEIGHTS_IN_KEY ? tile_stride(QK) : tile_stride(KEY
 // Starts to copy tokens first .. first + KEYS of a sequence from the pages of a cache [pages, PAGE_TOKENS, row_stride].
 template <int WIDTH>
 DEVICE void load_paged(bf16* tile, const bf16* cache, size_t row_stride, const int* pages, int first, int end) {
-    constexpr int CHUNKS = filled(WIDTH) / 8;
-#pragma unroll 4
-    for (int i = threadIdx.x; i < KEYS * CHUNKS; i += THREADS) {
-        const int row = i / CHUNKS, column = i % CHUNKS * 8, token = first + row;
-        const bool valid = token < end && column < WIDTH;
-        const bf16* from = cache;
-        if (valid) from += (static_cast<size_t>(pages[token / PAGE_TOKENS]) * PAGE_TOKENS + token % PAGE_TOKENS) * row_stride + column;
-        copy_async_16(tile + row * tile_stride(WIDTH) + column, from, valid);
+    // As in load_tile.
+    constexpr int CHUNKS = filled(WIDTH) / 8, COLUMNS = CHUNKS % 8 == 0 ? 8 : CHUNKS % 4 == 0 ? 4 : 2;
+    const int column = threadIdx.x % COLUMNS * 8;
+    for (int row = threadIdx.x / COLUMNS; row < KEYS; row += THREADS / COLUMNS) {
+        const int token = first + row;
+        const bool valid = token < end;
+        const bf16* from = cache + column;
+        if (valid) from += (static_cast<size_t>(pages[token / PAGE_TOKENS]) * PAGE_TOKENS + token % PAGE_TOKENS) * row_stride;
+        bf16* to = tile + row * tile_stride(WIDTH) + column;
+#pragma unroll
+        for (int more = 0; more < 8 * CHUNKS; more += 8 * COLUMNS)
+            copy_async_16(to + more, from + more, valid && (WIDTH % 16 == 0 || column + more < WIDTH));
     }
 }
 
