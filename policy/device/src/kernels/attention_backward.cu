@@ -44,7 +44,7 @@ DEVICE void weigh(float& score, float& d_score, float scale_log2, float total_lo
 // d_key   [rows, heads / group, QK], d_value [rows, heads / group, V], as their strides say
 // partial [slots, heads / group, ROWS, QK + V]: where the sums of parts go
 // query, key, value: as in the forward pass; d_out [rows, heads, V]; totals, dots [heads, rows]
-// blocks  [gridDim.x, 5]: first key row, end of key rows, the block's part of `runs`, and the slot of its sums, or -1 for none
+// blocks  [gridDim.x, 5]: first key row, end of key rows, the block's part of `runs`, and the slot of its sums, or -1
 // runs    [.., 2]: query rows start .. end that see the keys, the keys' own segment first
 KERNEL_BOUNDS(128, 2, attention_backward_keys, bf16* d_key, bf16* d_value, float* partial, const bf16* query,
               const bf16* key, const bf16* value, const bf16* d_out, const float* totals, const float* dots,
@@ -75,8 +75,8 @@ KERNEL_BOUNDS(128, 2, attention_backward_keys, bf16* d_key, bf16* d_value, float
     const int heads_end = head + group;
     Walk walk = walk_through(runs, block[2], block[3], INT_LIMIT);
     auto fetch = [&](int stage) {
-        load_tile<QK, TILE, THREADS>(queries + stage * TILE * tile_stride(QK), query + static_cast<size_t>(head) * query_head,
-                                     query_row, walk.first, walk.end);
+        load_tile<QK, TILE, THREADS>(queries + stage * TILE * tile_stride(QK),
+                                     query + static_cast<size_t>(head) * query_head, query_row, walk.first, walk.end);
         load_tile<V, TILE, THREADS>(gradients + stage * TILE * tile_stride(V), d_out + static_cast<size_t>(head) * V,
                                     static_cast<size_t>(heads) * V, walk.first, walk.end);
         const int row = walk.first + thread;
@@ -184,7 +184,8 @@ KERNEL_BOUNDS(128, 2, attention_backward_queries, bf16* d_query, const bf16* que
     const int lane = lane_index(), warp_row = 16 * warp_index();
 
     load_tile<QK, ROWS, THREADS>(queries, query + static_cast<size_t>(head) * query_head, query_row, first, end);
-    load_tile<V, ROWS, THREADS>(gradients, d_out + static_cast<size_t>(head) * V, static_cast<size_t>(heads) * V, first, end);
+    load_tile<V, ROWS, THREADS>(gradients, d_out + static_cast<size_t>(head) * V, static_cast<size_t>(heads) * V, first,
+                                end);
     Walk walk = walk_through(runs, block[2], block[3], end);
     auto fetch = [&](int stage) {
         load_tile<QK, TILE, THREADS>(keys + stage * TILE * tile_stride(QK), key, key_row, walk.first, walk.end);

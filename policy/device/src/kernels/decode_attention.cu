@@ -1,8 +1,8 @@
 // Attention of one new token of each sequence over a paged cache.
 //
-// The cache is a list of pages of PAGE_TOKENS tokens (Kwon et al., "Efficient Memory Management for Large Language Model Serving
-// with PagedAttention", 2023); a sequence's row of `pages` says which hold its tokens, and sequences share pages. Heads
-// that share a key are the rows of a tile, so that a key is read once for all of them. The tokens of a sequence are split
+// The cache is a list of pages of PAGE_TOKENS tokens (Kwon et al., "Efficient Memory Management for Large Language Model
+// Serving with PagedAttention", 2023); a sequence's row of `pages` says which hold its tokens, and sequences share pages.
+// Heads that share a key are the rows of a tile: a key is read once for all of them. The tokens of a sequence are split
 // among blocks (Dao et al., "Flash-Decoding", 2023), whose results `decode_attention_combine` puts together. What a block
 // computes depends on its own sequence only: the grid is the same whatever the lengths, blocks without tokens return.
 //
@@ -39,7 +39,10 @@ DEVICE void load_paged(bf16* tile, const bf16* cache, size_t row_stride, const i
         const int token = first + row;
         const bool valid = token < end;
         const bf16* from = cache + column;
-        if (valid) from += (static_cast<size_t>(pages[token / PAGE_TOKENS]) * PAGE_TOKENS + token % PAGE_TOKENS) * row_stride;
+        if (valid) {
+            const size_t page = pages[token / PAGE_TOKENS];
+            from += (page * PAGE_TOKENS + token % PAGE_TOKENS) * row_stride;
+        }
         bf16* to = tile + row * tile_stride(WIDTH) + column;
 #pragma unroll
         for (int more = 0; more < 8 * CHUNKS; more += 8 * COLUMNS)
@@ -50,8 +53,8 @@ DEVICE void load_paged(bf16* tile, const bf16* cache, size_t row_stride, const i
 // The tiles of a sequence's split: how many each takes, and so how many splits have any.
 DEVICE int tiles_of_split(int length, int splits) { return ((length + KEYS - 1) / KEYS + splits - 1) / splits; }
 
-// partial [sequences, heads, splits, V], the splits' results, and totals [sequences, heads, splits], the logs to base 2 of their
-// sums of exp(score)
+// partial [sequences, heads, splits, V], the splits' results
+// totals  [sequences, heads, splits], the logs to base 2 of their sums of exp(score)
 // query   [sequences, heads, QK]
 // keys    [pages, PAGE_TOKENS, key heads, QK] and values [.., V], as their strides say
 // pages   [sequences, page_row]; lengths [sequences], the new token included

@@ -152,7 +152,8 @@ DEVICE void store_sums(bf16* tile, int row, const float (&sums)[M][filled(WIDTH)
             for (int half = 0; half < 2; ++half) {
                 bf16* to = tile + (row + 16 * m + 8 * half + lane / 4) * tile_stride(WIDTH) + 8 * t + lane % 4 * 2;
                 const float factor = factors[m][half];
-                *reinterpret_cast<unsigned*>(to) = pack_bf16(sums[m][t][2 * half] * factor, sums[m][t][2 * half + 1] * factor);
+                const float low = sums[m][t][2 * half] * factor, high = sums[m][t][2 * half + 1] * factor;
+                *reinterpret_cast<unsigned*>(to) = pack_bf16(low, high);
             }
 }
 
