@@ -19,6 +19,16 @@ pub enum PolicyError {
         source: candle_core::Error,
     },
 
+    /// A card failed, or has too little memory.
+    #[cfg(feature = "cuda")]
+    #[error("{operation}: {source}")]
+    Device {
+        /// What was being done.
+        operation: Cow<'static, str>,
+        /// The card's account of it, and what to do about it where that is known.
+        source: device::DeviceError,
+    },
+
     /// A value of a model's `config.json` that cannot be used.
     #[error("{}: `{key}`: {message}", place(.path.as_deref(), "model configuration"))]
     Config {
@@ -113,9 +123,9 @@ impl PolicyError {
     }
 }
 
-/// Names the operation that a candle error interrupted.
+/// Names the operation that an error of candle, or of a card, interrupted.
 pub trait During<T> {
-    /// Turns candle's error into [`PolicyError::Tensor`] of this operation.
+    /// Turns candle's error into [`PolicyError::Tensor`] of this operation, a card's into `PolicyError::Device`.
     ///
     /// # Errors
     /// The error it was called on, wrapped.
@@ -125,6 +135,13 @@ pub trait During<T> {
 impl<T> During<T> for candle_core::Result<T> {
     fn during(self, operation: impl Into<Cow<'static, str>>) -> Result<T> {
         self.map_err(|source| PolicyError::Tensor { operation: operation.into(), source })
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl<T> During<T> for device::Result<T> {
+    fn during(self, operation: impl Into<Cow<'static, str>>) -> Result<T> {
+        self.map_err(|source| PolicyError::Device { operation: operation.into(), source })
     }
 }
 

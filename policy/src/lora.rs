@@ -18,6 +18,7 @@
 //! A matrix is adapted if its last name is among the targets (`q_proj`, `down_proj`, ...), as in PEFT; each expert's by
 //! itself. Embedding, head and router, which are none of the targets, stay as they are, as do norms and biases.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -238,7 +239,7 @@ impl Lora {
             factors.push(factor(a, start, [one.count, rank, one.columns])?);
             factors.push(factor(b, vec![0.0; one.count * one.rows * rank], [one.count, one.rows, rank])?);
             if let Entry::Vacant(place) = frozen.entry(one.parameter) {
-                place.insert(values(&policy.parameters()[one.parameter])?);
+                place.insert(values(&policy.parameters()?[one.parameter])?);
             }
         }
         Ok(Lora { rank, scale: (config.alpha / rank as f64) as f32, adapted, factors, frozen })
@@ -255,9 +256,10 @@ impl Lora {
     /// # Errors
     /// `full` is of another model.
     pub fn gradients(&self, policy: &Policy, full: &Gradients) -> Result<Gradients> {
-        let full: BTreeMap<&str, Option<&[f32]>> = full.iter().collect();
+        let full: BTreeMap<&str, Option<Cow<'_, [f32]>>> = full.values()?.into_iter().collect();
+        let specs = specs(policy.config());
         let of = |(one, factors): (&Adapted, &[(String, Var)])| -> Result<Option<[Vec<f32>; 2]>> {
-            let name = policy.parameters()[one.parameter].0.as_str();
+            let name = specs[one.parameter].name.as_str();
             let Some(gradient) = full.get(name) else {
                 let message = "has no gradient among those that were given".to_owned();
                 return Err(PolicyError::TensorMismatch { operation: OPERATION.into(), tensor: name.into(), message });
@@ -293,7 +295,6 @@ impl Lora {
     /// If memory cannot be had.
     pub fn merge(&self, policy: &Policy) -> Result<()> {
         self.frozen.par_iter().try_for_each(|(parameter, frozen)| {
-            let (name, var) = &policy.parameters()[*parameter];
             let mut weights = frozen.clone();
             for (one, factors) in self.adapted.iter().zip(self.factors.chunks_exact(2)) {
                 if one.parameter != *parameter {
@@ -312,8 +313,7 @@ impl Lora {
                     }
                 }
             }
-            let merged = Tensor::from_vec(weights, var.dims(), &Device::Cpu);
-            merged.and_then(|merged| var.set(&merged)).during(format!("merge the adapters of `{name}`"))
+            policy.set_parameter(*parameter, weights)
         })
     }
 

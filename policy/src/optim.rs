@@ -7,7 +7,7 @@ mod adamw;
 mod gradients;
 mod schedule;
 
-pub use adamw::{AdamW, AdamWConfig, StepReport};
+pub use adamw::{AdamW, AdamWConfig, AdamWState, StepReport};
 pub use gradients::Gradients;
 pub use schedule::{Decay, Schedule};
 

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -120,12 +121,13 @@ fn log_probabilities_and_every_gradient_agree() {
             .collect();
         close(case, &forward.logprobs, &expected, TOLERANCE);
 
-        let mut gradients = Gradients::zeros(golden.policy.parameters());
+        let mut gradients = Gradients::zeros(golden.policy.parameters().unwrap());
         golden.policy.backward(forward, &golden.tensors["weights"].values.clone().into(), 0.0, &mut gradients).unwrap();
-        let gradients: BTreeMap<&str, Option<&[f32]>> = gradients.iter().collect();
+        let gradients: BTreeMap<&str, Option<Cow<'_, [f32]>>> = gradients.values().unwrap().into_iter().collect();
         let mut compared = 0;
-        for (name, var) in golden.policy.parameters() {
-            let gradient = gradients[name.as_str()].unwrap_or_else(|| panic!("{case}: {name} has no gradient"));
+        for (name, var) in golden.policy.parameters().unwrap() {
+            let gradient =
+                gradients[name.as_str()].as_deref().unwrap_or_else(|| panic!("{case}: {name} has no gradient"));
             let gradient = Tensor::from_slice(gradient, var.shape(), var.device()).unwrap();
             for (stored, found) in by_checkpoint_name(name, &gradient) {
                 let expected = &golden.tensors[&format!("grad.{stored}")].values;
@@ -138,7 +140,8 @@ fn log_probabilities_and_every_gradient_agree() {
 }
 
 fn bits(gradients: &Gradients) -> Vec<Vec<u32>> {
-    gradients.iter().map(|(_, values)| values.unwrap().iter().map(|value| value.to_bits()).collect()).collect()
+    let values = gradients.values().unwrap().into_iter();
+    values.map(|(_, values)| values.unwrap().iter().map(|value| value.to_bits()).collect()).collect()
 }
 
 #[test]
@@ -147,7 +150,7 @@ fn layers_that_are_computed_again_give_the_same_gradients_to_the_bit() {
         let gradients = |track| {
             let forward = golden.policy.forward(&golden.batch(), 0.7, track).unwrap();
             let slope = &golden.tensors["weights"].values;
-            let mut sums = Gradients::zeros(golden.policy.parameters());
+            let mut sums = Gradients::zeros(golden.policy.parameters().unwrap());
             golden.policy.backward(forward, &slope.to_vec().into(), 0.01, &mut sums).unwrap();
             bits(&sums)
         };
@@ -158,7 +161,7 @@ fn layers_that_are_computed_again_give_the_same_gradients_to_the_bit() {
 #[test]
 fn a_backward_pass_needs_what_its_forward_pass_kept() {
     let golden = Golden::load("qwen3");
-    let mut gradients = Gradients::zeros(golden.policy.parameters());
+    let mut gradients = Gradients::zeros(golden.policy.parameters().unwrap());
     let mut message = |track, slope: &[f32]| {
         let forward = golden.policy.forward(&golden.batch(), 1.0, track).unwrap();
         golden.policy.backward(forward, &slope.to_vec().into(), 0.0, &mut gradients).unwrap_err().to_string()
@@ -262,7 +265,7 @@ fn a_folder_written_again_is_the_same_model() {
         expected.weight_block_size = None;
         assert_eq!(read.config(), &expected, "{case}");
         assert_eq!(read.router_bias(), golden.policy.router_bias(), "{case}");
-        for ((name, a), (_, b)) in read.parameters().iter().zip(golden.policy.parameters()) {
+        for ((name, a), (_, b)) in read.parameters().unwrap().iter().zip(golden.policy.parameters().unwrap()) {
             let bits = |tensor: &Tensor| -> Vec<u32> {
                 let values: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();
                 values.into_iter().map(f32::to_bits).collect()
@@ -284,7 +287,7 @@ fn one_thread_or_several_the_gradients_are_the_same_to_the_bit() {
             pool.install(|| {
                 let forward = golden.policy.forward(&golden.batch(), 1.0, Track::Gradients).unwrap();
                 let ones = vec![1.0; forward.logprobs.len()];
-                let mut sums = Gradients::zeros(golden.policy.parameters());
+                let mut sums = Gradients::zeros(golden.policy.parameters().unwrap());
                 golden.policy.backward(forward, &ones.clone().into(), 0.0, &mut sums).unwrap();
                 bits(&sums)
             })

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use policy::grpo::{Sampled, pack};
-use policy::optim::Gradients;
 use policy::{ModelConfig, Policy, Request, RolloutEngine, RolloutOptions, SamplingParams, Track};
 
 use crate::config::{ModelSettings, Recipe, Stage, StageSettings, weighted};
@@ -162,7 +161,7 @@ fn measure(config: &ModelConfig, threads: usize) -> anyhow::Result<Rates> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start the threads")?;
     pool.install(|| {
         let mut trained = 0;
-        let mut gradients = Gradients::zeros(policy.parameters());
+        let mut gradients = policy.gradients()?;
         let start = Instant::now();
         while start.elapsed() < MOMENT {
             for micro in &batches {

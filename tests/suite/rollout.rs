@@ -69,7 +69,7 @@ fn training_repeats_the_experts_of_sampling() {
     // A bias that moved since then chooses other experts, and is no part of the gates.
     let experts = policy.config().mixture.as_ref().map_or(0, |mixture| mixture.n_routed_experts);
     let load = Balance { load: (0..experts as u64).collect() };
-    policy.update_router_bias(&vec![load; policy.router_bias().len()], 0.3);
+    policy.update_router_bias(&vec![load; policy.router_bias().len()], 0.3).unwrap();
     assert_eq!(largest_difference(&policy, &completions, &sampled), 0.0);
     assert!(largest_difference(&policy, &completions, &rerouted) > 1e-2);
 }

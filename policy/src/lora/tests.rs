@@ -36,7 +36,7 @@ fn objective(policy: &Policy, batch: &PackedBatch) -> f64 {
 
 /// The gradient of [`objective`] by all of the model's parameters.
 fn gradient(policy: &Policy, batch: &PackedBatch) -> Gradients {
-    let mut gradients = Gradients::zeros(policy.parameters());
+    let mut gradients = Gradients::zeros(policy.parameters().unwrap());
     let forward = policy.forward(batch, 1.0, Track::Gradients).unwrap();
     let slopes = vec![1.0; forward.logprobs.len()].into();
     policy.backward(forward, &slopes, 0.0, &mut gradients).unwrap();
@@ -58,7 +58,7 @@ fn moved(policy: &Policy, config: &LoraConfig) -> Lora {
 }
 
 fn weights(policy: &Policy) -> Vec<Vec<f32>> {
-    policy.parameters().iter().map(|parameter| values(parameter).unwrap()).collect()
+    policy.parameters().unwrap().iter().map(|parameter| values(parameter).unwrap()).collect()
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn merged_weights_are_the_frozen_ones_and_the_scaled_product() {
     let lora = moved(&policy, &lora(3, &["o_proj", "down_proj"]));
     let after = weights(&policy);
     let of = |name: &str| values(lora.parameters().iter().find(|(found, _)| found == name).unwrap()).unwrap();
-    let place = |name: &str| policy.parameters().iter().position(|(found, _)| found == name).unwrap();
+    let place = |name: &str| policy.parameters().unwrap().iter().position(|(found, _)| found == name).unwrap();
     let check = |parameter: &str,
                  adapter: &str,
                  expert: usize,
@@ -126,17 +126,18 @@ fn the_gradient_is_the_slope_of_what_is_computed() {
         let batch = batch();
         let gradients = lora.gradients(&policy, &gradient(&policy, &batch)).unwrap();
         for factor in ["lora_A", "lora_B"] {
-            let direction: Vec<(&str, &[f32])> =
-                gradients.iter().filter(|(name, _)| name.contains(factor)).map(|(n, g)| (n, g.unwrap())).collect();
-            let square: f64 = direction.iter().flat_map(|(_, g)| *g).map(|g| f64::from(*g).powi(2)).sum();
+            let each = gradients.values().unwrap().into_iter();
+            let direction: Vec<(&str, Vec<f32>)> = each
+                .filter(|(name, _)| name.contains(factor))
+                .map(|(name, gradient)| (name, gradient.unwrap().into_owned()))
+                .collect();
+            let square: f64 = direction.iter().flat_map(|(_, g)| g).map(|g| f64::from(*g).powi(2)).sum();
             let at = |distance: f64| {
                 let start: Vec<Vec<f32>> = lora.parameters().iter().map(|factor| values(factor).unwrap()).collect();
                 for ((name, var), start) in lora.parameters().iter().zip(&start) {
                     let Some((_, g)) = direction.iter().find(|(found, _)| found == name) else { continue };
-                    set(
-                        var,
-                        start.iter().zip(*g).map(|(value, g)| value + (distance * f64::from(*g)) as f32).collect(),
-                    );
+                    let moved = start.iter().zip(g).map(|(value, g)| value + (distance * f64::from(*g)) as f32);
+                    set(var, moved.collect());
                 }
                 lora.merge(&policy).unwrap();
                 let found = objective(&policy, &batch);

@@ -175,7 +175,7 @@ impl Source<'_> {
 pub(super) fn save(folder: &Path, policy: &Policy, numbers: Numbers) -> Result<()> {
     let config = policy.config();
     let mut named: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
-    for (spec, parameter) in specs(config).into_iter().zip(policy.parameters()) {
+    for (spec, parameter) in specs(config).into_iter().zip(policy.parameters()?) {
         let values = values(parameter)?;
         if !is_fused(&spec) {
             named.push((spec.name, spec.shape, values));

@@ -275,7 +275,7 @@ mod tests {
                 [0, 0, 1].map(|i| Sampled { prompt: &prompts[i], token_ids: &completion[i..], choices: None }).to_vec();
             let batch = &pack(&sampled, 1000).unwrap()[0].batch;
             let run = |in_order: bool| {
-                with_numbers(policy.parameters(), |numbers| {
+                with_numbers(policy.parameters().unwrap(), |numbers| {
                     let pass = Pass { in_order, ..policy.pass(numbers.clone(), &batch.layouts) };
                     let passed = pass.forward(batch, policy.router_bias(), 0.9, Track::Gradients);
                     let mut sums: Vec<Vec<f32>> = numbers.iter().map(|numbers| vec![0.0; numbers.len()]).collect();

@@ -128,7 +128,7 @@ impl Layouts {
     }
 
     /// All segments.
-    pub(super) fn segments(&self) -> &[Segment] {
+    pub(crate) fn segments(&self) -> &[Segment] {
         &self.segments
     }
 

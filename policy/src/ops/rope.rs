@@ -41,6 +41,24 @@ impl RopeTable {
         self.angles.len() / self.pairs.max(1)
     }
 
+    /// Pairs of numbers that are turned.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn pairs(&self) -> usize {
+        self.pairs
+    }
+
+    /// Whether neighbours are a pair.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn is_interleaved(&self) -> bool {
+        self.interleaved
+    }
+
+    /// cos and sin side by side, rounded: `[positions, pairs, 2]`.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn numbers(&self) -> Vec<f32> {
+        self.angles.iter().flat_map(|(cos, sin)| [*cos as f32, *sin as f32]).collect()
+    }
+
     /// Turns `row` (one head's rope part) to `position`, in place; `direction` -1 turns back, as gradients need (the
     /// transpose: an amplitude is multiplied with once more, not divided by).
     #[inline(always)]

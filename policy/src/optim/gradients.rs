@@ -1,25 +1,35 @@
 //! Gradients of a list of parameters, summed over micro-batches in f32.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use candle_core::Var;
 use rayon::prelude::*;
 
 use super::CHUNK;
+#[cfg(feature = "cuda")]
+use crate::cuda::Sums;
+#[cfg(feature = "cuda")]
+use crate::error::During;
 use crate::error::{PolicyError, Result};
 
 /// One gradient per parameter, in the order of their names; absent until something adds to it.
 ///
 /// Absent is not zero: a parameter that no micro-batch reached is left alone by the optimizer,
 /// its moments and weight decay included (as in PyTorch).
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Gradients {
     entries: Vec<Entry>,
+    /// The sums themselves, if they are on a card.
+    #[cfg(feature = "cuda")]
+    card: Option<Sums>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Entry {
     pub(super) name: String,
+    /// The parameter's place in the list.
+    pub(super) parameter: usize,
     pub(super) elements: usize,
     pub(super) values: Option<Vec<f32>>,
 }
@@ -28,12 +38,36 @@ impl Gradients {
     /// No gradient yet for any of the parameters.
     #[must_use]
     pub fn zeros(params: &[(String, Var)]) -> Self {
-        let mut entries: Vec<Entry> = params
-            .iter()
-            .map(|(name, var)| Entry { name: name.clone(), elements: var.elem_count(), values: None })
-            .collect();
+        Self::of(params.iter().map(|(name, var)| (name.clone(), var.elem_count())))
+    }
+
+    fn of(params: impl Iterator<Item = (String, usize)>) -> Self {
+        let entry = |(parameter, (name, elements))| Entry { name, parameter, elements, values: None };
+        let mut entries: Vec<Entry> = params.enumerate().map(entry).collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
-        Self { entries }
+        Self {
+            entries,
+            #[cfg(feature = "cuda")]
+            card: None,
+        }
+    }
+
+    /// Of a policy's parameters, names and numbers of elements, on the card.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn on_card(params: impl Iterator<Item = (String, usize)>, sums: Sums) -> Self {
+        Self { card: Some(sums), ..Self::of(params) }
+    }
+
+    /// The sums on the card, if that is where they are.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn sums(&self) -> Option<&Sums> {
+        self.card.as_ref()
+    }
+
+    /// The same, to be added to.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn sums_mut(&mut self) -> Option<&mut Sums> {
+        self.card.as_mut()
     }
 
     /// The sums of `params`, in their order, to be added to; zeros where nothing has been added yet.
@@ -44,7 +78,7 @@ impl Gradients {
         let places: BTreeMap<&str, usize> =
             params.iter().enumerate().map(|(at, (name, _))| (name.as_str(), at)).collect();
         let mut sums: Vec<Option<&mut [f32]>> = params.iter().map(|_| None).collect();
-        for Entry { name, elements, values } in &mut self.entries {
+        for Entry { name, elements, values, .. } in &mut self.entries {
             if let Some(at) = places.get(name.as_str())
                 && params[*at].1.elem_count() == *elements
             {
@@ -60,12 +94,16 @@ impl Gradients {
     /// Adds `scale` times one parameter's gradient, given as plain numbers in the parameter's order.
     ///
     /// # Errors
-    /// An unknown name or another number of elements.
+    /// An unknown name or another number of elements; gradients on a card, which only passes there add to.
     pub fn add_slice(&mut self, name: &str, gradient: &[f32], scale: f64) -> Result<()> {
         let entry = match self.entries.binary_search_by(|entry| entry.name.as_str().cmp(name)) {
             Ok(at) => &mut self.entries[at],
             Err(_) => return Err(mismatch(name, "is not one of the parameters".to_owned())),
         };
+        #[cfg(feature = "cuda")]
+        if self.card.is_some() {
+            return Err(mismatch(name, "its gradient is on a card".to_owned()));
+        }
         if gradient.len() != entry.elements {
             return Err(mismatch(name, format!("expected {} elements, found {}", entry.elements, gradient.len())));
         }
@@ -84,30 +122,51 @@ impl Gradients {
     }
 
     /// The Euclidean norm of all gradients together, summed in f64 in a fixed order.
-    #[must_use]
-    pub fn norm(&self) -> f64 {
-        let present: Vec<&[f32]> = self.iter().filter_map(|(_, values)| values).collect();
+    ///
+    /// # Errors
+    /// If a card fails.
+    pub fn norm(&self) -> Result<f64> {
+        #[cfg(feature = "cuda")]
+        if let Some(sums) = &self.card {
+            return sums.norm().during("norm of the gradients");
+        }
+        let present: Vec<&[f32]> = self.entries.iter().filter_map(|entry| entry.values.as_deref()).collect();
         let partial: Vec<Vec<f64>> =
             present.par_iter().map(|values| values.par_chunks(CHUNK).map(sum_of_squares).collect()).collect();
-        partial.into_iter().flatten().sum::<f64>().sqrt()
+        Ok(partial.into_iter().flatten().sum::<f64>().sqrt())
     }
 
     /// Multiplies every gradient, e.g. by one over the number of tokens once that is known.
-    pub fn scale(&mut self, factor: f64) {
+    ///
+    /// # Errors
+    /// If a card fails.
+    pub fn scale(&mut self, factor: f64) -> Result<()> {
         let factor = factor as f32;
+        #[cfg(feature = "cuda")]
+        if let Some(sums) = &self.card {
+            return sums.scale(factor).during("scale the gradients");
+        }
         for values in self.entries.iter_mut().filter_map(|entry| entry.values.as_mut()) {
             values.par_chunks_mut(CHUNK).for_each(|chunk| chunk.iter_mut().for_each(|value| *value *= factor));
         }
+        Ok(())
     }
 
-    /// Names and gradients, in the order of the names.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&[f32]>)> {
-        self.entries.iter().map(|entry| (entry.name.as_str(), entry.values.as_deref()))
+    /// Names and gradients, in the order of the names; those on a card are copied from it.
+    ///
+    /// # Errors
+    /// If a card fails.
+    pub fn values(&self) -> Result<Vec<(&str, Option<Cow<'_, [f32]>>)>> {
+        self.entries.iter().map(|entry| Ok((entry.name.as_str(), self.value(entry)?))).collect()
     }
 
-    /// As [`iter`](Self::iter), to be changed in place (to add up several machines', say).
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, Option<&mut [f32]>)> {
-        self.entries.iter_mut().map(|entry| (entry.name.as_str(), entry.values.as_deref_mut()))
+    fn value<'a>(&self, entry: &'a Entry) -> Result<Option<Cow<'a, [f32]>>> {
+        #[cfg(feature = "cuda")]
+        if let Some(sums) = &self.card {
+            let values = sums.read(entry.parameter).during("copy a gradient to the host")?;
+            return Ok(values.map(Cow::Owned));
+        }
+        Ok(entry.values.as_deref().map(Cow::Borrowed))
     }
 
     pub(super) fn entries(&self) -> &[Entry] {
@@ -145,8 +204,8 @@ mod tests {
         Var::from_slice(values, values.len(), &Device::Cpu).unwrap()
     }
 
-    fn values<'a>(gradients: &'a Gradients, name: &str) -> Option<&'a [f32]> {
-        gradients.iter().find(|(found, _)| *found == name).unwrap().1
+    fn values<'a>(gradients: &'a Gradients, name: &str) -> Option<Cow<'a, [f32]>> {
+        gradients.values().unwrap().into_iter().find(|(found, _)| *found == name).unwrap().1
     }
 
     #[test]
@@ -161,13 +220,13 @@ mod tests {
             gradients.add_slice("a", &[1.0, 2.0], scale).unwrap();
             gradients.add_slice("b", &[3.0, 4.0], scale).unwrap();
         }
-        assert_eq!(values(&gradients, "a"), Some(&[2.5, 5.0][..]));
-        assert_eq!(values(&gradients, "b"), Some(&[7.5, 10.0][..]));
+        assert_eq!(values(&gradients, "a").as_deref(), Some(&[2.5, 5.0][..]));
+        assert_eq!(values(&gradients, "b").as_deref(), Some(&[7.5, 10.0][..]));
         assert_eq!(values(&gradients, "unused"), None);
         let expected = (2.5f64 * 2.5 + 25.0 + 7.5 * 7.5 + 100.0).sqrt();
-        assert!((gradients.norm() - expected).abs() < 1e-12);
-        gradients.scale(2.0);
-        assert_eq!(values(&gradients, "a"), Some(&[5.0, 10.0][..]));
+        assert!((gradients.norm().unwrap() - expected).abs() < 1e-12);
+        gradients.scale(2.0).unwrap();
+        assert_eq!(values(&gradients, "a").as_deref(), Some(&[5.0, 10.0][..]));
     }
 
     #[test]
@@ -178,7 +237,7 @@ mod tests {
         let mut sums = gradients.in_order_of(&params).unwrap();
         assert_eq!(sums, [&mut [1.0, 2.0][..], &mut [0.0]]);
         sums[1][0] += 5.0;
-        assert_eq!(values(&gradients, "a"), Some(&[5.0][..]));
+        assert_eq!(values(&gradients, "a").as_deref(), Some(&[5.0][..]));
         let stranger = [("b".to_owned(), variable(&[1.0]))];
         assert!(gradients.in_order_of(&stranger).unwrap_err().to_string().contains("`b`"));
     }
@@ -194,7 +253,7 @@ mod tests {
                 let mut gradients = Gradients::zeros(&params);
                 gradients.add_slice("w", &values, 0.3).unwrap();
                 gradients.add_slice("w", &values, 0.1).unwrap();
-                gradients.norm().to_bits()
+                gradients.norm().unwrap().to_bits()
             })
         };
         assert_eq!(norm(1), norm(2));

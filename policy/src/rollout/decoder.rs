@@ -180,8 +180,9 @@ impl Decoder {
 
     /// As for a large model, or as for a small one.
     pub(super) fn laid_out(policy: &Policy, large: bool) -> Result<Self> {
-        with_numbers(policy.parameters(), |numbers| {
-            let sources = numbers.into_iter().zip(policy.parameters()).map(|(numbers, (_, var))| {
+        let parameters = policy.parameters()?;
+        with_numbers(parameters, |numbers| {
+            let sources = numbers.into_iter().zip(parameters).map(|(numbers, (_, var))| {
                 let shared = large.then(|| var.as_detached_tensor());
                 Source { numbers, shared }
             });

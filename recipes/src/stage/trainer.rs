@@ -10,7 +10,7 @@ use policy::checkpoint::{TensorView, load_tensors, save_tensors};
 use policy::grpo::MicroBatch;
 use policy::lora::{Lora, LoraConfig};
 use policy::ops::router::Balance;
-use policy::optim::{AdamW, AdamWConfig, Gradients};
+use policy::optim::{AdamW, AdamWConfig};
 use policy::{Forward, Policy, Slopes, Track};
 
 use super::bench::Model;
@@ -69,8 +69,10 @@ pub(super) struct Stepped {
 impl Trainer {
     pub(super) fn new(model: Model, training: &Training) -> anyhow::Result<Trainer> {
         let lora = training.adapters(&model.policy)?;
-        let trained = lora.as_ref().map_or(model.policy.parameters(), Lora::parameters);
-        let optimizer = AdamW::new(trained, training.adamw)?;
+        let optimizer = match &lora {
+            Some(lora) => AdamW::new(lora.parameters(), training.adamw)?,
+            None => AdamW::for_policy(&model.policy, training.adamw)?,
+        };
         Ok(Trainer { model, lora, optimizer })
     }
 
@@ -83,7 +85,7 @@ impl Trainer {
         mut slope: impl FnMut(&MicroBatch, &Forward) -> anyhow::Result<S>,
     ) -> anyhow::Result<Stepped> {
         let policy = &self.model.policy;
-        let mut gradients = Gradients::zeros(policy.parameters());
+        let mut gradients = policy.gradients()?;
         let mut balance = vec![Balance::default(); policy.router_bias().len()];
         let (bias_rate, balance_coefficient) = settings.balancing;
         let all_rows: usize = batches.iter().map(|micro| micro.batch.token_ids.len()).sum();
@@ -105,7 +107,7 @@ impl Trainer {
             if let Some(lora) = &self.lora {
                 lora.merge(&self.model.policy)?;
             }
-            self.model.policy.update_router_bias(&balance, bias_rate as f32);
+            self.model.policy.update_router_bias(&balance, bias_rate as f32)?;
         }
         let max_vio = balance.iter().map(Balance::max_violation).fold(0.0, f64::max);
         Ok(Stepped { gradient_norm: report.grad_norm, max_vio, applied: report.applied, rows })
@@ -119,7 +121,7 @@ impl Trainer {
             let named = state.iter().map(|(name, data)| (name.clone(), data.shape.clone(), data.values.as_slice()));
             save_tensors(folder.join(ADAPTERS), &named.collect::<Vec<TensorView<'_>>>(), &BTreeMap::new())?;
         }
-        save_tensors(folder.join(OPTIMIZER), &self.optimizer.state(), &BTreeMap::new())?;
+        save_tensors(folder.join(OPTIMIZER), &self.optimizer.state()?.views(), &BTreeMap::new())?;
         Ok(())
     }
 

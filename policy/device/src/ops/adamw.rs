@@ -121,7 +121,12 @@ impl Weights<'_> {
         }
     }
 
-    fn slice(&self, range: std::ops::Range<usize>) -> Self {
+    /// Some of them.
+    ///
+    /// # Panics
+    /// If there are no such, as indexing a slice does.
+    #[must_use]
+    pub fn slice(&self, range: std::ops::Range<usize>) -> Self {
         Weights { master: self.master.slice(range.clone()), copy: self.copy.map(|copy| copy.slice(range)) }
     }
 }

@@ -1,7 +1,7 @@
 //! What is timed. `policy/bench/peer.py` does the same work with PyTorch, transformers and TRL.
 
 use policy::grpo::{AdvantageSettings, Counts, LossInput, Sampled, advantages, loss, pack};
-use policy::optim::{AdamW, AdamWConfig, Gradients};
+use policy::optim::{AdamW, AdamWConfig};
 use policy::{Completion, Forward, Policy, Request, RolloutEngine, RolloutOptions, SamplingParams, Track};
 
 use super::{Phase, forward_flops};
@@ -134,14 +134,14 @@ impl Work {
         mut slope: impl FnMut(&[usize], &Forward) -> Vec<f32>,
     ) -> anyhow::Result<()> {
         let policy = &self.policy;
-        let mut gradients = Gradients::zeros(policy.parameters());
+        let mut gradients = policy.gradients()?;
         for micro in pack(sampled, MICRO_BATCH_ROWS)? {
             let forward = policy.forward(&micro.batch, 1.0, self.track)?;
             let slope = slope(&micro.completions, &forward);
             policy.backward(forward, &slope.into(), 0.0, &mut gradients)?;
         }
         if self.optimizer.is_none() {
-            self.optimizer = Some(AdamW::new(policy.parameters(), AdamWConfig::default())?);
+            self.optimizer = Some(AdamW::for_policy(policy, AdamWConfig::default())?);
         }
         if let Some(optimizer) = &mut self.optimizer {
             optimizer.step(&gradients, LEARNING_RATE, Some(1.0))?;

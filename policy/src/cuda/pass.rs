@@ -1,0 +1,344 @@
+//! Through the layers on the card, forward and backward: the twin of `model/pass.rs`, which says what a layer is.
+//!
+//! The host gives all work at once and waits only for what the loss looks at: log-probabilities, entropies, choices of experts.
+//! Memory is taken as it is needed and given back as soon as the work that uses it has been given.
+
+use std::sync::Arc;
+
+use device::ops::tree::{Segment, Tree};
+use device::ops::{self, Logprob, LogprobWorkspace, Logprobs, Rope, Router, Sources, gather, gather_backward, narrow};
+use device::{Buffer, Device, Result, Slice, bf16};
+
+use super::feed_forward::{self, Choice, Mixture};
+use super::norm::{Rows, norm, norm_backward};
+use super::{Parameter, Resident, grouped, latent};
+use crate::config::ModelConfig;
+use crate::model::batch::PackedBatch;
+use crate::model::parts::{AttentionParts, LayerParts, ModelParts};
+use crate::model::{Attention, Slopes, Track};
+use crate::ops::router::{RouterConfig, Routing};
+
+/// A model and the card that it is on.
+pub(crate) struct Pass<'a> {
+    pub(crate) config: &'a ModelConfig,
+    pub(crate) attention: &'a Attention,
+    pub(crate) router: Option<RouterConfig>,
+    pub(crate) resident: &'a Resident,
+}
+
+/// What a pass computes.
+pub(crate) struct Passed {
+    pub(crate) logprobs: Vec<f32>,
+    pub(crate) entropy: Vec<f32>,
+    pub(crate) routing: Vec<Routing>,
+    pub(crate) activations: Option<Activations>,
+}
+
+/// What a tracked pass keeps for its backward pass.
+pub(crate) struct Activations {
+    inputs: Inputs,
+    temperature: f64,
+    layers: Vec<Layer>,
+    /// The rows from which something is predicted, before the last norm and after.
+    rows: Buffer<f32>,
+    hidden: Buffer<bf16>,
+    /// Log-probabilities, entropies and totals, `[targets]` each.
+    out: [Buffer<f32>; 3],
+}
+
+/// A batch on the card.
+struct Inputs {
+    token_ids: Vec<u32>,
+    target_rows: Vec<u32>,
+    positions: Buffer<u32>,
+    target_ids: Buffer<u32>,
+    tree: Tree,
+}
+
+/// What the layers of a pass are told of the batch.
+pub(super) struct Batch<'a> {
+    pub(super) device: &'a Device,
+    pub(super) rope: Rope<'a>,
+    pub(super) tree: &'a Tree,
+    /// Of each row in its sequence, `[n]`.
+    pub(super) positions: Slice<'a, u32>,
+    pub(super) rows: usize,
+}
+
+/// A layer's input, and either what it keeps or where its tokens went.
+struct Layer {
+    x: Buffer<f32>,
+    kept: Option<LayerKept>,
+    chosen: Option<Arc<Buffer<u16>>>,
+}
+
+/// What a layer keeps for its backward pass, besides its input.
+struct LayerKept {
+    normed: Buffer<bf16>,
+    attention: AttentionKept,
+    middle: Buffer<f32>,
+    normed_middle: Buffer<bf16>,
+    feed_forward: feed_forward::Kept,
+}
+
+enum AttentionKept {
+    Latent(latent::Kept),
+    Grouped(grouped::Kept),
+}
+
+impl Inputs {
+    fn new(device: &Device, batch: &PackedBatch, group: usize) -> Result<Inputs> {
+        let segments = batch.layouts.segments().iter();
+        let segments: Vec<Segment> =
+            segments.map(|segment| Segment { rows: segment.rows.clone(), parent: segment.parent }).collect();
+        Ok(Inputs {
+            token_ids: batch.token_ids.clone(),
+            target_rows: batch.target_rows.clone(),
+            positions: device.upload(&batch.positions, "positions of a batch")?,
+            target_ids: device.upload(&batch.target_ids, "targets of a batch")?,
+            tree: Tree::new(device, &segments, group)?,
+        })
+    }
+
+    fn rows(&self) -> usize {
+        self.token_ids.len()
+    }
+}
+
+impl Pass<'_> {
+    /// Log-probabilities and entropies of a batch's targets, and where its tokens went.
+    pub(crate) fn forward(&self, batch: &PackedBatch, temperature: f64, track: Track) -> Result<Passed> {
+        let (device, width) = (self.resident.device(), self.config.hidden_size);
+        let parts = self.resident.parts(self.config);
+        let inputs = Inputs::new(device, batch, self.group())?;
+        let layer_batch = self.batch(&inputs);
+        let mixture = self.mixture(inputs.rows(), false)?;
+        let ids = device.upload(&inputs.token_ids, "tokens of a batch")?;
+        let mut x = device.alloc(inputs.rows() * width, "the residual stream")?; // [n, d]
+        gather(device, x.view(), parts.embedding.copy, ids.view(), width)?;
+        let mut layers = Vec::new();
+        let mut chosen: Vec<Arc<Buffer<u16>>> = Vec::new();
+        for (index, parts) in parts.layers.iter().enumerate() {
+            let choice =
+                match (&batch.choices, self.router.as_ref().filter(|_| self.config.mixture_of(index).is_some())) {
+                    (_, None) => None,
+                    (Some(choices), _) => {
+                        let given = device.upload(&choices.layers()[chosen.len()], "choices of experts")?;
+                        Some(Choice::Repeat(Arc::new(given)))
+                    }
+                    (None, Some(router)) => Some(Choice::Anew(self.resident.router_bias(chosen.len(), router.experts))),
+                };
+            let (out, kept) = self.layer(parts, &layer_batch, &x, mixture.as_ref().zip(choice))?;
+            let input = std::mem::replace(&mut x, out);
+            let went = kept.feed_forward.chosen().cloned();
+            chosen.extend(went.clone());
+            match track {
+                Track::Nothing => {}
+                Track::Gradients => layers.push(Layer { x: input, kept: Some(kept), chosen: None }),
+                Track::LayerInputs => layers.push(Layer { x: input, kept: None, chosen: went }),
+            }
+        }
+        drop(mixture);
+        let targets = inputs.target_rows.len();
+        let rows = device.alloc(targets * width, "rows of targets")?; // [targets, d]
+        let target_rows = device.upload(&inputs.target_rows, "rows of targets")?;
+        gather(device, rows.view(), x.view(), target_rows.view(), width)?;
+        drop(x);
+        let hidden = norm(device, Rows::packed(rows.view(), width), &parts.norm, self.config.rms_norm_eps)?;
+        let number = || device.alloc(targets, "log-probabilities");
+        let out: [Buffer<f32>; 3] = [number()?, number()?, number()?];
+        let workspace = LogprobWorkspace::new(device, targets, self.config.vocab_size, false)?;
+        let logprob = logprob(&parts, hidden.view(), inputs.target_ids.view(), temperature);
+        logprob.forward(device, &workspace, logprobs(&out))?;
+        let (logprobs, entropy) = (out[0].download()?, out[1].download()?);
+        let routing = |chosen: &Arc<Buffer<u16>>| {
+            let (chosen, router) = (chosen.download()?, self.router.as_ref());
+            Ok(router.map(|router| Routing::repeat(&chosen, router)).unwrap_or_else(|| unreachable!("it has chosen")))
+        };
+        let routing = chosen.iter().map(routing).collect::<Result<_>>()?;
+        let activations =
+            (track != Track::Nothing).then(|| Activations { inputs, temperature, layers, rows, hidden, out });
+        Ok(Passed { logprobs, entropy, routing, activations })
+    }
+
+    /// Adds the gradients of the sums over `slopes`, and of the balance loss times `balance`, to `gradients`, an array of all
+    /// parameters' gradients.
+    pub(crate) fn backward(
+        &self,
+        activations: Activations,
+        slopes: &Slopes,
+        balance: f64,
+        gradients: Slice<'_, f32>,
+    ) -> Result<()> {
+        let (device, width, eps) = (self.resident.device(), self.config.hidden_size, self.config.rms_norm_eps);
+        let parts = self.resident.parts(self.config);
+        let gradients = self.resident.layout().parts(self.config, gradients);
+        let Activations { inputs, temperature, mut layers, rows, hidden, out } = activations;
+        let d_x = device.zeros(inputs.rows() * width, "the residual stream's gradient")?;
+        {
+            let targets = inputs.target_rows.len();
+            let workspace = LogprobWorkspace::new(device, targets, self.config.vocab_size, true)?;
+            let by_logprob = device.upload(&slopes.logprobs, "slopes of the loss")?;
+            let by_entropy = device.upload(&slopes.entropy, "slopes of the loss")?;
+            let entropy = (!slopes.entropy.is_empty()).then(|| by_entropy.view());
+            let slopes = ops::Slopes { logprobs: by_logprob.view(), entropy };
+            let d_hidden = device.alloc(hidden.len(), "gradients of rows of targets")?;
+            let d_head = gradients.head.unwrap_or(gradients.embedding);
+            let logprob = logprob(&parts, hidden.view(), inputs.target_ids.view(), temperature);
+            let sums = (d_hidden.view(), Some(d_head));
+            logprob.backward(device, &workspace, sums, logprobs(&out), slopes)?;
+            drop(workspace);
+            let d_rows: Buffer<f32> = device.zeros(rows.len(), "gradients of rows of targets")?;
+            let before = Rows::packed(rows.view(), width);
+            norm_backward(device, (d_rows.view(), gradients.norm), before, (&parts.norm, eps), d_hidden.view())?;
+            let sources = Sources::new(device, &inputs.target_rows, inputs.rows())?;
+            gather_backward(device, d_x.view(), d_rows.view(), &sources, width)?;
+        }
+        drop((rows, hidden, out));
+        let batch = self.batch(&inputs);
+        let mixture = self.mixture(inputs.rows(), true)?;
+        for (parts, gradients) in parts.layers.iter().zip(&gradients.layers).rev() {
+            let Some(Layer { x, kept, chosen }) = layers.pop() else { break };
+            let kept = match kept {
+                Some(kept) => kept,
+                None => self.layer(parts, &batch, &x, mixture.as_ref().zip(chosen.map(Choice::Repeat)))?.1,
+            };
+            self.layer_backward((parts, gradients), &batch, d_x.view(), (&x, kept), (mixture.as_ref(), balance))?;
+        }
+        let sources = Sources::new(device, &inputs.token_ids, self.config.vocab_size)?;
+        gather_backward(device, gradients.embedding, d_x.view(), &sources, width)
+    }
+
+    fn batch<'b>(&'b self, inputs: &'b Inputs) -> Batch<'b> {
+        Batch {
+            device: self.resident.device(),
+            rope: self.resident.rope(),
+            tree: &inputs.tree,
+            positions: inputs.positions.view(),
+            rows: inputs.rows(),
+        }
+    }
+
+    /// Heads that share a key.
+    fn group(&self) -> usize {
+        match self.attention {
+            Attention::Latent(_) => 1,
+            Attention::Grouped(_, config) => config.heads / config.key_heads,
+        }
+    }
+
+    /// The mixture, in a model that has one.
+    fn mixture(&self, rows: usize, backward: bool) -> Result<Option<Mixture>> {
+        let Some((config, mixture)) = self.router.as_ref().zip(self.config.mixture.as_ref()) else { return Ok(None) };
+        let router = Router {
+            experts: config.experts,
+            top_k: config.top_k,
+            groups: config.groups,
+            top_groups: config.top_groups,
+            normalise: config.normalise,
+            scale: config.scale as f32,
+        };
+        let sizes = (rows, mixture.moe_intermediate_size, self.config.hidden_size);
+        Mixture::new(self.resident.device(), router, sizes, backward).map(Some)
+    }
+
+    /// A layer's result, and what it keeps. `mixture` is for a layer of experts.
+    fn layer(
+        &self,
+        parts: &LayerParts<Parameter<'_>>,
+        batch: &Batch<'_>,
+        x: &Buffer<f32>,
+        mixture: Option<(&Mixture, Choice<'_>)>,
+    ) -> Result<(Buffer<f32>, LayerKept)> {
+        let (device, width, eps) = (batch.device, self.config.hidden_size, self.config.rms_norm_eps);
+        let normed = norm(device, Rows::packed(x.view(), width), &parts.attention_norm, eps)?;
+        let middle = copy_of(device, x)?;
+        let attention = match (&parts.attention, self.attention) {
+            (AttentionParts::Latent(parts), Attention::Latent(config)) => {
+                AttentionKept::Latent(latent::add(batch, middle.view(), normed.view(), parts, config, width)?)
+            }
+            (AttentionParts::Grouped(parts), Attention::Grouped(_, config)) => {
+                let sizes = (width, eps);
+                AttentionKept::Grouped(grouped::add(batch, middle.view(), normed.view(), parts, config, sizes)?)
+            }
+            _ => unreachable!("all layers of a model have its kind of attention"),
+        };
+        let normed_middle = norm(device, Rows::packed(middle.view(), width), &parts.feed_forward_norm, eps)?;
+        let out = copy_of(device, &middle)?;
+        let feed_forward =
+            feed_forward::add(device, out.view(), normed_middle.view(), &parts.feed_forward, mixture, width)?;
+        Ok((out, LayerKept { normed, attention, middle, normed_middle, feed_forward }))
+    }
+
+    /// Turns the gradient `d_x` of a layer's result into that of its input.
+    fn layer_backward(
+        &self,
+        (parts, gradients): (&LayerParts<Parameter<'_>>, &LayerParts<Slice<'_, f32>>),
+        batch: &Batch<'_>,
+        d_x: Slice<'_, f32>,
+        (x, kept): (&Buffer<f32>, LayerKept),
+        (mixture, balance): (Option<&Mixture>, f64),
+    ) -> Result<()> {
+        let (device, width, eps) = (batch.device, self.config.hidden_size, self.config.rms_norm_eps);
+        let LayerKept { normed, attention, middle, normed_middle, feed_forward } = kept;
+        let d_normed = device.zeros(d_x.len(), "gradients of normalised rows")?;
+        let d_y = device.alloc(d_x.len(), "gradients of activations")?;
+        narrow(device, d_y.view(), d_x)?;
+        feed_forward::backward(
+            device,
+            d_normed.view(),
+            &gradients.feed_forward,
+            (normed_middle.view(), &feed_forward),
+            &parts.feed_forward,
+            mixture.map(|mixture| (mixture, balance)),
+            d_y.view(),
+            width,
+        )?;
+        drop((feed_forward, normed_middle));
+        let (before, weight) = (Rows::packed(middle.view(), width), (&parts.feed_forward_norm, eps));
+        norm_backward(device, (d_x, gradients.feed_forward_norm), before, weight, d_normed.view())?;
+        d_normed.fill_zero()?;
+        narrow(device, d_y.view(), d_x)?;
+        let (d_normed, d_y) = (d_normed.view(), d_y.view());
+        match (&parts.attention, &gradients.attention, &attention, self.attention) {
+            (
+                AttentionParts::Latent(parts),
+                AttentionParts::Latent(gradients),
+                AttentionKept::Latent(kept),
+                Attention::Latent(config),
+            ) => latent::backward(batch, d_normed, gradients, (normed.view(), kept), parts, config, d_y, width)?,
+            (
+                AttentionParts::Grouped(parts),
+                AttentionParts::Grouped(gradients),
+                AttentionKept::Grouped(kept),
+                Attention::Grouped(_, config),
+            ) => {
+                let sizes = (width, eps);
+                grouped::backward(batch, d_normed, gradients, (normed.view(), kept), parts, config, d_y, sizes)?;
+            }
+            _ => unreachable!("weights, gradients and what was kept are of one model"),
+        }
+        let (before, weight) = (Rows::packed(x.view(), width), (&parts.attention_norm, eps));
+        norm_backward(device, (d_x, gradients.attention_norm), before, weight, d_normed)
+    }
+}
+
+fn copy_of(device: &Device, x: &Buffer<f32>) -> Result<Buffer<f32>> {
+    let copy = device.alloc(x.len(), "the residual stream")?;
+    copy.copy_from(&x.view())?;
+    Ok(copy)
+}
+
+fn logprob<'a>(
+    parts: &ModelParts<Parameter<'a>>,
+    hidden: Slice<'a, bf16>,
+    targets: Slice<'a, u32>,
+    temperature: f64,
+) -> Logprob<'a> {
+    let head = parts.head.as_ref().unwrap_or(&parts.embedding).copy;
+    Logprob { head, hidden, targets, temperature: temperature as f32 }
+}
+
+fn logprobs([logprobs, entropy, totals]: &[Buffer<f32>; 3]) -> Logprobs<'_> {
+    Logprobs { logprobs: logprobs.view(), entropy: entropy.view(), totals: totals.view() }
+}
