@@ -9,6 +9,7 @@
 //! table      the figures at the end; `report` the same as a page with curves
 //! hub        data sets of the Hugging Face Hub, as task files
 //! session    one run from its folder to its report
+//! place      where it computes: the CPU, or a card
 //! plan       what a recipe would do and take, without doing it
 //! curation   curation jobs: the work is `datasets::curate`, what people see of it is here
 //! evaluation models on benchmarks
@@ -28,6 +29,7 @@ mod hub;
 pub mod import;
 pub mod interrupt;
 pub mod metrics;
+pub mod place;
 pub mod plan;
 pub mod progress;
 pub mod report;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use datasets::source::hub::Hub;
+use policy::Place;
 use serde::{Deserialize, Serialize};
 
 use crate::alarms::RaisedAlarm;
@@ -12,6 +13,7 @@ use crate::config::{Recipe, StageSettings};
 use crate::hub::Fetcher;
 use crate::interrupt::Interrupt;
 use crate::metrics::{EvalMetrics, StepMetrics};
+use crate::place;
 use crate::progress::{Reporter, Verbosity};
 use crate::report;
 use crate::run::{Reuse, RunDir, RunInfo, StageRecord, hash_files, newest_run};
@@ -34,6 +36,8 @@ pub struct RunOptions {
     pub until: Option<String>,
     /// Threads to work with; none takes what the process has.
     pub threads: Option<usize>,
+    /// Where to compute, as `--device` takes it; none is the CPU, and for a resumed run where it was before.
+    pub device: Option<String>,
     /// Where bases and the prepared Python are kept from run to run.
     pub cache_dir: PathBuf,
     /// What is shown meanwhile.
@@ -56,6 +60,7 @@ impl Default for RunOptions {
             of: None,
             until: None,
             threads: None,
+            device: None,
             cache_dir: sandbox::default_cache_dir(),
             verbosity: Verbosity::Auto,
             interrupt: Interrupt::new(),
@@ -80,6 +85,8 @@ pub struct RunContext<'a> {
     pub cache_dir: PathBuf,
     /// Threads to work with.
     pub threads: usize,
+    /// Where the policies live.
+    pub place: Place,
     /// Whether the run goes on with what is in the folder.
     pub resumed: bool,
     /// Stops once this stage is done.
@@ -146,6 +153,9 @@ pub struct RunSummary {
     pub threads: usize,
     /// Cores of the machine.
     pub host_cores: usize,
+    /// The card that it computed on, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card: Option<String>,
 }
 
 impl RunSummary {
@@ -169,7 +179,9 @@ pub fn run_recipe(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<RunSu
     let threads = options.threads.unwrap_or_else(rayon::current_num_threads);
     let fetcher = Fetcher { hub: &Hub::from_env(), reporter: &reporter, interrupt: &options.interrupt };
     let recipe = &with_absolute_paths(recipe, &fetcher)?;
-    let (run, tasks, resumed) = open_run(recipe, options, threads, &reporter)?;
+    let device = device(recipe, options)?;
+    let place = place::open(Some(&device))?;
+    let (run, tasks, resumed) = open_run(recipe, options, (threads, device, &place), &reporter)?;
     let host_cores = run.info().host_cores;
     let mut context = RunContext {
         recipe,
@@ -178,6 +190,7 @@ pub fn run_recipe(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<RunSu
         interrupt: options.interrupt.clone(),
         cache_dir: options.cache_dir.clone(),
         threads,
+        place,
         resumed,
         until: options.until.clone(),
     };
@@ -215,10 +228,20 @@ pub fn run_recipe(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<RunSu
         active_parameters: outcome.active_parameters,
         threads,
         host_cores,
+        card: place::card_name(&context.place),
     };
     run.write_summary(&summary)?;
     report::write(run, recipe, &summary)?;
     Ok(summary)
+}
+
+/// Where to compute: as asked for; else where a resumed run did before; else on the CPU.
+fn device(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<String> {
+    match &options.device {
+        Some(device) => Ok(device.clone()),
+        None if options.resume => Ok(RunDir::read_info(&run_to_resume(options, &recipe.name)?)?.device),
+        None => Ok(place::CPU.to_owned()),
+    }
 }
 
 /// The alarms of all steps.
@@ -272,13 +295,17 @@ fn with_absolute_paths(recipe: &Recipe, fetcher: &Fetcher<'_>) -> anyhow::Result
 fn open_run(
     recipe: &Recipe,
     options: &RunOptions,
-    threads: usize,
+    (threads, device, place): (usize, String, &Place),
     reporter: &Reporter,
 ) -> anyhow::Result<(RunDir, Tasks, bool)> {
     if options.resume {
         let path = run_to_resume(options, &recipe.name)?;
         let run = RunDir::open(&path, recipe)?;
         let path = run.path().display();
+        if run.info().device != device {
+            let before = &run.info().device;
+            reporter.note(&format!("the run computed on {before}, and goes on on {device}, which rounds otherwise"));
+        }
         for file in run.changed_rewards() {
             reporter.note(&format!("{file} is not what it was: from here on, the reward as it is now scores"));
         }
@@ -294,6 +321,8 @@ fn open_run(
     let files = &recipe.input_files();
     let info = RunInfo {
         reward_files: hash_files("reward file", &recipe.reward_files())?,
+        device,
+        card: place::card_name(place),
         ..RunInfo::collect(recipe.seed, threads, &options.command, &options.settings, files)?
     };
     // What was given is read before there is a folder: what is wrong with it can then be mended without a trace.

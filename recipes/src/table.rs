@@ -202,13 +202,14 @@ fn costs(text: &mut String, summary: &RunSummary) {
         let flops: f64 = summary.stages.iter().map(|stage| stage.flops).sum();
         let _ = writeln!(
             text,
-            "\n{}, seed {}: {} in all, about {} FLOPs, {} on {}",
+            "\n{}, seed {}: {} in all, about {} FLOPs, {} on {}{}",
             summary.recipe,
             summary.seed,
             duration_text(seconds),
             flops_text(flops),
             counted(summary.threads, "thread", "threads"),
             counted(summary.host_cores, "core", "cores"),
+            summary.card.as_ref().map_or_else(String::new, |card| format!(", {card}")),
         );
     }
     if summary.parameters > 0 {

@@ -43,6 +43,7 @@ fn run_with(job: &JobFile, folder: &Path, hub: &Hub) -> anyhow::Result<JobOutcom
         interrupt: Interrupt::new(),
         hub: hub.clone(),
         threads: None,
+        place: policy::Place::Cpu,
     };
     curate(job, &options)
 }

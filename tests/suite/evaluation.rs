@@ -24,6 +24,7 @@ fn options(models: &[&Path], benches: &[&str], out: &Path) -> EvalOptions {
         k: Vec::new(),
         seed: 3,
         threads: None,
+        place: policy::Place::Cpu,
         batch: 16,
         out: Some(out.to_owned()),
         cache_dir: cache().to_owned(),

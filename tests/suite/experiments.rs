@@ -29,6 +29,7 @@ fn an_experiment_goes_on_where_it_stopped_and_takes_more_seeds() {
         seeds,
         out: out.clone(),
         threads: None,
+        device: None,
         cache_dir: cache().to_owned(),
         verbosity: Verbosity::Silent,
         interrupt: Interrupt::new(),

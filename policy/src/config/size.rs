@@ -1,4 +1,4 @@
-//! What a model of these sizes consists of and needs: parameters, cache, memory.
+//! What a model of these sizes consists of and needs: parameters, cache, memory on the host and on a card.
 
 use super::{AttentionKind, ModelConfig};
 
@@ -12,6 +12,42 @@ pub struct Memory {
     /// To train: the weights, their gradients as they are made and as they are summed, and AdamW's two moments; without
     /// activations, which grow with the micro-batch.
     pub train: u64,
+}
+
+/// Bytes that a policy takes on a card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CardMemory {
+    /// The weights in f32, and their copy in bf16.
+    pub weights: u64,
+    /// Their gradients.
+    pub gradients: u64,
+    /// AdamW's two moments.
+    pub moments: u64,
+    /// The cache of one token of a sequence that is sampled, in all layers.
+    pub cached_token: u64,
+    /// What a row of a micro-batch leaves for the backward pass; about.
+    pub row: u64,
+    /// The same where only the layers' inputs are kept (`Track::LayerInputs`), without `layer_row`.
+    pub checkpointed_row: u64,
+    /// What a row of a micro-batch takes in one layer at a time, forward and backward; about.
+    pub layer_row: u64,
+    /// Logits and other room that does not grow with the model; about.
+    pub workspace: u64,
+}
+
+impl CardMemory {
+    /// To sample `tokens` tokens in all, of all sequences that are under way at once.
+    #[must_use]
+    pub fn sample(&self, tokens: u64) -> u64 {
+        self.weights + self.workspace + tokens * self.cached_token
+    }
+
+    /// To train with micro-batches of `rows` rows.
+    #[must_use]
+    pub fn train(&self, rows: u64, checkpoint_layers: bool) -> u64 {
+        let row = if checkpoint_layers { self.checkpointed_row } else { self.row };
+        self.weights + self.gradients + self.moments + self.workspace + rows * (row + self.layer_row)
+    }
 }
 
 impl ModelConfig {
@@ -67,5 +103,52 @@ impl ModelConfig {
         let (key, value) = self.attention.cached_widths();
         let cache = (key + value) as u64 * self.num_hidden_layers as u64 * BYTES;
         Memory { weights, sample: 2 * weights + sequences * tokens * cache, train: 5 * weights }
+    }
+
+    /// Bytes on a card. Weights, gradients, moments and cache are exact but for alignment; activations are counted from what
+    /// the layers keep.
+    #[must_use]
+    pub fn memory_on_card(&self) -> CardMemory {
+        const HALF: usize = 2;
+        const FULL: usize = 4;
+        let (parameters, layers) = (self.parameters().0 as u64, self.num_hidden_layers);
+        let (d, heads) = (self.hidden_size, self.num_attention_heads);
+        // The residual stream before and after attention in f32, and both after their norms.
+        let stream = 2 * d * (FULL + HALF);
+        let attention = match &self.attention {
+            AttentionKind::Latent(latent) => {
+                let compressed =
+                    2 * latent.kv_lora_rank + latent.qk_rope_head_dim + 2 * latent.q_lora_rank.unwrap_or(0);
+                let head = 2 * latent.qk_head_dim() + latent.qk_nope_head_dim + 2 * latent.v_head_dim;
+                HALF * (compressed + heads * head) + FULL * heads
+            }
+            AttentionKind::Grouped(grouped) => {
+                let raw = if grouped.query_key_norm { 2 } else { 1 };
+                let (query, shared) = (heads * grouped.head_dim, grouped.num_key_value_heads * grouped.head_dim);
+                HALF * ((1 + raw) * query + (1 + raw) * shared) + FULL * heads
+            }
+        };
+        // Gate and up of each layer; the widest layer's decides what is needed one at a time.
+        let feed_forward = |layer| {
+            self.mixture_of(layer).map_or(2 * HALF * self.intermediate_size, |mixture| {
+                let chosen = mixture.num_experts_per_tok + mixture.n_shared_experts;
+                2 * HALF * mixture.moe_intermediate_size * chosen + FULL * mixture.n_routed_experts
+            })
+        };
+        let inner: usize = (0..layers).map(feed_forward).sum();
+        let widest = (0..layers).map(feed_forward).max().unwrap_or(0);
+        // A mixture's backward pass also holds a row of the stream for each chosen expert.
+        let pairs = self.mixture.as_ref().map_or(0, |mixture| mixture.num_experts_per_tok * d * HALF);
+        let layer_row = stream + attention + 2 * widest + pairs;
+        CardMemory {
+            weights: 6 * parameters,
+            gradients: 4 * parameters,
+            moments: 8 * parameters,
+            cached_token: (HALF * self.cache_width() * layers) as u64,
+            row: ((stream + attention) * layers + inner) as u64,
+            checkpointed_row: (FULL * d * layers) as u64,
+            layer_row: layer_row as u64,
+            workspace: 512 << 20,
+        }
     }
 }

@@ -55,7 +55,8 @@ on to exactly the run that would have been, also after a crash.",
   recipe run r1-zero --tasks gsm8k.jsonl --model DIR      your tasks, your model
   recipe run r1 --dry-run                                 what it would do and take
   recipe run r1 --from reasoning                          a new run, with what an earlier one did before that stage
-  recipe run mine.toml --run-dir /data/run-7              your recipe, a folder of your choice"
+  recipe run mine.toml --run-dir /data/run-7              your recipe, a folder of your choice
+  recipe run qwen2.5-1.5b-gsm8k --device cuda             on an NVIDIA card (docs/gpu.md)"
     )]
     Run(RunArguments),
     /// List the recipes that come with this program
@@ -159,11 +160,13 @@ is 1 if a row could not be read.",
 
 Four phases are timed: prefill (prompts to their first token), decode (sampling), train (forward, backward, AdamW) and \
 step (all of a GRPO step). Each row gives tokens and floating-point operations per second, what share these are of the \
-matrix-multiply peak measured in the same process, and the largest memory.",
+matrix-multiply peak measured in the same process, and the largest memory. On a card the peak is that of its bf16 products, \
+and decoding is also held against the rate at which it copies memory.",
         after_help = "Examples:
   recipe bench                                      a tiny DeepSeek-V3, all phases
   recipe bench decode --shape qwen2.5-0.5b          Qwen2.5-0.5B's shape, random weights
-  recipe bench train --shape DIR --batch 8 --json   a model of your own"
+  recipe bench train --shape DIR --batch 8 --json   a model of your own
+  recipe bench --shape qwen2.5-1.5b --device cuda   on an NVIDIA card"
     )]
     Bench(BenchArguments),
     /// Count a model's parameters, or score texts with it
@@ -232,4 +235,8 @@ pub(super) struct RunArguments {
     /// Threads to work with [default: as many as the machine has cores]
     #[arg(long, value_name = "N", value_parser = threads())]
     pub(super) threads: Option<u16>,
+
+    /// Compute on a card: cuda, or cuda:1 for the second [default: cpu; with --resume, where the run did before]
+    #[arg(long, value_name = "DEVICE", value_parser = crate::place::name)]
+    pub(super) device: Option<String>,
 }

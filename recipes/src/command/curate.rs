@@ -37,6 +37,10 @@ pub(super) struct CurateArguments {
     /// Threads to work with [default: as many as the machine has cores]
     #[arg(long, value_name = "N", value_parser = super::arguments::threads())]
     threads: Option<u16>,
+
+    /// Compute on a card: cuda, or cuda:1 for the second [default: cpu]
+    #[arg(long, value_name = "DEVICE", value_parser = crate::place::name)]
+    device: Option<String>,
 }
 
 pub(super) fn run(arguments: &CurateArguments) -> anyhow::Result<ExitCode> {
@@ -65,6 +69,7 @@ pub(super) fn run(arguments: &CurateArguments) -> anyhow::Result<ExitCode> {
         interrupt: interrupt.clone(),
         hub: Hub::from_env(),
         threads: arguments.threads.map(usize::from),
+        place: crate::place::open(arguments.device.as_deref())?,
     };
     match curate(&job, &options) {
         Ok(outcome) => print(&table(&outcome, &folder)),

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use ::sandbox::{CacheState, Packages};
+use device::Library;
+use policy::Place;
 
 use super::print;
 
@@ -50,7 +52,8 @@ pub(super) fn doctor() -> anyhow::Result<ExitCode> {
     );
     processor(say, &read("/proc/cpuinfo"));
     memory(say, &read("/proc/meminfo"), control_group_limit());
-    graphics(say, &read("/proc/driver/nvidia/version"));
+    graphics(say, &read("/proc/driver/nvidia/version"), &device::libraries());
+    card(say, &crate::place::open(Some("cuda")));
     caches(say, &::sandbox::default_cache_dir())?;
     print(&findings.text())
 }
@@ -121,14 +124,46 @@ fn control_group_limit() -> Option<u64> {
         .find_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok())
 }
 
-fn graphics(findings: &mut Findings, driver: &str) {
-    findings.say("device", "cpu: 32-bit floats (this program is built without CUDA)");
-    match driver.lines().next() {
-        Some(version) => {
-            findings.say("graphics driver", version.split_whitespace().collect::<Vec<_>>().join(" "));
-            findings.missing.push("an NVIDIA driver is there, but this program computes on the CPU only".to_owned());
+/// The driver as the system shows it, and the libraries that a card needs. Without a driver they are not missed.
+fn graphics(findings: &mut Findings, driver: &str, libraries: &[Library]) {
+    if libraries.is_empty() {
+        findings.say("device", "cpu (this program is built without the feature `cuda`)");
+        return;
+    }
+    findings.say("device", "cpu, and with --device cuda an NVIDIA card of compute capability 8.0 or newer");
+    let version = driver.lines().next().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    findings.say("graphics driver", version.clone().unwrap_or_else(|| "no NVIDIA driver".to_owned()));
+    for Library { name, found } in libraries {
+        match found {
+            Ok(version) => findings.say(name, version.as_str()),
+            Err(error) => {
+                findings.say(name, "not found");
+                if version.is_some() {
+                    findings.missing.push(format!("for --device cuda: {error}"));
+                }
+            }
         }
-        None => findings.say("graphics driver", "no NVIDIA driver"),
+    }
+}
+
+/// The first card, if it can be used.
+fn card(findings: &mut Findings, opened: &anyhow::Result<Place>) {
+    let place = match opened {
+        Ok(place) => place,
+        Err(error) => {
+            // Said in full where a library is missing; on a machine without a driver nobody expects a card.
+            findings.say("card", error.root_cause().to_string().split(": ").next().unwrap_or("none").to_owned());
+            return;
+        }
+    };
+    let Some(described) = crate::place::card(place).map(device::Device::describe) else { return };
+    match described {
+        Ok(card) => {
+            let (major, minor) = card.capability;
+            let memory = format!("{}, {} of it free", gib(card.memory.total as u64), gib(card.memory.free as u64));
+            findings.say("card", format!("{}, compute capability {major}.{minor}, {memory}", card.name));
+        }
+        Err(error) => findings.missing.push(format!("the card does not answer: {error}")),
     }
 }
 
@@ -222,10 +257,39 @@ mod tests {
     }
 
     #[test]
-    fn a_driver_without_cuda_in_the_program_is_said() {
+    fn what_a_card_needs_is_missed_where_there_is_a_driver() {
+        let found = |name, version: &str| Library { name, found: Ok(version.to_owned()) };
+        let missing = |name| Library {
+            name,
+            found: Err(device::DeviceError::NoLibrary { library: "libcublas", package: "nvidia-cublas" }),
+        };
+        let say = |driver: &str, libraries: &[Library]| {
+            let mut findings = Findings::default();
+            graphics(&mut findings, driver, libraries);
+            findings
+        };
+        let driver = "NVRM version: NVIDIA  550.54\nGCC version: 12\n";
+        let findings = say(driver, &[found("NVRTC", "12.4"), missing("cuBLAS")]);
+        let text = findings.text();
+        for expected in [
+            "graphics driver  NVRM version: NVIDIA 550.54\n",
+            "NVRTC            12.4\n",
+            "cuBLAS           not found\n",
+            "- for --device cuda: libcublas could not be opened",
+            "pip install nvidia-cublas",
+        ] {
+            assert!(text.contains(expected), "{text}");
+        }
+        assert_eq!(say("", &[missing("cuBLAS")]).missing, [""; 0], "no card is expected without a driver");
+        assert_eq!(say(driver, &[found("NVRTC", "12.4")]).missing, [""; 0]);
+        assert!(say(driver, &[]).text().contains("without the feature `cuda`"));
+    }
+
+    #[test]
+    fn a_card_that_cannot_be_had_is_said_in_short() {
         let mut findings = Findings::default();
-        graphics(&mut findings, "NVRM version: NVIDIA  550.54\nGCC version: 12\n");
-        assert!(findings.text().contains("graphics driver  NVRM version: NVIDIA 550.54\n"));
-        assert_eq!(findings.missing.len(), 1);
+        card(&mut findings, &Err(anyhow::Error::from(device::DeviceError::NoDriver).context("cannot compute on cuda")));
+        assert_eq!(findings.lines, [("card", "no NVIDIA driver".to_owned())]);
+        assert_eq!(findings.missing, [""; 0]);
     }
 }

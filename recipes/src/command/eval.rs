@@ -78,6 +78,10 @@ pub(super) struct EvalArguments {
     #[arg(long, value_name = "N", value_parser = super::arguments::threads())]
     threads: Option<u16>,
 
+    /// Compute on a card: cuda, or cuda:1 for the second [default: cpu]
+    #[arg(long, value_name = "DEVICE", value_parser = crate::place::name)]
+    device: Option<String>,
+
     /// Answers that are sampled at once at most: fewer need less memory
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=MOST_SAMPLES))]
     batch: u32,
@@ -145,6 +149,7 @@ pub(super) fn run(arguments: &EvalArguments) -> anyhow::Result<ExitCode> {
         k: arguments.k.iter().map(|k| *k as usize).collect(),
         seed: arguments.seed,
         threads: arguments.threads.map(usize::from),
+        place: crate::place::open(arguments.device.as_deref())?,
         batch: arguments.batch as usize,
         out: arguments.out.clone(),
         cache_dir: sandbox::default_cache_dir(),

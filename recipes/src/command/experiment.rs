@@ -46,6 +46,10 @@ pub(super) struct ExperimentArguments {
     /// Threads to work with [default: as many as the machine has cores]
     #[arg(long, value_name = "N", value_parser = super::arguments::threads())]
     threads: Option<u16>,
+
+    /// Compute on a card: cuda, or cuda:1 for the second [default: cpu]
+    #[arg(long, value_name = "DEVICE", value_parser = crate::place::name)]
+    device: Option<String>,
 }
 
 pub(super) fn run(command: &ExperimentCommand) -> anyhow::Result<ExitCode> {
@@ -76,6 +80,7 @@ fn run_one(arguments: &ExperimentArguments) -> anyhow::Result<ExitCode> {
         seeds: arguments.seeds,
         out: out.clone(),
         threads: arguments.threads.map(usize::from),
+        device: arguments.device.clone(),
         cache_dir: sandbox::default_cache_dir(),
         verbosity: Verbosity::Auto,
         interrupt,

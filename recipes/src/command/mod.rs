@@ -1,7 +1,7 @@
 //! The command line: arguments as typed, what they mean, and what is printed.
 //!
 //! Exit status: 0 if all went well, 1 if a run failed, 2 if what was asked for makes no sense
-//! (wrong arguments, a wrong recipe, a model or task file that is not there or of no kind that is read, nothing to
+//! (wrong arguments, a wrong recipe, a model, task file or card that is not there or of no kind that is used, nothing to
 //! resume), 130 if a run was stopped by Ctrl-C and can be resumed.
 
 mod arguments;
@@ -27,6 +27,7 @@ use anyhow::Context;
 use clap::Parser;
 use datasets::DatasetError;
 use datasets::source::hub::Hub;
+use device::DeviceError;
 use rewards::{Registry, RewardError};
 
 use crate::config::{ModelSettings, Recipe, RecipeError, nearest};
@@ -96,7 +97,16 @@ fn status(error: &anyhow::Error) -> u8 {
         );
         // A reward's file that is wrong; one that fails on a completion is found out only while the run is under way.
         let no_reward = matches!(cause.downcast_ref(), Some(RewardError::Custom { .. }));
-        no_tasks || no_reward || cause.is::<RecipeError>() || cause.is::<Wrong>()
+        let no_card = matches!(
+            cause.downcast_ref(),
+            Some(
+                DeviceError::NoDriver
+                    | DeviceError::NoLibrary { .. }
+                    | DeviceError::NoCard { .. }
+                    | DeviceError::TooOld { .. }
+            )
+        );
+        no_tasks || no_reward || no_card || cause.is::<RecipeError>() || cause.is::<Wrong>()
     });
     if wrong { WRONG } else { FAILED }
 }
@@ -149,6 +159,7 @@ fn run(arguments: &RunArguments, known: &Registry) -> anyhow::Result<ExitCode> {
         of: arguments.of.clone(),
         until: arguments.only.clone(),
         threads: arguments.threads.map(usize::from),
+        device: arguments.device.clone(),
         interrupt: interrupt.clone(),
         command: std::env::args().collect(),
         ..RunOptions::default()
@@ -204,7 +215,8 @@ fn check_stage(recipe: &Recipe, name: &str) -> anyhow::Result<()> {
 
 fn resume_command(arguments: &RunArguments, summary: &RunSummary) -> String {
     let threads = arguments.threads.map_or_else(String::new, |threads| format!(" --threads {threads}"));
-    format!("recipe run {} --resume --run-dir {}{threads}", arguments.recipe, summary.run_dir.display())
+    let device = arguments.device.as_ref().map_or_else(String::new, |device| format!(" --device {device}"));
+    format!("recipe run {} --resume --run-dir {}{threads}{device}", arguments.recipe, summary.run_dir.display())
 }
 
 /// The recipe that the arguments mean. A resumed run takes the settings that it was started with
@@ -374,6 +386,10 @@ mod tests {
         check(tasks(there("empty.jsonl", "")), WRONG);
         check(tasks(folder.path().join("gone.jsonl")), FAILED);
         check(anyhow::anyhow!("the disk is full"), FAILED);
+        check(
+            anyhow::Error::from(DeviceError::NoCard { ordinal: 1, count: 1 }).context("cannot compute on cuda:1"),
+            WRONG,
+        );
 
         let given = |line: &[&str]| given_settings(&run_arguments(line), &Registry::builtin()).unwrap_err();
         check(given(&["smoke", "--tasks", "no/such/file.jsonl"]), WRONG);

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context;
 use datasets::Task;
 use datasets::curate::{Difficulty, Host, NamedStep, StepOutcome};
-use policy::{Policy, Request, RolloutEngine, RolloutOptions, SamplingParams, Tokenizer};
+use policy::{Place, Request, RolloutEngine, RolloutOptions, SamplingParams, Tokenizer};
 use rewards::{RewardSet, RewardSpec};
 
 use super::{CurateOptions, thousands};
 use crate::interrupt::Interrupt;
 use crate::progress::{Phase, Reporter};
+use crate::stage::load_policy;
 
 /// Sequences decoded at once.
 const DECODE_BATCH: usize = 256;
@@ -21,6 +22,7 @@ pub(super) struct JobHost {
     reporter: Reporter,
     interrupt: Interrupt,
     cache_dir: PathBuf,
+    place: Place,
     phase: Mutex<Option<Phase>>,
     /// The policy that was loaded last, with the folder it lies in.
     policy: Mutex<Option<(PathBuf, Arc<Solver>)>>,
@@ -38,6 +40,7 @@ impl JobHost {
             reporter: options.reporter.clone(),
             interrupt: options.interrupt.clone(),
             cache_dir: options.cache_dir.clone(),
+            place: options.place.clone(),
             phase: Mutex::new(None),
             policy: Mutex::new(None),
         }
@@ -71,7 +74,7 @@ impl JobHost {
             return Ok(Arc::clone(solver));
         }
         let context = || format!("cannot use the model in {}", folder.display());
-        let engine = RolloutEngine::new(&Policy::load(&folder).with_context(context)?)?;
+        let engine = RolloutEngine::new(&load_policy(&folder, &self.place)?)?;
         let solver = Arc::new(Solver { engine, tokenizer: Tokenizer::from_dir(&folder).with_context(context)? });
         *policy = Some((folder, Arc::clone(&solver)));
         Ok(solver)

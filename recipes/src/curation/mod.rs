@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use datasets::curate::{Difficulty, JobOutcome, Source, Step};
 use datasets::source::hub::Hub;
+use policy::Place;
 use serde_json::json;
 
 use crate::config::JobFile;
@@ -40,6 +41,8 @@ pub struct CurateOptions {
     pub hub: Hub,
     /// Threads; all cores unless given.
     pub threads: Option<usize>,
+    /// Where a policy lives that a step asks.
+    pub place: Place,
 }
 
 /// Runs a job and writes what people read about it: `report.html`, `README.md` (the data card), `summary.json`, `job.toml`.

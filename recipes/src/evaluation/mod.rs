@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use datasets::Domain;
-use policy::Tokenizer;
+use policy::{Place, Tokenizer};
 use sandbox::Limits;
 use serde::{Deserialize, Serialize};
 
@@ -84,6 +84,8 @@ pub struct EvalOptions {
     pub seed: u64,
     /// Threads; as many as there are cores unless given.
     pub threads: Option<usize>,
+    /// Where the models live.
+    pub place: Place,
     /// Most sequences decoded at once.
     pub batch: usize,
     /// Where answers and figures go, instead of `evals/NAME`.
@@ -160,7 +162,7 @@ pub fn evaluate(options: &EvalOptions) -> anyhow::Result<(Evaluation, PathBuf)> 
     let mut answered: Vec<Vec<(Asked, Vec<Answered>)>> = Vec::new();
     for (subject, tokenizer) in subjects.iter().zip(&tokenizers) {
         let template = options.template.unwrap_or_else(|| Template::for_model(subject, tokenizer));
-        let model = Model::load(&subject.folder)?;
+        let model = Model::load(&subject.folder, &options.place)?;
         let asker = Asker { model: &model, verdict: &verdict, batch: options.batch, threads };
         let folder = out.join("answers").join(&subject.name);
         let each = |one: &Ready| pool.install(|| ask(options, subject, one, template, &asker, &folder));
@@ -259,6 +261,7 @@ fn ask(
         max_tokens,
         grader: grader.to_owned(),
         seed: options.seed,
+        card: crate::place::card_name(&options.place),
         model: subject.fingerprint.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };

@@ -113,6 +113,7 @@ pub(crate) mod tests {
             max_tokens: 100,
             grader: "accuracy".to_owned(),
             seed: 0,
+            card: None,
             model: "fff".to_owned(),
             version: "0.1.0".to_owned(),
         }

@@ -48,6 +48,9 @@ pub struct Asked {
     pub grader: String,
     /// All randomness comes from this.
     pub seed: u64,
+    /// The card that answers, if it is one: it rounds otherwise than the CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card: Option<String>,
     /// SHA-256 of the model.
     pub model: String,
     /// The version of this program.
@@ -210,6 +213,7 @@ mod tests {
             max_tokens: 10,
             grader: "accuracy".to_owned(),
             seed: 0,
+            card: None,
             model: "abc".to_owned(),
             version: "1".to_owned(),
         }

@@ -37,6 +37,8 @@ pub struct ExperimentOptions {
     pub out: PathBuf,
     /// Threads of each run.
     pub threads: Option<usize>,
+    /// Where each run computes, as `--device` takes it.
+    pub device: Option<String>,
     /// Where bases and the prepared Python lie.
     pub cache_dir: PathBuf,
     /// What is shown meanwhile.
@@ -91,6 +93,7 @@ pub fn run(experiment: &Experiment, options: &ExperimentOptions) -> anyhow::Resu
                 run_dir: Some(folder.clone()),
                 resume: folder.join("recipe.toml").is_file(),
                 threads: options.threads,
+                device: options.device.clone(),
                 cache_dir: options.cache_dir.clone(),
                 verbosity: options.verbosity,
                 interrupt: options.interrupt.clone(),

@@ -164,6 +164,7 @@ pub(super) mod tests {
             active_parameters: 1,
             threads: 1,
             host_cores: 1,
+            card: None,
         };
         let row = |step: u64| serde_json::json!({"kind": "step", "step": step, "length": {"mean": 10 + step}});
         let base =

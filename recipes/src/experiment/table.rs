@@ -24,7 +24,12 @@ pub(crate) fn markdown(experiment: &Experiment, outcome: &Outcome, runs: &[Vec<R
     let all = || runs.iter().flatten().map(|run| &run.summary);
     let seconds: Vec<f64> = all().map(|run| run.stages.iter().map(|stage| stage.seconds).sum()).collect();
     let machine = all().next().map_or_else(String::new, |run| {
-        format!(" on {} of {}", counted(run.threads, "thread", "threads"), counted(run.host_cores, "core", "cores"))
+        let card = run.card.as_ref().map_or_else(String::new, |card| format!(", {card}"));
+        format!(
+            " on {} of {}{card}",
+            counted(run.threads, "thread", "threads"),
+            counted(run.host_cores, "core", "cores")
+        )
     });
     let _ = writeln!(text, "\n{seeds}{spread}; {} a run{machine}.\n", duration_text(mean(&seconds)));
     for (number, figure) in experiment.figures.iter().enumerate() {

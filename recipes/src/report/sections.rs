@@ -77,7 +77,8 @@ pub(super) fn tiles(summary: &RunSummary, rows: &[Value]) -> String {
     }
     let seconds: f64 = summary.stages.iter().map(|stage| stage.seconds).sum();
     if seconds > 0.0 {
-        let cores = format!("on {} of {} cores", summary.threads, summary.host_cores);
+        let card = summary.card.as_ref().map_or_else(String::new, |card| format!("{card}, "));
+        let cores = format!("on {card}{} of {} cores", summary.threads, summary.host_cores);
         tile(&duration_text(seconds), "", &cores);
     }
     let sampled: u64 = rows.iter().filter_map(|row| row["sampled_tokens"].as_u64()).sum();
@@ -337,8 +338,9 @@ pub(super) fn rejected(rows: &[Value]) -> String {
 
 /// Version and machine.
 pub(super) fn footer(info: &RunInfo) -> String {
+    let card = info.card.as_ref().map_or_else(String::new, |card| format!(", {card}"));
     escape(&format!(
-        "recipe {}; {}, {} on {}",
+        "recipe {}; {}, {} on {}{card}",
         info.version,
         info.host,
         counted(info.threads, "thread", "threads"),

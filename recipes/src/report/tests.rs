@@ -164,6 +164,7 @@ fn made_up(root: &std::path::Path, steps: u64) -> (RunDir, crate::config::Recipe
         active_parameters: 610_000,
         threads: 2,
         host_cores: 2,
+        card: None,
     };
     (run, recipe, summary)
 }
@@ -220,6 +221,7 @@ fn a_run_that_has_just_begun_has_a_page_too() {
         active_parameters: 0,
         threads: 1,
         host_cores: 1,
+        card: None,
     };
     let text = serde_json::to_string(&summary).unwrap();
     assert!(text.contains(r#""status":"interrupted","stage":"pretrain","step":2"#), "{text}");
@@ -263,6 +265,9 @@ report: runs/r1-zero/report.html
     (summary.threads, summary.host_cores) = (1, 1);
     let text = crate::table::render(&summary);
     assert!(text.contains("FLOPs, 1 thread on 1 core\n"), "{text}");
+    summary.card = Some("NVIDIA H100".to_owned());
+    let text = crate::table::render(&summary);
+    assert!(text.contains("FLOPs, 1 thread on 1 core, NVIDIA H100\n"), "{text}");
 }
 
 #[test]

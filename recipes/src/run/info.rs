@@ -20,6 +20,12 @@ pub struct RunInfo {
     pub version: String,
     /// Threads that the run may use.
     pub threads: usize,
+    /// Where it computes, as `--device` takes it.
+    #[serde(default = "cpu")]
+    pub device: String,
+    /// The card's name, if that is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card: Option<String>,
     /// Cores of the machine.
     pub host_cores: usize,
     /// Operating system and processor.
@@ -56,6 +62,8 @@ impl RunInfo {
             seed,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             threads,
+            device: cpu(),
+            card: None,
             host_cores: std::thread::available_parallelism().map_or(1, usize::from),
             host: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             command: command.to_vec(),
@@ -66,6 +74,11 @@ impl RunInfo {
             resumed: Vec::new(),
         })
     }
+}
+
+/// Where runs computed before they noted it.
+fn cpu() -> String {
+    crate::place::CPU.to_owned()
 }
 
 /// Bytes as hexadecimal digits.

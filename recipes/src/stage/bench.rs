@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use policy::{Policy, Tokenizer};
+use policy::{Place, Policy, Tokenizer};
 use rewards::{PythonUse, RewardSet, RewardSpec, Surroundings};
 use sandbox::{Limits, Python};
 
@@ -82,6 +82,14 @@ pub(crate) fn prepare_python(reporter: &Reporter, interrupt: &Interrupt, cache_d
     Ok(python)
 }
 
+/// The policy in a folder, at `place`.
+pub(crate) fn load_policy(folder: &Path, place: &Place) -> anyhow::Result<Policy> {
+    let context = || format!("cannot use the model in {}", folder.display());
+    let mut policy = Policy::load(folder).with_context(context)?;
+    policy.to_place(place).with_context(context)?;
+    Ok(policy)
+}
+
 /// A policy and its tokenizer.
 pub(crate) struct Model {
     pub(crate) policy: Policy,
@@ -89,10 +97,10 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// Reads a Hugging Face folder.
-    pub(crate) fn load(folder: &Path) -> anyhow::Result<Model> {
+    /// Reads a Hugging Face folder; the policy lives at `place`.
+    pub(crate) fn load(folder: &Path, place: &Place) -> anyhow::Result<Model> {
         let context = || format!("cannot use the model in {}", folder.display());
-        let policy = Policy::load(folder).with_context(context)?;
+        let policy = load_policy(folder, place)?;
         let tokenizer = Tokenizer::from_dir(folder).with_context(context)?;
         anyhow::ensure!(
             tokenizer.vocab_size() <= policy.config().vocab_size,
@@ -101,6 +109,12 @@ impl Model {
             tokenizer.vocab_size(),
             policy.config().vocab_size
         );
+        Ok(Model { policy, tokenizer })
+    }
+
+    /// A new model; the policy lives at `place`.
+    pub(super) fn new(mut policy: Policy, tokenizer: Tokenizer, place: &Place) -> anyhow::Result<Model> {
+        policy.to_place(place)?;
         Ok(Model { policy, tokenizer })
     }
 

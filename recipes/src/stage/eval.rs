@@ -54,7 +54,7 @@ pub(super) fn run(
     }
     let start = Instant::now();
     let settings = &context.recipe.eval;
-    let model = Model::load(folder)?;
+    let model = Model::load(folder, &context.place)?;
     let examination = Examination {
         tasks: settings.tasks_per_family,
         samples: settings.samples as u32,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
+use policy::Place;
 use policy::checkpoint::{CheckpointWriter, Numbers};
 
 use super::Ended;
@@ -38,7 +39,7 @@ pub(super) fn run(
             stage.name
         )));
     }
-    let model = Model::load(from)?;
+    let model = Model::load(from, &Place::Cpu)?;
     let writer = CheckpointWriter::begin(&target)?;
     let numbers = match settings.dtype {
         ExportType::F32 => Numbers::F32,

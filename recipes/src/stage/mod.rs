@@ -34,7 +34,7 @@ use crate::config::{BASE, DataSource, ModelSettings, StageSettings};
 use crate::{RunContext, StagesOutcome};
 
 use bench::Bench;
-pub(crate) use bench::{Model, check_rewards, prepare_python, verdict};
+pub(crate) use bench::{Model, check_rewards, load_policy, prepare_python, verdict};
 pub(crate) use grade::{Graded, Grader};
 pub(crate) use prompt::{PromptEncoder, chat_options, opening_of};
 pub(crate) use start::{Refused, belongs_to_model, check_model};

@@ -67,7 +67,8 @@ pub(super) fn run(context: &mut RunContext<'_>, stage: &Stage, settings: &Pretra
     Ok(Ended::Done(base))
 }
 
-/// Where the base lies, or will lie: named by the hash of what makes it. The texts stand for the code that writes them.
+/// Where the base lies, or will lie: named by the hash of what makes it. The texts stand for the code that writes them. A
+/// card makes another base than the CPU, by rounding, and so has its own.
 fn cached_base(
     context: &RunContext<'_>,
     stage: &Stage,
@@ -77,6 +78,7 @@ fn cached_base(
     let recipe = context.recipe;
     let mut hash = Sha256::new();
     hash.update(recipe.base_fingerprint(stage));
+    hash.update(crate::place::mark(&context.place));
     for index in 0..500 {
         let text = pick(families, index).worked_in(settings.voice(), recipe.seed, index);
         hash.update(text.prompt);
@@ -129,7 +131,8 @@ fn train(
     let config = ModelConfig::from_json(&config.to_string())?;
     let (parameters, active) = config.parameters();
     let policy = Policy::new(config, recipe.seed)?;
-    let mut trainer = Trainer::new(Model { policy, tokenizer }, &Training { adamw: settings.adamw(), lora: None })?;
+    let model = Model::new(policy, tokenizer, &context.place)?;
+    let mut trainer = Trainer::new(model, &Training { adamw: settings.adamw(), lora: None })?;
     let phase = context.reporter.phase("base", Some(settings.steps()), "steps");
     let schedule = settings.lr_schedule();
     let mut divergence = Divergence::new();

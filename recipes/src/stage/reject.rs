@@ -80,7 +80,7 @@ pub(super) fn run(
     if done > 0 {
         context.reporter.note(&format!("{}: going on after step {done}", stage.name));
     }
-    let model = Model::load(from)?;
+    let model = Model::load(from, &context.place)?;
     let phase = context.reporter.phase(&stage.name, Some(steps.len() as u64), "steps");
     phase.set_position(done);
     for (step, tasks) in (1..).zip(&steps).skip(done as usize) {

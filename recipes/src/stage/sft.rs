@@ -148,13 +148,13 @@ pub(super) fn run(
 /// The model that the stage begins with: that of another stage, a folder's, or a new one with the tokenizer in `from`.
 fn begin(context: &RunContext<'_>, stage: &Stage, from: &Path) -> anyhow::Result<Model> {
     match &stage.model {
-        None => Model::load(from),
-        Some(ModelSettings::Folder { path }) => Model::load(path),
+        None => Model::load(from, &context.place),
+        Some(ModelSettings::Folder { path }) => Model::load(path, &context.place),
         Some(shape) => {
             let tokenizer = Tokenizer::from_dir(from)?;
             let config = shape.hf_config(tokenizer.vocab_size()).unwrap_or_default();
             let policy = Policy::new(ModelConfig::from_json(&config.to_string())?, context.recipe.seed)?;
-            Ok(Model { policy, tokenizer })
+            Model::new(policy, tokenizer, &context.place)
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use datasets::Task;
 use policy::checkpoint::{CheckpointWriter, verify};
-use policy::{ModelConfig, Tokenizer};
+use policy::{ModelConfig, Place, Tokenizer};
 use rayon::prelude::*;
 
 use super::bench::Model;
@@ -28,10 +28,10 @@ impl Refused {
 /// Reads the model that the recipe names, if it names one, so that a bad one is found before there is a run.
 pub(crate) fn check_model(recipe: &Recipe) -> anyhow::Result<()> {
     if let ModelSettings::Folder { path } = &recipe.model {
-        Model::load(path)?;
+        Model::load(path, &Place::Cpu)?;
     }
     for folder in recipe.other_models() {
-        Model::load(folder)?;
+        Model::load(folder, &Place::Cpu)?;
     }
     check_adapters(recipe)?;
     check_chat_templates(recipe)?;

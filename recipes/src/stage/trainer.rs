@@ -11,7 +11,7 @@ use policy::grpo::MicroBatch;
 use policy::lora::{Lora, LoraConfig};
 use policy::ops::router::Balance;
 use policy::optim::{AdamW, AdamWConfig};
-use policy::{Forward, Policy, Slopes, Track};
+use policy::{Forward, Place, Policy, Slopes, Track};
 
 use super::bench::Model;
 use crate::config::Stage;
@@ -125,10 +125,11 @@ impl Trainer {
         Ok(())
     }
 
-    /// Reads what [`Trainer::save`] wrote. `begun` gives the model that the stage began with, which adapters need.
+    /// Reads what [`Trainer::save`] wrote; the policy lives at `place`. `begun` gives the model that the stage began with, which adapters need.
     pub(super) fn load(
         folder: &Path,
         training: &Training,
+        place: &Place,
         begun: impl FnOnce() -> anyhow::Result<Model>,
     ) -> anyhow::Result<Trainer> {
         let mut trainer = if training.lora.is_some() {
@@ -136,10 +137,10 @@ impl Trainer {
             if let Some(lora) = &trainer.lora {
                 lora.restore(&load_tensors(folder.join(ADAPTERS))?)?;
             }
-            trainer.model = Model::load(folder)?;
+            trainer.model = Model::load(folder, place)?;
             trainer
         } else {
-            Trainer::new(Model::load(folder)?, training)?
+            Trainer::new(Model::load(folder, place)?, training)?
         };
         trainer.optimizer.restore(&load_tensors(folder.join(OPTIMIZER))?)?;
         Ok(trainer)

@@ -1,8 +1,11 @@
-//! `recipe bench`: how fast a model runs here, beside what the processor's matrix products could do.
+//! `recipe bench`: how fast a model runs here, beside what the processor's or the card's matrix products could do.
 //!
 //! Each phase is timed several times after one call to warm up; the median counts. The peak is measured in the same process,
 //! by products of matrices that stay in the caches. Floating-point operations are those of the model's own products: 2 for
 //! each parameter that a token goes through and 4 for each pair of query and key numbers, forward; three times that to train.
+//!
+//! On a card the peak is that of large bf16 products. Decoding has to read all weights and the cache for each token, so it is
+//! also held against the rate at which the card copies memory.
 
 mod memory;
 mod shape;
@@ -14,11 +17,12 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use policy::ModelConfig;
+use policy::{ModelConfig, Place};
 use serde::Serialize;
 
 use super::arguments::threads;
 use super::{Wrong, print};
+use crate::place;
 use work::{Sizes, Work};
 
 /// What can be measured.
@@ -40,7 +44,8 @@ pub(super) struct BenchArguments {
     /// What to measure [default: all]
     #[arg(value_enum)]
     phases: Vec<Phase>,
-    /// tiny (a DeepSeek-V3 of 1.4 million parameters), qwen2.5-0.5b (its shape, random weights), or a Hugging Face folder
+    /// tiny (a DeepSeek-V3 of 1.4 million parameters), qwen2.5-0.5b or qwen2.5-1.5b (their shapes, random weights), moe-2b (a
+    /// DeepSeek-V3 of 2.1 billion), or a Hugging Face folder
     #[arg(long, value_name = "SHAPE|DIR", default_value = "tiny")]
     shape: String,
     /// Sequences at a time [default: as suits the shape]
@@ -49,9 +54,9 @@ pub(super) struct BenchArguments {
     /// Tokens of a trained sequence [default: as suits the shape]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     length: Option<u32>,
-    /// Tokens of a prompt
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
-    prompt: u32,
+    /// Tokens of a prompt [default: as suits the shape]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    prompt: Option<u32>,
     /// Tokens sampled after each prompt [default: as suits the shape]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     new_tokens: Option<u32>,
@@ -64,6 +69,10 @@ pub(super) struct BenchArguments {
     /// Threads to work with [default: as many as the machine has cores]
     #[arg(long, value_name = "N", value_parser = threads())]
     threads: Option<u16>,
+
+    /// Compute on a card: cuda, or cuda:1 for the second [default: cpu]
+    #[arg(long, value_name = "DEVICE", value_parser = crate::place::name)]
+    device: Option<String>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -73,11 +82,15 @@ pub(super) struct BenchArguments {
 #[derive(Serialize)]
 struct Report {
     shape: String,
+    /// The card, or `cpu`.
+    device: String,
     threads: usize,
     parameters: usize,
     activated: usize,
-    /// Floating-point operations per second of the matrix product on all threads, in units of 10^9.
+    /// Floating-point operations per second of the matrix product, on all threads or on the card, in units of 10^9.
     peak_gflops: f64,
+    /// Bytes per second that the card reads and writes when it copies, in units of 10^9.
+    copy_gb_per_second: Option<f64>,
     phases: Vec<Measured>,
 }
 
@@ -97,8 +110,20 @@ struct Measured {
     tokens_per_second: f64,
     gflops: f64,
     share_of_peak: f64,
+    /// Of decoding on a card: bytes that had to be read per second, over those of a copy.
+    share_of_bandwidth: Option<f64>,
     /// The process's largest resident memory during the phase, the weights included; none where the system does not say.
     peak_memory_bytes: Option<u64>,
+    /// The card's memory that was in use after the phase.
+    card_memory_bytes: Option<u64>,
+}
+
+/// What rates are held against.
+struct Peaks {
+    /// Floating-point operations per second.
+    products: f64,
+    /// Bytes per second, of a card.
+    copies: Option<f64>,
 }
 
 pub(super) fn bench(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
@@ -111,12 +136,13 @@ pub(super) fn bench(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
 }
 
 fn measure(arguments: &BenchArguments) -> anyhow::Result<Report> {
-    let (policy, defaults) = shape::find(&arguments.shape)?;
+    let place = place::open(arguments.device.as_deref())?;
+    let (policy, defaults) = shape::find(&arguments.shape, &place)?;
     let sizes = Sizes {
         batch: arguments.batch.map_or(defaults.batch, |n| n as usize),
         train_batch: arguments.batch.map_or(defaults.train_batch, |n| n as usize),
         length: arguments.length.map_or(defaults.length, |n| n as usize),
-        prompt: arguments.prompt as usize,
+        prompt: arguments.prompt.map_or(defaults.prompt, |n| n as usize),
         new_tokens: arguments.new_tokens.map_or(defaults.new_tokens, |n| n as usize),
         group: defaults.group,
     };
@@ -130,23 +156,33 @@ fn measure(arguments: &BenchArguments) -> anyhow::Result<Report> {
     if policy.config().vocab_size <= 3 {
         return Err(Wrong(format!("{} has a vocabulary of {}", arguments.shape, policy.config().vocab_size)).into());
     }
-    let peak = policy::ops::peak_flops();
+    let peaks = peaks(&place)?;
     let mut work = Work::new(policy, sizes, arguments.checkpoint_layers);
     let mut measured = Vec::new();
     for phase in phases {
-        measured.push(time(*phase, &mut work, arguments.runs, peak)?);
+        measured.push(time(*phase, &mut work, arguments.runs, &peaks)?);
     }
     Ok(Report {
         shape: arguments.shape.clone(),
+        device: place::card_name(&place).unwrap_or_else(|| place::CPU.to_owned()),
         threads: rayon::current_num_threads(),
         parameters,
         activated,
-        peak_gflops: peak / 1e9,
+        peak_gflops: peaks.products / 1e9,
+        copy_gb_per_second: peaks.copies.map(|rate| rate / 1e9),
         phases: measured,
     })
 }
 
-fn time(phase: Phase, work: &mut Work, runs: u32, peak: f64) -> anyhow::Result<Measured> {
+fn peaks(place: &Place) -> anyhow::Result<Peaks> {
+    let Some(card) = place::card(place) else {
+        return Ok(Peaks { products: policy::ops::peak_flops(), copies: None });
+    };
+    let limits = device::Limits::measure(card).context("cannot measure what the card can do")?;
+    Ok(Peaks { products: limits.product_rate, copies: Some(limits.copy_bandwidth) })
+}
+
+fn time(phase: Phase, work: &mut Work, runs: u32, peaks: &Peaks) -> anyhow::Result<Measured> {
     memory::forget_peak();
     work.run(phase)?;
     let mut seconds = Vec::new();
@@ -169,21 +205,25 @@ fn time(phase: Phase, work: &mut Work, runs: u32, peak: f64) -> anyhow::Result<M
         tokens: done.iter().map(|done| done.tokens).collect(),
         tokens_per_second: rate(middle),
         gflops,
-        share_of_peak: gflops * 1e9 / peak,
+        share_of_peak: gflops * 1e9 / peaks.products,
+        share_of_bandwidth: peaks.copies.and_then(|rate| Some(work.decoding_bytes(phase)? / seconds[middle] / rate)),
         peak_memory_bytes: memory::peak(),
+        card_memory_bytes: work.card_memory()?,
         seconds,
     })
 }
 
 fn table(report: &Report) -> String {
     let mut text = format!(
-        "{}: {:.1} million parameters, {:.1} activated; {} threads; matrix products reach {:.0} GFLOP/s\n\n\
+        "{}: {:.1} million parameters, {:.1} activated; {}{} threads; matrix products reach {:.0} GFLOP/s{}\n\n\
          {:8} {:>10} {:>10} {:>9} {:>8} {:>10}  work\n",
         report.shape,
         report.parameters as f64 / 1e6,
         report.activated as f64 / 1e6,
+        if report.device == place::CPU { String::new() } else { format!("{}, ", report.device) },
         report.threads,
         report.peak_gflops,
+        report.copy_gb_per_second.map_or_else(String::new, |rate| format!(", copies {rate:.0} GB/s")),
         "phase",
         "tokens/s",
         "seconds",
@@ -193,10 +233,13 @@ fn table(report: &Report) -> String {
     );
     for row in &report.phases {
         let name = row.phase.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
-        let memory = row.peak_memory_bytes.map_or_else(|| "-".to_owned(), |bytes| (bytes >> 20).to_string());
+        let memory = row.card_memory_bytes.or(row.peak_memory_bytes);
+        let memory = memory.map_or_else(|| "-".to_owned(), |bytes| (bytes >> 20).to_string());
+        let bandwidth = row.share_of_bandwidth;
+        let bandwidth = bandwidth.map_or_else(String::new, |share| format!("; {:.0}% of a copy's rate", 100.0 * share));
         let _ = writeln!(
             text,
-            "{name:8} {:>10.0} {:>10.4} {:>9.1} {:>7.0}% {memory:>10}  {}",
+            "{name:8} {:>10.0} {:>10.4} {:>9.1} {:>7.0}% {memory:>10}  {}{bandwidth}",
             row.tokens_per_second,
             row.median_seconds,
             row.gflops,
@@ -214,6 +257,21 @@ fn forward_flops(config: &ModelConfig, tokens: f64, context: f64) -> f64 {
     let table = if config.tie_word_embeddings { 0 } else { config.vocab_size * config.hidden_size };
     let heads = config.num_attention_heads * config.attention.score_and_value_width();
     tokens * (2.0 * (activated - table) as f64 + 2.0 * context * (config.num_hidden_layers * heads) as f64)
+}
+
+/// Bytes that decoding must read for one token of each of `sequences` sequences of which each has `context` tokens behind it:
+/// the weights in bf16, of the experts those that some token is expected to go to, and the cache.
+fn decoding_bytes(config: &ModelConfig, sequences: f64, context: f64) -> f64 {
+    const NUMBER: f64 = 2.0;
+    let (all, activated) = config.parameters();
+    let table = if config.tie_word_embeddings { 0 } else { config.vocab_size * config.hidden_size };
+    let unread = config.mixture.as_ref().map_or(0.0, |mixture| {
+        let (experts, chosen) = (mixture.n_routed_experts as f64, mixture.num_experts_per_tok as f64);
+        let routed = (all - activated) as f64 * experts / (experts - chosen).max(1.0);
+        routed * (1.0 - chosen / experts).powf(sequences)
+    });
+    let cached = sequences * context * (config.cache_width() * config.num_hidden_layers) as f64;
+    NUMBER * ((all - table) as f64 - unread + cached)
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@ use policy::grpo::{AdvantageSettings, Counts, LossInput, Sampled, advantages, lo
 use policy::optim::{AdamW, AdamWConfig};
 use policy::{Completion, Forward, Policy, Request, RolloutEngine, RolloutOptions, SamplingParams, Track};
 
-use super::{Phase, forward_flops};
+use super::{Phase, decoding_bytes, forward_flops};
 use crate::config::GrpoSettings;
+use crate::place;
 
 /// How much is done at a time.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +74,29 @@ impl Work {
         }
     }
 
+    /// Bytes that the phase must read to decode; none of other phases.
+    pub(super) fn decoding_bytes(&self, phase: Phase) -> Option<f64> {
+        let Sizes { batch, prompt, new_tokens, .. } = self.sizes;
+        let context = prompt as f64 + new_tokens as f64 / 2.0;
+        let step = || decoding_bytes(self.policy.config(), batch as f64, context);
+        (phase == Phase::Decode).then(|| new_tokens as f64 * step())
+    }
+
+    /// The card's memory that is in use, if the policy is on one.
+    pub(super) fn card_memory(&self) -> anyhow::Result<Option<u64>> {
+        let place = self.policy.place();
+        let memory = place::card(&place).map(device::Device::memory).transpose()?;
+        Ok(memory.map(|memory| (memory.total - memory.free) as u64))
+    }
+
+    /// Does a phase's work, all of it: on a card it waits for the last kernel.
     pub(super) fn run(&mut self, phase: Phase) -> anyhow::Result<Done> {
+        let done = self.start(phase)?;
+        place::card(&self.policy.place()).map_or(Ok(()), device::Device::synchronize)?;
+        Ok(done)
+    }
+
+    fn start(&mut self, phase: Phase) -> anyhow::Result<Done> {
         self.step += 1;
         let Sizes { batch, train_batch, length, prompt, new_tokens, .. } = self.sizes;
         match phase {

@@ -22,10 +22,7 @@ pub(super) fn info(
     lora: Option<usize>,
     known: &Registry,
 ) -> anyhow::Result<String> {
-    let config = find(model, known)?;
-    let limit = config.max_position_embeddings as u64;
-    let tokens = tokens.unwrap_or(TOKENS.min(limit));
-    anyhow::ensure!(tokens <= limit, "--tokens {tokens}: {model} has {limit} positions");
+    let Needs { config, sequences, tokens } = needs(model, sequences, tokens, known)?;
     let mut text = describe(model, &config, sequences, tokens);
     if let Some(rank) = lora {
         let adapters = LoraSettings { rank, ..LoraSettings::default() }.adapters();
@@ -42,6 +39,23 @@ pub(super) fn info(
             writeln!(text, "{:26} {} and the activations of a micro-batch", "memory to train it", bytes(memory.train));
     }
     Ok(text)
+}
+
+/// The model, and how much is sampled from it at a time.
+pub(super) struct Needs {
+    pub(super) config: ModelConfig,
+    pub(super) sequences: u64,
+    /// Of each sequence.
+    pub(super) tokens: u64,
+}
+
+/// What was asked about, with what is meant where nothing was said.
+pub(super) fn needs(model: &str, sequences: u64, tokens: Option<u64>, known: &Registry) -> anyhow::Result<Needs> {
+    let config = find(model, known)?;
+    let limit = config.max_position_embeddings as u64;
+    let tokens = tokens.unwrap_or(TOKENS.min(limit));
+    anyhow::ensure!(tokens <= limit, "--tokens {tokens}: {model} has {limit} positions");
+    Ok(Needs { config, sequences, tokens })
 }
 
 /// A folder, a `config.json`, or a recipe.
@@ -116,7 +130,7 @@ fn count(number: usize) -> String {
     format!("{:.1}{unit} ({number})", number as f64 / divisor)
 }
 
-fn bytes(number: u64) -> String {
+pub(super) fn bytes(number: u64) -> String {
     let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
     let (unit, shift) = units.into_iter().find(|(_, shift)| number >> shift > 0).unwrap_or(("bytes", 0));
     format!("{:.1} {unit}", number as f64 / 2f64.powi(shift))

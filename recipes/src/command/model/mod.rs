@@ -1,5 +1,6 @@
 //! `recipe model`: what a model is, and how it judges texts.
 
+mod card;
 mod info;
 mod score;
 
@@ -16,7 +17,9 @@ pub(super) enum ModelCommand {
   recipe model info DIR             a Hugging Face folder (its config.json is enough)
   recipe model info r1-zero         the model that a recipe makes
   recipe model info DIR --sequences 64 --tokens 4096
-  recipe model info DIR --lora 16   and what training adapters of that rank would take")]
+  recipe model info DIR --lora 16   and what training adapters of that rank would take
+  recipe model info DIR --device cuda
+                                    whether it fits on the card, and what to change if it does not")]
     Info {
         /// A Hugging Face folder, a config.json, or a recipe's name or file
         #[arg(value_name = "DIR|NAME")]
@@ -30,6 +33,12 @@ pub(super) enum ModelCommand {
         /// State what LoRA adapters of this rank on every projection would take
         #[arg(long, value_name = "RANK")]
         lora: Option<usize>,
+        /// Rows of a micro-batch, for --device
+        #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u64).range(1..))]
+        micro_batch_tokens: u64,
+        /// State whether it fits on this card: cuda, or cuda:1 for the second
+        #[arg(long, value_name = "DEVICE", value_parser = crate::place::name)]
+        device: Option<String>,
     },
     /// Log-probabilities and perplexity of texts
     #[command(
@@ -49,13 +58,33 @@ token_ids are taken as they are.",
         /// The texts
         #[arg(value_name = "FILE.jsonl")]
         file: PathBuf,
+        /// Compute on a card: cuda, or cuda:1 for the second [default: cpu]
+        #[arg(long, value_name = "DEVICE", value_parser = crate::place::name)]
+        device: Option<String>,
     },
 }
 
 /// What the command prints.
 pub(super) fn answer(command: &ModelCommand, known: &Registry) -> anyhow::Result<String> {
     match command {
-        ModelCommand::Info { model, sequences, tokens, lora } => info::info(model, *sequences, *tokens, *lora, known),
-        ModelCommand::Score { model, file } => score::score(model, file),
+        ModelCommand::Info { model, sequences, tokens, lora, micro_batch_tokens, device } => {
+            let mut text = info::info(model, *sequences, *tokens, *lora, known)?;
+            if let Some(card) = card(device.as_deref())? {
+                let needs = info::needs(model, *sequences, *tokens, known)?;
+                text += &card::describe(&needs, *micro_batch_tokens, &card);
+            }
+            Ok(text)
+        }
+        ModelCommand::Score { model, file, device } => {
+            score::score(model, file, &crate::place::open(device.as_deref())?)
+        }
     }
+}
+
+/// The card that is meant, with its memory; none where it is the CPU.
+fn card(device: Option<&str>) -> anyhow::Result<Option<card::Card>> {
+    let place = crate::place::open(device)?;
+    let Some(card) = crate::place::card(&place) else { return Ok(None) };
+    let memory = card.memory()?;
+    Ok(Some(card::Card { name: card.name(), free: memory.free as u64, total: memory.total as u64 }))
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use policy::model::batch::BatchBuilder;
-use policy::{Policy, Tokenizer, Track};
+use policy::{Place, Policy, Tokenizer, Track};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -34,10 +34,9 @@ struct Scored<'a> {
     perplexity: Option<f64>,
 }
 
-pub(super) fn score(model: &Path, file: &Path) -> anyhow::Result<String> {
-    let context = || format!("cannot use the model in {}", model.display());
+pub(super) fn score(model: &Path, file: &Path, place: &Place) -> anyhow::Result<String> {
     let tokenizer = Tokenizer::from_dir(model);
-    let policy = Policy::load(model).with_context(context)?;
+    let policy = crate::stage::load_policy(model, place)?;
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     // A model without a tokenizer can still score token ids.
     let encode = |text: &str| match &tokenizer {
@@ -204,7 +203,7 @@ mod tests {
         Policy::new(policy::ModelConfig::tiny(64), 1).unwrap().save(folder.path()).unwrap();
         let file = folder.path().join("rows.jsonl");
         std::fs::write(&file, "{\"token_ids\": [3, 4, 5]}\n{\"token_ids\": [9]}\n{\"token_ids\": [3, 4]}\n").unwrap();
-        let out = score(folder.path(), &file).unwrap();
+        let out = score(folder.path(), &file, &Place::Cpu).unwrap();
         let rows: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(rows.len(), 3);
         assert_eq!((&rows[0]["line"], &rows[2]["line"]), (&Value::from(1), &Value::from(3)));
@@ -216,7 +215,7 @@ mod tests {
 
         // A text needs a tokenizer, and there is none here.
         std::fs::write(&file, "{\"text\": \"a\"}\n").unwrap();
-        let message = format!("{:#}", score(folder.path(), &file).unwrap_err());
+        let message = format!("{:#}", score(folder.path(), &file, &Place::Cpu).unwrap_err());
         assert!(
             message.contains("line 1: `text` needs a tokenizer") && message.contains("tokenizer.json"),
             "{message}"

@@ -14,10 +14,10 @@ use std::time::Instant;
 
 use anyhow::Context;
 use policy::checkpoint::{CheckpointWriter, latest_valid, prune, remove_partial};
-use policy::{Policy, SamplingParams};
+use policy::{Place, Policy, SamplingParams};
 use serde::{Deserialize, Serialize};
 
-use super::bench::{Bench, Model};
+use super::bench::{Bench, Model, load_policy};
 use super::eval::{Examination, examine};
 use super::trainer::{Divergence, Stepped, Trainer, Training};
 use super::{Ended, flops};
@@ -142,12 +142,12 @@ impl<'a> Learner<'a> {
         }
         let training = Training::of(stage, settings.adamw(), context.recipe.seed);
         if let Some(path) = found.path {
-            let learner = Learner::load(&path, settings, &training, from)
+            let learner = Learner::load(&path, settings, &training, from, &context.place)
                 .with_context(|| format!("cannot resume {}", path.display()))?;
             context.reporter.note(&format!("{}: going on after step {}", stage.name, learner.state.step));
             return Ok(learner);
         }
-        let trainer = Trainer::new(Model::load(from)?, &training)?;
+        let trainer = Trainer::new(Model::load(from, &context.place)?, &training)?;
         let compared = settings.reference_kind() != ReferenceKind::None;
         let reference = if compared { Some(trainer.model.policy.duplicate()?) } else { None };
         Ok(Learner { settings, trainer, reference, state: State::default() })
@@ -158,12 +158,13 @@ impl<'a> Learner<'a> {
         settings: &'a GrpoSettings,
         training: &Training,
         from: &Path,
+        place: &Place,
     ) -> anyhow::Result<Learner<'a>> {
-        let trainer = Trainer::load(folder, training, || Model::load(from))?;
+        let trainer = Trainer::load(folder, training, place, || Model::load(from, place))?;
         let text = std::fs::read_to_string(folder.join(STATE))?;
         let state = serde_json::from_str(&text).with_context(|| format!("{STATE} is damaged"))?;
         let reference = folder.join(REFERENCE);
-        let reference = if reference.exists() { Some(Policy::load(&reference)?) } else { None };
+        let reference = if reference.exists() { Some(load_policy(&reference, place)?) } else { None };
         Ok(Learner { settings, trainer, reference, state })
     }
 
