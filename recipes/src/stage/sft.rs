@@ -54,7 +54,7 @@ pub(super) fn run(
     let (mut trainer, mut state) = match &found.path {
         Some(path) => {
             let read = || {
-                let trainer = Trainer::load(path, &training, || begin(context, stage, from))?;
+                let trainer = Trainer::load(path, &training, &context.place, || begin(context, stage, from))?;
                 let text = std::fs::read_to_string(path.join(STATE))?;
                 anyhow::Ok((trainer, serde_json::from_str(&text).with_context(|| format!("{STATE} is damaged"))?))
             };
