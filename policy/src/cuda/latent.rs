@@ -9,12 +9,12 @@ use device::ops::{self, Direction};
 use device::{Buffer, Result, Slice, bf16};
 
 use super::Parameter;
+use super::batch::Batch;
 use super::linear::{
     add_linear_back, add_projection, add_projection_gradients, add_weight_gradient, linear, linear_back, project,
     project_backward,
 };
 use super::norm::{Rows, norm, norm_backward};
-use super::pass::Batch;
 use crate::model::latent::LATENT_EPS;
 use crate::model::parts::{LatentParts, QueryParts};
 use crate::ops::attention::AttentionConfig;
@@ -121,8 +121,7 @@ pub(super) fn add(
 /// The backward pass of [`add`] for the gradient `d_y` of the sum: `d_normed +=`, and the parameters' gradients.
 pub(super) fn backward(
     batch: &Batch<'_>,
-    d_normed: Slice<'_, f32>,
-    gradients: &LatentParts<Slice<'_, f32>>,
+    (d_normed, gradients): (Slice<'_, f32>, &LatentParts<Slice<'_, f32>>),
     (normed, kept): (Slice<'_, bf16>, &Kept),
     parts: &LatentParts<Parameter<'_>>,
     config: &AttentionConfig,
