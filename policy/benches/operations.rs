@@ -18,6 +18,10 @@ use policy::ops::rope::RopeTable;
 use policy::ops::router::{RouterConfig, route, router_gates};
 use policy::random::Normal;
 
+/// The program's allocator: with the system's, large buffers are given back and fetched again each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// 64 sequences of 96 tokens.
 const SEQUENCES: usize = 64;
 const LENGTH: usize = 96;
