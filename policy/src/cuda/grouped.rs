@@ -1,7 +1,7 @@
 //! Attention with grouped queries in a layer on the card: the twin of `model/grouped.rs`.
 
-use device::ops::attention::{Attended, Attention, Gradients};
 use device::ops::heads::Heads;
+use device::ops::attention::{Attended, Attention, Gradients};
 use device::ops::{self, Direction};
 use device::{Buffer, Result, Slice, bf16};
 

@@ -24,8 +24,9 @@ use std::path::Path;
 
 use crate::checkpoint::Numbers;
 use crate::config::{AttentionKind, GroupedAttention, ModelConfig};
-use crate::ops::attention::{AttentionConfig, Layouts};
 use crate::ops::grouped_attention::GroupedConfig;
+use crate::ops::latent_attention::LatentConfig;
+use crate::ops::layouts::Layouts;
 use crate::ops::packed::LARGE;
 use crate::ops::router::{RouterConfig, Routing};
 use crate::optim::Gradients;
@@ -49,7 +50,7 @@ pub struct Policy {
 /// A kind of attention: its sizes, and the fused operation's.
 #[derive(Debug, Clone)]
 pub(crate) enum Attention {
-    Latent(AttentionConfig),
+    Latent(LatentConfig),
     Grouped(GroupedAttention, GroupedConfig),
 }
 
@@ -160,8 +161,7 @@ impl Policy {
         &self.config
     }
 
-    /// Whether the weights are more than caches hold, so that decoding reads them where they lie. Then sampling and training
-    /// sum up in different orders; else they agree to the bit.
+    /// Whether the weights are more than caches hold, so that decoding reads them where they lie.
     pub fn is_large(&self) -> bool {
         self.config.parameters().0 >= LARGE
     }
@@ -200,7 +200,7 @@ impl Policy {
 
     fn pass<'a>(&'a self, numbers: Vec<&'a [f32]>, layouts: &'a Layouts) -> Pass<'a> {
         let parts = ModelParts::new(&self.config, numbers.into_iter());
-        Pass { config: &self.config, attention: &self.attention, parts, layouts, in_order: !self.is_large() }
+        Pass { config: &self.config, attention: &self.attention, parts, layouts }
     }
 
     fn check(&self, batch: &PackedBatch) -> Result<()> {
