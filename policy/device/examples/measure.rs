@@ -244,9 +244,10 @@ impl Bench {
             let cached = CachedHeads {
                 keys: Heads::packed(keys.view(), key_heads, query_width),
                 values: (!latent).then(|| Heads::packed(values.view(), key_heads, value_width)),
+                table: PageTable { pages: pages.view(), row, tokens: PAGE },
+                lengths: lengths.view(),
             };
-            let table = PageTable { pages: pages.view(), row, tokens: PAGE };
-            attention.run(device, out.view(), query.view(), cached, table, lengths.view(), workspace.view())
+            attention.run(device, out.view(), query.view(), cached, workspace.view())
         })
     }
 

@@ -9,10 +9,11 @@ use datasets::curate::{Difficulty, Host, NamedStep, StepOutcome};
 use policy::{Place, Request, RolloutEngine, RolloutOptions, SamplingParams, Tokenizer};
 use rewards::{RewardSet, RewardSpec};
 
-use super::{CurateOptions, thousands};
+use super::CurateOptions;
 use crate::interrupt::Interrupt;
 use crate::progress::{Phase, Reporter};
 use crate::stage::load_policy;
+use crate::wording::thousands;
 
 /// Sequences decoded at once.
 const DECODE_BATCH: usize = 256;
