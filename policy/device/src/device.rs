@@ -167,8 +167,9 @@ impl Device {
         self.backend().synchronize()
     }
 
-    /// Records what `work` gives to the device without doing it. It must not allocate, read or write from the host; what
-    /// it uses must be kept as long as the graph, at the same place.
+    /// Records what `work` gives to the device without doing it. It must not allocate, read or write from the host, nor
+    /// compile; so do the same work once before. What it uses must be kept as long as the graph, and no other thread may
+    /// give work to the device meanwhile.
     ///
     /// # Errors
     /// What `work` returns; if it does what cannot be recorded.

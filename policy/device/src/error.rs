@@ -15,8 +15,8 @@ pub enum DeviceError {
     NoDriver,
     /// A library of CUDA is missing.
     #[error(
-        "{library} could not be opened. Install CUDA 12 or 13, or only this library by `pip install {package}`; if it lies \
-         where the system does not look, name its folder in LD_LIBRARY_PATH"
+        "{library} could not be opened. Install CUDA 12 or 13, or only this library by `pip install {package}` \
+         (`{package}-cu12` for a driver that knows no CUDA 13); if it lies where the system does not look, name its folder in LD_LIBRARY_PATH"
     )]
     NoLibrary {
         /// The library's name.

@@ -3,7 +3,7 @@
 /// A file of kernels.
 #[derive(Debug, Clone, Copy)]
 pub struct Source {
-    /// Its name in messages, such as `norm.cu`.
+    /// Its name in messages, such as `norm.cu`. A device takes two files of one name for the same.
     pub name: &'static str,
     /// Its text, without what [`COMMON`] gives.
     pub text: &'static str,
@@ -11,8 +11,9 @@ pub struct Source {
 
 /// What stands in front of each file.
 const COMMON: &str = include_str!("kernels/common.cuh");
-/// What stands in front of that for the emulator.
-const EMULATION: &str = include_str!("kernels/emulation.hpp");
+/// What stands in front of that for the emulator, with the files' names.
+const EMULATION: [(&str, &str); 2] =
+    [("emulation.hpp", include_str!("kernels/emulation.hpp")), ("emulated.hpp", include_str!("kernels/emulated.hpp"))];
 
 /// A file's text with that of `tiles.cuh` in front.
 macro_rules! with_tiles {
@@ -54,8 +55,11 @@ pub(crate) fn source(name: &str) -> Option<Source> {
 /// The text for a compiler: the defined names, what all kernels use, the file.
 pub(crate) fn text(source: Source, defines: &[(&'static str, i64)], emulated: bool) -> String {
     let defines: String = defines.iter().map(|(name, value)| format!("#define {name} {value}\n")).collect();
-    let emulation = if emulated { format!("#line 1 \"emulation.hpp\"\n{EMULATION}\n") } else { String::new() };
-    format!("{defines}{emulation}#line 1 \"common.cuh\"\n{COMMON}\n#line 1 \"{}\"\n{}", source.name, source.text)
+    let emulation = if emulated { &EMULATION[..] } else { &[] };
+    let files = emulation.iter().copied().chain([("common.cuh", COMMON), (source.name, source.text)]);
+    // The compiler counts lines anew in each, so that its messages name them.
+    let files: String = files.map(|(name, text)| format!("#line 1 \"{name}\"\n{text}\n")).collect();
+    defines + &files
 }
 
 /// The defined names, for messages.

@@ -1,5 +1,7 @@
 //! Attention over packed trees against plain loops in f64, forward and backward.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use device::ops::attention::{Attended, Attention, Gradients};
 use device::ops::heads::{Heads, assemble_keys, take_keys_apart};
 use device::ops::tree::{Segment, Tree};
@@ -132,17 +134,29 @@ fn assert_close(what: &str, given: &[f64], expected: &[f64], tolerance: f64) {
 }
 
 /// Forward and backward; keys and values lie side by side in one row, with 8 numbers that belong to neither.
-fn check(of: &[(usize, Option<usize>)], [heads, group, query_width, value_width]: [usize; 4]) {
+fn check(of: &[(usize, Option<usize>)], sizes: [usize; 4]) {
+    check_with(of, sizes, 0.7, |value| value);
+}
+
+/// The same with other scores: of this scale, and of queries `sign(x)` and keys `-sign(x)` for random numbers x.
+fn check_with(
+    of: &[(usize, Option<usize>)],
+    [heads, group, query_width, value_width]: [usize; 4],
+    scale: f64,
+    sign: fn(bf16) -> bf16,
+) {
     let device = Device::for_tests();
+    // The gradient of a score is a difference, of which the result's rounding is a part.
+    let tolerance = 8e-3 * scale.sqrt().max(1.0);
     let segments = segments(of);
     let rows = segments.last().unwrap().rows.end;
-    let scale = 0.7 / (query_width as f64).sqrt();
+    let scale = scale / (query_width as f64).sqrt();
     let plain = Plain { heads, group, query_width, value_width, scale, seen: seen(&segments) };
     let key_heads = heads / group;
     let mut numbers = Numbers(7);
-    let q = numbers.bf16(rows * heads * query_width);
+    let q: Vec<bf16> = numbers.bf16(rows * heads * query_width).into_iter().map(sign).collect();
     let row = key_heads * (query_width + value_width) + 8;
-    let key_value = numbers.bf16(rows * row);
+    let key_value: Vec<bf16> = numbers.bf16(rows * row).into_iter().map(|value| -sign(value)).collect();
     let d_out = numbers.bf16(rows * heads * value_width);
     let split = |all: &[f64]| -> [Vec<f64>; 2] {
         let (mut keys, mut values) = (Vec::new(), Vec::new());
@@ -187,9 +201,9 @@ fn check(of: &[(usize, Option<usize>)], [heads, group, query_width, value_width]
     let [expected_dq, expected_dk, expected_dv] = plain.backward(arguments, &wide(&d_out));
     let d_key_value = d_key_value.download().unwrap();
     let [dk, dv] = split(&wide(&d_key_value));
-    assert_close("query's gradient", &wide(&d_q.download().unwrap()), &expected_dq, 8e-3);
-    assert_close("key's gradient", &dk, &expected_dk, 8e-3);
-    assert_close("value's gradient", &dv, &expected_dv, 8e-3);
+    assert_close("query's gradient", &wide(&d_q.download().unwrap()), &expected_dq, tolerance);
+    assert_close("key's gradient", &dk, &expected_dk, tolerance);
+    assert_close("value's gradient", &dv, &expected_dv, tolerance);
     assert!(d_key_value.chunks_exact(row).all(|row| row[row.len() - 8..].iter().all(|value| value.to_f32() == 0.0)));
 }
 
@@ -209,6 +223,12 @@ const ODD: [(usize, Option<usize>); 9] = [
 #[test]
 fn small_heads() {
     check(&ODD, [3, 1, 24, 16]);
+}
+
+/// All scores far below zero, where 2 to the power of an absent key's score, less the total, would be no number.
+#[test]
+fn scores_far_below_zero() {
+    check_with(&ODD[..3], [1, 1, 32, 16], 40.0, |value| bf16::from_f32(value.to_f32().abs()));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Decoding attention over a paged cache against plain loops in f64, the cache itself, and the products in the latent space.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use device::ops::absorbed::{LatentSizes, absorb_queries, expand_values};
 use device::ops::decode_attention::{CachedHeads, DecodeAttention};
 use device::ops::heads::Heads;
@@ -130,9 +132,10 @@ impl Case {
         let cached = CachedHeads {
             keys: Heads::packed(keys.view(), key_heads, query_width),
             values: (!latent).then(|| Heads::packed(values.view(), key_heads, value_width)),
+            table: PageTable { pages: pages.view(), row: ROW, tokens: PAGE },
+            lengths: lengths.view(),
         };
-        let table = PageTable { pages: pages.view(), row: ROW, tokens: PAGE };
-        attention.run(device, out.view(), query.view(), cached, table, lengths.view(), workspace.view()).unwrap();
+        attention.run(device, out.view(), query.view(), cached, workspace.view()).unwrap();
         out.download().unwrap()
     }
 }
@@ -215,10 +218,13 @@ fn recorded_steps() {
     let out = device.alloc(2 * 4 * 32, "out").unwrap();
     let workspace = device.alloc(attention.workspace(2), "workspace").unwrap();
     let step = || {
-        let cached =
-            CachedHeads { keys: Heads::packed(keys.view(), 2, 32), values: Some(Heads::packed(values.view(), 2, 32)) };
-        let table = PageTable { pages: pages.view(), row: ROW, tokens: PAGE };
-        attention.run(&device, out.view(), query.view(), cached, table, lengths.view(), workspace.view())
+        let cached = CachedHeads {
+            keys: Heads::packed(keys.view(), 2, 32),
+            values: Some(Heads::packed(values.view(), 2, 32)),
+            table: PageTable { pages: pages.view(), row: ROW, tokens: PAGE },
+            lengths: lengths.view(),
+        };
+        attention.run(&device, out.view(), query.view(), cached, workspace.view())
     };
     step().unwrap();
     let graph = device.capture(step).unwrap();
@@ -307,12 +313,10 @@ fn wrong_sizes_are_refused() {
         let attention =
             DecodeAttention { heads, key_heads: 2, query_width: width, value_width: width, scale: 1.0, splits };
         let both = Heads::packed(numbers.view(), 2, width);
-        let cached = CachedHeads { keys: both, values: Some(both) };
         let table = PageTable { pages: pages.view(), row: ROW, tokens: PAGE };
-        let (out, query) = (numbers.view(), numbers.view());
-        attention
-            .run(device, out, query, cached, table, lengths.view(), workspace.view())
-            .map_err(|error| error.to_string())
+        let cached = CachedHeads { keys: both, values: Some(both), table, lengths: lengths.view() };
+        let run = attention.run(device, numbers.view(), numbers.view(), cached, workspace.view());
+        run.map_err(|error| error.to_string())
     };
     run(4, 32, 1).unwrap();
     assert!(run(3, 32, 1).unwrap_err().contains("3 heads over 2 heads of keys"));

@@ -6,11 +6,11 @@ const FAULTY: Source = Source { name: "faulty.cu", text: include_str!("kernels/f
 
 /// What a launch says of 100 floats called `x`.
 fn error(name: &str, grid: Grid, others: &[Argument<'_>]) -> String {
-    let device = Device::emulated().unwrap();
-    let x: Buffer<f32> = device.zeros(100, "x").unwrap();
-    let kernel = device.kernel_of(FAULTY, &[("FROM", 0)], name).unwrap();
+    let device = Device::emulated().expect("a compiler");
+    let x: Buffer<f32> = device.zeros(100, "x").expect("memory");
+    let kernel = device.kernel_of(FAULTY, &[("FROM", 0)], name).expect("it compiles");
     let arguments: Vec<Argument<'_>> = std::iter::once((&x).into()).chain(others.iter().copied()).collect();
-    device.launch(&kernel, grid, &arguments).unwrap_err().to_string()
+    device.launch(&kernel, grid, &arguments).expect_err("a defect").to_string()
 }
 
 #[test]

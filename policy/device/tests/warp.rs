@@ -13,7 +13,7 @@ macro_rules! launch {
 }
 
 fn outputs<T: Element>(device: &Device, len: usize) -> Buffer<T> {
-    device.alloc(len, "outputs").unwrap()
+    device.alloc(len, "outputs").expect("memory")
 }
 
 /// Small whole numbers, whose products and sums are exact.

@@ -26,6 +26,8 @@ pub(super) struct Mixture {
     pub(super) router: Router,
     grouping: GroupingScratch,
     experts: ExpertScratch,
+    /// Whether gate and up of the experts are kept for a backward pass.
+    keeps: bool,
 }
 
 /// What the backward pass needs of a layer's feed-forward, besides its normalised input.
@@ -43,7 +45,7 @@ pub(super) struct KeptMixture {
     gates: Buffer<f32>,
     grouping: Grouping,
     /// Gate and up of the experts, `[pairs, 2 inner]`, and of the shared expert.
-    gate_up: Buffer<bf16>,
+    gate_up: Option<Buffer<bf16>>,
     shared: Option<Buffer<bf16>>,
 }
 
@@ -58,16 +60,17 @@ impl Kept {
 }
 
 impl Mixture {
-    /// For batches of so many rows and experts of so wide layers.
+    /// For batches of so many rows and experts of so wide layers; with memory for the backward pass itself, or whether its
+    /// forward pass keeps what one needs.
     pub(super) fn new(
         device: &Device,
         router: Router,
         (rows, inner, width): (usize, usize, usize),
-        backward: bool,
+        (backward, keeps): (bool, bool),
     ) -> Result<Self> {
         let grouping = GroupingScratch::new(device, rows, router.experts, router.top_k)?;
         let experts = ExpertScratch::new(device, rows * router.top_k, inner, width, backward)?;
-        Ok(Mixture { router, grouping, experts })
+        Ok(Mixture { router, grouping, experts, keeps })
     }
 }
 
@@ -138,7 +141,7 @@ pub(super) fn add(
     match (parts, mixture) {
         (FeedForwardParts::Dense(weight), _) => Ok(Kept::Dense(add_swiglu(device, x, normed, weight.copy, width)?)),
         (FeedForwardParts::Mixed { router: weight, experts, shared }, Some((mixture, choice))) => {
-            let Mixture { router, grouping: grouping_scratch, experts: scratch } = mixture;
+            let Mixture { router, grouping: grouping_scratch, experts: scratch, keeps } = mixture;
             let rows = normed.len() / width;
             let pairs = rows * router.top_k;
             let logits = device.alloc(rows * router.experts, "logits of routers")?;
@@ -158,10 +161,13 @@ pub(super) fn add(
             let grouping = Grouping::new(device, grouping_scratch)?;
             let grouped = grouping.sort(device, grouping_scratch, chosen.view(), None)?;
             let weights = expert_weights(experts.copy, router, width);
-            let gate_up = device.alloc(pairs * 2 * weights.inner, "activations of experts")?;
+            let gate_up = match keeps {
+                true => Some(device.alloc(pairs * 2 * weights.inner, "activations of experts")?),
+                false => None,
+            };
             let tile = Tile::for_rows(pairs, router.experts);
             let arguments = (normed, gates.view());
-            add_experts(device, x, arguments, weights, &grouped, (gate_up.view(), scratch), tile)?;
+            add_experts(device, x, arguments, weights, &grouped, (gate_up.as_ref().map(Buffer::view), scratch), tile)?;
             let shared = match shared {
                 Some(shared) => Some(add_swiglu(device, x, normed, shared.copy, width)?),
                 None => None,
@@ -200,6 +206,7 @@ pub(super) fn backward(
                 let (sums, arguments) = ((d_normed, *d_weight), (normed, weight.copy));
                 add_swiglu_backward(device, sums, arguments, gate_up.view(), d_y, width)?;
             }
+            let Some(gate_up) = gate_up else { unreachable!("a pass before a backward pass keeps them") };
             let grouped = grouping.grouped(normed.len() / width);
             let d_gates = device.alloc(gates.len(), "gradients of gates")?;
             let sums = ExpertGradients {

@@ -112,7 +112,7 @@ impl Pass<'_> {
         let parts = self.resident.parts(self.config);
         let inputs = Inputs::new(device, batch, self.group())?;
         let layer_batch = self.batch(&inputs);
-        let mixture = self.mixture(inputs.rows(), false)?;
+        let mixture = self.mixture(inputs.rows(), (false, track == Track::Gradients))?;
         let ids = device.upload(&inputs.token_ids, "tokens of a batch")?;
         let mut x = device.alloc(inputs.rows() * width, "the residual stream")?; // [n, d]
         gather(device, x.view(), parts.embedding.copy, ids.view(), width)?;
@@ -196,7 +196,7 @@ impl Pass<'_> {
         }
         drop((rows, hidden, out));
         let batch = self.batch(&inputs);
-        let mixture = self.mixture(inputs.rows(), true)?;
+        let mixture = self.mixture(inputs.rows(), (true, true))?;
         for (parts, gradients) in parts.layers.iter().zip(&gradients.layers).rev() {
             let Some(Layer { x, kept, chosen }) = layers.pop() else { break };
             let kept = match kept {
@@ -227,11 +227,11 @@ impl Pass<'_> {
         }
     }
 
-    /// The mixture, in a model that has one.
-    fn mixture(&self, rows: usize, backward: bool) -> Result<Option<Mixture>> {
+    /// The mixture, in a model that has one; see [`Mixture::new`].
+    fn mixture(&self, rows: usize, uses: (bool, bool)) -> Result<Option<Mixture>> {
         let Some((config, mixture)) = self.router.as_ref().zip(self.config.mixture.as_ref()) else { return Ok(None) };
         let sizes = (rows, mixture.moe_intermediate_size, self.config.hidden_size);
-        Mixture::new(self.resident.device(), feed_forward::router_of(config), sizes, backward).map(Some)
+        Mixture::new(self.resident.device(), feed_forward::router_of(config), sizes, uses).map(Some)
     }
 
     /// A layer's result, and what it keeps. `mixture` is for a layer of experts.

@@ -126,22 +126,18 @@ fn the_gradient_is_the_slope_of_what_is_computed() {
         let batch = batch();
         let gradients = lora.gradients(&policy, &gradient(&policy, &batch)).unwrap();
         for factor in ["lora_A", "lora_B"] {
-            let direction: Vec<(&str, &[f32])> = gradients
-                .values()
-                .unwrap()
-                .into_iter()
+            let each = gradients.values().unwrap().into_iter();
+            let direction: Vec<(&str, Vec<f32>)> = each
                 .filter(|(name, _)| name.contains(factor))
-                .map(|(n, g)| (n, g.unwrap()))
+                .map(|(name, gradient)| (name, gradient.unwrap().into_owned()))
                 .collect();
-            let square: f64 = direction.iter().flat_map(|(_, g)| *g).map(|g| f64::from(*g).powi(2)).sum();
+            let square: f64 = direction.iter().flat_map(|(_, g)| g).map(|g| f64::from(*g).powi(2)).sum();
             let at = |distance: f64| {
                 let start: Vec<Vec<f32>> = lora.parameters().iter().map(|factor| values(factor).unwrap()).collect();
                 for ((name, var), start) in lora.parameters().iter().zip(&start) {
                     let Some((_, g)) = direction.iter().find(|(found, _)| found == name) else { continue };
-                    set(
-                        var,
-                        start.iter().zip(*g).map(|(value, g)| value + (distance * f64::from(*g)) as f32).collect(),
-                    );
+                    let moved = start.iter().zip(g).map(|(value, g)| value + (distance * f64::from(*g)) as f32);
+                    set(var, moved.collect());
                 }
                 lora.merge(&policy).unwrap();
                 let found = objective(&policy, &batch);

@@ -60,6 +60,22 @@ KERNEL_BOUNDS(128, 2, attention_forward, bf16* out, float* totals, const bf16* q
         float scores[M][KEYS / 8][4];
         if (sees) {
             clear(scores);
+            // What a row does not see starts, and stays, at minus infinity.
+            if (tile_first + KEYS > tile_end || tile_first + KEYS - 1 > warp_first) {
+#pragma unroll
+                for (int m = 0; m < M; ++m)
+#pragma unroll
+                    for (int half = 0; half < 2; ++half) {
+                        // The last key that this row sees; a row past the block's end sees what the last row sees.
+                        const int row = warp_first + 16 * m + 8 * half + lane / 4;
+                        const int last = min(tile_end - 1, row) - tile_first - lane % 4 * 2;
+#pragma unroll
+                        for (int t = 0; t < KEYS / 8; ++t)
+#pragma unroll
+                            for (int i = 0; i < 2; ++i)
+                                if (8 * t + i > last) scores[m][t][2 * half + i] = minus_infinity();
+                    }
+            }
             multiply_rows<QK>(scores, queries, warp_row, keys, 0);
         }
         copy_wait<0>();
@@ -69,22 +85,15 @@ KERNEL_BOUNDS(128, 2, attention_forward, bf16* out, float* totals, const bf16* q
         copy_commit();
 
         if (sees) {
-            bool partly = tile_first + KEYS > tile_end || tile_first + KEYS - 1 > warp_first;
 #pragma unroll
             for (int m = 0; m < M; ++m)
 #pragma unroll
                 for (int half = 0; half < 2; ++half) {
-                    // The last key that this row sees; a row past the block's end sees what the last row sees.
-                    int last = min(tile_end - 1, warp_first + 16 * m + 8 * half + lane / 4) - tile_first;
                     float tile_largest = largest[m][half];
 #pragma unroll
                     for (int t = 0; t < KEYS / 8; ++t)
 #pragma unroll
-                        for (int i = 0; i < 2; ++i) {
-                            float& score = scores[m][t][2 * half + i];
-                            if (partly && 8 * t + lane % 4 * 2 + i > last) score = minus_infinity();
-                            tile_largest = fmaxf(tile_largest, score);
-                        }
+                        for (int i = 0; i < 2; ++i) tile_largest = fmaxf(tile_largest, scores[m][t][2 * half + i]);
                     tile_largest = fmaxf(tile_largest, shuffle_xor(tile_largest, 1));
                     tile_largest = fmaxf(tile_largest, shuffle_xor(tile_largest, 2));
                     // Each row sees the first key of its first tile, so its largest score is a number from then on.

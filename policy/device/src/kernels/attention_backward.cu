@@ -33,9 +33,9 @@ KERNEL(attention_backward_dots, float* dots, const bf16* out, const bf16* d_out,
     if (lane_index() == 0) dots[pair % heads * rows + pair / heads] = dot;
 }
 
-// p and ds from scores and dp, in place. A row of the products, `row_end` of them, is `last - first ..`; see the callers.
-DEVICE void weigh(float& score, float& d_score, bool seen, float scale_log2, float total_log2, float dot) {
-    score = seen ? fast_exp2(score * scale_log2 - total_log2) : 0.0f;
+// p and ds from score and dp, in place.
+DEVICE void weigh(float& score, float& d_score, float scale_log2, float total_log2, float dot) {
+    score = fast_exp2(score * scale_log2 - total_log2);
     d_score = score * (d_score - dot);
 }
 
@@ -44,7 +44,7 @@ DEVICE void weigh(float& score, float& d_score, bool seen, float scale_log2, flo
 // d_key   [rows, heads / group, QK], d_value [rows, heads / group, V], as their strides say
 // partial [slots, heads / group, ROWS, QK + V]: where the sums of parts go
 // query, key, value: as in the forward pass; d_out [rows, heads, V]; totals, dots [heads, rows]
-// blocks  [gridDim.x, 5]: first key row, end of key rows, the block's part of `runs`, and the slot of its sums, or -1 for none
+// blocks  [gridDim.x, 5]: first key row, end of key rows, the block's part of `runs`, and the slot of its sums, or -1
 // runs    [.., 2]: query rows start .. end that see the keys, the keys' own segment first
 KERNEL_BOUNDS(128, 2, attention_backward_keys, bf16* d_key, bf16* d_value, float* partial, const bf16* query,
               const bf16* key, const bf16* value, const bf16* d_out, const float* totals, const float* dots,
@@ -75,9 +75,9 @@ KERNEL_BOUNDS(128, 2, attention_backward_keys, bf16* d_key, bf16* d_value, float
     const int heads_end = head + group;
     Walk walk = walk_through(runs, block[2], block[3], INT_LIMIT);
     auto fetch = [&](int stage) {
-        load_tile<QK, TILE, THREADS, 4>(queries + stage * TILE * tile_stride(QK), query + static_cast<size_t>(head) * query_head,
-                                     query_row, walk.first, walk.end);
-        load_tile<V, TILE, THREADS, 4>(gradients + stage * TILE * tile_stride(V), d_out + static_cast<size_t>(head) * V,
+        load_tile<QK, TILE, THREADS>(queries + stage * TILE * tile_stride(QK),
+                                     query + static_cast<size_t>(head) * query_head, query_row, walk.first, walk.end);
+        load_tile<V, TILE, THREADS>(gradients + stage * TILE * tile_stride(V), d_out + static_cast<size_t>(head) * V,
                                     static_cast<size_t>(heads) * V, walk.first, walk.end);
         const int row = walk.first + thread;
         const size_t at = static_cast<size_t>(head) * rows + row;
@@ -87,7 +87,7 @@ KERNEL_BOUNDS(128, 2, attention_backward_keys, bf16* d_key, bf16* d_value, float
     float2 fetched = fetch(0);
     copy_commit();
     for (int stage = 0; head < heads_end; stage ^= 1) {
-        const int tile_first = walk.first, tile_end = walk.end;
+        const int tile_first = walk.first;
         if (thread < TILE) rest[stage * TILE + thread] = fetched;
         copy_wait<0>();
         __syncthreads(); // The tile is there, and nobody reads the one before any more.
@@ -103,19 +103,27 @@ KERNEL_BOUNDS(128, 2, attention_backward_keys, bf16* d_key, bf16* d_value, float
         const bf16* tile_gradients = gradients + stage * TILE * tile_stride(V);
         float weights[1][TILE / 8][4], d_scores[1][TILE / 8][4];
         clear(weights);
+        // What does not see a key starts, and stays, at minus infinity. Queries past the tile's end are zeros, as are their
+        // totals, and add nothing.
+        if (tile_first < end) {
+#pragma unroll
+            for (int t = 0; t < TILE / 8; ++t)
+#pragma unroll
+                for (int i = 0; i < 4; ++i) {
+                    const int key_at = first + warp_row + i / 2 * 8 + lane / 4;
+                    const int query_at = tile_first + 8 * t + lane % 4 * 2 + i % 2;
+                    if (key_at > query_at) weights[0][t][i] = minus_infinity();
+                }
+        }
         multiply_rows<QK>(weights, keys, warp_row, tile_queries, 0); // Rows are keys, columns queries.
         clear(d_scores);
         multiply_rows<V>(d_scores, values, warp_row, tile_gradients, 0);
-        const bool partly = tile_first + TILE > tile_end || tile_first < end;
 #pragma unroll
         for (int t = 0; t < TILE / 8; ++t)
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-                const int column = 8 * t + lane % 4 * 2 + i % 2;
-                const int key_at = first + warp_row + i / 2 * 8 + lane / 4, query_at = tile_first + column;
-                const float2 total_and_dot = rest[stage * TILE + column];
-                weigh(weights[0][t][i], d_scores[0][t][i], !partly || (query_at < tile_end && key_at <= query_at), scale_log2,
-                      total_and_dot.x, total_and_dot.y);
+                const float2 total_and_dot = rest[stage * TILE + 8 * t + lane % 4 * 2 + i % 2];
+                weigh(weights[0][t][i], d_scores[0][t][i], scale_log2, total_and_dot.x, total_and_dot.y);
             }
         multiply_columns<V>(d_values, weights, tile_gradients);
         multiply_columns<QK>(d_keys, d_scores, tile_queries);
@@ -176,11 +184,12 @@ KERNEL_BOUNDS(128, 2, attention_backward_queries, bf16* d_query, const bf16* que
     const int lane = lane_index(), warp_row = 16 * warp_index();
 
     load_tile<QK, ROWS, THREADS>(queries, query + static_cast<size_t>(head) * query_head, query_row, first, end);
-    load_tile<V, ROWS, THREADS>(gradients, d_out + static_cast<size_t>(head) * V, static_cast<size_t>(heads) * V, first, end);
+    load_tile<V, ROWS, THREADS>(gradients, d_out + static_cast<size_t>(head) * V, static_cast<size_t>(heads) * V, first,
+                                end);
     Walk walk = walk_through(runs, block[2], block[3], end);
     auto fetch = [&](int stage) {
-        load_tile<QK, TILE, THREADS, 4>(keys + stage * TILE * tile_stride(QK), key, key_row, walk.first, walk.end);
-        load_tile<V, TILE, THREADS, 4>(values + stage * TILE * tile_stride(V), value, value_row, walk.first, walk.end);
+        load_tile<QK, TILE, THREADS>(keys + stage * TILE * tile_stride(QK), key, key_row, walk.first, walk.end);
+        load_tile<V, TILE, THREADS>(values + stage * TILE * tile_stride(V), value, value_row, walk.first, walk.end);
     };
     fetch(0);
     copy_commit();
@@ -208,19 +217,24 @@ KERNEL_BOUNDS(128, 2, attention_backward_queries, bf16* d_query, const bf16* que
         const bf16* tile_values = values + stage * TILE * tile_stride(V);
         float weights[1][TILE / 8][4], d_scores[1][TILE / 8][4];
         clear(weights);
+        // What a query does not see starts, and stays, at minus infinity.
+        if (tile_first + TILE > tile_end || tile_first + TILE - 1 > first) {
+#pragma unroll
+            for (int t = 0; t < TILE / 8; ++t)
+#pragma unroll
+                for (int i = 0; i < 4; ++i) {
+                    const int last = min(tile_end - 1, first + warp_row + i / 2 * 8 + lane / 4);
+                    if (tile_first + 8 * t + lane % 4 * 2 + i % 2 > last) weights[0][t][i] = minus_infinity();
+                }
+        }
         multiply_rows<QK>(weights, queries, warp_row, tile_keys, 0);
         clear(d_scores);
         multiply_rows<V>(d_scores, gradients, warp_row, tile_values, 0);
-        const bool partly = tile_first + TILE > tile_end || tile_first + TILE - 1 > first;
 #pragma unroll
         for (int t = 0; t < TILE / 8; ++t)
 #pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                const int key_at = tile_first + 8 * t + lane % 4 * 2 + i % 2;
-                const int query_at = first + warp_row + i / 2 * 8 + lane / 4;
-                weigh(weights[0][t][i], d_scores[0][t][i], !partly || (key_at < tile_end && key_at <= query_at), scale_log2,
-                      total_log2[i / 2], dot[i / 2]);
-            }
+            for (int i = 0; i < 4; ++i)
+                weigh(weights[0][t][i], d_scores[0][t][i], scale_log2, total_log2[i / 2], dot[i / 2]);
         multiply_columns<QK>(d_queries, d_scores, tile_keys);
     }
     const float scales[1][2] = {{scale, scale}};

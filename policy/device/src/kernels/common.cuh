@@ -1,7 +1,7 @@
 // What every kernel may use: kernels and shared memory, bf16, sums over a warp and a block, and a warp's matrix instructions.
 //
 // The loader puts this file in front of each kernel file, so none includes anything. For a card it is compiled by NVRTC,
-// which knows CUDA's own functions without a header. For the emulator emulation.hpp stands in front of it and defines the
+// which knows CUDA's own functions without a header. For the emulator emulated.hpp stands in front of it and defines the
 // same names. Floats are never added atomically: a result must be the same, to the bit, each time.
 
 #ifndef EMULATION

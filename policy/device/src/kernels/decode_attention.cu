@@ -1,8 +1,8 @@
 // Attention of one new token of each sequence over a paged cache.
 //
-// The cache is a list of pages of PAGE_TOKENS tokens (Kwon et al., "Efficient Memory Management for Large Language Model Serving
-// with PagedAttention", 2023); a sequence's row of `pages` says which hold its tokens, and sequences share pages. Heads
-// that share a key are the rows of a tile, so that a key is read once for all of them. The tokens of a sequence are split
+// The cache is a list of pages of PAGE_TOKENS tokens (Kwon et al., "Efficient Memory Management for Large Language Model
+// Serving with PagedAttention", 2023); a sequence's row of `pages` says which hold its tokens, and sequences share pages.
+// Heads that share a key are the rows of a tile: a key is read once for all of them. The tokens of a sequence are split
 // among blocks (Dao et al., "Flash-Decoding", 2023), whose results `decode_attention_combine` puts together. What a block
 // computes depends on its own sequence only: the grid is the same whatever the lengths, blocks without tokens return.
 //
@@ -32,22 +32,29 @@ constexpr int WEIGHT_STRIDE = WEIGHTS_IN_KEY ? tile_stride(QK) : tile_stride(KEY
 // Starts to copy tokens first .. first + KEYS of a sequence from the pages of a cache [pages, PAGE_TOKENS, row_stride].
 template <int WIDTH>
 DEVICE void load_paged(bf16* tile, const bf16* cache, size_t row_stride, const int* pages, int first, int end) {
-    constexpr int CHUNKS = filled(WIDTH) / 8;
-#pragma unroll 4
-    for (int i = threadIdx.x; i < KEYS * CHUNKS; i += THREADS) {
-        const int row = i / CHUNKS, column = i % CHUNKS * 8, token = first + row;
-        const bool valid = token < end && column < WIDTH;
-        const bf16* from = cache;
-        if (valid) from += (static_cast<size_t>(pages[token / PAGE_TOKENS]) * PAGE_TOKENS + token % PAGE_TOKENS) * row_stride + column;
-        copy_async_16(tile + row * tile_stride(WIDTH) + column, from, valid);
+    // As in load_tile.
+    constexpr int CHUNKS = filled(WIDTH) / 8, COLUMNS = CHUNKS % 8 == 0 ? 8 : CHUNKS % 4 == 0 ? 4 : 2;
+    const int column = threadIdx.x % COLUMNS * 8;
+    for (int row = threadIdx.x / COLUMNS; row < KEYS; row += THREADS / COLUMNS) {
+        const int token = first + row;
+        const bool valid = token < end;
+        const bf16* from = cache + column;
+        if (valid) {
+            const size_t page = pages[token / PAGE_TOKENS];
+            from += (page * PAGE_TOKENS + token % PAGE_TOKENS) * row_stride;
+        }
+        bf16* to = tile + row * tile_stride(WIDTH) + column;
+#pragma unroll
+        for (int more = 0; more < 8 * CHUNKS; more += 8 * COLUMNS)
+            copy_async_16(to + more, from + more, valid && (WIDTH % 16 == 0 || column + more < WIDTH));
     }
 }
 
 // The tiles of a sequence's split: how many each takes, and so how many splits have any.
 DEVICE int tiles_of_split(int length, int splits) { return ((length + KEYS - 1) / KEYS + splits - 1) / splits; }
 
-// partial [sequences, heads, splits, V], the splits' results, and totals [sequences, heads, splits], the logs to base 2 of their
-// sums of exp(score)
+// partial [sequences, heads, splits, V], the splits' results
+// totals  [sequences, heads, splits], the logs to base 2 of their sums of exp(score)
 // query   [sequences, heads, QK]
 // keys    [pages, PAGE_TOKENS, key heads, QK] and values [.., V], as their strides say
 // pages   [sequences, page_row]; lengths [sequences], the new token included

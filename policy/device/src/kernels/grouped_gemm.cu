@@ -3,6 +3,7 @@
 //
 // - rows_by_transposed: out[p, :] = a[row(p), :] W_e^T,  W_e [columns, depth]
 // - rows_by:            out[p, :] = a[row(p), :] W_e,    W_e [depth, columns]
+// - activated_rows:     out[p, :] = silu(gate) up, where [gate, up] = a[row(p), :] W_e^T, W_e [2 columns, depth]
 // - add_weight_gradient: dW_e[i, j] += sum over the expert's p of a[row_a(p), i] b[row_b(p), j]
 //
 // row(p) is p, or gather[p] where a list is given. The grid has as many tiles as any load could need; a tile that the load
@@ -27,10 +28,17 @@ struct Tile {
     static_assert(ROWS / WARP_ROWS * (COLUMNS / WARP_COLUMNS) * 32 == GEMM_THREADS, "four warps share a tile");
 };
 
-// For much training data, for little, and for decoding.
+// For rows in plenty, for some, and for the few of each expert in decoding: TILE_ROWS is defined where this is compiled.
 using LargeTile = Tile<128, 128, 64, 64, 3>;
 using MediumTile = Tile<64, 128, 32, 64, 3>;
 using SmallTile = Tile<16, 64, 16, 16, 4>;
+#if TILE_ROWS == 128
+using RowsTile = LargeTile;
+#elif TILE_ROWS == 64
+using RowsTile = MediumTile;
+#else
+using RowsTile = SmallTile;
+#endif
 
 // Where the number (row, column) of a tile with WIDTH numbers a row lies.
 template <int WIDTH>
@@ -102,7 +110,7 @@ DEVICE void multiply_stage(Sums<T>& sums, const bf16* a, const bf16* b) {
     }
 }
 
-// Runs `load(stage's memory, step)` for every step in order, ahead of `multiply(stage's memory)`.
+// Runs `load(stage's memory, step)` for every step in order, STAGES - 1 steps ahead of `multiply(stage's memory, step)`.
 template <typename T, typename Load, typename Multiply>
 DEVICE void pipeline(bf16* shared, int steps, Load load, Multiply multiply) {
 #pragma unroll
@@ -117,13 +125,14 @@ DEVICE void pipeline(bf16* shared, int steps, Load load, Multiply multiply) {
         int next = step + T::STAGES - 1;
         if (next < steps) load(shared + next % T::STAGES * T::STAGE_NUMBERS, next);
         copy_commit();
-        multiply(shared + step % T::STAGES * T::STAGE_NUMBERS);
+        multiply(shared + step % T::STAGES * T::STAGE_NUMBERS, step);
     }
 }
 
-// Calls `use(row, column, value, next value)` for each pair of neighbours of the tile.
+// Calls `use(row, column, row part, column part, i)` for each pair of neighbours of the tile: the place of a pair, and where
+// it is in the sums.
 template <typename T, typename Use>
-DEVICE void each_pair(const Sums<T>& sums, Use use) {
+DEVICE void each_pair(Use use) {
     int warp = warp_index(), lane = lane_index();
     int warp_row = warp / (T::COLUMNS / T::WARP_COLUMNS) * T::WARP_ROWS;
     int warp_column = warp % (T::COLUMNS / T::WARP_COLUMNS) * T::WARP_COLUMNS;
@@ -131,11 +140,10 @@ DEVICE void each_pair(const Sums<T>& sums, Use use) {
     for (int row_part = 0; row_part < T::ROW_PARTS; row_part++) {
 #pragma unroll
         for (int part = 0; part < T::COLUMN_PARTS; part++) {
-            const float* four = sums.of[row_part][part];
             int row = warp_row + row_part * 16 + lane / 4;
             int column = warp_column + part * 8 + lane % 4 * 2;
-            use(row, column, four[0], four[1]);
-            use(row + 8, column, four[2], four[3]);
+            use(row, column, row_part, part, 0);
+            use(row + 8, column, row_part, part, 2);
         }
     }
 }
@@ -192,16 +200,29 @@ DEVICE RowTile find_row_tile(const unsigned* offsets, int experts, int rows, int
     return RowTile{shuffle(expert, owner), shuffle(first, owner), shuffle(end, owner)};
 }
 
-// The body of both products of rows with weights; W_IS_DEEP: W_e is [depth, columns]. `weight_stride`: numbers from one
-// expert's matrix to the next one's.
-template <typename T, bool W_IS_DEEP>
-DEVICE void multiply_rows(bf16* shared, bf16* out, const bf16* a, const bf16* weight, const unsigned* offsets,
+// What the weights' tile is: rows of W_e, columns of W_e, or rows of gate and up by turns.
+enum class Weights { ROWS, COLUMNS, GATE_AND_UP };
+
+// Of gate and up a tile takes eight rows each by turns. So the two numbers that make an activation are in neighbouring parts
+// of one thread's sums. This is the column of `out` that a tile's column belongs to.
+DEVICE int activation_of(int column) { return column / 16 * 8 + column % 8; }
+DEVICE bool is_up(int column) { return column % 16 >= 8; }
+
+DEVICE float silu_times(float gate, float up) { return gate * (1 / (1 + expf(-gate)) * up); }
+
+DEVICE void store_pair(bf16* at, float value, float next) { *reinterpret_cast<unsigned*>(at) = pack_bf16(value, next); }
+
+// The body of all products of rows with weights. `weight_stride`: numbers from one expert's matrix to the next one's.
+// gate_up [pairs, 2 columns], for GATE_AND_UP and if not null: gate and up before the activation.
+template <typename T, Weights KIND>
+DEVICE void multiply_rows(bf16* shared, bf16* out, bf16* gate_up, const bf16* a, const bf16* weight, const unsigned* offsets,
                           const unsigned* gather, int experts, int columns, int depth, size_t weight_stride) {
+    constexpr int TILE_COLUMNS = KIND == Weights::GATE_AND_UP ? T::COLUMNS / 2 : T::COLUMNS;
     SHARED(int, source_rows, T::ROWS);
-    int column_tiles = (columns + T::COLUMNS - 1) / T::COLUMNS;
+    int column_tiles = (columns + TILE_COLUMNS - 1) / TILE_COLUMNS;
     RowTile tile = find_row_tile(offsets, experts, T::ROWS, blockIdx.x / column_tiles);
     if (tile.expert < 0) return;
-    int first_column = blockIdx.x % column_tiles * T::COLUMNS;
+    int first_column = blockIdx.x % column_tiles * TILE_COLUMNS;
     for (int row = threadIdx.x; row < T::ROWS; row += GEMM_THREADS) {
         long long place = tile.first + row;
         source_rows[row] = place >= tile.end ? -1 : gather ? (int)gather[place] : (int)place;
@@ -215,67 +236,68 @@ DEVICE void multiply_rows(bf16* shared, bf16* out, const bf16* a, const bf16* we
         int first = step * DEPTH;
         copy_tile<T::ROWS, DEPTH>(stage, a, first, depth, [&](int row) { return (long long)source_rows[row]; });
         bf16* b = stage + T::ROWS * DEPTH;
-        if (W_IS_DEEP) {
+        if (KIND == Weights::COLUMNS) {
             copy_tile<DEPTH, T::COLUMNS>(b, w, first_column, columns, [&](int row) {
                 return first + row < depth ? (long long)(first + row) : -1ll;
             });
         } else {
             copy_tile<T::COLUMNS, DEPTH>(b, w, first, depth, [&](int row) {
-                return first_column + row < columns ? (long long)(first_column + row) : -1ll;
+                int column = first_column + (KIND == Weights::ROWS ? row : activation_of(row));
+                long long source = KIND == Weights::GATE_AND_UP && is_up(row) ? (long long)columns + column : column;
+                return column < columns ? source : -1ll;
             });
         }
     };
-    auto multiply = [&](const bf16* stage) {
-        multiply_stage<T, false, W_IS_DEEP>(sums, stage, stage + T::ROWS * DEPTH);
+    auto multiply = [&](const bf16* stage, int) {
+        multiply_stage<T, false, KIND == Weights::COLUMNS>(sums, stage, stage + T::ROWS * DEPTH);
     };
     pipeline<T>(shared, (depth + DEPTH - 1) / DEPTH, load, multiply);
 
-    each_pair<T>(sums, [&](int row, int column, float value, float next) {
+    // Columns come in eights, so a pair's second is there too, and both lie in one aligned word.
+    each_pair<T>([&](int row, int tile_column, int row_part, int part, int i) {
         long long place = tile.first + row;
-        if (place < tile.end && first_column + column < columns) {
-            // Columns come in eights, so the neighbour is there, and both lie in one aligned word.
-            unsigned* at = reinterpret_cast<unsigned*>(out + place * columns + first_column + column);
-            *at = pack_bf16(value, next);
+        int column = first_column + (KIND == Weights::GATE_AND_UP ? activation_of(tile_column) : tile_column);
+        if (place >= tile.end || column >= columns) return;
+        const float* pair = &sums.of[row_part][part][i];
+        bf16* at = out + place * columns + column;
+        if (KIND != Weights::GATE_AND_UP) {
+            store_pair(at, pair[0], pair[1]);
+        } else if (!is_up(tile_column)) {
+            // The activation of what the backward pass will see.
+            const float* other = &sums.of[row_part][(part + 1) % T::COLUMN_PARTS][i];
+            unsigned gate = pack_bf16(pair[0], pair[1]), up = pack_bf16(other[0], other[1]);
+            store_pair(at, silu_times(low_float(gate), low_float(up)), silu_times(high_float(gate), high_float(up)));
+            if (gate_up) {
+                unsigned* words = reinterpret_cast<unsigned*>(gate_up + place * 2 * columns + column);
+                words[0] = gate;
+                words[columns / 2] = up;
+            }
         }
     });
 }
 
 // out [pairs, columns], a [rows, depth], weight of expert e at e * weight_stride, gather [pairs] or null.
 // The grid: column tiles times the most row tiles there can be.
-KERNEL_BOUNDS(GEMM_THREADS, 2, rows_by_transposed_large, bf16* out, const bf16* a, const bf16* weight,
-              const unsigned* offsets, const unsigned* gather, int experts, int columns, int depth, size_t weight_stride) {
+KERNEL_BOUNDS(GEMM_THREADS, 2, rows_by_transposed, bf16* out, const bf16* a, const bf16* weight, const unsigned* offsets,
+              const unsigned* gather, int experts, int columns, int depth, size_t weight_stride) {
     DYNAMIC_SHARED(bf16, shared);
-    multiply_rows<LargeTile, false>(shared, out, a, weight, offsets, gather, experts, columns, depth, weight_stride);
+    multiply_rows<RowsTile, Weights::ROWS>(shared, out, nullptr, a, weight, offsets, gather, experts, columns, depth,
+                                          weight_stride);
 }
 
-KERNEL_BOUNDS(GEMM_THREADS, 2, rows_by_transposed_medium, bf16* out, const bf16* a, const bf16* weight,
-              const unsigned* offsets, const unsigned* gather, int experts, int columns, int depth, size_t weight_stride) {
+KERNEL_BOUNDS(GEMM_THREADS, 2, rows_by, bf16* out, const bf16* a, const bf16* weight, const unsigned* offsets,
+              const unsigned* gather, int experts, int columns, int depth, size_t weight_stride) {
     DYNAMIC_SHARED(bf16, shared);
-    multiply_rows<MediumTile, false>(shared, out, a, weight, offsets, gather, experts, columns, depth, weight_stride);
+    multiply_rows<RowsTile, Weights::COLUMNS>(shared, out, nullptr, a, weight, offsets, gather, experts, columns, depth,
+                                          weight_stride);
 }
 
-KERNEL_BOUNDS(GEMM_THREADS, 2, rows_by_transposed_small, bf16* out, const bf16* a, const bf16* weight,
+// The same, and gate_up [pairs, 2 columns] or null; a column tile is half as wide.
+KERNEL_BOUNDS(GEMM_THREADS, 2, activated_rows, bf16* out, bf16* gate_up, const bf16* a, const bf16* weight,
               const unsigned* offsets, const unsigned* gather, int experts, int columns, int depth, size_t weight_stride) {
     DYNAMIC_SHARED(bf16, shared);
-    multiply_rows<SmallTile, false>(shared, out, a, weight, offsets, gather, experts, columns, depth, weight_stride);
-}
-
-KERNEL_BOUNDS(GEMM_THREADS, 2, rows_by_large, bf16* out, const bf16* a, const bf16* weight,
-              const unsigned* offsets, const unsigned* gather, int experts, int columns, int depth, size_t weight_stride) {
-    DYNAMIC_SHARED(bf16, shared);
-    multiply_rows<LargeTile, true>(shared, out, a, weight, offsets, gather, experts, columns, depth, weight_stride);
-}
-
-KERNEL_BOUNDS(GEMM_THREADS, 2, rows_by_medium, bf16* out, const bf16* a, const bf16* weight,
-              const unsigned* offsets, const unsigned* gather, int experts, int columns, int depth, size_t weight_stride) {
-    DYNAMIC_SHARED(bf16, shared);
-    multiply_rows<MediumTile, true>(shared, out, a, weight, offsets, gather, experts, columns, depth, weight_stride);
-}
-
-KERNEL_BOUNDS(GEMM_THREADS, 2, rows_by_small, bf16* out, const bf16* a, const bf16* weight,
-              const unsigned* offsets, const unsigned* gather, int experts, int columns, int depth, size_t weight_stride) {
-    DYNAMIC_SHARED(bf16, shared);
-    multiply_rows<SmallTile, true>(shared, out, a, weight, offsets, gather, experts, columns, depth, weight_stride);
+    multiply_rows<RowsTile, Weights::GATE_AND_UP>(shared, out, gate_up, a, weight, offsets, gather, experts, columns, depth,
+                                                  weight_stride);
 }
 
 // d_weight of expert e at e * stride, [height, width] += a^T b over the expert's rows; a [.., height], b [.., width];
@@ -292,28 +314,41 @@ KERNEL_BOUNDS(GEMM_THREADS, 2, add_weight_gradient, float* d_weight, const bf16*
     long long begin = offsets[expert], end = offsets[expert + 1];
     if (begin == end) return;
 
+    // Which rows a step copies, -1 for none: those of a, then those of b, each thread one. They are read from `gather` while
+    // the step before their copy is multiplied, so that no copy waits for them.
+    constexpr int AHEAD = T::STAGES + 1;
+    static_assert(GEMM_THREADS == 2 * DEPTH, "a thread for each row of both factors");
+    SHARED(int, source_rows, AHEAD * GEMM_THREADS);
+    const unsigned* gather = threadIdx.x < DEPTH ? gather_a : gather_b;
+    auto source_row = [&](int step) {
+        long long place = begin + (long long)step * DEPTH + threadIdx.x % DEPTH;
+        return place >= end ? -1 : gather ? (int)gather[place] : (int)place;
+    };
+    for (int step = 0; step < T::STAGES; step++) source_rows[step * GEMM_THREADS + threadIdx.x] = source_row(step);
+    __syncthreads();
+
     Sums<T> sums;
     clear(sums);
     auto load = [&](bf16* stage, int step) {
-        long long first = begin + (long long)step * DEPTH;
-        auto row_of = [&](const unsigned* gather) {
-            return [=](int row) {
-                long long place = first + row;
-                return place >= end ? -1ll : gather ? (long long)gather[place] : place;
-            };
-        };
-        copy_tile<DEPTH, T::ROWS>(stage, a, first_row, height, row_of(gather_a));
-        copy_tile<DEPTH, T::COLUMNS>(stage + T::ROWS * DEPTH, b, first_column, width, row_of(gather_b));
+        const int* rows = source_rows + step % AHEAD * GEMM_THREADS;
+        copy_tile<DEPTH, T::ROWS>(stage, a, first_row, height, [&](int row) { return (long long)rows[row]; });
+        copy_tile<DEPTH, T::COLUMNS>(stage + T::ROWS * DEPTH, b, first_column, width,
+                                     [&](int row) { return (long long)rows[DEPTH + row]; });
     };
-    auto multiply = [&](const bf16* stage) { multiply_stage<T, true, true>(sums, stage, stage + T::ROWS * DEPTH); };
+    auto multiply = [&](const bf16* stage, int step) {
+        int next = source_row(step + T::STAGES);
+        multiply_stage<T, true, true>(sums, stage, stage + T::ROWS * DEPTH);
+        source_rows[(step + T::STAGES) % AHEAD * GEMM_THREADS + threadIdx.x] = next;
+    };
     pipeline<T>(shared, (int)((end - begin + DEPTH - 1) / DEPTH), load, multiply);
 
     float* d = d_weight + expert * stride;
-    each_pair<T>(sums, [&](int row, int column, float value, float next) {
+    each_pair<T>([&](int row, int column, int row_part, int part, int i) {
         if (first_row + row < height && first_column + column < width) {
+            const float* pair = &sums.of[row_part][part][i];
             float2* at = reinterpret_cast<float2*>(d + (size_t)(first_row + row) * width + first_column + column);
             const float2 old = *at;
-            *at = make_float2(old.x + value, old.y + next);
+            *at = make_float2(old.x + pair[0], old.y + pair[1]);
         }
     });
 }

@@ -1,4 +1,5 @@
-// Rows of heads moved between layouts, and summed over heads. Eight numbers at a time: widths and strides are multiples of 8.
+// Rows of heads moved between layouts, and summed over heads. Eight numbers at a time: widths and strides are multiples
+// of 8.
 
 // out [rows, heads, width] = x, each as its strides say. A stride of 0 from head to head of x gives each head the same.
 KERNEL(copy_heads, bf16* out, const bf16* x, int rows, int heads, int width, int out_row, int out_head, int x_row,

@@ -1,5 +1,5 @@
-// The cache of decoding: pages of PAGE_TOKENS tokens, each a row of numbers. A sequence's row of `pages` says which pages hold its
-// tokens, in order. Eight numbers at a time: widths and strides are multiples of 8.
+// The cache of decoding: pages of PAGE_TOKENS tokens, each a row of numbers. A sequence's row of `pages` says which pages
+// hold its tokens, in order. Eight numbers at a time: widths and strides are multiples of 8.
 
 // Writes each row's two parts, keys and values or a latent and its rotary key, to the place of its token.
 //
@@ -24,8 +24,8 @@ KERNEL(cache_append, bf16* first, bf16* second, const bf16* first_x, const bf16*
     *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
 }
 
-// Copies whole pages: pairs [gridDim.x, 2] of a page and the one that it is copied to; no page is both. `cache` has `page_width`
-// numbers to a page.
+// Copies whole pages: pairs [gridDim.x, 2] of a page and the one that it is copied to; no page is both. `cache` has
+// `page_width` numbers to a page.
 KERNEL(cache_copy_pages, bf16* cache, const int* pairs, int page_width) {
     const bf16* from = cache + static_cast<size_t>(pairs[2 * blockIdx.x]) * page_width;
     bf16* to = cache + static_cast<size_t>(pairs[2 * blockIdx.x + 1]) * page_width;

@@ -26,15 +26,23 @@ DEVICE float fast_exp2(float x) {
 }
 
 // Starts to copy rows first .. first + ROWS of `source` into a tile; rows from `end` on are zeros. WIDTH is a multiple of 8.
-template <int WIDTH, int ROWS, int THREADS, int UNROLL = 1>
+template <int WIDTH, int ROWS, int THREADS>
 DEVICE void load_tile(bf16* tile, const bf16* source, size_t row_stride, int first, int end) {
-    constexpr int CHUNKS = filled(WIDTH) / 8;
-#pragma unroll UNROLL
-    for (int i = threadIdx.x; i < ROWS * CHUNKS; i += THREADS) {
-        const int row = i / CHUNKS, column = i % CHUNKS * 8;
-        const bool valid = first + row < end && column < WIDTH;
-        const bf16* from = valid ? source + static_cast<size_t>(first + row) * row_stride + column : source;
-        copy_async_16(tile + row * tile_stride(WIDTH) + column, from, valid);
+    // Threads side by side copy 16 bytes each of one row, 128 bytes where rows are so long, and then go on to other rows.
+    constexpr int CHUNKS = filled(WIDTH) / 8, COLUMNS = CHUNKS % 8 == 0 ? 8 : CHUNKS % 4 == 0 ? 4 : 2;
+    constexpr int STEP = THREADS / COLUMNS;
+    const int column = threadIdx.x % COLUMNS * 8, first_row = threadIdx.x / COLUMNS;
+    const bf16* from = source + static_cast<size_t>(first + first_row) * row_stride + column;
+    bf16* to = tile + first_row * tile_stride(WIDTH) + column;
+#pragma unroll
+    for (int row = 0; row < ROWS; row += STEP) {
+        if (ROWS % STEP != 0 && first_row + row >= ROWS) break;
+        const bool valid = first + first_row + row < end;
+#pragma unroll
+        for (int more = 0; more < 8 * CHUNKS; more += 8 * COLUMNS)
+            copy_async_16(to + more, from + more, valid && (WIDTH % 16 == 0 || column + more < WIDTH));
+        from += STEP * row_stride;
+        to += STEP * tile_stride(WIDTH);
     }
 }
 
@@ -144,7 +152,8 @@ DEVICE void store_sums(bf16* tile, int row, const float (&sums)[M][filled(WIDTH)
             for (int half = 0; half < 2; ++half) {
                 bf16* to = tile + (row + 16 * m + 8 * half + lane / 4) * tile_stride(WIDTH) + 8 * t + lane % 4 * 2;
                 const float factor = factors[m][half];
-                *reinterpret_cast<unsigned*>(to) = pack_bf16(sums[m][t][2 * half] * factor, sums[m][t][2 * half + 1] * factor);
+                const float low = sums[m][t][2 * half] * factor, high = sums[m][t][2 * half + 1] * factor;
+                *reinterpret_cast<unsigned*>(to) = pack_bf16(low, high);
             }
 }
 

@@ -25,7 +25,7 @@ pub struct Attention<'a> {
     pub key: Heads<'a>,
     /// `[rows, key heads, value width]`.
     pub value: Heads<'a>,
-    /// What the scores are multiplied with before the softmax.
+    /// What the scores are multiplied with before the softmax: more than 0.
     pub scale: f32,
 }
 
@@ -271,6 +271,9 @@ impl Attention<'_> {
                 totals.len()
             );
             return Err(DeviceError::operation(operation, message));
+        }
+        if !(self.scale > 0.0 && self.scale.is_finite()) {
+            return Err(DeviceError::operation(operation, format!("scores times {}", self.scale)));
         }
         let heads = int(operation, "heads", query.heads)?;
         Ok(Sizes { rows: int(operation, "rows", rows)?, heads, group: tree.group() as i32 })

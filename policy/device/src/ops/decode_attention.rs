@@ -32,7 +32,7 @@ pub struct DecodeAttention {
     pub splits: usize,
 }
 
-/// The cached keys and values of a layer.
+/// The cached keys and values of a layer, and which of them belong to which sequence.
 #[derive(Debug, Clone, Copy)]
 pub struct CachedHeads<'a> {
     /// Keys `[pages * tokens, key heads, query width]`.
@@ -40,6 +40,10 @@ pub struct CachedHeads<'a> {
     /// Values `[pages * tokens, key heads, value width]`. None where the value is the first numbers of the key, as it is in
     /// the latent space.
     pub values: Option<Heads<'a>>,
+    /// The sequences' pages.
+    pub table: PageTable<'a>,
+    /// `[sequences]`: how many tokens of each are in the cache, its new one among them.
+    pub lengths: Slice<'a, i32>,
 }
 
 impl DecodeAttention {
@@ -65,9 +69,8 @@ impl DecodeAttention {
         if self.value_width > 256 { 8 } else { 4 }
     }
 
-    /// `out [sequences, heads, value width]` for `query [sequences, heads, query width]`, turned to its position. Sequence s
-    /// attends to its first `lengths[s]` tokens, which lie in the cache as `table` says, its new one among them. One of length
-    /// 0 gets zeros. What was in `workspace` is lost.
+    /// `out [sequences, heads, value width]` for `query [sequences, heads, query width]`, turned to its position. A sequence of
+    /// length 0 gets zeros. What was in `workspace` is lost.
     ///
     /// # Errors
     /// If lengths of slices do not fit, or widths are no multiples of 8 or too large for the device. The numbers in `lengths`
@@ -78,12 +81,11 @@ impl DecodeAttention {
         out: Slice<'_, bf16>,
         query: Slice<'_, bf16>,
         cached: CachedHeads<'_>,
-        table: PageTable<'_>,
-        lengths: Slice<'_, i32>,
         workspace: Slice<'_, f32>,
     ) -> Result<()> {
         let DecodeAttention { heads, key_heads, query_width, value_width, scale, splits } = *self;
         let wrong = |message: String| Err(DeviceError::operation(NAME, message));
+        let CachedHeads { table, lengths, .. } = cached;
         let sequences = lengths.len();
         table.check(NAME)?;
         if key_heads == 0 || !heads.is_multiple_of(key_heads) || splits == 0 {

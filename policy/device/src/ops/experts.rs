@@ -11,10 +11,10 @@
 use half::bf16;
 
 use super::combine::{combine, gates_from_places, gates_to_places, sum_slots};
-use super::grouped_gemm::{ExpertMatrices, PairRows, Tile, add_weight_gradient, multiply_rows};
+use super::grouped_gemm::{ExpertMatrices, PairRows, Tile, activate_rows, add_weight_gradient, multiply_rows};
 use super::grouping::Grouped;
 use super::numbers::{Checks, Numbers};
-use super::swiglu::{Factors, SwigluGradients, swiglu, swiglu_backward};
+use super::swiglu::{Factors, SwigluGradients, swiglu_backward};
 use crate::{Buffer, Device, Element, Result, Slice};
 
 /// The weights of all experts, or their gradients: `[experts, 3 inner, width]`.
@@ -91,7 +91,7 @@ impl ExpertScratch {
 
 /// `y` `[n, width] +=` the chosen experts' layers of `x` `[n, width]`, weighted by `gates` `[n, top_k]`.
 ///
-/// `gate_up` `[pairs, 2 inner]` is set to what the backward pass needs. The result does not depend on `tile`.
+/// `gate_up` `[pairs, 2 inner]`, if given, is set to what the backward pass needs. The result does not depend on `tile`.
 ///
 /// # Errors
 /// Sizes that do not fit together, widths that are no multiples of 8, or the device's.
@@ -101,7 +101,7 @@ pub fn add_experts(
     (x, gates): (Slice<'_, bf16>, Slice<'_, f32>),
     weights: ExpertWeights<'_, bf16>,
     grouped: &Grouped<'_>,
-    (gate_up, scratch): (Slice<'_, bf16>, &ExpertScratch),
+    (gate_up, scratch): (Option<Slice<'_, bf16>>, &ExpertScratch),
     tile: Tile,
 ) -> Result<()> {
     let check = Checks("experts");
@@ -109,8 +109,7 @@ pub fn add_experts(
     weights.check(check, grouped.experts())?;
     scratch.check(check, pairs, inner, width, false)?;
     let (hidden, results) = (scratch.hidden.slice(..pairs * inner), scratch.rows.slice(..pairs * width));
-    multiply_rows(device, gate_up, PairRows::OfTokens(x), (weights.gate_up(), true), grouped, tile)?;
-    swiglu(device, hidden, gate_up, inner)?;
+    activate_rows(device, (hidden, gate_up), PairRows::OfTokens(x), weights.gate_up(), grouped, tile)?;
     multiply_rows(device, results, PairRows::Sorted(hidden), (weights.down(), false), grouped, tile)?;
     combine(device, y, results, gates, grouped, width)
 }

@@ -7,7 +7,7 @@ use half::bf16;
 
 use super::grouping::Grouped;
 use super::numbers::Checks;
-use crate::{Argument, Device, Element, Grid, Result, Slice};
+use crate::{Argument, Device, Element, Grid, Kernel, Result, Slice};
 
 const THREADS: u32 = 128;
 /// How deep a stage in shared memory is.
@@ -55,13 +55,14 @@ impl Tile {
         stages * (self.rows() + self.columns()) * DEPTH * size_of::<bf16>()
     }
 
-    /// Its kernels: of a product with `W^T`, and with `W`.
-    fn kernels(self) -> [&'static str; 2] {
-        match self {
-            Tile::Small => ["rows_by_transposed_small", "rows_by_small"],
-            Tile::Medium => ["rows_by_transposed_medium", "rows_by_medium"],
-            Tile::Large => ["rows_by_transposed_large", "rows_by_large"],
-        }
+    fn kernel(self, device: &Device, name: &str) -> Result<Kernel> {
+        device.kernel("grouped_gemm", &[("TILE_ROWS", self.rows() as i64)], name)
+    }
+
+    /// Blocks that suffice for any load: every expert may leave its last tile of rows unfilled.
+    fn grid(self, grouped: &Grouped<'_>, column_tiles: usize) -> Grid {
+        let row_tiles = grouped.pairs() / self.rows() + grouped.experts().min(grouped.pairs());
+        Grid::blocks(row_tiles * column_tiles, THREADS).with_shared(self.shared_bytes())
     }
 }
 
@@ -146,10 +147,7 @@ pub fn multiply_rows(
     rows.check(check, "the rows", depth, grouped)?;
     check.holds("the results", out.len(), pairs * columns)?;
     check.aligned("the results", out)?;
-    // Every expert may leave its last tile unfilled.
-    let row_tiles = pairs / tile.rows() + experts.min(pairs);
-    let [by_transposed, by] = tile.kernels();
-    let kernel = device.kernel("grouped_gemm", &[], if transposed { by_transposed } else { by })?;
+    let kernel = tile.kernel(device, if transposed { "rows_by_transposed" } else { "rows_by" })?;
     let arguments = [
         out.into(),
         rows.values(),
@@ -161,8 +159,50 @@ pub fn multiply_rows(
         (depth as i32).into(),
         (matrices.stride as u64).into(),
     ];
-    let blocks = row_tiles * columns.div_ceil(tile.columns());
-    device.launch(&kernel, Grid::blocks(blocks, THREADS).with_shared(tile.shared_bytes()), &arguments)
+    device.launch(&kernel, tile.grid(grouped, columns.div_ceil(tile.columns())), &arguments)
+}
+
+/// `hidden` `[pairs, inner] = silu(gate) up` with `[gate, up] = rows W_e^T`, for each pair's expert e; the matrices
+/// `[2 inner, width]` are gate and up. `gate_up` `[pairs, 2 inner]`, if given, is set to both before the activation.
+///
+/// The result is, to the bit, that of [`multiply_rows`] and [`super::swiglu`].
+///
+/// # Errors
+/// As [`multiply_rows`]; the inner width too must be a multiple of 8.
+pub fn activate_rows(
+    device: &Device,
+    (hidden, gate_up): (Slice<'_, bf16>, Option<Slice<'_, bf16>>),
+    rows: PairRows<'_>,
+    matrices: ExpertMatrices<'_, bf16>,
+    grouped: &Grouped<'_>,
+    tile: Tile,
+) -> Result<()> {
+    let check = Checks("experts' gate, up and activation");
+    let (experts, pairs) = (grouped.experts(), grouped.pairs());
+    matrices.check(check, experts)?;
+    let (inner, depth) = (matrices.height / 2, matrices.width);
+    check.in_eights("the inner width", inner)?;
+    rows.check(check, "the rows", depth, grouped)?;
+    check.holds("the activations", hidden.len(), pairs * inner)?;
+    check.aligned("the activations", hidden)?;
+    if let Some(gate_up) = gate_up {
+        check.holds("gate and up", gate_up.len(), pairs * 2 * inner)?;
+        check.aligned("gate and up", gate_up)?;
+    }
+    let kernel = tile.kernel(device, "activated_rows")?;
+    let arguments = [
+        hidden.into(),
+        gate_up.map_or(Argument::null(), Into::into),
+        rows.values(),
+        matrices.values.into(),
+        grouped.offsets.into(),
+        rows.gather(grouped),
+        (experts as i32).into(),
+        (inner as i32).into(),
+        (depth as i32).into(),
+        (matrices.stride as u64).into(),
+    ];
+    device.launch(&kernel, tile.grid(grouped, inner.div_ceil(tile.columns() / 2)), &arguments)
 }
 
 /// `d_W_e` `[height, width] += a^T b` over the pairs of each expert e, for rows `a` of height numbers and `b` of width.
@@ -182,7 +222,8 @@ pub fn add_weight_gradient(
     let ExpertMatrices { height, width, .. } = gradients;
     a.check(check, "the rows", height, grouped)?;
     b.check(check, "the other rows", width, grouped)?;
-    let kernel = device.kernel("grouped_gemm", &[], "add_weight_gradient")?;
+    let tile = Tile::Large;
+    let kernel = tile.kernel(device, "add_weight_gradient")?;
     let arguments = [
         gradients.values.into(),
         a.values(),
@@ -194,7 +235,6 @@ pub fn add_weight_gradient(
         (width as i32).into(),
         (gradients.stride as u64).into(),
     ];
-    let tile = Tile::Large;
     let blocks = experts * height.div_ceil(tile.rows()) * width.div_ceil(tile.columns());
     device.launch(&kernel, Grid::blocks(blocks, THREADS).with_shared(tile.shared_bytes()), &arguments)
 }

@@ -25,7 +25,7 @@ pub mod tree;
 pub use adamw::{AdamW, Judge, Verdict, Weights, move_towards};
 pub use combine::{combine, gates_from_places, gates_to_places, sum_slots};
 pub use experts::{ExpertGradients, ExpertScratch, ExpertWeights, add_experts, experts_backward};
-pub use grouped_gemm::{ExpertMatrices, PairRows, Tile, add_weight_gradient, multiply_rows};
+pub use grouped_gemm::{ExpertMatrices, PairRows, Tile, activate_rows, add_weight_gradient, multiply_rows};
 pub use grouping::{Grouped, Grouping, GroupingScratch};
 pub use logprob::{Logprob, Logprobs, Slopes, Workspace as LogprobWorkspace};
 pub use numbers::Numbers;

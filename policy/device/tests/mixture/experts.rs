@@ -2,7 +2,7 @@
 
 use device::ops::{
     ExpertGradients, ExpertMatrices, ExpertScratch, ExpertWeights, Grouped, Grouping, GroupingScratch, PairRows, Tile,
-    add_experts, add_weight_gradient, experts_backward, multiply_rows, sum_slots,
+    activate_rows, add_experts, add_weight_gradient, experts_backward, multiply_rows, sum_slots, swiglu,
 };
 use device::{Device, bf16};
 
@@ -126,6 +126,35 @@ fn rows_are_multiplied_with_their_experts_weights() {
 }
 
 #[test]
+fn activated_rows_are_those_of_product_and_activation() {
+    let device = Device::for_tests();
+    for (sizes, load, inner, width) in
+        [((29, 5, 2), Load::Uneven, 24, 40), ((90, 4, 3), Load::Uneven, 72, 136), ((150, 3, 1), Load::One, 136, 24)]
+    {
+        let batch = Batch::new(&device, sizes, load);
+        let stride = 3 * inner * width;
+        let weights = device.upload(&halves(1, batch.experts * stride, 1.0), "weights").unwrap();
+        let rows = device.upload(&halves(2, batch.rows * width, 1.0), "rows").unwrap();
+        let matrices = ExpertMatrices { values: weights.view(), height: 2 * inner, width, stride };
+        let (rows, grouped) = (PairRows::OfTokens(rows.view()), batch.grouped());
+        let alloc = |width: usize| device.alloc::<bf16>(batch.pairs() * width, "results").unwrap();
+        let (gate_up, hidden) = (alloc(2 * inner), alloc(inner));
+        multiply_rows(&device, gate_up.view(), rows, (matrices, true), &grouped, Tile::Medium).unwrap();
+        swiglu(&device, hidden.view(), gate_up.view(), inner).unwrap();
+        let (gate_up, hidden) = (gate_up.download().unwrap(), hidden.download().unwrap());
+        for tile in TILES {
+            let (both, activated, alone) = (alloc(2 * inner), alloc(inner), alloc(inner));
+            let out = (activated.view(), Some(both.view()));
+            activate_rows(&device, out, rows, matrices, &grouped, tile).unwrap();
+            activate_rows(&device, (alone.view(), None), rows, matrices, &grouped, tile).unwrap();
+            assert!(both.download().unwrap() == gate_up, "{tile:?}");
+            assert!(activated.download().unwrap() == hidden, "{tile:?}");
+            assert!(alone.download().unwrap() == hidden, "{tile:?}");
+        }
+    }
+}
+
+#[test]
 fn weights_gradients_are_sums_over_their_experts_rows() {
     let device = Device::for_tests();
     for (sizes, load, (height, width), a_of_tokens, b_of_tokens) in [
@@ -133,6 +162,8 @@ fn weights_gradients_are_sums_over_their_experts_rows() {
         ((150, 3, 2), Load::Uneven, (136, 72), true, false),
         ((140, 3, 1), Load::One, (40, 136), false, false),
         ((3, 70, 2), Load::Uneven, (8, 16), true, true),
+        // More steps than a ring of stages holds.
+        ((700, 2, 1), Load::One, (8, 16), true, true),
     ] {
         let batch = Batch::new(&device, sizes, load);
         let (begin, stride) = (16, height * width + 24);
@@ -279,7 +310,8 @@ fn the_layer_and_its_gradients() {
         let mut first: Option<Vec<f32>> = None;
         for tile in TILES {
             let y = device.upload(&before, "y").unwrap();
-            add_experts(&device, y.view(), input, expert_weights, &grouped, (gate_up.view(), &scratch), tile).unwrap();
+            add_experts(&device, y.view(), input, expert_weights, &grouped, (Some(gate_up.view()), &scratch), tile)
+                .unwrap();
             let y = y.download().unwrap();
             assert!(first.get_or_insert_with(|| y.clone()) == &y, "{tile:?} differs");
         }

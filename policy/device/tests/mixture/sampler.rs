@@ -176,7 +176,7 @@ const SAMPLINGS: [(f64, usize, f64); 9] = [
     (1.0, 900, 0.999),
 ];
 
-const ROWS: usize = 8;
+const ROWS: usize = 5;
 
 #[test]
 fn tokens_are_those_of_a_sequential_search() {
@@ -195,14 +195,14 @@ fn tokens_are_those_of_a_sequential_search() {
             }
         }
     }
-    // Of 1080; the extreme draws of a vocabulary of one or three lie next to a boundary.
-    assert!(open < 50, "{open} draws were left to rounding");
+    // Of 675; the extreme draws of a vocabulary of one or three lie next to a boundary.
+    assert!(open < 35, "{open} draws were left to rounding");
 }
 
 #[test]
 fn draws_follow_the_distribution() {
     let device = Device::for_tests();
-    let positions: Vec<u32> = (0..300).collect();
+    let positions: Vec<u32> = (0..200).collect();
     for ((temperature, top_k, top_p), expected) in [
         ((1.0, 0, 1.0), [0.1, 0.6, 0.3]),
         ((1.0, 0, 0.8), [0.0, 2.0 / 3.0, 1.0 / 3.0]),

@@ -31,8 +31,6 @@ struct Mixture {
     grouping_scratch: GroupingScratch,
     grouping: Grouping,
     experts: ExpertScratch,
-    /// Gate and up of the chosen experts, `[pairs, 2 inner]`.
-    gate_up: Buffer<bf16>,
 }
 
 impl FeedForward {
@@ -60,7 +58,6 @@ impl FeedForward {
                     grouping: Grouping::new(device, &grouping_scratch)?,
                     grouping_scratch,
                     experts: ExpertScratch::new(device, pairs, inner, config.hidden_size, false)?,
-                    gate_up: device.alloc(pairs * 2 * inner, "activations of experts")?,
                 })
             }
         };
@@ -134,8 +131,7 @@ impl Mixture {
         noted.note(device, layer, chosen, run.rows.table, (run.sequences, run.rows.places))?;
         let grouped = self.grouping.sort(device, &self.grouping_scratch, chosen, None)?;
         let weights = expert_weights(experts.copy, router, run.width);
-        let scratch = (self.gate_up.slice(..pairs * 2 * weights.inner), &self.experts);
         let tile = Tile::for_rows(pairs, router.experts);
-        add_experts(device, x, (normed, gates), weights, &grouped, scratch, tile)
+        add_experts(device, x, (normed, gates), weights, &grouped, (None, &self.experts), tile)
     }
 }

@@ -96,9 +96,10 @@ impl<'a> Grouped<'a> {
         let cached = CachedHeads {
             keys: Heads::packed(cache.keys.view(), key_heads, width),
             values: Some(Heads::packed(values.view(), key_heads, width)),
+            table: rows.table,
+            lengths: rows.lengths,
         };
-        let (operation, workspace) = (operation(self.config, rows.decoding), self.workspace.view());
-        operation.run(device, out, query, cached, rows.table, rows.lengths, workspace)?;
+        operation(self.config, rows.decoding).run(device, out, query, cached, self.workspace.view())?;
         add_projection(device, x, out, &parts.output, queries)
     }
 }

@@ -132,9 +132,8 @@ impl<'a> Latent<'a> {
         let summed = self.summed.slice(..count * heads * latent);
         let out = self.out.slice(..count * heads * value);
         absorb_queries(device, self.sizes, absorbed, query, parts.expand.copy, count)?;
-        let (cached, workspace) = (CachedHeads { keys, values: None }, self.workspace.view());
-        let operation = self.operation(rows.decoding);
-        operation.run(device, summed, absorbed, cached, rows.table, rows.lengths, workspace)?;
+        let cached = CachedHeads { keys, values: None, table: rows.table, lengths: rows.lengths };
+        self.operation(rows.decoding).run(device, summed, absorbed, cached, self.workspace.view())?;
         expand_values(device, self.sizes, out, summed, parts.expand.copy, count)?;
         add_projection(device, x, out, &parts.output, heads * value)
     }

@@ -1,6 +1,6 @@
 //! Memory that shows a read or write outside of it.
 //!
-//! Each allocation ends at a page that cannot be touched, and begins after another such page: a kernel that goes beyond
+//! Each allocation ends at pages that cannot be touched, and begins after other such pages: a kernel that goes beyond
 //! raises a signal, whose handler gives the kernel up. Buffers begin at multiples of 16 bytes, so between an end and its
 //! page, and between a page and a beginning, bytes may be left over; these hold a pattern that is checked after a launch.
 //! New memory is filled with 0xFF bytes, which are no number: what is used before it was written spreads.
@@ -13,8 +13,8 @@ use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use super::library::Fault;
 use crate::{DeviceError, Result};
 
-/// A multiple of the size of a page on each system.
-const PAGE: usize = 65536;
+/// What cannot be touched on both sides: a multiple of the size of a page on each system.
+const GUARD: usize = 65536;
 const ALIGNMENT: usize = 16;
 const PATTERN: u8 = 0xFB;
 
@@ -37,8 +37,10 @@ impl Allocations {
 
     pub(super) fn allocate(&self, bytes: usize, what: &'static str) -> Result<u64> {
         let padded = bytes.next_multiple_of(ALIGNMENT);
-        let body = padded.next_multiple_of(PAGE);
-        let map_bytes = body + 2 * PAGE;
+        // SAFETY: only reads a number.
+        let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(GUARD);
+        let body = padded.next_multiple_of(page);
+        let map_bytes = body + 2 * GUARD;
         let failed = || {
             DeviceError::operation("allocation", format!("{what}: {bytes} bytes: {}", std::io::Error::last_os_error()))
         };
@@ -49,7 +51,7 @@ impl Allocations {
         if map == libc::MAP_FAILED {
             return Err(failed());
         }
-        let start = map as usize + PAGE;
+        let start = map as usize + GUARD;
         // SAFETY: the pages between the first and the last of the new ones.
         if unsafe { libc::mprotect(start as *mut c_void, body, libc::PROT_READ | libc::PROT_WRITE) } != 0 {
             let error = failed();
@@ -83,7 +85,7 @@ impl Allocations {
             if address > start + allocation.bytes as u64 {
                 continue;
             }
-            let (first, end) = (allocation.map + PAGE, allocation.map + allocation.map_bytes - PAGE);
+            let (first, end) = (allocation.map + GUARD, allocation.map + allocation.map_bytes - GUARD);
             let after = start as usize + allocation.bytes;
             // SAFETY: within the allocation's readable pages, which stay while the map of allocations is locked.
             let [before, behind] = [(first, start as usize), (after, end)]

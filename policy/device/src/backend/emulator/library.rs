@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::ptr::null_mut;
 use std::sync::{Mutex, PoisonError};
 
 use crate::{DeviceError, Grid, Result, Source, cache, kernels};
@@ -50,7 +51,7 @@ impl Compiler {
 
     /// The file compiled with these names defined; each combination once in a process, and kept on disk for the next.
     pub(super) fn library(&self, source: Source, defines: &[(&'static str, i64)]) -> Result<&'static Library> {
-        // Never closed: threads keep stacks that belong to it.
+        // Never closed: a handler of signals may know it.
         static OPEN: Mutex<Option<HashMap<PathBuf, &'static Library>>> = Mutex::new(None);
         let text = kernels::text(source, defines, true);
         let failed = |error: std::io::Error| DeviceError::Compile {
@@ -91,11 +92,21 @@ type Launch = unsafe extern "C" fn(
     c_uint,
     c_uint,
     *mut *mut c_void,
+    *mut *mut c_void,
     *mut c_char,
     usize,
 ) -> c_int;
 /// What the handler of signals calls.
 pub(super) type Fault = unsafe extern "C" fn(*mut c_void, c_int);
+
+/// Memory for a block's threads, as `emulation.hpp` lays it out; the same in all files, since all contain that one. It is
+/// kept for the process's life: stacks with a guard each take long to map, and the system limits how many there are.
+struct Kept(*mut c_void);
+
+// SAFETY: used by one launch at a time, on whichever thread.
+unsafe impl Send for Kept {}
+
+static BLOCKS: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
 
 /// A compiled file: the functions that the end of `emulation.hpp` defines.
 pub(super) struct Library {
@@ -141,7 +152,9 @@ impl Library {
         let mut values = arguments.to_vec();
         let mut pointers: Vec<*mut c_void> = values.iter_mut().map(|value| std::ptr::from_mut(value).cast()).collect();
         let mut text = [0_u8; 2048];
-        // SAFETY: pointers to as many values as the kernel has parameters (checked by the caller), each in 8 bytes; the
+        let mut kept =
+            Kept(BLOCKS.lock().unwrap_or_else(PoisonError::into_inner).pop().map_or(null_mut(), |kept| kept.0));
+        // SAFETY: `kept` is null or was left by an earlier launch, and is this one's alone; pointers to as many values as the kernel has parameters (checked by the caller), each in 8 bytes; the
         // text's length is told. What the kernel does with its memory is watched by the caller.
         let outcome = unsafe {
             (self.launch)(
@@ -151,10 +164,12 @@ impl Library {
                 grid.shared_bytes,
                 order,
                 pointers.as_mut_ptr(),
+                &raw mut kept.0,
                 text.as_mut_ptr().cast(),
                 text.len(),
             )
         };
+        BLOCKS.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
         if outcome == 0 {
             return Ok(());
         }
