@@ -46,7 +46,9 @@ fn choices_are_noted_with_their_tokens_and_taken_by_sequence() {
     let whole = PageTable { pages: pages.view(), row: 3, tokens: TOKENS };
     // Sequence 0 has tokens 0 to 9, sequence 1 its own from 4 to 8; one row is not to be noted.
     let rows: Vec<(i32, i32)> = (0..10).map(|at| (0, at)).chain((4..9).map(|at| (1, at))).chain([(1, -1)]).collect();
-    let experts = |layer: usize, (sequence, at): (i32, i32), k: usize| (100 * layer + 40 * sequence as usize + 3 * at as usize + k) as u16;
+    let experts = |layer: usize, (sequence, at): (i32, i32), k: usize| {
+        (100 * layer + 40 * sequence as usize + 3 * at as usize + k) as u16
+    };
     let sequences = device.upload(&rows.iter().map(|row| row.0).collect::<Vec<_>>(), "sequences").unwrap();
     let positions = device.upload(&rows.iter().map(|row| row.1).collect::<Vec<_>>(), "positions").unwrap();
     for layer in 0..LAYERS {

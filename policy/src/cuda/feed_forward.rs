@@ -241,6 +241,10 @@ pub(super) fn router_of(config: &RouterConfig) -> Router {
 }
 
 /// The experts' weights or their gradients, `[experts, 3 inner, width]`.
-pub(super) fn expert_weights<'a, T: Element>(values: Slice<'a, T>, router: &Router, width: usize) -> ExpertWeights<'a, T> {
+pub(super) fn expert_weights<'a, T: Element>(
+    values: Slice<'a, T>,
+    router: &Router,
+    width: usize,
+) -> ExpertWeights<'a, T> {
     ExpertWeights { values, inner: values.len() / (3 * width * router.experts), width }
 }

@@ -4,7 +4,7 @@
 //! - [`Pass`]: forward and backward through the layers, with [`latent`], [`grouped`] and [`feed_forward`] for a layer's kinds;
 //!   products in [`linear`], norms in [`norm`];
 //! - [`Sums`] of gradients and [`CardAdamW`];
-//! - [`CardRollout`]: sampling.
+//! - sampling: [`CardRollout`].
 //!
 //! Numbers: the weights are kept in f32 and computed with in bf16; the residual stream, logits, and the gradients of weights
 //! are f32; other activations and their gradients bf16; all sums f32. What differs from the host is rounding.

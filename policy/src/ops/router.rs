@@ -114,7 +114,8 @@ impl ExpertChoices {
     /// Of choices `[tokens, layers, top_k]`.
     #[cfg(feature = "cuda")]
     pub(crate) fn of_tokens(chosen: &[u16], layers: usize, top_k: usize) -> Self {
-        let of_layer = |layer: usize| chosen.chunks_exact(top_k).skip(layer).step_by(layers).flatten().copied().collect();
+        let of_layer =
+            |layer: usize| chosen.chunks_exact(top_k).skip(layer).step_by(layers).flatten().copied().collect();
         ExpertChoices { layers: (0..layers).map(of_layer).collect() }
     }
 

@@ -94,7 +94,7 @@ pub struct RolloutOptions {
 pub struct RolloutEngine(Engine);
 
 enum Engine {
-    Host(HostEngine),
+    Host(Box<HostEngine>),
     #[cfg(feature = "cuda")]
     Card(Box<CardRollout>),
 }
@@ -132,7 +132,7 @@ impl RolloutEngine {
         if let Some(resident) = policy.resident() {
             return Ok(RolloutEngine(Engine::Card(Box::new(CardRollout::new(policy, resident)))));
         }
-        Ok(RolloutEngine(Engine::Host(HostEngine { decoder: Decoder::new(policy)? })))
+        Ok(RolloutEngine(Engine::Host(Box::new(HostEngine { decoder: Decoder::new(policy)? }))))
     }
 
     /// Completes every request; `on_finish` receives each completion as it ends.
@@ -354,7 +354,7 @@ pub(crate) mod tests {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let decoder = Decoder::laid_out(policy, large).unwrap();
-            let engine = RolloutEngine(Engine::Host(HostEngine { decoder }));
+            let engine = RolloutEngine(Engine::Host(Box::new(HostEngine { decoder })));
             let request = |task: u32| Request { task, prompt: vec![task + 3, 7, 20, 9 + task], samples: 5 };
             let params = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens: 20 };
             let options = RolloutOptions { seed: 2, step: 0, end_of_text: vec![1], batch };

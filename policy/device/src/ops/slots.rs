@@ -19,7 +19,8 @@ pub fn place_tokens(
     state: Slice<'_, u8>,
 ) -> Result<()> {
     let (check, slots) = (Checks("place tokens"), state.len());
-    for (what, len) in [("the places", places.len()), ("the lengths", lengths.len()), ("the positions", position.len())] {
+    for (what, len) in [("the places", places.len()), ("the lengths", lengths.len()), ("the positions", position.len())]
+    {
         check.holds(what, len, slots)?;
     }
     let arguments =

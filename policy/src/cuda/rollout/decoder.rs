@@ -181,12 +181,6 @@ impl<'a> Decoder<'a> {
     }
 }
 
-fn normalise(
-    device: &Device,
-    out: Slice<'_, bf16>,
-    x: Slice<'_, f32>,
-    weight: &Parameter<'_>,
-    eps: f64,
-) -> Result<()> {
+fn normalise(device: &Device, out: Slice<'_, bf16>, x: Slice<'_, f32>, weight: &Parameter<'_>, eps: f64) -> Result<()> {
     RmsNorm { weight: weight.master, eps: eps as f32 }.forward(device, out, x, weight.master.len())
 }

@@ -17,6 +17,7 @@ mod grouped;
 mod latent;
 mod leaving;
 mod pages;
+mod plan;
 mod prompts;
 mod scheduler;
 mod slots;
@@ -36,7 +37,8 @@ use crate::{Completion, PolicyError, Request, Result, RolloutOptions, SamplingPa
 
 use cache::{Cache, Shape};
 use decoder::{Decoder, Model, Room};
-use scheduler::{Plan, Scheduler};
+use plan::Plan;
+use scheduler::Scheduler;
 use slots::{Sizes, Slots};
 
 /// Memory that is left to others: products' workspace, uploads, what is copied of completions.

@@ -45,10 +45,8 @@ pub(super) fn compute(
     most: usize,
     (hidden, width): (Slice<'_, f32>, usize),
 ) -> Result<()> {
-    let rows: Vec<Row<'_, '_>> = prompts
-        .iter()
-        .flat_map(|prompt| (0..prompt.token_ids.len()).map(move |token| Row { prompt, token }))
-        .collect();
+    let rows: Vec<Row<'_, '_>> =
+        prompts.iter().flat_map(|prompt| (0..prompt.token_ids.len()).map(move |token| Row { prompt, token })).collect();
     let page_tokens = cache.shape().page_tokens;
     for rows in rows.chunks(most) {
         let count = rows.len();

@@ -8,7 +8,8 @@ use super::{CardRollout, Settings};
 use crate::cuda::tests::{VOCABULARY, both, deepseek, each, largest_difference, qwen3};
 use crate::grpo::{Sampled, pack};
 use crate::{
-    Completion, FinishReason, Policy, Request, Result, RolloutEngine, RolloutOptions, SamplingParams, Track,
+    Completion, FinishReason, ModelConfig, Policy, Request, Result, RolloutEngine, RolloutOptions, SamplingParams,
+    Track,
 };
 
 const TEMPERATURE: f64 = 0.8;
@@ -18,8 +19,11 @@ fn params(temperature: f64, max_tokens: usize) -> SamplingParams {
     SamplingParams { temperature, top_p: 1.0, top_k: 0, max_tokens }
 }
 
+/// Tokens that end a completion: enough that some are drawn.
+const ENDS: [u32; 5] = [1, 2, 9, 14, 33];
+
 fn options(batch: usize) -> RolloutOptions {
-    RolloutOptions { seed: (7 << 32) | 5, step: 3, end_of_text: vec![1, 2], batch }
+    RolloutOptions { seed: (7 << 32) | 5, step: 3, end_of_text: ENDS.to_vec(), batch }
 }
 
 /// Prompts that begin alike: of whole pages and not, the second sampled most.
@@ -48,15 +52,9 @@ fn sample(
     Ok(completions)
 }
 
-/// All that a completion says, to the bit.
-fn bits(completions: &[Completion]) -> Vec<(u32, u32, Vec<u32>, Vec<u32>, Vec<Vec<u16>>, FinishReason)> {
-    let of = |completion: &Completion| {
-        let logprobs = completion.logprobs.iter().map(|logprob| logprob.to_bits()).collect();
-        let choices = [completion.prompt_choices.layers(), completion.choices.layers()].concat();
-        let Completion { task, sample, finish_reason, .. } = *completion;
-        (task, sample, completion.token_ids.clone(), logprobs, choices, finish_reason)
-    };
-    completions.iter().map(of).collect()
+/// All that completions say. `{:?}` of two log-probabilities is the same only if they are the same to the bit.
+fn all_of(completions: &[Completion]) -> Vec<String> {
+    completions.iter().map(|completion| format!("{completion:?}")).collect()
 }
 
 /// The log-probabilities of completions by a pass that repeats their experts, in their order.
@@ -75,23 +73,30 @@ fn by_pass(policy: &Policy, completions: &[Completion], requests: &[Request], te
     policy.forward(&packed[0].batch, temperature, Track::Nothing).unwrap().logprobs
 }
 
+/// The largest and the mean difference.
+fn differences(a: &[f32], b: &[f32]) -> (f32, f64) {
+    let sum: f64 = a.iter().zip(b).map(|(a, b)| f64::from((a - b).abs())).sum();
+    (largest_difference(a, b), sum / a.len() as f64)
+}
+
+/// Differences of what sampling notes and what a pass computes grow with the logits: a bf16 is off by up to 1 in 512. Weights
+/// as a new model has them (found: 0.0015, and 0.0005 in the mean), and so large ones that distributions are far from even (0.032 and
+/// 0.009; passes of card and host differ as much).
 #[test]
 fn sampling_agrees_with_the_passes_of_card_and_host() {
-    each(|name, config| {
-        let (host, card) = both(config);
-        let requests = requests();
-        let completions = sample(&card, SMALL, &requests, &params(TEMPERATURE, 11), &options(64)).unwrap();
-        assert_eq!(completions.len(), 9);
-        let sampled: Vec<f32> = completions.iter().flat_map(|completion| completion.logprobs.clone()).collect();
-        let trained = by_pass(&card, &completions, &requests, TEMPERATURE);
-        let on_host = by_pass(&host, &completions, &requests, TEMPERATURE);
-        let largest = largest_difference(&sampled, &trained);
-        let each = sampled.iter().zip(&trained).map(|(a, b)| f64::from((a - b).abs()));
-        let mean = each.sum::<f64>() / sampled.len() as f64;
-        let from_host = largest_difference(&sampled, &on_host);
-        println!("{name}: off by {largest:.5}, {mean:.6} in the mean; from the host by {from_host:.5}");
-        assert!(largest < 2e-2 && mean < 1e-3 && from_host < 4e-2, "{name}: {largest}, {mean}, {from_host}");
-    });
+    for (initializer_range, most, most_in_mean) in [(0.02, 2e-2, 1e-3), (0.12, 5e-2, 1e-2)] {
+        each(|name, config| {
+            let (host, card) = both(&ModelConfig { initializer_range, ..config.clone() });
+            let requests = requests();
+            let completions = sample(&card, SMALL, &requests, &params(TEMPERATURE, 11), &options(64)).unwrap();
+            assert_eq!(completions.len(), 9);
+            let sampled: Vec<f32> = completions.iter().flat_map(|completion| completion.logprobs.clone()).collect();
+            for (place, policy) in [("card", &card), ("host", &host)] {
+                let (largest, mean) = differences(&sampled, &by_pass(policy, &completions, &requests, TEMPERATURE));
+                assert!(largest < most && mean < most_in_mean, "{name}, {place}: {largest}, {mean}");
+            }
+        });
+    }
 }
 
 #[test]
@@ -99,21 +104,28 @@ fn completions_do_not_depend_on_batch_pages_and_order() {
     each(|name, config| {
         let (_, card) = both(config);
         let (params, mut requests) = (params(TEMPERATURE, 11), requests());
-        let expected = bits(&sample(&card, SMALL, &requests, &params, &options(64)).unwrap());
-        let lengths: Vec<usize> = expected.iter().map(|completion| completion.2.len()).collect();
+        let expected = sample(&card, SMALL, &requests, &params, &options(64)).unwrap();
+        let lengths: Vec<usize> = expected.iter().map(|completion| completion.token_ids.len()).collect();
+        let expected = all_of(&expected);
         assert!(lengths.iter().any(|length| *length < 11) && lengths.contains(&11), "{lengths:?}");
         for batch in [2, 5] {
-            assert!(bits(&sample(&card, SMALL, &requests, &params, &options(batch)).unwrap()) == expected, "{name}, {batch}");
+            assert!(
+                all_of(&sample(&card, SMALL, &requests, &params, &options(batch)).unwrap()) == expected,
+                "{name}, {batch}"
+            );
         }
         // Pages for one sequence of the longest prompt and little more: others wait in the midst of their completions.
         for pages in [8, 10] {
             let few = Settings { pages: Some(pages), ..SMALL };
-            assert!(bits(&sample(&card, few, &requests, &params, &options(64)).unwrap()) == expected, "{name}, {pages}");
+            assert!(
+                all_of(&sample(&card, few, &requests, &params, &options(64)).unwrap()) == expected,
+                "{name}, {pages}"
+            );
         }
         requests.reverse();
         let large = Settings::default();
         let reversed = sample(&card, large, &requests, &params, &options(3)).unwrap();
-        assert!(bits(&reversed) == expected, "{name}, other order, pages and rows");
+        assert!(all_of(&reversed) == expected, "{name}, other order, pages and rows");
     });
 }
 
@@ -138,7 +150,6 @@ fn greedy_completions_are_the_hosts_up_to_near_ties() {
             }
             (at, same, all) = (at + found.token_ids.len(), same + agreed, all + expected.token_ids.len());
         }
-        println!("{name}: {same} of {all} tokens before the first near-tie");
         assert!(2 * same > all, "{name}: {same} of {all}");
     });
 }
@@ -153,8 +164,8 @@ fn completions_end_where_they_should_and_say_where_their_tokens_went() {
         for completion in &completions {
             let (tokens, length) = (&completion.token_ids, completion.token_ids.len());
             assert_eq!(completion.logprobs.len(), length);
-            assert!(tokens[..length - 1].iter().all(|token| ![1, 2].contains(token)));
-            let ended = [1, 2].contains(&tokens[length - 1]);
+            assert!(tokens[..length - 1].iter().all(|token| !ENDS.contains(token)));
+            let ended = ENDS.contains(&tokens[length - 1]);
             let expected = if ended { FinishReason::Stop } else { FinishReason::Length };
             assert_eq!(completion.finish_reason, expected);
             assert!(ended || length == max_tokens);
