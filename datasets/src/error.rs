@@ -21,7 +21,7 @@ pub enum DatasetError {
         path: PathBuf,
     },
     /// Every row was malformed and skipped, so no task is left.
-    #[error("the task file {} holds no usable row: all {count} are malformed; the first, at {place} {line}: {what}", path.display())]
+    #[error("the task file {} holds no usable row, all {count} malformed; the first, at {place} {line}: {what}", path.display())]
     NothingUsable {
         /// The file asked for.
         path: PathBuf,

@@ -8,15 +8,19 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use policy::ops::absorbed::AbsorbedAttention;
-use policy::ops::attention::{AttentionConfig, LatentAttention, Layouts, Segment};
 use policy::ops::experts::{Experts, add_swiglu, add_swiglu_backward};
+use policy::ops::latent_attention::{LatentAttention, LatentConfig};
+use policy::ops::layouts::{Layouts, Segment};
 use policy::ops::linear::{linear, linear_backward};
 use policy::ops::logprob::Logprob;
 use policy::ops::rms_norm::{rms_norm, rms_norm_backward};
 use policy::ops::rope::RopeTable;
 use policy::ops::router::{RouterConfig, route, router_gates};
 use policy::random::Normal;
+
+/// The program's allocator: with the system's, large buffers are given back and fetched again each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// 64 sequences of 96 tokens.
 const SEQUENCES: usize = 64;
@@ -102,29 +106,17 @@ fn main() {
 
     let (heads, nope, rope, value) = (4, 32, 16, 32);
     let table = Arc::new(RopeTable::new(LENGTH, rope, 10_000.0, true));
-    let config = AttentionConfig { heads, nope, rope, value, scale: 0.15, table };
+    let config = LatentConfig { heads, nope, rope, value, scale: 0.15, table };
     let segment = |index| Segment { rows: index * LENGTH..(index + 1) * LENGTH, parent: None, position: 0 };
     let layouts = Layouts::new((0..SEQUENCES).map(segment).collect()).unwrap();
-    let operation = LatentAttention { config: &config, layouts: &layouts };
-    let (q, kv, k) = (
-        random("q", ROWS * heads * (nope + rope)),
-        random("kv", ROWS * heads * (nope + value)),
-        random("k", ROWS * rope),
-    );
-    let flops = ROWS * heads * LENGTH * (nope + rope + value);
-    let attended = operation.forward(&q, &kv, &k);
-    bench("latent attention", flops, || drop(black_box(operation.forward(&q, &kv, &k))));
-    bench("latent attention backward", 5 * flops / 2, || {
-        drop(black_box(operation.backward([&q, &kv, &k], &attended, &d_y)));
-    });
-
+    let (q, k) = (random("q", ROWS * heads * (nope + rope)), random("k", ROWS * rope));
     let (latents, expand) = (random("c", ROWS * 32), random("expand", heads * (nope + value) * 32));
     let mut d_expand = vec![0.0; expand.len()];
     let flops = ROWS * heads * (LENGTH * (32 + rope + 32) + 2 * (nope + value) * 32);
-    let operation = AbsorbedAttention { config: &config, layouts: &layouts };
+    let operation = LatentAttention { config: &config, layouts: &layouts };
     let attended = operation.forward(&q, &latents, &k, &expand);
-    bench("absorbed attention", flops, || drop(black_box(operation.forward(&q, &latents, &k, &expand))));
-    bench("absorbed attention backward", 5 * flops / 2, || {
+    bench("latent attention", flops, || drop(black_box(operation.forward(&q, &latents, &k, &expand))));
+    bench("latent attention backward", 5 * flops / 2, || {
         drop(black_box(operation.backward(&mut d_expand, [&q, &latents, &k, &expand], &attended, &d_y)));
     });
 

@@ -8,7 +8,7 @@ mod gradients;
 mod schedule;
 
 pub use adamw::{AdamW, AdamWConfig, AdamWState, StepReport};
-pub use gradients::Gradients;
+pub use gradients::{Gradients, NamedGradient};
 pub use schedule::{Decay, Schedule};
 
 /// Elements per unit of parallel work: fixed, so that sums do not depend on the threads.

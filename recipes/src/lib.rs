@@ -13,6 +13,7 @@
 //! curation   curation jobs: the work is `datasets::curate`, what people see of it is here
 //! evaluation models on benchmarks
 //! experiment variants of a recipe under several seeds, compared
+//! wording    numbers as people read them
 //! import     configurations of other trainers as recipes
 //! command    the command line
 //! ```
@@ -35,6 +36,7 @@ pub mod run;
 pub mod session;
 pub mod stage;
 pub mod table;
+mod wording;
 
 pub use command::main_with;
 pub use config::Recipe;

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use crate::config::counted;
 use crate::metrics::{Estimate, EvalMetrics, FamilyEval};
 use crate::progress::duration_text;
 use crate::session::{RunStatus, RunSummary};
+use crate::wording::counted;
 
 /// The widths of the table's columns: family, tasks, then before and after of each figure.
 const WIDTHS: [usize; 10] = [12, 5, 12, 12, 6, 6, 6, 6, 6, 6];

@@ -436,8 +436,9 @@ fn nothing_outlives_its_limit_by_a_tenth_of_a_second() {
         let over = least_over(program, &timed, &[Cause::TimedOut]);
         assert!(over < Duration::from_millis(100), "{program}: {over:?} too late");
     }
-    // Of programs that have ended, only the report is still to be written.
+    // Of programs that have ended, only the report is still to be written. (On a busy machine the limit may come first.)
     let at_once = Limits { wall: Duration::from_millis(20), ..limits() };
+    let causes = [Cause::Exception, Cause::AssertionFailed, Cause::OutOfMemory, Cause::TimedOut];
     for program in [
         "class E(Exception):\n    def __str__(self):\n        while True: pass\nraise E",
         "class E(Exception):\n    def __str__(self): return 'x' * 10**8\nraise E",
@@ -446,7 +447,7 @@ fn nothing_outlives_its_limit_by_a_tenth_of_a_second() {
          class E(Exception, metaclass=M): pass\nraise E",
         "def f(n):\n    if n: f(n - 1)\n    else: 1 / 0\nimport sys\nsys.setrecursionlimit(10**6)\nf(10_000)",
     ] {
-        let over = least_over(program, &at_once, &[Cause::Exception, Cause::AssertionFailed, Cause::OutOfMemory]);
+        let over = least_over(program, &at_once, &causes);
         assert!(over < Duration::from_millis(100), "{program}: {over:?} too late");
     }
 }

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use candle_core::{D, Device, Result, Tensor, Var};
-use policy::ops::absorbed::AbsorbedAttention;
-use policy::ops::attention::{AttentionConfig, LatentAttention, Layouts, Segment};
 use policy::ops::bias::{add_bias, add_bias_backward};
 use policy::ops::embedding::{gather_rows, gather_rows_backward};
 use policy::ops::experts::{Experts, add_swiglu, add_swiglu_backward};
 use policy::ops::grouped_attention::{GroupedAttention, GroupedConfig};
+use policy::ops::latent_attention::{LatentAttention, LatentConfig};
+use policy::ops::layouts::{Layouts, Segment};
 use policy::ops::linear::{add_linear, linear, linear_backward};
 use policy::ops::logprob::{Logprob, Logprobs};
 use policy::ops::rms_norm::{rms_norm, rms_norm_backward};
@@ -388,18 +388,19 @@ fn plain_attention(query: &Tensor, key: &Tensor, value: &Tensor, scale: f64) -> 
     p.broadcast_div(&p.sum_keepdim(1)?)?.matmul(&value.contiguous()?)
 }
 
+/// Keys and values are the weight's products with the latents.
 #[test]
 fn latent_attention_over_trees() {
-    let (heads, nope, rope, value) = (2, 6, 4, 5);
+    let (heads, nope, rope, value, latent) = (2, 6, 4, 5, 7);
     for interleaved in [true, false] {
         let table = Arc::new(RopeTable::new(128, rope, 100.0, interleaved));
-        let scale = 0.3;
-        let config = AttentionConfig { heads, nope, rope, value, scale, table };
+        let config = LatentConfig { heads, nope, rope, value, scale: 0.3, table };
         let q = random("q", &[90, heads * (nope + rope)]);
-        let kv = random("kv", &[90, heads * (nope + value)]);
-        let k = random("k", &[90, rope]);
+        let (c, k) = (random("c", &[90, latent]), random("k", &[90, rope]));
+        let w = random("expand", &[heads * (nope + value), latent]);
         let layouts = layouts();
         let plain = || {
+            let kv = c.matmul(&w.t()?)?;
             let mut outputs = Vec::new();
             for head in 0..heads {
                 let query = q.narrow(1, head * (nope + rope), nope + rope)?;
@@ -407,67 +408,24 @@ fn latent_attention_over_trees() {
                 let query = Tensor::cat(&[query.narrow(1, 0, nope)?, turned], 1)?;
                 let both = kv.narrow(1, head * (nope + value), nope + value)?;
                 let key = Tensor::cat(&[both.narrow(1, 0, nope)?, rotated(&k, interleaved)?], 1)?;
-                outputs.push(plain_attention(&query, &key, &both.narrow(1, nope, value)?, scale)?);
+                outputs.push(plain_attention(&query, &key, &both.narrow(1, nope, value)?, 0.3)?);
             }
             Tensor::cat(&outputs, 1)
         };
         let operation = LatentAttention { config: &config, layouts: &layouts };
-        let forward = |v: &[Vec<f64>]| operation.forward(&v[0], &v[1], &v[2]);
+        let forward = |v: &[Vec<f64>]| operation.forward(&v[0], &v[1], &v[2], &v[3]);
         check(
             "latent attention",
-            &[&q, &kv, &k],
+            &[&q, &c, &k, &w],
             |v| forward(v).out,
             |v, d_y, d| {
-                let gradients = operation.backward([&v[0], &v[1], &v[2]], &forward(v), d_y);
-                d.iter_mut().zip(&gradients).for_each(|(sum, gradient)| add(sum, gradient));
+                let (d_w, rest) = d.split_last_mut().unwrap();
+                let gradients = operation.backward(d_w, [&v[0], &v[1], &v[2], &v[3]], &forward(v), d_y);
+                rest.iter_mut().zip(&gradients).for_each(|(sum, gradient)| add(sum, gradient));
             },
             &plain,
         );
     }
-}
-
-/// The same attention in the latent space: keys and values are the weight's products with the latents.
-#[test]
-fn absorbed_attention_over_trees() {
-    let (heads, nope, rope, value, latent) = (2, 6, 4, 5, 7);
-    let config = AttentionConfig {
-        heads,
-        nope,
-        rope,
-        value,
-        scale: 0.3,
-        table: Arc::new(RopeTable::new(128, rope, 100.0, true)),
-    };
-    let q = random("q", &[90, heads * (nope + rope)]);
-    let (c, k) = (random("c", &[90, latent]), random("k", &[90, rope]));
-    let w = random("expand", &[heads * (nope + value), latent]);
-    let layouts = layouts();
-    let plain = || {
-        let kv = c.matmul(&w.t()?)?;
-        let mut outputs = Vec::new();
-        for head in 0..heads {
-            let query = q.narrow(1, head * (nope + rope), nope + rope)?;
-            let turned = rotated(&query.narrow(1, nope, rope)?, true)?;
-            let query = Tensor::cat(&[query.narrow(1, 0, nope)?, turned], 1)?;
-            let both = kv.narrow(1, head * (nope + value), nope + value)?;
-            let key = Tensor::cat(&[both.narrow(1, 0, nope)?, rotated(&k, true)?], 1)?;
-            outputs.push(plain_attention(&query, &key, &both.narrow(1, nope, value)?, 0.3)?);
-        }
-        Tensor::cat(&outputs, 1)
-    };
-    let operation = AbsorbedAttention { config: &config, layouts: &layouts };
-    let forward = |v: &[Vec<f64>]| operation.forward(&v[0], &v[1], &v[2], &v[3]);
-    check(
-        "absorbed attention",
-        &[&q, &c, &k, &w],
-        |v| forward(v).out,
-        |v, d_y, d| {
-            let (d_w, rest) = d.split_last_mut().unwrap();
-            let gradients = operation.backward(d_w, [&v[0], &v[1], &v[2], &v[3]], &forward(v), d_y);
-            rest.iter_mut().zip(&gradients).for_each(|(sum, gradient)| add(sum, gradient));
-        },
-        &plain,
-    );
 }
 
 #[test]
@@ -492,18 +450,15 @@ fn grouped_attention_over_trees() {
         };
         let operation = GroupedAttention { config: &config, layouts: &layouts };
         let forward = |v: &[Vec<f64>]| operation.forward([&v[0], &v[1], &v[2]]);
-        let in_order = |v: &[Vec<f64>]| operation.forward_in_order([&v[0], &v[1], &v[2]]);
-        for forward in [&forward as &dyn Fn(&[Vec<f64>]) -> _, &in_order] {
-            check(
-                "grouped attention",
-                &[&q, &k, &v],
-                |v| forward(v).out,
-                |v, d_y, d| {
-                    let gradients = operation.backward([&v[0], &v[1], &v[2]], &forward(v), d_y);
-                    d.iter_mut().zip(&gradients).for_each(|(sum, gradient)| add(sum, gradient));
-                },
-                &plain,
-            );
-        }
+        check(
+            "grouped attention",
+            &[&q, &k, &v],
+            |v| forward(v).out,
+            |v, d_y, d| {
+                let gradients = operation.backward([&v[0], &v[1], &v[2]], &forward(v), d_y);
+                d.iter_mut().zip(&gradients).for_each(|(sum, gradient)| add(sum, gradient));
+            },
+            &plain,
+        );
     }
 }

@@ -256,7 +256,7 @@ fn files_that_cannot_be_read_are_refused_with_a_reason() {
     let missing = read(std::path::Path::new("no/such/file.jsonl"), OnBadLine::Skip).expect_err("not there");
     assert!(missing.to_string().starts_with("cannot read the task file no/such/file.jsonl: No such file"), "{missing}");
     let hopeless = read_bytes("worst.jsonl", b"oops\n{\n", OnBadLine::Skip).expect_err("nothing usable").to_string();
-    assert!(hopeless.contains("all 2 are malformed; the first, at line 1: malformed JSON"), "{hopeless}");
+    assert!(hopeless.contains("all 2 malformed; the first, at line 1: malformed JSON"), "{hopeless}");
 }
 
 #[test]

@@ -182,8 +182,7 @@ pub(super) fn add(
 /// with the balance loss, times `balance` (0 for none). What was kept is overwritten.
 pub(super) fn backward(
     device: &Device,
-    d_normed: Slice<'_, f32>,
-    gradients: &FeedForwardParts<Slice<'_, f32>>,
+    (d_normed, gradients): (Slice<'_, f32>, &FeedForwardParts<Slice<'_, f32>>),
     (normed, kept): (Slice<'_, bf16>, &Kept),
     parts: &FeedForwardParts<Parameter<'_>>,
     mixture: Option<(&Mixture, f64)>,

@@ -1,14 +1,14 @@
 //! Attention with grouped queries in a layer on the card: the twin of `model/grouped.rs`.
 
-use device::ops::attention::{Attended, Attention, Gradients};
 use device::ops::heads::Heads;
+use device::ops::attention::{Attended, Attention, Gradients};
 use device::ops::{self, Direction};
 use device::{Buffer, Result, Slice, bf16};
 
 use super::Parameter;
+use super::batch::Batch;
 use super::linear::{add_projection, add_projection_gradients, linear_back, project, project_backward};
 use super::norm::{Rows, norm, norm_backward};
-use super::pass::Batch;
 use crate::model::parts::GroupedParts;
 use crate::ops::grouped_attention::GroupedConfig;
 
@@ -79,8 +79,7 @@ pub(super) fn add(
 /// The backward pass of [`add`] for the gradient `d_y` of the sum: `d_normed +=`, and the parameters' gradients.
 pub(super) fn backward(
     batch: &Batch<'_>,
-    d_normed: Slice<'_, f32>,
-    gradients: &GroupedParts<Slice<'_, f32>>,
+    (d_normed, gradients): (Slice<'_, f32>, &GroupedParts<Slice<'_, f32>>),
     (normed, kept): (Slice<'_, bf16>, &Kept),
     parts: &GroupedParts<Parameter<'_>>,
     config: &GroupedConfig,

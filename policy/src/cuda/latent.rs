@@ -3,21 +3,21 @@
 //! Each head's key is put together from its own part and the rotary part that all share, so that one kernel serves both
 //! kinds of attention.
 
-use device::ops::attention::{Attended, Attention, Gradients};
 use device::ops::heads::{Heads, assemble_keys, take_keys_apart};
+use device::ops::attention::{Attended, Attention, Gradients};
 use device::ops::{self, Direction};
 use device::{Buffer, Result, Slice, bf16};
 
 use super::Parameter;
+use super::batch::Batch;
 use super::linear::{
     add_linear_back, add_projection, add_projection_gradients, add_weight_gradient, linear, linear_back, project,
     project_backward,
 };
 use super::norm::{Rows, norm, norm_backward};
-use super::pass::Batch;
 use crate::model::latent::LATENT_EPS;
 use crate::model::parts::{LatentParts, QueryParts};
-use crate::ops::attention::AttentionConfig;
+use crate::ops::latent_attention::LatentConfig;
 
 /// What the backward pass needs of a layer's attention, besides its normalised input.
 pub(super) struct Kept {
@@ -39,8 +39,8 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    fn attention<'a>(&'a self, batch: &'a Batch<'_>, config: &AttentionConfig) -> Attention<'a> {
-        let &AttentionConfig { heads, nope, rope, value, scale, .. } = config;
+    fn attention<'a>(&'a self, batch: &'a Batch<'_>, config: &LatentConfig) -> Attention<'a> {
+        let &LatentConfig { heads, nope, rope, value, scale, .. } = config;
         Attention {
             tree: batch.tree,
             query: Heads::packed(self.query.view(), heads, nope + rope),
@@ -64,7 +64,7 @@ fn rotary(compressed: Slice<'_, bf16>, rope: usize, stride: usize) -> Heads<'_> 
 fn turn(
     batch: &Batch<'_>,
     [query, compressed]: [Slice<'_, bf16>; 2],
-    config: &AttentionConfig,
+    config: &LatentConfig,
     stride: usize,
     direction: Direction,
 ) -> Result<()> {
@@ -81,10 +81,10 @@ pub(super) fn add(
     x: Slice<'_, f32>,
     normed: Slice<'_, bf16>,
     parts: &LatentParts<Parameter<'_>>,
-    config: &AttentionConfig,
+    config: &LatentConfig,
     inputs: usize,
 ) -> Result<Kept> {
-    let AttentionConfig { heads, nope, rope, value, .. } = *config;
+    let LatentConfig { heads, nope, rope, value, .. } = *config;
     let (device, rows) = (batch.device, batch.rows);
     let (query, query_latent) = match &parts.query {
         QueryParts::Full(weight) => (linear(device, normed, weight.copy, inputs)?, None),
@@ -121,15 +121,14 @@ pub(super) fn add(
 /// The backward pass of [`add`] for the gradient `d_y` of the sum: `d_normed +=`, and the parameters' gradients.
 pub(super) fn backward(
     batch: &Batch<'_>,
-    d_normed: Slice<'_, f32>,
-    gradients: &LatentParts<Slice<'_, f32>>,
+    (d_normed, gradients): (Slice<'_, f32>, &LatentParts<Slice<'_, f32>>),
     (normed, kept): (Slice<'_, bf16>, &Kept),
     parts: &LatentParts<Parameter<'_>>,
-    config: &AttentionConfig,
+    config: &LatentConfig,
     d_y: Slice<'_, bf16>,
     inputs: usize,
 ) -> Result<()> {
-    let AttentionConfig { heads, nope, rope, value, .. } = *config;
+    let LatentConfig { heads, nope, rope, value, .. } = *config;
     let (device, rows) = (batch.device, batch.rows);
     add_projection_gradients(device, &gradients.output, (kept.out.view(), d_y), heads * value)?;
     let latent = parts.latent_norm.master.len();

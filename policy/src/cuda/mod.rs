@@ -2,13 +2,14 @@
 //!
 //! - [`Resident`]: the weights in the card's memory;
 //! - [`Pass`]: forward and backward through the layers, with [`latent`], [`grouped`] and [`feed_forward`] for a layer's kinds;
-//!   products in [`linear`], norms in [`norm`];
+//!   a [`batch`], products in [`linear`], norms in [`norm`];
 //! - [`Sums`] of gradients and [`CardAdamW`];
 //! - sampling: [`CardRollout`].
 //!
 //! Numbers: the weights are kept in f32 and computed with in bf16; the residual stream, logits, and the gradients of weights
 //! are f32; other activations and their gradients bf16; all sums f32. What differs from the host is rounding.
 
+mod batch;
 mod feed_forward;
 mod grouped;
 mod latent;

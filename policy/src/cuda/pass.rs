@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use device::ops::tree::{Segment, Tree};
-use device::ops::{self, Logprob, LogprobWorkspace, Logprobs, Rope, Sources, gather, gather_backward, narrow};
+use device::ops::{self, Logprob, LogprobWorkspace, Logprobs, Sources, gather, gather_backward, narrow};
 use device::{Buffer, Device, Result, Slice, bf16};
 
+use super::batch::{Batch, Inputs};
 use super::feed_forward::{self, Choice, Mixture};
 use super::norm::{Rows, norm, norm_backward};
 use super::{Parameter, Resident, grouped, latent};
@@ -46,25 +46,6 @@ pub(crate) struct Activations {
     out: [Buffer<f32>; 3],
 }
 
-/// A batch on the card.
-struct Inputs {
-    token_ids: Vec<u32>,
-    target_rows: Vec<u32>,
-    positions: Buffer<u32>,
-    target_ids: Buffer<u32>,
-    tree: Tree,
-}
-
-/// What the layers of a pass are told of the batch.
-pub(super) struct Batch<'a> {
-    pub(super) device: &'a Device,
-    pub(super) rope: Rope<'a>,
-    pub(super) tree: &'a Tree,
-    /// Of each row in its sequence, `[n]`.
-    pub(super) positions: Slice<'a, u32>,
-    pub(super) rows: usize,
-}
-
 /// A layer's input, and either what it keeps or where its tokens went.
 struct Layer {
     x: Buffer<f32>,
@@ -86,48 +67,30 @@ enum AttentionKept {
     Grouped(grouped::Kept),
 }
 
-impl Inputs {
-    fn new(device: &Device, batch: &PackedBatch, group: usize) -> Result<Inputs> {
-        let segments = batch.layouts.segments().iter();
-        let segments: Vec<Segment> =
-            segments.map(|segment| Segment { rows: segment.rows.clone(), parent: segment.parent }).collect();
-        Ok(Inputs {
-            token_ids: batch.token_ids.clone(),
-            target_rows: batch.target_rows.clone(),
-            positions: device.upload(&batch.positions, "positions of a batch")?,
-            target_ids: device.upload(&batch.target_ids, "targets of a batch")?,
-            tree: Tree::new(device, &segments, group)?,
-        })
-    }
-
-    fn rows(&self) -> usize {
-        self.token_ids.len()
-    }
-}
-
 impl Pass<'_> {
     /// Log-probabilities and entropies of a batch's targets, and where its tokens went.
     pub(crate) fn forward(&self, batch: &PackedBatch, temperature: f64, track: Track) -> Result<Passed> {
         let (device, width) = (self.resident.device(), self.config.hidden_size);
         let parts = self.resident.parts(self.config);
         let inputs = Inputs::new(device, batch, self.group())?;
-        let layer_batch = self.batch(&inputs);
+        let layer_batch = inputs.batch(self.resident);
         let mixture = self.mixture(inputs.rows(), (false, track == Track::Gradients))?;
         let ids = device.upload(&inputs.token_ids, "tokens of a batch")?;
         let mut x = device.alloc(inputs.rows() * width, "the residual stream")?; // [n, d]
         gather(device, x.view(), parts.embedding.copy, ids.view(), width)?;
+        let given = batch.choices.as_ref().map(|choices| choices.layers()).unwrap_or_default();
+        let upload = |choices: &Vec<u16>| Ok(Arc::new(device.upload(choices, "choices of experts")?));
+        let given: Vec<Arc<Buffer<u16>>> = given.iter().map(upload).collect::<Result<_>>()?;
         let mut layers = Vec::new();
         let mut chosen: Vec<Arc<Buffer<u16>>> = Vec::new();
         for (index, parts) in parts.layers.iter().enumerate() {
-            let choice =
-                match (&batch.choices, self.router.as_ref().filter(|_| self.config.mixture_of(index).is_some())) {
-                    (_, None) => None,
-                    (Some(choices), _) => {
-                        let given = device.upload(&choices.layers()[chosen.len()], "choices of experts")?;
-                        Some(Choice::Repeat(Arc::new(given)))
-                    }
-                    (None, Some(router)) => Some(Choice::Anew(self.resident.router_bias(chosen.len(), router.experts))),
-                };
+            let choice = match (self.config.mixture_of(index), given.get(chosen.len())) {
+                (None, _) => None,
+                (_, Some(given)) => Some(Choice::Repeat(Arc::clone(given))),
+                (Some(mixture), None) => {
+                    Some(Choice::Anew(self.resident.router_bias(chosen.len(), mixture.n_routed_experts)))
+                }
+            };
             let (out, kept) = self.layer(parts, &layer_batch, &x, mixture.as_ref().zip(choice))?;
             let input = std::mem::replace(&mut x, out);
             let went = kept.feed_forward.chosen().cloned();
@@ -174,6 +137,9 @@ impl Pass<'_> {
         let parts = self.resident.parts(self.config);
         let gradients = self.resident.layout().parts(self.config, gradients);
         let Activations { inputs, temperature, mut layers, rows, hidden, out } = activations;
+        // First what the host has to sort and to send, since the card would wait for it later.
+        let target_sources = Sources::new(device, &inputs.target_rows, inputs.rows())?;
+        let token_sources = Sources::new(device, &inputs.token_ids, self.config.vocab_size)?;
         let d_x = device.zeros(inputs.rows() * width, "the residual stream's gradient")?;
         {
             let targets = inputs.target_rows.len();
@@ -191,11 +157,10 @@ impl Pass<'_> {
             let d_rows: Buffer<f32> = device.zeros(rows.len(), "gradients of rows of targets")?;
             let before = Rows::packed(rows.view(), width);
             norm_backward(device, (d_rows.view(), gradients.norm), before, (&parts.norm, eps), d_hidden.view())?;
-            let sources = Sources::new(device, &inputs.target_rows, inputs.rows())?;
-            gather_backward(device, d_x.view(), d_rows.view(), &sources, width)?;
+            gather_backward(device, d_x.view(), d_rows.view(), &target_sources, width)?;
         }
         drop((rows, hidden, out));
-        let batch = self.batch(&inputs);
+        let batch = inputs.batch(self.resident);
         let mixture = self.mixture(inputs.rows(), (true, true))?;
         for (parts, gradients) in parts.layers.iter().zip(&gradients.layers).rev() {
             let Some(Layer { x, kept, chosen }) = layers.pop() else { break };
@@ -205,18 +170,7 @@ impl Pass<'_> {
             };
             self.layer_backward((parts, gradients), &batch, d_x.view(), (&x, kept), (mixture.as_ref(), balance))?;
         }
-        let sources = Sources::new(device, &inputs.token_ids, self.config.vocab_size)?;
-        gather_backward(device, gradients.embedding, d_x.view(), &sources, width)
-    }
-
-    fn batch<'b>(&'b self, inputs: &'b Inputs) -> Batch<'b> {
-        Batch {
-            device: self.resident.device(),
-            rope: self.resident.rope(),
-            tree: &inputs.tree,
-            positions: inputs.positions.view(),
-            rows: inputs.rows(),
-        }
+        gather_backward(device, gradients.embedding, d_x.view(), &token_sources, width)
     }
 
     /// Heads that share a key.
@@ -278,8 +232,7 @@ impl Pass<'_> {
         narrow(device, d_y.view(), d_x)?;
         feed_forward::backward(
             device,
-            d_normed.view(),
-            &gradients.feed_forward,
+            (d_normed.view(), &gradients.feed_forward),
             (normed_middle.view(), &feed_forward),
             &parts.feed_forward,
             mixture.map(|mixture| (mixture, balance)),
@@ -298,7 +251,7 @@ impl Pass<'_> {
                 AttentionParts::Latent(gradients),
                 AttentionKept::Latent(kept),
                 Attention::Latent(config),
-            ) => latent::backward(batch, d_normed, gradients, (normed.view(), kept), parts, config, d_y, width)?,
+            ) => latent::backward(batch, (d_normed, gradients), (normed.view(), kept), parts, config, d_y, width)?,
             (
                 AttentionParts::Grouped(parts),
                 AttentionParts::Grouped(gradients),
@@ -306,7 +259,7 @@ impl Pass<'_> {
                 Attention::Grouped(_, config),
             ) => {
                 let sizes = (width, eps);
-                grouped::backward(batch, d_normed, gradients, (normed.view(), kept), parts, config, d_y, sizes)?;
+                grouped::backward(batch, (d_normed, gradients), (normed.view(), kept), parts, config, d_y, sizes)?;
             }
             _ => unreachable!("weights, gradients and what was kept are of one model"),
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::ops::attention::{Layouts, Segment};
+use crate::ops::layouts::{Layouts, Segment};
 use crate::ops::router::ExpertChoices;
 use crate::{PolicyError, Result};
 

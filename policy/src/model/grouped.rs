@@ -6,8 +6,7 @@ use super::parameters::Specs;
 use super::parts::GroupedParts;
 use super::projection::{add_projection, project, project_backward};
 use crate::config::{self, ModelConfig};
-use crate::ops::attention::Attended;
-use crate::ops::grouped_attention::{GroupedAttention, GroupedConfig};
+use crate::ops::grouped_attention::{Attended, GroupedAttention, GroupedConfig};
 use crate::ops::rms_norm::{rms_norm, rms_norm_backward};
 use crate::ops::rope::RopeTable;
 
@@ -51,13 +50,13 @@ pub(super) struct Kept {
     attended: Attended<f32>,
 }
 
-/// Adds attention to the residual stream `x` `[n, d]`; `normed` `[n, d]`. With `in_order`, all is summed up as in decoding.
+/// Adds attention to the residual stream `x` `[n, d]`; `normed` `[n, d]`.
 pub(super) fn add(
     x: &mut [f32],
     normed: &[f32],
     parts: &GroupedParts<&[f32]>,
     operation: GroupedAttention<'_>,
-    (width, eps, in_order): (usize, f64, bool),
+    (width, eps): (usize, f64),
 ) -> Kept {
     let mut query = project(normed, &parts.query, width); // [n, h * width]
     let mut key = project(normed, &parts.key, width); // [n, key heads * width]
@@ -70,8 +69,7 @@ pub(super) fn add(
         };
         [normalise(&mut query, query_norm), normalise(&mut key, key_norm)]
     });
-    let arguments = [&query[..], &key, &value];
-    let attended = if in_order { operation.forward_in_order(arguments) } else { operation.forward(arguments) };
+    let attended = operation.forward([&query[..], &key, &value]);
     add_projection(x, &attended.out, &parts.output, operation.config.heads * operation.config.width);
     Kept { query, key, value, raw, attended }
 }

@@ -9,8 +9,8 @@ use super::parameters::Specs;
 use super::parts::{LatentParts, QueryParts};
 use super::projection::{add_projection, project, project_backward};
 use crate::config::{self, ModelConfig};
-use crate::ops::absorbed::{Absorbed, AbsorbedAttention};
-use crate::ops::attention::{Attended, AttentionConfig, LatentAttention, Layouts};
+use crate::ops::latent_attention::{Absorbed, LatentAttention, LatentConfig};
+use crate::ops::layouts::Layouts;
 use crate::ops::linear::{linear, linear_backward};
 use crate::ops::rms_norm::{rms_norm, rms_norm_backward};
 use crate::ops::rope::RopeTable;
@@ -42,11 +42,11 @@ pub(super) fn specs(specs: &mut Specs<'_>, latent: &config::LatentAttention) {
 }
 
 /// The fused operation's sizes and angles.
-pub(super) fn operation(config: &ModelConfig, latent: &config::LatentAttention) -> AttentionConfig {
+pub(super) fn operation(config: &ModelConfig, latent: &config::LatentAttention) -> LatentConfig {
     let rope = &config.rope;
     let frequencies = rope.frequencies(latent.qk_rope_head_dim);
     let table = RopeTable::scaled(config.max_position_embeddings, &frequencies, rope.amplitude(), rope.interleave);
-    AttentionConfig {
+    LatentConfig {
         heads: config.num_attention_heads,
         nope: latent.qk_nope_head_dim,
         rope: latent.qk_rope_head_dim,
@@ -65,34 +65,18 @@ pub(super) struct Kept {
     compressed: Vec<f32>,
     normed_latent: Vec<f32>,
     key_rope: Vec<f32>,
-    attended: Attention,
+    attended: Absorbed<f32>,
 }
 
-/// Attention as a small model is trained, or a large one.
-enum Attention {
-    Absorbed(Absorbed<f32>),
-    Expanded { key_value: Vec<f32>, attended: Attended<f32> },
-}
-
-impl Kept {
-    /// The heads' results side by side.
-    fn out(&self) -> &[f32] {
-        match &self.attended {
-            Attention::Absorbed(attended) => &attended.out,
-            Attention::Expanded { attended, .. } => &attended.out,
-        }
-    }
-}
-
-/// Adds attention to the residual stream `x` `[n, d]`; `normed` `[n, d]`. With `in_order`, all is summed up as in decoding.
+/// Adds attention to the residual stream `x` `[n, d]`; `normed` `[n, d]`.
 pub(super) fn add(
     x: &mut [f32],
     normed: &[f32],
     parts: &LatentParts<&[f32]>,
-    (config, layouts): (&AttentionConfig, &Layouts),
-    (width, in_order): (usize, bool),
+    (config, layouts): (&LatentConfig, &Layouts),
+    width: usize,
 ) -> Kept {
-    let AttentionConfig { heads, rope, value, .. } = *config;
+    let LatentConfig { heads, rope, value, .. } = *config;
     let (query, query_latent) = match &parts.query {
         QueryParts::Full(weight) => (linear(normed, weight, width), None),
         QueryParts::Compressed { down, norm, up } => {
@@ -105,16 +89,10 @@ pub(super) fn add(
     let (latent, stride) = (parts.latent_norm.len(), parts.latent_norm.len() + rope);
     let normed_latent = rms_norm(&compressed, stride, parts.latent_norm, LATENT_EPS);
     let key_rope: Vec<f32> = compressed.chunks_exact(stride).flat_map(|row| &row[latent..]).copied().collect();
-    let attended = if in_order {
-        let operation = AbsorbedAttention { config, layouts };
-        Attention::Absorbed(operation.forward(&query, &normed_latent, &key_rope, parts.expand))
-    } else {
-        let key_value = linear(&normed_latent, parts.expand, latent); // [n, h * (nope + value)]
-        let attended = LatentAttention { config, layouts }.forward(&query, &key_value, &key_rope);
-        Attention::Expanded { key_value, attended }
-    };
+    let operation = LatentAttention { config, layouts };
+    let attended = operation.forward(&query, &normed_latent, &key_rope, parts.expand);
     let kept = Kept { query_latent, query, compressed, normed_latent, key_rope, attended };
-    add_projection(x, kept.out(), &parts.output, heads * value);
+    add_projection(x, &kept.attended.out, &parts.output, heads * value);
     kept
 }
 
@@ -124,29 +102,19 @@ pub(super) fn backward(
     gradients: &mut LatentParts<&mut [f32]>,
     (normed, kept): (&[f32], &Kept),
     parts: &LatentParts<&[f32]>,
-    (config, layouts): (&AttentionConfig, &Layouts),
+    (config, layouts): (&LatentConfig, &Layouts),
     d_y: &[f32],
     width: usize,
 ) {
-    let AttentionConfig { heads, rope, value, .. } = *config;
-    let out = kept.out();
+    let LatentConfig { heads, rope, value, .. } = *config;
+    let out = &kept.attended.out;
     let mut d_out = vec![0.0; out.len()];
     project_backward(&mut d_out, &mut gradients.output, out, &parts.output, d_y, heads * value);
     let (latent, stride) = (parts.latent_norm.len(), parts.latent_norm.len() + rope);
     let (query, latents, key_rope) = (&kept.query[..], &kept.normed_latent[..], &kept.key_rope[..]);
-    let [d_query, d_latent, d_key_rope] = match &kept.attended {
-        Attention::Absorbed(attended) => {
-            let arguments = [query, latents, key_rope, parts.expand];
-            AbsorbedAttention { config, layouts }.backward(gradients.expand, arguments, attended, &d_out)
-        }
-        Attention::Expanded { key_value, attended } => {
-            let [d_query, d_key_value, d_key_rope] =
-                LatentAttention { config, layouts }.backward([query, key_value, key_rope], attended, &d_out);
-            let mut d_latent = vec![0.0; latents.len()];
-            linear_backward(&mut d_latent, gradients.expand, latents, parts.expand, &d_key_value, latent);
-            [d_query, d_latent, d_key_rope]
-        }
-    };
+    let arguments = [query, latents, key_rope, parts.expand];
+    let operation = LatentAttention { config, layouts };
+    let [d_query, d_latent, d_key_rope] = operation.backward(gradients.expand, arguments, &kept.attended, &d_out);
     let mut d_compressed = vec![0.0; kept.compressed.len()];
     rms_norm_backward(
         (&mut d_compressed, gradients.latent_norm),

@@ -11,27 +11,26 @@ mod feed_forward;
 mod grouped;
 pub mod hugging_face;
 pub(crate) mod latent;
+#[cfg(feature = "cuda")]
+mod on_card;
 pub(crate) mod parameters;
 pub(crate) mod parts;
 mod pass;
+mod place;
 mod projection;
 mod weights;
 
 use std::path::Path;
 
-use candle_core::Var;
-
 use crate::checkpoint::Numbers;
 use crate::config::{AttentionKind, GroupedAttention, ModelConfig};
-#[cfg(feature = "cuda")]
-use crate::cuda::Resident;
-use crate::error::During;
-use crate::ops::attention::{AttentionConfig, Layouts};
 use crate::ops::grouped_attention::GroupedConfig;
+use crate::ops::latent_attention::LatentConfig;
+use crate::ops::layouts::Layouts;
 use crate::ops::packed::LARGE;
-use crate::ops::router::{Balance, RouterConfig, Routing};
+use crate::ops::router::{RouterConfig, Routing};
 use crate::optim::Gradients;
-use crate::{Place, PolicyError, Result};
+use crate::{PolicyError, Result};
 
 use batch::PackedBatch;
 use parts::ModelParts;
@@ -51,7 +50,7 @@ pub struct Policy {
 /// A kind of attention: its sizes, and the fused operation's.
 #[derive(Debug, Clone)]
 pub(crate) enum Attention {
-    Latent(AttentionConfig),
+    Latent(LatentConfig),
     Grouped(GroupedAttention, GroupedConfig),
 }
 
@@ -69,7 +68,7 @@ pub struct Forward {
 
 /// What a tracked pass keeps, where it was made.
 enum Kept {
-    Host(Activations),
+    Host(Box<Activations>),
     #[cfg(feature = "cuda")]
     Card(Box<crate::cuda::Activations>),
 }
@@ -145,7 +144,7 @@ impl Policy {
         hugging_face::save(folder, self, numbers)
     }
 
-    fn assemble(config: ModelConfig, parameters: Vec<(String, Var)>, router_bias: Vec<Vec<f32>>) -> Self {
+    fn assemble(config: ModelConfig, parameters: parameters::Parameters, router_bias: Vec<Vec<f32>>) -> Self {
         Self::with_weights(config, Weights::on_host(parameters), router_bias)
     }
 
@@ -157,187 +156,19 @@ impl Policy {
         Policy { config, weights, router_bias, attention }
     }
 
-    /// Where the policy lives.
-    pub fn place(&self) -> Place {
-        #[cfg(feature = "cuda")]
-        if let Some(resident) = self.weights.resident() {
-            return Place::Card(resident.device().clone());
-        }
-        Place::Cpu
-    }
-
-    /// Takes the policy to another place, where from then on it computes, learns and is sampled from. An optimizer and
-    /// gradients belong to the place where they were made: take the policy there first.
-    ///
-    /// # Errors
-    /// Too little memory there, or sizes that a card's kernels do not take. The policy stays where it was then.
-    pub fn to_place(&mut self, place: &Place) -> Result<()> {
-        match place {
-            Place::Cpu => self.to_host(),
-            #[cfg(feature = "cuda")]
-            Place::Card(device) => self.to_card(device),
-        }
-    }
-
-    #[cfg(not(feature = "cuda"))]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "it is there already")]
-    fn to_host(&mut self) -> Result<()> {
-        Ok(())
-    }
-
-    #[cfg(feature = "cuda")]
-    fn to_host(&mut self) -> Result<()> {
-        if self.weights.resident().is_some() {
-            let numbers = |parameter| parameters::values(parameter);
-            let values: Vec<Vec<f32>> = self.parameters()?.iter().map(numbers).collect::<Result<_>>()?;
-            let mut values = values.into_iter();
-            let parameters = parameters::from_values(&self.config, |_| Ok(values.next().unwrap_or_default()))?;
-            self.weights = Weights::on_host(parameters);
-        }
-        Ok(())
-    }
-
-    #[cfg(feature = "cuda")]
-    fn to_card(&mut self, device: &device::Device) -> Result<()> {
-        if self.weights.resident().is_some_and(|resident| resident.device().is(device)) {
-            return Ok(());
-        }
-        if let Some(message) = crate::cuda::unsupported(&self.config) {
-            return Err(PolicyError::Argument { operation: "take a policy to a card", message });
-        }
-        let resident = with_numbers(self.parameters()?, |numbers| {
-            Resident::new(device, &self.config, &self.attention, numbers.into_iter(), &self.router_bias)
-        })?;
-        self.weights = Weights::on_card(resident.during("take a policy to a card")?);
-        Ok(())
-    }
-
-    /// The weights on the card, if they are on one.
-    #[cfg(feature = "cuda")]
-    pub(crate) fn resident(&self) -> Option<&std::sync::Arc<Resident>> {
-        self.weights.resident()
-    }
-
-    /// A copy with weights of its own at the same place, such as a reference that stays while this one learns.
-    ///
-    /// # Errors
-    /// If memory cannot be had.
-    pub fn duplicate(&self) -> Result<Self> {
-        #[cfg(feature = "cuda")]
-        if let Some(resident) = self.weights.resident() {
-            let weights = Weights::on_card(resident.duplicate().during("duplicate a policy")?);
-            return Ok(Self::with_weights(self.config.clone(), weights, self.router_bias.clone()));
-        }
-        let copy = |(name, var): &(String, Var)| {
-            let tensor = var.copy().and_then(|tensor| Var::from_tensor(&tensor)).during("duplicate a policy")?;
-            Ok((name.clone(), tensor))
-        };
-        let parameters = self.parameters()?.iter().map(copy).collect::<Result<_>>()?;
-        Ok(Self::assemble(self.config.clone(), parameters, self.router_bias.clone()))
-    }
-
-    /// Moves every weight, and the routers' biases, a share `rate` (0 to 1) of the way to another policy's: what a reference
-    /// does that is a moving average.
-    ///
-    /// # Errors
-    /// If the two are not of one configuration, or not at one place.
-    pub fn move_towards(&mut self, other: &Policy, rate: f64) -> Result<()> {
-        let bad = |message: &str| {
-            Err(PolicyError::Argument { operation: "average two policies", message: message.to_owned() })
-        };
-        if self.config != other.config {
-            return bad("their configurations differ");
-        }
-        match (self.place(), other.place()) {
-            (Place::Cpu, Place::Cpu) => {
-                for ((_, mine), (_, theirs)) in self.parameters()?.iter().zip(other.parameters()?) {
-                    let average = || mine.affine(1.0 - rate, 0.0)? + theirs.affine(rate, 0.0)?;
-                    average().and_then(|average| mine.set(&average)).during("average two policies")?;
-                }
-            }
-            #[cfg(feature = "cuda")]
-            (Place::Card(mine), Place::Card(theirs)) if mine.is(&theirs) => {
-                if let (Some(mine), Some(theirs)) = (self.resident(), other.resident()) {
-                    mine.move_towards(theirs, rate).during("average two policies")?;
-                }
-            }
-            #[cfg(feature = "cuda")]
-            _ => return bad("they are at different places"),
-        }
-        for (mine, theirs) in self.router_bias.iter_mut().flatten().zip(other.router_bias.iter().flatten()) {
-            *mine = ((1.0 - rate) * f64::from(*mine) + rate * f64::from(*theirs)) as f32;
-        }
-        self.router_bias_has_moved()
-    }
-
     /// The configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
-    /// Whether the weights are more than caches hold, so that decoding reads them where they lie. Then sampling and training
-    /// sum up in different orders; else they agree to the bit.
+    /// Whether the weights are more than caches hold, so that decoding reads them where they lie.
     pub fn is_large(&self) -> bool {
         self.config.parameters().0 >= LARGE
-    }
-
-    /// The trainable parameters with their names, in a fixed order, in the host's memory. Those of a policy on a card are
-    /// copied from it when they have changed; what is written to that copy does not reach the card.
-    ///
-    /// # Errors
-    /// If a card fails.
-    pub fn parameters(&self) -> Result<&[(String, Var)]> {
-        #[cfg(feature = "cuda")]
-        return self.weights.host(&self.config);
-        #[cfg(not(feature = "cuda"))]
-        Ok(self.weights.get())
-    }
-
-    /// Sets the numbers of the parameter at a place of [`Policy::parameters`], wherever the policy lives.
-    ///
-    /// # Errors
-    /// Another number of them; if a card fails.
-    pub(crate) fn set_parameter(&self, index: usize, values: Vec<f32>) -> Result<()> {
-        self.weights.set(index, values)
-    }
-
-    /// Gradients of all parameters to add to, at the policy's place.
-    ///
-    /// # Errors
-    /// Too little memory on a card.
-    pub fn gradients(&self) -> Result<Gradients> {
-        #[cfg(feature = "cuda")]
-        if let Some(resident) = self.weights.resident() {
-            let sums = crate::cuda::Sums::new(resident).during("make gradients on the card")?;
-            let named = parameters::specs(&self.config).into_iter();
-            return Ok(Gradients::on_card(named.map(|spec| (spec.name, spec.shape.iter().product())), sums));
-        }
-        Ok(Gradients::zeros(self.weights.get()))
     }
 
     /// For each MoE layer, the bias by which its router chooses experts.
     pub fn router_bias(&self) -> &[Vec<f32>] {
         &self.router_bias
-    }
-
-    /// Moves the routers' biases against the load of a step. DeepSeek-V3 report, section 2.1.2.
-    ///
-    /// # Errors
-    /// If a card fails.
-    pub fn update_router_bias(&mut self, balance: &[Balance], rate: f32) -> Result<()> {
-        for (bias, balance) in self.router_bias.iter_mut().zip(balance) {
-            balance.update_bias(bias, rate);
-        }
-        self.router_bias_has_moved()
-    }
-
-    /// Takes the routers' biases to where the policy lives.
-    fn router_bias_has_moved(&self) -> Result<()> {
-        #[cfg(feature = "cuda")]
-        if let Some(resident) = self.weights.resident() {
-            resident.write_router_bias(&self.router_bias).during("set the routers' biases on the card")?;
-        }
-        Ok(())
     }
 
     /// The attention's sizes and rotary angles.
@@ -358,28 +189,18 @@ impl Policy {
         self.check(batch)?;
         #[cfg(feature = "cuda")]
         if let Some(resident) = self.weights.resident() {
-            let passed = self.pass_on_card(resident).forward(batch, temperature, track);
-            let crate::cuda::Passed { logprobs, entropy, routing, activations } =
-                passed.during("forward pass on the card")?;
-            let activations = activations.map(|activations| Kept::Card(Box::new(activations)));
-            return Ok(Forward { logprobs, entropy, routing, activations });
+            return self.forward_on_card(resident, batch, temperature, track);
         }
         let passed = with_numbers(self.weights.get(), |numbers| {
             self.pass(numbers, &batch.layouts).forward(batch, &self.router_bias, temperature, track)
         })?;
         let pass::Passed { logprobs, entropy, routing, activations } = passed;
-        Ok(Forward { logprobs, entropy, routing, activations: activations.map(Kept::Host) })
-    }
-
-    #[cfg(feature = "cuda")]
-    fn pass_on_card<'a>(&'a self, resident: &'a Resident) -> crate::cuda::Pass<'a> {
-        let (config, attention) = (&self.config, &self.attention);
-        crate::cuda::Pass { config, attention, router: self.router(), resident }
+        Ok(Forward { logprobs, entropy, routing, activations: activations.map(|kept| Kept::Host(Box::new(kept))) })
     }
 
     fn pass<'a>(&'a self, numbers: Vec<&'a [f32]>, layouts: &'a Layouts) -> Pass<'a> {
         let parts = ModelParts::new(&self.config, numbers.into_iter());
-        Pass { config: &self.config, attention: &self.attention, parts, layouts, in_order: !self.is_large() }
+        Pass { config: &self.config, attention: &self.attention, parts, layouts }
     }
 
     fn check(&self, batch: &PackedBatch) -> Result<()> {
@@ -424,7 +245,7 @@ impl Policy {
             return bad(format!("{} slopes for {targets} entropies", slopes.entropy.len()));
         }
         let activations = match activations {
-            Kept::Host(activations) => activations,
+            Kept::Host(activations) => *activations,
             #[cfg(feature = "cuda")]
             Kept::Card(activations) => return self.backward_on_card(*activations, slopes, balance, gradients),
         };
@@ -437,26 +258,5 @@ impl Policy {
         with_numbers(self.weights.get(), |numbers| {
             self.pass(numbers, &layouts).backward(activations, slopes, balance, &mut sums);
         })
-    }
-
-    #[cfg(feature = "cuda")]
-    fn backward_on_card(
-        &self,
-        activations: crate::cuda::Activations,
-        slopes: &Slopes,
-        balance: f64,
-        gradients: &mut Gradients,
-    ) -> Result<()> {
-        const OPERATION: &str = "backward pass on the card";
-        match (self.weights.resident(), gradients.sums_mut()) {
-            (Some(resident), Some(sums)) if sums.are_of(resident) => {
-                let pass = self.pass_on_card(resident);
-                pass.backward(activations, slopes, balance, sums.touch()).during(OPERATION)
-            }
-            _ => {
-                let message = "policy, forward pass and gradients are not all of one policy at one place".to_owned();
-                Err(PolicyError::Argument { operation: OPERATION, message })
-            }
-        }
     }
 }

@@ -17,9 +17,9 @@ use super::{Attention, Slopes, Track, grouped, latent};
 use crate::Result;
 use crate::config::ModelConfig;
 use crate::error::PolicyError;
-use crate::ops::attention::Layouts;
 use crate::ops::embedding::{gather_rows, gather_rows_backward};
 use crate::ops::grouped_attention::GroupedAttention;
+use crate::ops::layouts::Layouts;
 use crate::ops::logprob::{Logprob, Logprobs};
 use crate::ops::rms_norm::{rms_norm, rms_norm_backward};
 use crate::ops::router::Routing;
@@ -46,8 +46,6 @@ pub(super) struct Pass<'a> {
     pub(super) attention: &'a Attention,
     pub(super) parts: ModelParts<&'a [f32]>,
     pub(super) layouts: &'a Layouts,
-    /// Whether attention is summed up in the order of decoding.
-    pub(super) in_order: bool,
 }
 
 /// What a layer keeps for its backward pass, besides its input.
@@ -179,13 +177,11 @@ impl Pass<'_> {
         let mut middle = x.to_vec();
         let attention = match (&parts.attention, self.attention) {
             (AttentionParts::Latent(parts), Attention::Latent(config)) => {
-                let sizes = (width, self.in_order);
-                AttentionKept::Latent(latent::add(&mut middle, &normed, parts, (config, self.layouts), sizes))
+                AttentionKept::Latent(latent::add(&mut middle, &normed, parts, (config, self.layouts), width))
             }
             (AttentionParts::Grouped(parts), Attention::Grouped(_, config)) => {
                 let operation = GroupedAttention { config, layouts: self.layouts };
-                let sizes = (width, eps, self.in_order);
-                AttentionKept::Grouped(grouped::add(&mut middle, &normed, parts, operation, sizes))
+                AttentionKept::Grouped(grouped::add(&mut middle, &normed, parts, operation, (width, eps)))
             }
             _ => unreachable!("all layers of a model have its kind of attention"),
         };
@@ -253,44 +249,5 @@ impl Pass<'_> {
             _ => unreachable!("weights, gradients and what was kept are of one model"),
         }
         rms_norm_backward((d_x, gradients.attention_norm), (x, width), parts.attention_norm, &d_normed, eps);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Policy;
-    use crate::grpo::{Sampled, pack};
-
-    /// The two orders in which attention is summed up give the same result, and the same gradients, but for rounding.
-    #[test]
-    fn small_and_large_models_compute_the_same() {
-        let latent = ModelConfig { initializer_range: 0.1, ..ModelConfig::tiny(50) };
-        let grouped = ModelConfig { attention: crate::rollout::tests::grouped_attention(), ..latent.clone() };
-        for config in [latent, grouped] {
-            let policy = Policy::new(config, 5).unwrap();
-            let prompts: [Vec<u32>; 2] = [(3..12).collect(), (3..25).rev().collect()];
-            let completion: Vec<u32> = (10..30).collect();
-            let sampled: Vec<Sampled<'_>> =
-                [0, 0, 1].map(|i| Sampled { prompt: &prompts[i], token_ids: &completion[i..], choices: None }).to_vec();
-            let batch = &pack(&sampled, 1000).unwrap()[0].batch;
-            let run = |in_order: bool| {
-                with_numbers(policy.parameters().unwrap(), |numbers| {
-                    let pass = Pass { in_order, ..policy.pass(numbers.clone(), &batch.layouts) };
-                    let passed = pass.forward(batch, policy.router_bias(), 0.9, Track::Gradients);
-                    let mut sums: Vec<Vec<f32>> = numbers.iter().map(|numbers| vec![0.0; numbers.len()]).collect();
-                    let slopes: Vec<f32> = (0..passed.logprobs.len()).map(|i| (i % 5) as f32 - 1.5).collect();
-                    let mut gradients = ModelParts::new(policy.config(), sums.iter_mut().map(Vec::as_mut_slice));
-                    pass.backward(passed.activations.unwrap(), &slopes.into(), 0.0, &mut gradients);
-                    (passed.logprobs, sums.concat())
-                })
-                .unwrap()
-            };
-            let ((logprobs, gradients), (expected_logprobs, expected)) = (run(true), run(false));
-            let largest = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(largest(&logprobs, &expected_logprobs) < 2e-5, "{}", largest(&logprobs, &expected_logprobs));
-            let scale = expected.iter().fold(0f32, |largest, g| largest.max(g.abs()));
-            assert!(largest(&gradients, &expected) < 2e-5 * scale, "{} of {scale}", largest(&gradients, &expected));
-        }
     }
 }

@@ -52,6 +52,14 @@ impl Weights {
         self.card.as_ref().map(|card| &card.resident)
     }
 
+    /// Gives up the card's. Only after the host's have been asked for.
+    pub(super) fn stay_on_host(&mut self) {
+        #[cfg(feature = "cuda")]
+        {
+            self.card = None;
+        }
+    }
+
     /// The host's. Those of a card are copied first, if they have changed since they were last.
     #[cfg(feature = "cuda")]
     pub(super) fn host(&self, config: &ModelConfig) -> Result<&[(String, Var)]> {

@@ -89,6 +89,23 @@ impl<'a, T: Real> Tokens<'a, T> {
             absent.fill(hidden);
         }
     }
+
+    /// Stores the scores of blocks from `index` on, where each head has `stride` blocks.
+    #[inline(always)]
+    fn store<const H: usize, const B: usize>(
+        &self,
+        sums: Sums<T, H, B>,
+        index: usize,
+        scores: &mut [[T; BLOCK]],
+        stride: usize,
+    ) {
+        for (b, sums) in sums.into_iter().enumerate() {
+            for (head, mut sums) in sums.into_iter().enumerate() {
+                self.mask(index + b, &mut sums);
+                scores[head * stride + index + b] = sums;
+            }
+        }
+    }
 }
 
 /// Where in a token's key and value those lie that some heads share.
@@ -113,12 +130,23 @@ impl<T> Default for Scratch<T> {
     }
 }
 
-/// The two loops in which attention spends its time, for `H` heads at once.
+/// `B` times [`BLOCK`] sums for each of `H` heads.
+type Sums<T, const H: usize, const B: usize> = [[[T; BLOCK]; H]; B];
+
+/// The two loops in which attention spends its time, for `H` heads and `B` blocks at once.
 pub(crate) trait Loops<T>: Copy {
-    /// For each head the scores of a block's tokens: `query` `[key width, H]`, `keys` `[key width, BLOCK]`.
-    fn scores<const H: usize>(self, query: &[[T; H]], keys: &[[T; BLOCK]]) -> [[T; BLOCK]; H];
-    /// For each head [`BLOCK`] numbers, from `at` on, of the sum of the chain's values: `weights` `[H, blocks, BLOCK]`.
-    fn sums<const H: usize>(self, weights: &[[T; BLOCK]], chain: &[Tokens<'_, T>], at: usize) -> [[T; BLOCK]; H];
+    /// Whether two blocks are computed at once: where a block is one vector, the sums of one would be too few to keep the
+    /// processor busy.
+    const TWO: bool;
+    /// The scores of blocks of tokens: `query` `[key width, H]`, `keys` `[key width, BLOCK]` of each.
+    fn scores<const H: usize, const B: usize>(self, query: &[[T; H]], keys: [&[[T; BLOCK]]; B]) -> Sums<T, H, B>;
+    /// `B` times [`BLOCK`] numbers, from `at` on, of the sums of the chain's values: `weights` `[H, blocks, BLOCK]`.
+    fn sums<const H: usize, const B: usize>(
+        self,
+        weights: &[[T; BLOCK]],
+        chain: &[Tokens<'_, T>],
+        at: usize,
+    ) -> Sums<T, H, B>;
 }
 
 /// Attention of heads that share a key.
@@ -140,21 +168,21 @@ impl<T: Real> Attention<'_, T> {
     }
 
     #[inline(always)]
-    fn by(mut self, loops: impl Loops<T>, scratch: &mut Scratch<T>) {
+    fn by<L: Loops<T>>(mut self, loops: L, scratch: &mut Scratch<T>) {
         let heads = self.query.len() / self.place.key_width;
         let mut head = 0;
         while head < heads {
             head += match heads - head {
-                1 => self.few::<1>(head, loops, scratch),
-                2 | 3 => self.few::<2>(head, loops, scratch),
-                _ => self.few::<4>(head, loops, scratch),
+                1 => self.few::<1, L>(head, loops, scratch),
+                2 | 3 => self.few::<2, L>(head, loops, scratch),
+                _ => self.few::<4, L>(head, loops, scratch),
             };
         }
     }
 
     /// `H` heads from `first` on.
     #[inline(always)]
-    fn few<const H: usize>(&mut self, first: usize, loops: impl Loops<T>, scratch: &mut Scratch<T>) -> usize {
+    fn few<const H: usize, L: Loops<T>>(&mut self, first: usize, loops: L, scratch: &mut Scratch<T>) -> usize {
         let Place { key, key_width, value, value_width } = self.place;
         let Scratch { query: turned, scores } = scratch;
         turned.resize(H * key_width, T::zero());
@@ -169,14 +197,17 @@ impl<T: Real> Attention<'_, T> {
 
         let mut at = 0;
         for tokens in self.chain {
-            for (index, block) in tokens.blocks().enumerate() {
-                let sums = loops.scores::<H>(turned, &block[key..key + key_width]);
-                for (head, mut sums) in sums.into_iter().enumerate() {
-                    tokens.mask(index, &mut sums);
-                    scores[head * blocks + at] = sums;
-                }
-                at += 1;
+            let mut keys = tokens.blocks().map(|block| &block[key..key + key_width]).enumerate();
+            while L::TWO && keys.len() >= 2 {
+                let (Some((index, one)), Some((_, two))) = (keys.next(), keys.next()) else { break };
+                let sums = loops.scores::<H, 2>(turned, [one, two]);
+                tokens.store(sums, index, &mut scores[at..], blocks);
             }
+            for (index, keys) in keys {
+                let sums = loops.scores::<H, 1>(turned, [keys]);
+                tokens.store(sums, index, &mut scores[at..], blocks);
+            }
+            at += tokens.blocks().len();
         }
 
         let mut weights = [T::zero(); H];
@@ -202,12 +233,14 @@ impl<T: Real> Attention<'_, T> {
         }
 
         let whole = value_width / BLOCK * BLOCK;
-        for d in (0..whole).step_by(BLOCK) {
-            let sums = loops.sums::<H>(scores, self.chain, value + d);
-            for head in 0..H {
-                let out = &mut self.out[(first + head) * value_width + d..][..BLOCK];
-                out.iter_mut().zip(&sums[head]).for_each(|(out, sum)| *out = *sum / weights[head]);
-            }
+        let mut d = 0;
+        while L::TWO && d + 2 * BLOCK <= whole {
+            self.divided(loops.sums::<H, 2>(scores, self.chain, value + d), weights, (first, d));
+            d += 2 * BLOCK;
+        }
+        while d < whole {
+            self.divided(loops.sums::<H, 1>(scores, self.chain, value + d), weights, (first, d));
+            d += BLOCK;
         }
         for d in whole..value_width {
             for head in 0..H {
@@ -222,6 +255,22 @@ impl<T: Real> Attention<'_, T> {
             }
         }
         H
+    }
+
+    /// The sums of values, divided by those of their weights: the results from number `at` on, of heads from `first` on.
+    #[inline(always)]
+    fn divided<const H: usize, const B: usize>(
+        &mut self,
+        sums: Sums<T, H, B>,
+        weights: [T; H],
+        (first, at): (usize, usize),
+    ) {
+        for (b, sums) in sums.iter().enumerate() {
+            for head in 0..H {
+                let out = &mut self.out[(first + head) * self.place.value_width + at + b * BLOCK..][..BLOCK];
+                out.iter_mut().zip(&sums[head]).for_each(|(out, sum)| *out = *sum / weights[head]);
+            }
+        }
     }
 }
 
@@ -278,47 +327,63 @@ struct Wide<S, const V: usize>(S);
 
 impl<S: Simd, const V: usize> Wide<S, V> {
     #[inline(always)]
-    fn add<const H: usize>(self, sums: &mut [[S::f32s; V]; H], factors: [[S::f32s; V]; H], numbers: &[f32; BLOCK]) {
+    fn add<const H: usize>(self, sums: &mut [[S::f32s; V]; H], factors: [S::f32s; H], numbers: &[f32; BLOCK]) {
         let numbers = S::as_simd_f32s(numbers).0;
-        for (sums, factors) in sums.iter_mut().zip(factors) {
+        for (sums, factor) in sums.iter_mut().zip(factors) {
             for v in 0..V {
-                sums[v] = self.0.mul_add_f32s(factors[v], numbers[v], sums[v]);
+                sums[v] = self.0.mul_add_f32s(factor, numbers[v], sums[v]);
             }
         }
     }
 
     #[inline(always)]
-    fn lanes<const H: usize>(sums: [[S::f32s; V]; H]) -> [[f32; BLOCK]; H] {
+    fn lanes<const H: usize, const B: usize>(sums: [[[S::f32s; V]; H]; B]) -> Sums<f32, H, B> {
         sums.map(|sums| {
-            let mut lanes = [0.0; BLOCK];
-            S::as_mut_simd_f32s(&mut lanes).0.copy_from_slice(&sums);
-            lanes
+            sums.map(|sums| {
+                let mut lanes = [0.0; BLOCK];
+                S::as_mut_simd_f32s(&mut lanes).0.copy_from_slice(&sums);
+                lanes
+            })
         })
     }
 }
 
 impl<S: Simd, const V: usize> Loops<f32> for Wide<S, V> {
+    const TWO: bool = V == 1;
+
     #[inline(always)]
-    fn scores<const H: usize>(self, query: &[[f32; H]], keys: &[[f32; BLOCK]]) -> [[f32; BLOCK]; H] {
-        let mut sums = [[self.0.splat_f32s(0.0); V]; H];
-        for (query, keys) in query.iter().zip(keys) {
-            self.add(&mut sums, query.map(|q| [self.0.splat_f32s(q); V]), keys);
+    fn scores<const H: usize, const B: usize>(self, query: &[[f32; H]], keys: [&[[f32; BLOCK]]; B]) -> Sums<f32, H, B> {
+        let mut sums = [[[self.0.splat_f32s(0.0); V]; H]; B];
+        let keys = keys.map(|keys| &keys[..query.len()]);
+        for (i, query) in query.iter().enumerate() {
+            let factors = query.map(|q| self.0.splat_f32s(q));
+            for b in 0..B {
+                self.add(&mut sums[b], factors, &keys[b][i]);
+            }
         }
         Self::lanes(sums)
     }
 
     #[inline(always)]
-    fn sums<const H: usize>(self, weights: &[[f32; BLOCK]], chain: &[Tokens<'_, f32>], at: usize) -> [[f32; BLOCK]; H] {
+    fn sums<const H: usize, const B: usize>(
+        self,
+        weights: &[[f32; BLOCK]],
+        chain: &[Tokens<'_, f32>],
+        at: usize,
+    ) -> Sums<f32, H, B> {
         let blocks = weights.len() / H;
         let weights: [&[f32]; H] =
             std::array::from_fn(|head| weights[head * blocks..(head + 1) * blocks].as_flattened());
-        let mut sums = [[self.0.splat_f32s(0.0); V]; H];
+        let mut sums = [[[self.0.splat_f32s(0.0); V]; H]; B];
         each_value(
             chain,
             #[inline(always)]
             |token, row| {
-                let factors = std::array::from_fn(|head| [self.0.splat_f32s(weights[head][token]); V]);
-                self.add(&mut sums, factors, row[at..].first_chunk().expect("a whole block of a value"));
+                let factors = std::array::from_fn(|head| self.0.splat_f32s(weights[head][token]));
+                let numbers = row[at..at + B * BLOCK].as_chunks().0;
+                for b in 0..B {
+                    self.add(&mut sums[b], factors, &numbers[b]);
+                }
             },
         );
         Self::lanes(sums)
@@ -329,30 +394,40 @@ impl<S: Simd, const V: usize> Loops<f32> for Wide<S, V> {
 struct Plain;
 
 impl<T: Real> Loops<T> for Plain {
+    const TWO: bool = false;
+
     #[inline(always)]
-    fn scores<const H: usize>(self, query: &[[T; H]], keys: &[[T; BLOCK]]) -> [[T; BLOCK]; H] {
-        let mut sums = [[T::zero(); BLOCK]; H];
-        for (query, keys) in query.iter().zip(keys) {
-            for (sums, query) in sums.iter_mut().zip(query) {
-                sums.iter_mut().zip(keys).for_each(|(sum, key)| *sum = Real::mul_add(*query, *key, *sum));
+    fn scores<const H: usize, const B: usize>(self, query: &[[T; H]], keys: [&[[T; BLOCK]]; B]) -> Sums<T, H, B> {
+        let mut sums = [[[T::zero(); BLOCK]; H]; B];
+        for (keys, sums) in keys.iter().zip(&mut sums) {
+            for (query, keys) in query.iter().zip(*keys) {
+                for (sums, query) in sums.iter_mut().zip(query) {
+                    sums.iter_mut().zip(keys).for_each(|(sum, key)| *sum = Real::mul_add(*query, *key, *sum));
+                }
             }
         }
         sums
     }
 
     #[inline(always)]
-    fn sums<const H: usize>(self, weights: &[[T; BLOCK]], chain: &[Tokens<'_, T>], at: usize) -> [[T; BLOCK]; H] {
+    fn sums<const H: usize, const B: usize>(
+        self,
+        weights: &[[T; BLOCK]],
+        chain: &[Tokens<'_, T>],
+        at: usize,
+    ) -> Sums<T, H, B> {
         let blocks = weights.len() / H;
-        let mut sums = [[T::zero(); BLOCK]; H];
+        let mut sums = [[[T::zero(); BLOCK]; H]; B];
         each_value(
             chain,
             #[inline(always)]
             |token, row| {
-                for (head, sums) in sums.iter_mut().enumerate() {
-                    let weight = weights[head * blocks..].as_flattened()[token];
-                    sums.iter_mut()
-                        .zip(&row[at..])
-                        .for_each(|(sum, number)| *sum = Real::mul_add(weight, *number, *sum));
+                for (sums, numbers) in sums.iter_mut().zip(row[at..].chunks(BLOCK)) {
+                    for (head, sums) in sums.iter_mut().enumerate() {
+                        let weight = weights[head * blocks..].as_flattened()[token];
+                        let each = sums.iter_mut().zip(numbers);
+                        each.for_each(|(sum, number)| *sum = Real::mul_add(weight, *number, *sum));
+                    }
                 }
             },
         );

@@ -3,8 +3,7 @@
 //! Ainslie et al., "GQA: Training Generalized Multi-Query Transformer Models", 2023. Query head h reads key head
 //! `h / (heads / key_heads)`. The arithmetic of a head, forward and backward, is in [`super::heads`]; here the whole
 //! of a query and key is rotary.
-//! There are two forward passes: [`GroupedAttention::forward`] by matrix products, and [`GroupedAttention::forward_in_order`],
-//! which sums up as decoding does, to the same bits.
+//! The forward pass sums up as decoding does, to the same bits.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,8 +12,8 @@ use rayon::prelude::*;
 
 use super::Real;
 use super::attend::{Attention, Place, Scratch, TokenBlocks};
-use super::attention::{Attended, Layouts, Places, Run, side_by_side};
 use super::heads::{HeadGradients, Heads, Outputs, block_rows};
+use super::layouts::{Layouts, Places, Run};
 use super::rope::RopeTable;
 use super::sum::add_scaled;
 
@@ -43,6 +42,14 @@ impl GroupedConfig {
     pub(crate) fn group(&self) -> usize {
         self.heads / self.key_heads
     }
+}
+
+/// What attention computes, and what its backward pass needs besides its arguments.
+pub struct Attended<T> {
+    /// The heads' results side by side.
+    pub out: Vec<T>,
+    /// The log-sum-exp of each row's scores, `[tokens, heads]`.
+    totals: Vec<T>,
 }
 
 /// Attention over a packed batch: sizes and layout.
@@ -104,25 +111,7 @@ impl GroupedAttention<'_> {
     }
 
     /// Attends.
-    pub fn forward<T: Real>(&self, arguments: [&[T]; 3]) -> Attended<T> {
-        let (heads, group) = (self.config.heads, self.config.group());
-        let tasks: Vec<_> =
-            self.layouts.trees().iter().flat_map(|tree| (0..heads).map(move |head| (tree, head))).collect();
-        let (outputs, totals): (Vec<Vec<T>>, Vec<Vec<T>>) = tasks
-            .into_par_iter()
-            .map(|(tree, head)| {
-                let (rows, chosen) = (self.layouts.tree_rows(tree), (head / group, head..head + 1));
-                self.heads(arguments, tree, chosen, rows.clone(), rows).attend(self.layouts, tree)
-            })
-            .unzip();
-        Attended {
-            out: side_by_side(&outputs, self.layouts, heads, self.config.width),
-            totals: side_by_side(&totals, self.layouts, heads, 1),
-        }
-    }
-
-    /// Attends in the order in which decoding does.
-    pub fn forward_in_order<T: Real>(&self, [q, k, v]: [&[T]; 3]) -> Attended<T> {
+    pub fn forward<T: Real>(&self, [q, k, v]: [&[T]; 3]) -> Attended<T> {
         let GroupedConfig { heads, key_heads, width, scale, ref table } = *self.config;
         let (queries, shared, group) = (heads * width, key_heads * width, self.config.group());
         let runs: Vec<TokenBlocks<T>> = self

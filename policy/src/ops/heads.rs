@@ -1,20 +1,13 @@
-//! Heads of queries that read one key: their results by matrix products, and their gradients.
+//! Gradients through heads of queries that read one key.
 //!
 //! The probabilities of a block of queries exist only while the block is computed; the forward pass keeps the log-sum-exp of
 //! each row, and the backward pass makes them again (Dao et al., "FlashAttention", 2022). In the backward pass the queries of
 //! all heads of a token are rows of one product, so the gradients of what the heads share are summed up in it.
 
-use std::ops::Range;
-
-use super::attention::{Layouts, Reach, Run};
-use super::logprob::log_sum_exp;
-use super::matmul::{View, matmul};
+use super::layouts::{Layouts, Reach, Run};
 use super::packed::{PackedWeight, Rows, Store};
 use super::sum::dot;
 use super::{Real, vectorised};
-
-/// Queries of one head whose probabilities are held at once in the forward pass.
-const QUERY_BLOCK: usize = 64;
 
 /// Tokens whose queries, of `heads` heads each, are held at once in the backward pass. (More would make larger products, and
 /// more of them for nothing: of tokens that come after the query.)
@@ -73,49 +66,6 @@ struct Context<T> {
 }
 
 impl<T: Real> Heads<'_, T> {
-    /// The results `[rows, value]` of one head and a whole tree, and the log-sum-exp of each row.
-    pub(super) fn attend(&self, layouts: &Layouts, tree: &Range<usize>) -> (Vec<T>, Vec<T>) {
-        let (width, value) = (self.width, self.value);
-        let rows = layouts.tree_rows(tree).len();
-        let mut output = vec![T::zero(); rows * value];
-        let mut totals = vec![T::zero(); rows];
-        let mut scores = Vec::new();
-        layouts.blocks(tree, QUERY_BLOCK, |block, context| {
-            let columns: usize = context.iter().map(|(_, rows)| rows.len()).sum();
-            scores.resize(block.len() * columns, T::zero());
-            let queries = View::rows(&self.query[block.start * width..], width);
-            let mut column = 0;
-            for (_, range) in context {
-                let keys = View::rows(&self.key[range.start * width..range.end * width], width).t();
-                let shape = (block.len(), range.len(), width);
-                matmul(&mut scores[column..], columns, shape, queries, keys, T::one(), false);
-                column += range.len();
-            }
-            let visible = columns - block.len() + 1;
-            vectorised(
-                #[inline(always)]
-                || {
-                    for (i, row) in scores.chunks_exact_mut(columns).enumerate() {
-                        let (seen, hidden) = row.split_at_mut(visible + i);
-                        let total = log_sum_exp(seen);
-                        seen.iter_mut().for_each(|s| *s = (*s - total).exp());
-                        hidden.fill(T::zero());
-                        totals[block.start + i] = total;
-                    }
-                },
-            );
-            let mut column = 0;
-            for (_, range) in context {
-                let shape = (block.len(), value, range.len());
-                let values = View::rows(&self.values[range.start * self.value_stride..], self.value_stride);
-                let out = &mut output[block.start * value..block.end * value];
-                matmul(out, value, shape, View::rows(&scores[column..], columns), values, T::one(), column > 0);
-                column += range.len();
-            }
-        });
-        (output, totals)
-    }
-
     /// What the rows of a segment are multiplied with, which begins at row `first` of the tree.
     fn context(&self, reach: Reach, first: usize) -> Context<T> {
         let (width, value, count) = (self.width, self.value, reach.rows);

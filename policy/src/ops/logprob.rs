@@ -11,11 +11,13 @@
 use rayon::prelude::*;
 
 use super::matmul::{View, add_weight_gradient, matmul};
-use super::packed::{LARGE, PackedWeight, Store};
+use super::packed::{LARGE, PackedWeight, Rows, Store};
 use super::{Real, vectorised};
 
 /// Tokens of the vocabulary whose logits lie side by side.
 const PANEL: usize = 4096;
+/// Tokens of a large vocabulary that are laid out at once: what the second cache holds.
+const PART: usize = 128;
 /// Rows that one task multiplies.
 const ROW_BLOCK: usize = 64;
 /// Rows of a chunk: at least, where the vocabulary is large, and at most.
@@ -97,8 +99,8 @@ impl<T: Real> Logprob<'_, T> {
         (CHUNK_LOGITS / self.vocabulary() / ROW_BLOCK * ROW_BLOCK).clamp(least, most)
     }
 
-    /// The head's panels, laid out as decoding multiplies with them. That takes as much memory again, so it is for heads
-    /// that decoding lays out too.
+    /// The head's panels, laid out as decoding multiplies with them. That takes as much memory again, so a large head is
+    /// laid out a part at a time.
     fn packed(&self) -> Option<Vec<PackedWeight<T>>> {
         let panels = || self.head.chunks(PANEL * self.width).map(|panel| PackedWeight::from_rows(panel, self.width));
         (self.head.len() < LARGE).then(|| panels().collect())
@@ -107,19 +109,22 @@ impl<T: Real> Logprob<'_, T> {
     /// Makes the logits of a chunk's rows.
     fn logits(&self, out: &mut [T], hidden: &[T], packed: Option<&[PackedWeight<T>]>) {
         let (width, rows) = (self.width, hidden.len() / self.width);
-        let scale = T::from_f64(1.0 / self.temperature);
+        let store = Store::Scaled(T::from_f64(1.0 / self.temperature));
         let panels = out.par_chunks_mut(rows * PANEL).zip(self.head.par_chunks(PANEL * width));
         panels.enumerate().for_each(|(index, (out, head))| {
-            let panel = head.len() / width;
-            out.par_chunks_mut(ROW_BLOCK * panel).zip(hidden.par_chunks(ROW_BLOCK * width)).for_each(
-                |(out, hidden)| {
-                    if let Some(packed) = packed {
-                        return packed[index].multiply(out, hidden, Store::Scaled(scale));
-                    }
-                    let shape = (out.len() / panel, panel, width);
-                    matmul(out, panel, shape, View::rows(hidden, width), View::rows(head, width).t(), scale, false);
-                },
-            );
+            let out_stride = head.len() / width;
+            let Some(packed) = packed else {
+                for (part, head) in head.chunks(PART * width).enumerate() {
+                    let weight = PackedWeight::of_rows(head, (head.len() / width, width), width);
+                    let out = &mut out[part * PART..];
+                    let to = Rows { out, out_stride, x: hidden, x_stride: width, transposed: false, count: rows };
+                    weight.multiply_rows(to, store);
+                }
+                return;
+            };
+            out.par_chunks_mut(ROW_BLOCK * out_stride)
+                .zip(hidden.par_chunks(ROW_BLOCK * width))
+                .for_each(|(out, hidden)| packed[index].multiply(out, hidden, store));
         });
     }
 

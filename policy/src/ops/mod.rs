@@ -10,14 +10,14 @@
 //! - work is cut into blocks whose size does not depend on the number of threads;
 //! - partial sums are added in block order, never in the order in which threads finish.
 
-pub mod absorbed;
 pub(crate) mod attend;
-pub mod attention;
 pub mod bias;
 pub mod embedding;
 pub mod experts;
 pub mod grouped_attention;
 mod heads;
+pub mod latent_attention;
+pub mod layouts;
 pub mod linear;
 pub mod logprob;
 pub(crate) mod matmul;

@@ -11,13 +11,15 @@ use rayon::prelude::*;
 use super::{Real, vectorised};
 
 /// From this many parameters on, a model is large (128 MiB, more than caches hold): it is decoded where its weights lie
-/// ([`super::rows`]), in another order than this one.
+/// ([`super::rows`]).
 pub(crate) const LARGE: usize = 1 << 25;
 /// Outputs that are computed side by side.
 const PANEL: usize = 16;
 /// Rows that are computed side by side: with 16 outputs, ten of the 16 registers of AVX2 hold sums. (With six rows the
 /// compiler keeps one of twelve sums in memory, which then takes longer than all the others.)
 const TILE: usize = 5;
+/// The same for two panels where one vector is a panel: of AVX-512's 32 registers 16 hold sums.
+const WIDE_TILE: usize = 8;
 
 /// A weight `[n, k]`, of which rows `[m, k]` are multiplied with the transpose.
 #[derive(Debug, Clone)]
@@ -213,91 +215,100 @@ impl pulp::WithSimd for Product<'_> {
 impl Product<'_> {
     #[inline(always)]
     fn panels<S: Simd, const TRANSPOSED: bool>(mut self, simd: S) {
-        let Part { weight, n, .. } = self.weight;
-        let count = self.rows.count;
+        let (count, panels) = (self.rows.count, self.weight.n.div_ceil(PANEL));
+        // Where a panel is one vector there are registers for the sums of two, and of more rows.
+        let (side_by_side, most) = if S::F32_LANES == PANEL { (2, WIDE_TILE) } else { (1, TILE) };
         // Tiles of nearly one size: a small one would take as long as a full one.
-        let tiles = count.div_ceil(TILE);
-        let panels = weight.panels.chunks_exact((PANEL * weight.k).max(1)).take(n.div_ceil(PANEL));
-        for (panel, weights) in panels.enumerate() {
+        let tiles = count.div_ceil(most);
+        for panel in (0..panels).step_by(side_by_side) {
             let mut first = 0;
             for tile in 0..tiles {
                 let rows = (count - first).div_ceil(tiles - tile);
-                match S::F32_LANES {
-                    16 => self.tile::<S, 1, TRANSPOSED>(simd, panel, weights, first, rows),
-                    8 => self.tile::<S, 2, TRANSPOSED>(simd, panel, weights, first, rows),
-                    4 => self.tile::<S, 4, TRANSPOSED>(simd, panel, weights, first, rows),
-                    _ => self.tile::<S, PANEL, TRANSPOSED>(simd, panel, weights, first, rows),
+                match (S::F32_LANES, side_by_side.min(panels - panel)) {
+                    (16, 2) => self.tile::<S, 1, 2, TRANSPOSED>(simd, panel, first, rows),
+                    (16, _) => self.tile::<S, 1, 1, TRANSPOSED>(simd, panel, first, rows),
+                    (8, _) => self.tile::<S, 2, 1, TRANSPOSED>(simd, panel, first, rows),
+                    (4, _) => self.tile::<S, 4, 1, TRANSPOSED>(simd, panel, first, rows),
+                    _ => self.tile::<S, PANEL, 1, TRANSPOSED>(simd, panel, first, rows),
                 }
                 first += rows;
             }
         }
     }
 
-    /// A panel's outputs of `rows` rows from `first`; a panel is `V` vectors.
+    /// The outputs of `P` panels from `panel` on, for `rows` rows from `first` on; a panel is `V` vectors.
     #[inline(always)]
-    fn tile<S: Simd, const V: usize, const TRANSPOSED: bool>(
+    fn tile<S: Simd, const V: usize, const P: usize, const TRANSPOSED: bool>(
         &mut self,
         simd: S,
         panel: usize,
-        weights: &[f32],
         first: usize,
         rows: usize,
     ) {
         match rows {
-            1 => self.rows::<S, V, 1, TRANSPOSED>(simd, panel, weights, first),
-            2 => self.rows::<S, V, 2, TRANSPOSED>(simd, panel, weights, first),
-            3 => self.rows::<S, V, 3, TRANSPOSED>(simd, panel, weights, first),
-            4 => self.rows::<S, V, 4, TRANSPOSED>(simd, panel, weights, first),
-            _ => self.rows::<S, V, TILE, TRANSPOSED>(simd, panel, weights, first),
+            1 => self.rows::<S, V, P, 1, TRANSPOSED>(simd, panel, first),
+            2 => self.rows::<S, V, P, 2, TRANSPOSED>(simd, panel, first),
+            3 => self.rows::<S, V, P, 3, TRANSPOSED>(simd, panel, first),
+            4 => self.rows::<S, V, P, 4, TRANSPOSED>(simd, panel, first),
+            5 => self.rows::<S, V, P, 5, TRANSPOSED>(simd, panel, first),
+            6 => self.rows::<S, V, P, 6, TRANSPOSED>(simd, panel, first),
+            7 => self.rows::<S, V, P, 7, TRANSPOSED>(simd, panel, first),
+            _ => self.rows::<S, V, P, WIDE_TILE, TRANSPOSED>(simd, panel, first),
         }
     }
 
-    /// A panel's outputs of `R` rows from `first`.
+    /// The outputs of `P` panels from `panel` on, for `R` rows from `first` on.
     #[inline(always)]
-    fn rows<S: Simd, const V: usize, const R: usize, const TRANSPOSED: bool>(
+    fn rows<S: Simd, const V: usize, const P: usize, const R: usize, const TRANSPOSED: bool>(
         &mut self,
         simd: S,
         panel: usize,
-        weights: &[f32],
         first: usize,
     ) {
-        let Part { n, k, .. } = self.weight;
+        let Part { weight, n, k } = self.weight;
         let Rows { out, out_stride, x, x_stride, .. } = &mut self.rows;
-        let mut sums = [[simd.splat_f32s(0.0); V]; R];
-        let weights = S::as_simd_f32s(weights).0.as_chunks::<V>().0;
+        let mut sums = [[[simd.splat_f32s(0.0); V]; P]; R];
+        let weights: [&[[S::f32s; V]]; P] = std::array::from_fn(|p| {
+            let panel = &weight.panels[(panel + p) * PANEL * weight.k..][..PANEL * k];
+            &S::as_simd_f32s(panel).0.as_chunks::<V>().0[..k]
+        });
         if TRANSPOSED {
-            for (weights, x) in weights[..k].iter().zip(x.chunks(*x_stride)) {
-                add_outer(simd, &mut sums, *x[first..].first_chunk().expect("a column of all rows"), weights);
+            for (l, x) in x.chunks(*x_stride).enumerate().take(k) {
+                let x = *x[first..].first_chunk().expect("a column of all rows");
+                add_outer(simd, &mut sums, x, std::array::from_fn(|p| &weights[p][l]));
             }
         } else {
             let x: [&[f32]; R] = std::array::from_fn(|i| &x[(first + i) * *x_stride..][..k]);
-            for (l, weights) in weights.iter().enumerate().take(k) {
-                add_outer(simd, &mut sums, std::array::from_fn(|i| x[i][l]), weights);
+            for l in 0..k {
+                add_outer(simd, &mut sums, std::array::from_fn(|i| x[i][l]), std::array::from_fn(|p| &weights[p][l]));
             }
         }
-        let start = panel * PANEL;
-        let width = PANEL.min(n - start);
         for (i, sums) in sums.iter().enumerate() {
-            let out = &mut out[(first + i) * *out_stride + start..][..width];
-            let mut all = [0.0f32; PANEL];
-            S::as_mut_simd_f32s(&mut all).0.copy_from_slice(sums);
-            self.store.put(out, &all);
+            for (p, sums) in sums.iter().enumerate() {
+                let start = (panel + p) * PANEL;
+                let out = &mut out[(first + i) * *out_stride + start..][..PANEL.min(n - start)];
+                let mut all = [0.0f32; PANEL];
+                S::as_mut_simd_f32s(&mut all).0.copy_from_slice(sums);
+                self.store.put(out, &all);
+            }
         }
     }
 }
 
 /// `sums += x weights^T` of one input.
 #[inline(always)]
-fn add_outer<S: Simd, const V: usize, const R: usize>(
+fn add_outer<S: Simd, const V: usize, const P: usize, const R: usize>(
     simd: S,
-    sums: &mut [[S::f32s; V]; R],
+    sums: &mut [[[S::f32s; V]; P]; R],
     x: [f32; R],
-    weights: &[S::f32s; V],
+    weights: [&[S::f32s; V]; P],
 ) {
     for i in 0..R {
         let x = simd.splat_f32s(x[i]);
-        for v in 0..V {
-            sums[i][v] = simd.mul_add_f32s(x, weights[v], sums[i][v]);
+        for p in 0..P {
+            for v in 0..V {
+                sums[i][p][v] = simd.mul_add_f32s(x, weights[p][v], sums[i][p][v]);
+            }
         }
     }
 }

@@ -13,6 +13,9 @@ use crate::cuda::Sums;
 use crate::error::During;
 use crate::error::{PolicyError, Result};
 
+/// A parameter's name and its gradient, if it has one.
+pub type NamedGradient<'a> = (&'a str, Option<Cow<'a, [f32]>>);
+
 /// One gradient per parameter, in the order of their names; absent until something adds to it.
 ///
 /// Absent is not zero: a parameter that no micro-batch reached is left alone by the optimizer,
@@ -29,6 +32,7 @@ pub struct Gradients {
 pub(super) struct Entry {
     pub(super) name: String,
     /// The parameter's place in the list.
+    #[cfg(feature = "cuda")]
     pub(super) parameter: usize,
     pub(super) elements: usize,
     pub(super) values: Option<Vec<f32>>,
@@ -42,7 +46,13 @@ impl Gradients {
     }
 
     fn of(params: impl Iterator<Item = (String, usize)>) -> Self {
-        let entry = |(parameter, (name, elements))| Entry { name, parameter, elements, values: None };
+        let entry = |(_parameter, (name, elements))| Entry {
+            name,
+            #[cfg(feature = "cuda")]
+            parameter: _parameter,
+            elements,
+            values: None,
+        };
         let mut entries: Vec<Entry> = params.enumerate().map(entry).collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Self {
@@ -156,7 +166,7 @@ impl Gradients {
     ///
     /// # Errors
     /// If a card fails.
-    pub fn values(&self) -> Result<Vec<(&str, Option<Cow<'_, [f32]>>)>> {
+    pub fn values(&self) -> Result<Vec<NamedGradient<'_>>> {
         self.entries.iter().map(|entry| Ok((entry.name.as_str(), self.value(entry)?))).collect()
     }
 

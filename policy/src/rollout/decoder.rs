@@ -1,6 +1,6 @@
 //! The policy's forward pass for decoding: a few rows at a time, with absorbed multi-head latent attention.
 //!
-//! Keys are never expanded (see [`crate::ops::absorbed`], whose order this is). One call runs on one thread; the engine calls
+//! Keys are never expanded (see [`crate::ops::latent_attention`], whose order this is). One call runs on one thread; the engine calls
 //! it for several blocks of rows at once. A row's result does not depend on which other rows are computed with it.
 
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use crate::config::ModelConfig;
 use crate::model::latent::LATENT_EPS;
 use crate::model::parts::{self, AttentionParts, FeedForwardParts, LatentParts, LayerParts, ModelParts, QueryParts};
 use crate::model::{Attention, Policy, with_numbers};
-use crate::ops::absorbed::HeadWeights;
 use crate::ops::attend::{self, Place, Scratch};
-use crate::ops::attention::AttentionConfig;
 use crate::ops::bias::add_to_rows;
 use crate::ops::experts::activate;
+use crate::ops::latent_attention::HeadWeights;
+use crate::ops::latent_attention::LatentConfig;
 use crate::ops::packed::{PackedWeight, Store};
 use crate::ops::rms_norm::normalise_rows;
 use crate::ops::router::{RouterConfig, choose, gates};
@@ -134,7 +134,7 @@ impl Projection {
 }
 
 impl LatentLayer {
-    fn new(parts: &LatentParts<Source<'_>>, operation: &AttentionConfig, width: usize) -> Self {
+    fn new(parts: &LatentParts<Source<'_>>, operation: &LatentConfig, width: usize) -> Self {
         let query = match &parts.query {
             QueryParts::Full(weight) => LatentQuery::Full(Projection { weight: weight.whole(width), bias: None }),
             QueryParts::Compressed { down, norm, up } => LatentQuery::Compressed {
@@ -324,11 +324,11 @@ impl Decoder {
         &self,
         index: usize,
         layer: &LatentLayer,
-        operation: &AttentionConfig,
+        operation: &LatentConfig,
         normed: &[f32],
         spans: &mut [Span<'_>],
     ) -> Vec<f32> {
-        let AttentionConfig { heads, nope, rope, value, ref table, .. } = *operation;
+        let LatentConfig { heads, nope, rope, value, ref table, .. } = *operation;
         let (rows, latent) = (normed.len() / self.config.hidden_size, layer.latent_norm.len());
         let cached_width = latent + rope;
         let query = match &layer.query {

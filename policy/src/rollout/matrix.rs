@@ -111,6 +111,6 @@ fn with_shared<R>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> R) -> R {
 fn few_rows(x: &[f32], weight: &[f32], k: usize) -> Vec<f32> {
     let n = weight.len() / k;
     let mut out = vec![0.0; x.len() / k * n];
-    few_rows_times_transposed(&mut out, n, x, weight, k);
+    few_rows_times_transposed(&mut out, x, weight, k);
     out
 }

@@ -151,7 +151,7 @@ impl RolloutEngine {
         match &self.0 {
             Engine::Host(engine) => {
                 check(engine.decoder.config(), requests, params)?;
-                engine.generate(requests, params, options, on_finish);
+                engine.generate(requests, params, options, &mut on_finish);
                 Ok(())
             }
             #[cfg(feature = "cuda")]
@@ -366,21 +366,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_large_models_layout_samples_the_same() {
+    fn a_large_models_layout_samples_the_same_bits() {
         for config in [latent(), grouped()] {
             let policy = Policy::new(config, 5).unwrap();
-            let (small, large) = (completions(&policy, false, 8, 1), completions(&policy, true, 8, 1));
-            assert_eq!((small.len(), large.len()), (10, 10));
-            for (a, b) in small.iter().zip(&large) {
-                assert_eq!(a.token_ids, b.token_ids);
-                for (a, b) in a.logprobs.iter().zip(&b.logprobs) {
-                    assert!((a - b).abs() < 1e-5, "{a} {b}");
-                }
-            }
             let bits = |completions: Vec<Completion>| -> Vec<u32> {
                 completions.iter().flat_map(|c| &c.logprobs).map(|logprob| logprob.to_bits()).collect()
             };
-            let expected = bits(large);
+            let expected = bits(completions(&policy, false, 8, 1));
+            assert!(bits(completions(&policy, true, 8, 1)) == expected);
             assert!(bits(completions(&policy, true, 3, 2)) == expected, "another batch, other threads");
         }
     }

@@ -19,8 +19,8 @@ use serde_json::{Map, Value, json};
 
 use super::reward::{RewardOptions, build};
 use super::{FAILED, print};
-use crate::config::counted;
 use crate::progress::{Reporter, Verbosity};
+use crate::wording::counted;
 
 /// How many disagreements, and how many malformed rows, are shown; all are in the output.
 const SHOWN: usize = 20;

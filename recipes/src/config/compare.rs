@@ -2,17 +2,17 @@
 
 use sha2::{Digest, Sha256};
 
-use super::keys::counted;
 use super::recipe::Recipe;
 use super::stages::Stage;
 use crate::run::hex;
+use crate::wording::counted;
 
 impl Recipe {
     /// A hash of all that makes the base of a pretrain stage: two recipes with the same one may share it.
     #[must_use]
     pub fn base_fingerprint(&self, stage: &Stage) -> String {
         // Changes when the same settings make another base.
-        const FORMAT: &str = "base-4";
+        const FORMAT: &str = "base-5";
         let model = stage.model.as_ref().unwrap_or(&self.model);
         let made_of = serde_json::json!([FORMAT, self.seed, model, self.tasks.families, stage.settings]);
         let digest = Sha256::digest(made_of.to_string());

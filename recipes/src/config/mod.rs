@@ -54,7 +54,7 @@ pub use fine_tuning::{
 pub use grpo::{AdvantageScale, GrpoSettings, KlEstimator, KlPlace, LossKind, MiniBatchSplit, ReferenceKind};
 pub use job::{JobFile, SHIPPED_JOBS, ShippedJob};
 pub use keys::KeyHelp;
-pub(crate) use keys::{LARGEST_SEED, counted, name_problem};
+pub(crate) use keys::{LARGEST_SEED, name_problem};
 pub use model::{DenseKind, DenseShape, ModelSettings, ModelShape};
 pub use recipe::Recipe;
 pub use settings::{EvalSettings, OnBadLine, RewardSettings, TaskSettings};

@@ -6,8 +6,9 @@ use std::fmt::Write;
 
 use datasets::curate::{JobOutcome, Source};
 
-use super::{sources, thousands};
+use super::sources;
 use crate::config::JobFile;
+use crate::wording::{counted, thousands};
 
 /// The card as Markdown.
 pub(super) fn card(job: &JobFile, outcome: &JobOutcome) -> String {
@@ -29,9 +30,9 @@ pub(super) fn card(job: &JobFile, outcome: &JobOutcome) -> String {
     let _ = writeln!(text, "# {}\n\n{}\n", job.job.name, job.description);
     let _ = writeln!(
         text,
-        "{} tasks, {:.1} words each on average. Made by `recipe curate` {} with seed {}; the same job over the same files \
+        "{}, {:.1} words each on average. Made by `recipe curate` {} with seed {}; the same job over the same files \
          gives the same bytes.\n",
-        thousands(outcome.left.rows),
+        counted(outcome.left.rows as usize, "task", "tasks"),
         outcome.left.mean_words(),
         env!("CARGO_PKG_VERSION"),
         job.job.seed

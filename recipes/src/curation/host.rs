@@ -9,9 +9,10 @@ use datasets::curate::{Difficulty, Host, NamedStep, StepOutcome};
 use policy::{Policy, Request, RolloutEngine, RolloutOptions, SamplingParams, Tokenizer};
 use rewards::{RewardSet, RewardSpec};
 
-use super::{CurateOptions, thousands};
+use super::CurateOptions;
 use crate::interrupt::Interrupt;
 use crate::progress::{Phase, Reporter};
+use crate::wording::thousands;
 
 /// Sequences decoded at once.
 const DECODE_BATCH: usize = 256;

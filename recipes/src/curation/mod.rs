@@ -23,6 +23,7 @@ use crate::hub::Fetcher;
 use crate::interrupt::Interrupt;
 use crate::progress::Reporter;
 use crate::run::write_whole;
+use crate::wording::thousands;
 use host::JobHost;
 
 /// Where and how a job runs.
@@ -163,18 +164,5 @@ pub fn table(outcome: &JobOutcome, folder: &Path) -> String {
         }
     }
     text.push_str(&format!("\n{}\n", folder.join("report.html").display()));
-    text
-}
-
-/// `12,345`.
-pub(crate) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
     text
 }

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use datasets::{DatasetError, Family, OnBadLine, Order, Split, Task};
 
 use super::benchmark::{Benchmark, OF_FAMILY, Source};
-use crate::config::{RecipeError, counted};
+use crate::config::RecipeError;
 use crate::run::hash_file;
 use crate::stage::HELD_OUT_SEED;
+use crate::wording::counted;
 
 /// Decides which problems `--limit` leaves: the same for every model, seed and limit.
 const LIMIT_SEED: u64 = 0;

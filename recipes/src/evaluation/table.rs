@@ -7,8 +7,8 @@ use super::paired::Paired;
 use super::result::Scored;
 use super::store::Asked;
 use super::{BenchmarkResult, Evaluation};
-use crate::curation::thousands;
 use crate::metrics::Estimate;
+use crate::wording::{counted, thousands};
 
 /// The benchmarks, one on a line, with how each is asked.
 #[must_use]
@@ -133,11 +133,7 @@ fn how(text: &mut String, one: &BenchmarkResult) {
 /// How a benchmark was asked, on one line.
 pub(crate) fn settings(scored: &Scored) -> String {
     let asked = &scored.asked;
-    let mut text = format!(
-        "{} from {}",
-        crate::config::counted(asked.problems as usize, "problem", "problems"),
-        asked.problems_from
-    );
+    let mut text = format!("{} from {}", counted(asked.problems as usize, "problem", "problems"), asked.problems_from);
     if scored.unscorable > 0 {
         let _ = write!(text, " ({} with an unusable reference left out)", scored.unscorable);
     }
@@ -148,7 +144,7 @@ pub(crate) fn settings(scored: &Scored) -> String {
                 "; template {}, {} shots, {} each at temperature {}, top-p {}, up to {} tokens",
                 template.name(),
                 asked.shots,
-                crate::config::counted(asked.samples as usize, "sample", "samples"),
+                counted(asked.samples as usize, "sample", "samples"),
                 asked.temperature,
                 asked.top_p,
                 asked.max_tokens

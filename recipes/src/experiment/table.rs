@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 use super::{Cell, Outcome, Run};
-use crate::config::{Experiment, NumberKind, counted};
+use crate::config::{Experiment, NumberKind};
 use crate::metrics::mean;
 use crate::progress::duration_text;
+use crate::wording::counted;
 
 /// Title, question, table, figures, and what made them.
 #[must_use]

@@ -5,9 +5,9 @@ use std::fmt::Write;
 use super::html::{escape, page, shortened};
 use super::scale::Unit;
 use super::svg::{self, Chart, Point, Series};
-use crate::curation::thousands;
 use crate::evaluation::{Answered, BenchmarkResult, Evaluation, Method, Scored, difference, settings};
 use crate::metrics::Estimate;
+use crate::wording::thousands;
 
 const BODY: &str = include_str!("eval.html");
 const STYLE: &str = include_str!("eval.css");

@@ -5,8 +5,9 @@ use std::fmt::Write;
 use super::html::{escape, page};
 use super::scale::{self, Unit};
 use super::svg::{self, Chart, Point, Series};
-use crate::config::{Experiment, Figure, NumberKind, counted};
+use crate::config::{Experiment, Figure, NumberKind};
 use crate::experiment::{Lines, Outcome, written};
+use crate::wording::counted;
 
 const BODY: &str = include_str!("experiment.html");
 

@@ -8,7 +8,7 @@ use datasets::curate::{Histogram, JobOutcome, Stats, StepOutcome};
 
 use super::html::{escape, page, shortened};
 use crate::config::JobFile;
-use crate::curation::thousands;
+use crate::wording::thousands;
 
 const BODY: &str = include_str!("job.html");
 const STYLE: &str = include_str!("job.css");

@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use super::StepCompletions;
 use super::html::{escape, shortened};
-use crate::config::counted;
 use crate::metrics::{Estimate, EvalMetrics};
 use crate::progress::duration_text;
 use crate::run::{CompletionRecord, RunInfo};
 use crate::session::{RunStatus, RunSummary};
 use crate::table::count_text;
+use crate::wording::counted;
 
 /// Completions shown of each family, for each of early and late.
 const SHOWN_PER_SOURCE: usize = 2;

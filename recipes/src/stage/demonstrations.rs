@@ -12,7 +12,8 @@ use sha2::{Digest, Sha256};
 use super::prompt::{PromptEncoder, chat_options, opening_of};
 use super::start::Refused;
 use crate::RunContext;
-use crate::config::{OnTooLong, SftSettings, Template, counted};
+use crate::config::{OnTooLong, SftSettings, Template};
+use crate::wording::counted;
 
 /// A demonstration in token ids.
 #[derive(Debug, Clone, PartialEq)]

@@ -23,9 +23,10 @@ use super::grpo::completion_record;
 use super::prompt::PromptEncoder;
 use super::{Ended, flops};
 use crate::RunContext;
-use crate::config::{RejectStage, Stage, counted};
+use crate::config::{RejectStage, Stage};
 use crate::metrics::{MetricRow, RejectMetrics, Times, mean};
 use crate::run::{StageRecord, write_whole};
+use crate::wording::counted;
 
 /// Stands where training has its step in the random numbers' key; the stage's place and the step follow.
 const SAMPLING: u32 = 1 << 31;

@@ -16,8 +16,8 @@ KERNEL(edit_pages, int* pages, const int* edits, int count) {
     if (edit < count) pages[edits[2 * edit]] = edits[2 * edit + 1];
 }
 
-// Notes in the cache `noted` [pages * page_tokens, layers, top_k] where each row went in a layer: chosen [rows, top_k]. Which place
-// is a row's stands in its sequence's row of `pages` [.., page_row]; a negative position says that there is nothing to note.
+// Notes in the cache `noted` [pages * page_tokens, layers, top_k] where each row went in a layer: chosen [rows, top_k]. A row's
+// place stands in its sequence's row of `pages` [.., page_row]; a negative position says that there is nothing to note.
 KERNEL(note_choices, unsigned short* noted, const unsigned short* chosen, const int* pages, const int* sequences,
        const int* positions, int rows, int page_row, int page_tokens, int layer, int layers, int top_k) {
     const size_t at = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x;

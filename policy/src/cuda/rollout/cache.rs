@@ -104,8 +104,8 @@ impl Cache {
         self.choices.as_ref().map(|choices| NotedChoices { choices: choices.view(), layers, top_k })
     }
 
-    /// Copies what pages hold of keys and values: `pairs` `[.., 2]` of a page and the one that it is copied to. Choices of experts
-    /// are not copied: they are read where they were noted.
+    /// Copies what pages hold of keys and values: `pairs` `[.., 2]` of a page and the one that it is copied to. Choices of
+    /// experts are not copied: they are read where they were noted.
     pub(super) fn copy_pages(&self, device: &Device, pairs: Slice<'_, i32>) -> Result<()> {
         let Shape { key_width, value_width, page_tokens, .. } = self.shape;
         for layer in &self.layers {

@@ -17,14 +17,14 @@ use crate::cuda::Parameter;
 use crate::cuda::linear::{add_projection, linear_into, project_into};
 use crate::model::latent::LATENT_EPS;
 use crate::model::parts::{LatentParts, QueryParts};
-use crate::ops::attention::AttentionConfig;
+use crate::ops::latent_attention::LatentConfig;
 
 /// Parts into which a sequence's tokens are split in decoding. The same for every batch, since a result depends on it.
 const SPLITS: usize = 4;
 
 /// The layers' attention with memory for its activations.
 pub(super) struct Latent<'a> {
-    config: &'a AttentionConfig,
+    config: &'a LatentConfig,
     sizes: LatentSizes,
     /// The compressed query before its norm, and after: `[rows, rank]`.
     query_latent: Option<[Buffer<bf16>; 2]>,
@@ -43,13 +43,8 @@ pub(super) struct Latent<'a> {
 }
 
 impl<'a> Latent<'a> {
-    pub(super) fn new(
-        device: &Device,
-        config: &'a AttentionConfig,
-        widths: &LatentAttention,
-        room: Room,
-    ) -> Result<Self> {
-        let AttentionConfig { heads, nope, rope, value, .. } = *config;
+    pub(super) fn new(device: &Device, config: &'a LatentConfig, widths: &LatentAttention, room: Room) -> Result<Self> {
+        let LatentConfig { heads, nope, rope, value, .. } = *config;
         let (rows, latent) = (room.rows(), widths.kv_lora_rank);
         let activations = |width: usize| device.alloc(rows * width, "activations of attention");
         let query_latent = match widths.q_lora_rank {

@@ -80,8 +80,8 @@ fn differences(a: &[f32], b: &[f32]) -> (f32, f64) {
 }
 
 /// Differences of what sampling notes and what a pass computes grow with the logits: a bf16 is off by up to 1 in 512. Weights
-/// as a new model has them (found: 0.0015, and 0.0005 in the mean), and so large ones that distributions are far from even (0.032 and
-/// 0.009; passes of card and host differ as much).
+/// as a new model has them (found: 0.0015, and 0.0005 in the mean), and so large ones that distributions are far from even
+/// (0.032 and 0.009; the passes of card and host differ as much).
 #[test]
 fn sampling_agrees_with_the_passes_of_card_and_host() {
     for (initializer_range, most, most_in_mean) in [(0.02, 2e-2, 1e-3), (0.12, 5e-2, 1e-2)] {

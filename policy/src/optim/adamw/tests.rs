@@ -1,9 +1,13 @@
 //! AdamW against a computation by hand, against candle's own, and its state's way to disk and back.
 
+use std::collections::BTreeMap;
+
 use candle_core::{Device, Tensor};
 use candle_nn::Optimizer;
 
 use super::*;
+use crate::checkpoint::TensorData;
+use crate::optim::CHUNK;
 use crate::random::Normal;
 
 fn variable(name: &str, values: &[f32], shape: &[usize]) -> (String, Var) {

@@ -12,8 +12,8 @@ use rewards::{PythonUse, Registry, RewardError, RewardSet, Sample};
 
 use super::{RewardOptions, build};
 use crate::command::print;
-use crate::curation::thousands;
 use crate::progress::{Reporter, Verbosity};
+use crate::wording::thousands;
 
 /// Completions of a group.
 const GROUP: usize = 16;

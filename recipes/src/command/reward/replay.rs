@@ -17,10 +17,10 @@ use rewards::{Registry, RewardError, RewardSet, Sample, Score};
 use super::{RewardOptions, build};
 use crate::command::{Wrong, print};
 use crate::config::Recipe;
-use crate::curation::thousands;
 use crate::progress::{Reporter, Verbosity};
 use crate::run::CompletionRecord;
 use crate::stage::Tasks;
+use crate::wording::thousands;
 
 /// Changes that are shown.
 const SHOWN: usize = 5;

@@ -16,8 +16,8 @@ use serde::Serialize;
 
 use super::{RewardOptions, build};
 use crate::command::{FAILED, Wrong, print};
-use crate::curation::thousands;
 use crate::progress::{Phase, Reporter, Verbosity};
+use crate::wording::{counted, thousands};
 
 /// Exceptions that are shown; all are in `--out`.
 const SHOWN: usize = 20;
@@ -231,7 +231,7 @@ fn report(tasks: &[Task], tried: &[Tried], full: f64) -> (Vec<Exception>, String
     if exceptions.len() > SHOWN {
         let _ = writeln!(text, "{} more: --out FILE writes all", thousands((exceptions.len() - SHOWN) as u64));
     }
-    let _ = writeln!(text, "{} tasks", thousands(tasks.len() as u64));
+    let _ = writeln!(text, "{}", counted(tasks.len(), "task", "tasks"));
     for (form, (all, right)) in counts {
         let what = if form.must_be_full() { "have full marks" } else { "have less" };
         let (right, all) = (thousands(right as u64), thousands(all as u64));
@@ -239,7 +239,7 @@ fn report(tasks: &[Task], tried: &[Tried], full: f64) -> (Vec<Exception>, String
     }
     if without > 0 {
         let _ =
-            writeln!(text, "  {} tasks have no known answer to try: only wrong ones were", thousands(without as u64));
+            writeln!(text, "  no known answer to try, only wrong ones: {}", counted(without as usize, "task", "tasks"));
     }
     (exceptions, text)
 }
@@ -287,7 +287,7 @@ mod tests {
         assert!(exceptions.is_empty(), "{exceptions:?}");
         let expected = "4 tasks\n  \\boxed        3 of 3 have full marks\n  <answer>      3 of 3 have full marks\n  \
                         ####          3 of 3 have full marks\n  empty         4 of 4 have less\n  wrong         4 of 4 have less\n  \
-                        1 tasks have no known answer to try: only wrong ones were\n";
+                        no known answer to try, only wrong ones: 1 task\n";
         assert_eq!(text, expected);
     }
 

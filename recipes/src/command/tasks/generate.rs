@@ -10,6 +10,7 @@ use datasets::{Family, Split};
 
 use super::super::print;
 use crate::config::nearest;
+use crate::wording::counted;
 
 #[derive(Args, Debug)]
 pub(in crate::command) struct GenerateArguments {
@@ -74,7 +75,7 @@ pub(super) fn run(arguments: &GenerateArguments) -> anyhow::Result<ExitCode> {
     let tasks = family.distinct_at(arguments.level, split, arguments.seed, arguments.count)?;
     if let Some(path) = &arguments.out {
         datasets::curate::write_tasks(path, &tasks)?;
-        return print(&format!("{}: {} tasks\n", path.display(), tasks.len()));
+        return print(&format!("{}: {}\n", path.display(), counted(tasks.len(), "task", "tasks")));
     }
     let mut text = String::new();
     for task in &tasks {

@@ -10,7 +10,7 @@ use datasets::source::TaskStream;
 use datasets::{OnBadLine, ReadTasks, Task};
 use rewards::Reference;
 
-use crate::curation::thousands;
+use crate::wording::{counted, thousands};
 
 #[derive(Args, Debug)]
 pub(in crate::command) struct HeadArguments {
@@ -153,7 +153,12 @@ pub(super) fn show(arguments: &ShowArguments) -> anyhow::Result<String> {
         }
         passed += batch.tasks.len();
     }
-    anyhow::bail!("{} has {passed} tasks, and none that `{}` names", arguments.file.display(), arguments.task)
+    anyhow::bail!(
+        "{} has {}, and none that `{}` names",
+        arguments.file.display(),
+        counted(passed as usize, "task", "tasks"),
+        arguments.task
+    )
 }
 
 pub(super) fn stats(arguments: &StatsArguments) -> anyhow::Result<String> {
@@ -162,20 +167,25 @@ pub(super) fn stats(arguments: &StatsArguments) -> anyhow::Result<String> {
     let (mut bad, mut first_bad) = (0, None);
     while let Some(batch) = stream.next_batch()? {
         batch.tasks.iter().for_each(|task| stats.add(task));
-        bad += batch.bad.len() as u64;
+        bad += batch.bad.len();
         if first_bad.is_none() {
             first_bad = batch.bad.into_iter().next();
         }
     }
     let mut text = format!(
-        "{}: {} tasks, {:.1} words a prompt\n",
+        "{}: {}, {:.1} words a prompt\n",
         arguments.file.display(),
-        thousands(stats.rows),
+        counted(stats.rows as usize, "task", "tasks"),
         stats.mean_words()
     );
     if let Some(first) = first_bad {
-        let _ =
-            writeln!(text, "{} cannot be read; the first, at line {}: {}", counted(bad, "row"), first.line, first.what);
+        let _ = writeln!(
+            text,
+            "{} cannot be read; the first, at line {}: {}",
+            counted(bad, "row", "rows"),
+            first.line,
+            first.what
+        );
     }
     let fixed = |counts: &BTreeMap<&'static str, u64>| {
         counts.iter().map(|(name, &count)| ((*name).to_owned(), count)).collect::<BTreeMap<_, _>>()
@@ -204,11 +214,6 @@ pub(super) fn stats(arguments: &StatsArguments) -> anyhow::Result<String> {
     histogram(&mut text, "words of a prompt", &stats.words);
     histogram(&mut text, "difficulty", &stats.difficulty);
     Ok(text)
-}
-
-/// `1 row`, `2 rows`.
-fn counted(count: u64, what: &str) -> String {
-    format!("{} {what}{}", thousands(count), if count == 1 { "" } else { "s" })
 }
 
 fn histogram(text: &mut String, title: &str, histogram: &Histogram) {

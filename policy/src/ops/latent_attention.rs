@@ -2,23 +2,43 @@
 //!
 //! The keys are never expanded: `q . (W_k c) = (W_k^T q) . c`, so a query is taken into the latent space once, its scores
 //! and its weighted sum run over the latents themselves, and the sum is expanded by `W_v` at the end (DeepSeek-V2,
-//! section 2.1.3). Decoding must do so, since its cache holds latents; where training does too, the two agree to the bit.
+//! section 2.1.3). Decoding must do so, since its cache holds latents; training does too, so that the two agree to the bit.
 //! The price is `kv_lora_rank` multiplications for each pair of tokens and head, in place of `qk_nope_head_dim` and
-//! `v_head_dim` ones: none in a small model, where these are equal, several times as much in DeepSeek-V3. So large models
-//! are trained expanded ([`super::attention`]).
+//! `v_head_dim` ones: none in a small model, where these are equal, three times as much at DeepSeek-V3's sizes, where that
+//! is a small part of a token's work until a sequence has thousands of them.
+
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::Real;
 use super::attend::{Attention, Place, Scratch, TokenBlocks};
-use super::attention::{AttentionConfig, Layouts, Places};
 use super::heads::{HeadGradients, Heads, Outputs, block_rows};
+use super::layouts::{Layouts, Places};
 use super::matmul::{View, matmul};
 use super::packed::{PackedWeight, Rows, Store};
+use super::rope::RopeTable;
 use super::sum::add_scaled;
 
 /// Rows that one task computes.
 const ROW_BLOCK: usize = 64;
+
+/// Sizes of multi-head latent attention; widths are per head.
+#[derive(Debug, Clone)]
+pub struct LatentConfig {
+    /// Heads.
+    pub heads: usize,
+    /// Width of the part of queries and keys without position.
+    pub nope: usize,
+    /// Width of the rotary part.
+    pub rope: usize,
+    /// Width of the values.
+    pub value: usize,
+    /// What the scores are multiplied with before the softmax.
+    pub scale: f64,
+    /// The rotary angles.
+    pub table: Arc<RopeTable>,
+}
 
 /// The weight `[heads * (nope + value), latent]` between latents and the heads, laid out for both directions.
 #[derive(Debug, Clone)]
@@ -32,8 +52,8 @@ pub struct HeadWeights<T> {
 
 impl<T: Real> HeadWeights<T> {
     /// Lays out `expand`.
-    pub fn new(expand: &[T], config: &AttentionConfig) -> Self {
-        let AttentionConfig { heads, nope, value, .. } = *config;
+    pub fn new(expand: &[T], config: &LatentConfig) -> Self {
+        let LatentConfig { heads, nope, value, .. } = *config;
         let latent = expand.len() / (heads * (nope + value));
         let each = || expand.chunks_exact((nope + value) * latent).map(|rows| rows.split_at(nope * latent));
         HeadWeights {
@@ -52,10 +72,10 @@ impl<T: Real> HeadWeights<T> {
         head: usize,
         (out, out_stride): (&mut [T], usize),
         query: &[T],
-        config: &AttentionConfig,
+        config: &LatentConfig,
         (count, position): (usize, impl Fn(usize) -> usize),
     ) {
-        let AttentionConfig { heads, nope, rope, scale, ref table, .. } = *config;
+        let LatentConfig { heads, nope, rope, scale, ref table, .. } = *config;
         let (stride, latent) = (heads * (nope + rope), self.latent);
         let scale = T::from_f64(scale);
         let mut scaled = Vec::with_capacity(count * nope);
@@ -88,9 +108,9 @@ impl<T: Real> HeadWeights<T> {
 /// Queries are `[tokens, heads * (nope + rope)]` and rotary keys `[tokens, rope]` before the rotation, latents
 /// `[tokens, latent]`; the result is `[tokens, heads * value]`.
 #[derive(Clone, Copy)]
-pub struct AbsorbedAttention<'a> {
+pub struct LatentAttention<'a> {
     /// Sizes.
-    pub config: &'a AttentionConfig,
+    pub config: &'a LatentConfig,
     /// How the rows hang together.
     pub layouts: &'a Layouts,
 }
@@ -106,10 +126,10 @@ pub struct Absorbed<T> {
     totals: Vec<T>,
 }
 
-impl AbsorbedAttention<'_> {
+impl LatentAttention<'_> {
     /// Attends; `expand` is the weight `[heads * (nope + value), latent]`.
     pub fn forward<T: Real>(&self, q: &[T], latents: &[T], k_rope: &[T], expand: &[T]) -> Absorbed<T> {
-        let AttentionConfig { heads, nope, rope, value, ref table, .. } = *self.config;
+        let LatentConfig { heads, nope, rope, value, ref table, .. } = *self.config;
         let weights = HeadWeights::new(expand, self.config);
         let (latent, rows) = (weights.latent, self.layouts.rows());
         let (stride, width) = (heads * (nope + rope), latent + rope);
@@ -164,7 +184,7 @@ impl AbsorbedAttention<'_> {
         attended: &Absorbed<T>,
         d_out: &[T],
     ) -> [Vec<T>; 3] {
-        let AttentionConfig { heads, nope, rope, value, scale, ref table } = *self.config;
+        let LatentConfig { heads, nope, rope, value, scale, ref table } = *self.config;
         let Absorbed { weights, summed, totals, .. } = attended;
         let latent = weights.latent;
         let (stride, width) = (heads * (nope + rope), latent + rope);

@@ -1,26 +1,17 @@
-//! Multi-head latent attention over packed trees of sequences, expanded for training: forward and backward.
+//! What attends to what: packed trees of sequences.
 //!
-//! DeepSeek-V2 report, section 2.1. Queries and keys have a part without position (`nope`) and a rotary part; the rotary key
-//! is shared by all heads. The batch holds no padding: it is a list of [`Segment`]s, and a token attends to all tokens of
-//! its segment's ancestors and, causally, to its own segment. A group's completions are thus children of one prompt, which
-//! is computed once. The arithmetic of a head is in [`super::heads`].
+//! The batch holds no padding: it is a list of [`Segment`]s, and a token attends to all tokens of its segment's ancestors and,
+//! causally, to its own segment. A group's completions are thus children of one prompt, which is computed once.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use candle_core::Result;
-use rayon::prelude::*;
 
 use super::Real;
 use super::attend::{TokenBlocks, Tokens};
-use super::heads::{HeadGradients, Heads, Outputs, block_rows};
-use super::rope::RopeTable;
-use super::sum::add_scaled;
 
 /// Rows of a tree whose gradients one task computes, at least, unless the tree ends.
 const RUN_ROWS: usize = 256;
-/// Rows in which one task puts the heads' results side by side.
-const ROW_BLOCK: usize = 256;
 
 /// A run of tokens in a packed batch, after which others may branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -228,146 +219,6 @@ impl Layouts {
     }
 }
 
-/// Sizes of multi-head latent attention; widths are per head.
-#[derive(Debug, Clone)]
-pub struct AttentionConfig {
-    /// Heads.
-    pub heads: usize,
-    /// Width of the part of queries and keys without position.
-    pub nope: usize,
-    /// Width of the rotary part.
-    pub rope: usize,
-    /// Width of the values.
-    pub value: usize,
-    /// What the scores are multiplied with before the softmax.
-    pub scale: f64,
-    /// The rotary angles.
-    pub table: Arc<RopeTable>,
-}
-
-/// Attention over a packed batch: sizes and layout.
-///
-/// Queries are `[tokens, heads * (nope + rope)]` and rotary keys `[tokens, rope]` before the rotation, keys and values
-/// `[tokens, heads * (nope + value)]` expanded from the latents; the result is `[tokens, heads * value]`.
-#[derive(Clone, Copy)]
-pub struct LatentAttention<'a> {
-    /// Sizes.
-    pub config: &'a AttentionConfig,
-    /// How the rows hang together.
-    pub layouts: &'a Layouts,
-}
-
-/// What attention computes, and what its backward pass needs besides its arguments.
-pub struct Attended<T> {
-    /// The heads' results side by side.
-    pub out: Vec<T>,
-    /// The log-sum-exp of each row's scores, `[tokens, heads]`.
-    pub(super) totals: Vec<T>,
-}
-
-impl LatentAttention<'_> {
-    /// A head of a tree: its queries of `rows` of the batch, its keys of `key_rows`.
-    fn head<'a, T: Real>(
-        &self,
-        [q, kv, k_rope]: [&'a [T]; 3],
-        tree: &Range<usize>,
-        head: usize,
-        rows: Range<usize>,
-        key_rows: impl Iterator<Item = usize>,
-    ) -> Heads<'a, T> {
-        let AttentionConfig { heads, nope, rope, value, scale, ref table } = *self.config;
-        let (width, kv_width) = (nope + rope, nope + value);
-        let (q_stride, value_stride) = (heads * width, heads * kv_width);
-        let mut query = Vec::with_capacity(rows.len() * width);
-        let scale = T::from_f64(scale);
-        for row in rows {
-            let (start, from) = (query.len(), row * q_stride + head * width);
-            query.extend(q[from..from + width].iter().map(|x| *x * scale));
-            table.turn(&mut query[start + nope..], self.layouts.position(row), 1.0);
-        }
-        let mut key = Vec::new();
-        for row in key_rows {
-            let (start, from) = (key.len(), row * value_stride + head * kv_width);
-            key.extend_from_slice(&kv[from..from + nope]);
-            key.extend_from_slice(&k_rope[row * rope..(row + 1) * rope]);
-            table.turn(&mut key[start + nope..], self.layouts.position(row), 1.0);
-        }
-        let values = &kv[self.layouts.tree_rows(tree).start * value_stride + head * kv_width + nope..];
-        Heads { query, heads: 1, key, values, value_stride, width, value }
-    }
-
-    /// Attends.
-    pub fn forward<T: Real>(&self, q: &[T], kv: &[T], k_rope: &[T]) -> Attended<T> {
-        let heads = self.config.heads;
-        let tasks: Vec<_> =
-            self.layouts.trees.iter().flat_map(|tree| (0..heads).map(move |head| (tree, head))).collect();
-        let (outputs, totals): (Vec<Vec<T>>, Vec<Vec<T>>) = tasks
-            .into_par_iter()
-            .map(|(tree, head)| {
-                let rows = self.layouts.tree_rows(tree);
-                self.head([q, kv, k_rope], tree, head, rows.clone(), rows).attend(self.layouts, tree)
-            })
-            .unzip();
-        Attended {
-            out: side_by_side(&outputs, self.layouts, heads, self.config.value),
-            totals: side_by_side(&totals, self.layouts, heads, 1),
-        }
-    }
-
-    /// The gradients of query, key and value, and rotary key: new rows, not added to anything.
-    pub fn backward<T: Real>(&self, arguments: [&[T]; 3], attended: &Attended<T>, d_out: &[T]) -> [Vec<T>; 3] {
-        let Attended { out, totals } = attended;
-        let [q, kv, k_rope] = arguments;
-        let AttentionConfig { heads, nope, rope, value, scale, ref table } = *self.config;
-        let (width, kv_width) = (nope + rope, nope + value);
-        let runs = self.layouts.runs(block_rows(1));
-        let tasks: Vec<(&Run, usize)> = runs.iter().flat_map(|run| (0..heads).map(move |head| (run, head))).collect();
-        let gradients: Vec<HeadGradients<T>> = tasks
-            .into_par_iter()
-            .map(|(run, head)| {
-                let tree = &self.layouts.trees[run.tree];
-                let outputs = Outputs { out, d_out, totals, all_heads: heads, head };
-                let (rows, key_rows) = (run.batch_rows(self.layouts), run.reached_rows(self.layouts));
-                self.head(arguments, tree, head, rows, key_rows).gradients(self.layouts, run, outputs)
-            })
-            .collect();
-
-        // Undo the rotation and the scale, and put the heads side by side; the rotary key's gradient is the sum over heads.
-        let (mut dq, mut dkv) = (vec![T::zero(); q.len()], vec![T::zero(); kv.len()]);
-        let mut dk_rope = vec![T::zero(); k_rope.len()];
-        let scale = T::from_f64(scale);
-        let places = Places::new(&runs, self.layouts);
-        dq.par_chunks_mut(ROW_BLOCK * heads * width)
-            .zip(dkv.par_chunks_mut(ROW_BLOCK * heads * kv_width))
-            .zip(dk_rope.par_chunks_mut(ROW_BLOCK * rope))
-            .enumerate()
-            .for_each(|(block, ((dq, dkv), dk_rope))| {
-                let rows = dq.chunks_exact_mut(heads * width).zip(dkv.chunks_exact_mut(heads * kv_width));
-                for (i, ((dq, dkv), dk_rope)) in rows.zip(dk_rope.chunks_exact_mut(rope)).enumerate() {
-                    let row = block * ROW_BLOCK + i;
-                    let (position, place) = (self.layouts.position(row), places.of(row));
-                    for head in 0..heads {
-                        let query = &mut dq[head * width..(head + 1) * width];
-                        let gradient = &gradients[place.own * heads + head].query[place.in_own * width..];
-                        query.iter_mut().zip(gradient).for_each(|(d, g)| *d = *g * scale);
-                        table.turn(&mut query[nope..], position, -1.0);
-                        let key_value = &mut dkv[head * kv_width..(head + 1) * kv_width];
-                        for (run, at) in place.reached_by() {
-                            let HeadGradients { key, value: d_value, .. } = &gradients[run * heads + head];
-                            let key = &key[at * width..(at + 1) * width];
-                            add_scaled(&mut key_value[..nope], &key[..nope], T::one());
-                            add_scaled(&mut key_value[nope..], &d_value[at * value..][..value], T::one());
-                            add_scaled(dk_rope, &key[nope..], T::one());
-                        }
-                    }
-                    // A rotation is linear, so the sum over heads is turned back once.
-                    table.turn(dk_rope, position, -1.0);
-                }
-            });
-        [dq, dkv, dk_rope]
-    }
-}
-
 /// Where a row's gradients stand among those of runs.
 pub(super) struct Place<'a> {
     /// The run that the row belongs to, and its place in the run: for the gradients of queries.
@@ -416,18 +267,4 @@ impl<'a> Places<'a> {
             reaching: &self.reaching[segment],
         }
     }
-}
-
-/// The heads' results `[rows of the tree, value]`, one for each (tree, head), as rows `[rows, heads * value]` of the batch.
-pub(super) fn side_by_side<T: Real>(outputs: &[Vec<T>], layouts: &Layouts, heads: usize, value: usize) -> Vec<T> {
-    let mut out = vec![T::zero(); layouts.rows() * heads * value];
-    out.par_chunks_mut(ROW_BLOCK * heads * value).enumerate().for_each(|(block, out)| {
-        for (i, row) in out.chunks_exact_mut(heads * value).enumerate() {
-            let (tree, local) = layouts.place(block * ROW_BLOCK + i);
-            for (head, part) in row.chunks_exact_mut(value).enumerate() {
-                part.copy_from_slice(&outputs[tree * heads + head][local * value..(local + 1) * value]);
-            }
-        }
-    });
-    out
 }
