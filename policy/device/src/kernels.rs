@@ -43,6 +43,7 @@ const FILES: &[(&str, Source)] = &[
     ("router", Source { name: "router.cu", text: include_str!("kernels/router.cu") }),
     ("rows", Source { name: "rows.cu", text: include_str!("kernels/rows.cu") }),
     ("sampler", Source { name: "sampler.cu", text: include_str!("kernels/sampler.cu") }),
+    ("slots", Source { name: "slots.cu", text: include_str!("kernels/slots.cu") }),
     ("swiglu", Source { name: "swiglu.cu", text: include_str!("kernels/swiglu.cu") }),
 ];
 

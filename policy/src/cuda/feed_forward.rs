@@ -11,6 +11,7 @@ use device::{Buffer, Device, Element, Gemm, Result, Slice, bf16};
 use super::Parameter;
 use super::linear::{add_linear_back, add_weight_gradient, linear, linear_into};
 use crate::model::parts::FeedForwardParts;
+use crate::ops::router::RouterConfig;
 
 /// Who says which experts a layer's tokens go to.
 pub(super) enum Choice<'a> {
@@ -74,14 +75,14 @@ impl Mixture {
 }
 
 /// The parts of a SwiGLU layer's weight `[3 inner, width]`: gate and up `[2 inner, width]`, and down transposed `[inner, width]`.
-struct Swiglu<'a, T: Element> {
-    gate_up: Slice<'a, T>,
-    down: Slice<'a, T>,
-    inner: usize,
+pub(super) struct Swiglu<'a, T: Element> {
+    pub(super) gate_up: Slice<'a, T>,
+    pub(super) down: Slice<'a, T>,
+    pub(super) inner: usize,
 }
 
 impl<'a, T: Element> Swiglu<'a, T> {
-    fn new(weight: Slice<'a, T>, width: usize) -> Self {
+    pub(super) fn new(weight: Slice<'a, T>, width: usize) -> Self {
         let inner = weight.len() / (3 * width);
         let down = 2 * inner * width;
         Swiglu { gate_up: weight.slice(..down), down: weight.slice(down..), inner }
@@ -226,7 +227,23 @@ pub(super) fn backward(
     }
 }
 
+/// The router as kernels take it.
+pub(super) fn router_of(config: &RouterConfig) -> Router {
+    Router {
+        experts: config.experts,
+        top_k: config.top_k,
+        groups: config.groups,
+        top_groups: config.top_groups,
+        normalise: config.normalise,
+        scale: config.scale as f32,
+    }
+}
+
 /// The experts' weights or their gradients, `[experts, 3 inner, width]`.
-fn expert_weights<'a, T: Element>(values: Slice<'a, T>, router: &Router, width: usize) -> ExpertWeights<'a, T> {
+pub(super) fn expert_weights<'a, T: Element>(
+    values: Slice<'a, T>,
+    router: &Router,
+    width: usize,
+) -> ExpertWeights<'a, T> {
     ExpertWeights { values, inner: values.len() / (3 * width * router.experts), width }
 }

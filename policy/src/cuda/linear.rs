@@ -80,12 +80,24 @@ pub(super) fn project(
     projection: &Projection<Parameter<'_>>,
     inputs: usize,
 ) -> Result<Buffer<bf16>> {
-    let y = linear(device, x, projection.weight.copy, inputs)?;
-    if let Some(bias) = &projection.bias {
-        let outputs = bias.master.len();
-        add_bias(device, (y.view(), y.len() / outputs, outputs), bias.master)?;
-    }
+    let y = device.alloc(x.len() / inputs * (projection.weight.master.len() / inputs), "activations")?;
+    project_into(device, y.view(), x, projection, inputs)?;
     Ok(y)
+}
+
+/// The same into memory that is there already.
+pub(super) fn project_into(
+    device: &Device,
+    y: Slice<'_, bf16>,
+    x: Slice<'_, bf16>,
+    projection: &Projection<Parameter<'_>>,
+    inputs: usize,
+) -> Result<()> {
+    linear_into(device, y, (x, projection.weight.copy), inputs, false)?;
+    match &projection.bias {
+        Some(bias) => add_bias(device, (y, y.len() / bias.master.len(), bias.master.len()), bias.master),
+        None => Ok(()),
+    }
 }
 
 /// `y += x W^T + b`, y being the residual stream.

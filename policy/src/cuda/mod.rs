@@ -3,7 +3,8 @@
 //! - [`Resident`]: the weights in the card's memory;
 //! - [`Pass`]: forward and backward through the layers, with [`latent`], [`grouped`] and [`feed_forward`] for a layer's kinds;
 //!   a [`batch`], products in [`linear`], norms in [`norm`];
-//! - [`Sums`] of gradients and [`CardAdamW`].
+//! - [`Sums`] of gradients and [`CardAdamW`];
+//! - sampling: [`CardRollout`].
 //!
 //! Numbers: the weights are kept in f32 and computed with in bf16; the residual stream, logits, and the gradients of weights
 //! are f32; other activations and their gradients bf16; all sums f32. What differs from the host is rounding.
@@ -17,10 +18,12 @@ mod norm;
 mod optimizer;
 mod pass;
 mod resident;
+mod rollout;
 
 pub(crate) use optimizer::{CardAdamW, Sums};
 pub(crate) use pass::{Activations, Pass, Passed};
 pub(crate) use resident::{Parameter, Resident, unsupported};
+pub(crate) use rollout::CardRollout;
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use device::ops::{self, Logprob, LogprobWorkspace, Logprobs, Router, Sources, gather, gather_backward, narrow};
+use device::ops::{self, Logprob, LogprobWorkspace, Logprobs, Sources, gather, gather_backward, narrow};
 use device::{Buffer, Device, Result, Slice, bf16};
 
 use super::batch::{Batch, Inputs};
@@ -184,16 +184,8 @@ impl Pass<'_> {
     /// The mixture, in a model that has one; see [`Mixture::new`].
     fn mixture(&self, rows: usize, uses: (bool, bool)) -> Result<Option<Mixture>> {
         let Some((config, mixture)) = self.router.as_ref().zip(self.config.mixture.as_ref()) else { return Ok(None) };
-        let router = Router {
-            experts: config.experts,
-            top_k: config.top_k,
-            groups: config.groups,
-            top_groups: config.top_groups,
-            normalise: config.normalise,
-            scale: config.scale as f32,
-        };
         let sizes = (rows, mixture.moe_intermediate_size, self.config.hidden_size);
-        Mixture::new(self.resident.device(), router, sizes, uses).map(Some)
+        Mixture::new(self.resident.device(), feed_forward::router_of(config), sizes, uses).map(Some)
     }
 
     /// A layer's result, and what it keeps. `mixture` is for a layer of experts.

@@ -22,10 +22,10 @@ mod learning;
 mod passes;
 mod places;
 
-const VOCABULARY: usize = 50;
+pub(super) const VOCABULARY: usize = 50;
 const TEMPERATURE: f64 = 0.8;
 
-fn deepseek() -> ModelConfig {
+pub(super) fn deepseek() -> ModelConfig {
     let attention = LatentAttention {
         kv_lora_rank: 24,
         q_lora_rank: Some(40),
@@ -69,7 +69,7 @@ fn plain_deepseek() -> ModelConfig {
     ModelConfig { num_hidden_layers: 2, tie_word_embeddings: true, ..config }
 }
 
-fn qwen2() -> ModelConfig {
+pub(super) fn qwen2() -> ModelConfig {
     let attention = GroupedAttention {
         num_key_value_heads: 2,
         head_dim: 16,
@@ -89,7 +89,7 @@ fn qwen2() -> ModelConfig {
     }
 }
 
-fn qwen3() -> ModelConfig {
+pub(super) fn qwen3() -> ModelConfig {
     let attention = GroupedAttention {
         num_key_value_heads: 2,
         head_dim: 24,
@@ -108,7 +108,7 @@ fn qwen3() -> ModelConfig {
     }
 }
 
-fn each(test: impl Fn(&str, &ModelConfig)) {
+pub(super) fn each(test: impl Fn(&str, &ModelConfig)) {
     for (name, config) in
         [("DeepSeek", deepseek()), ("plain DeepSeek", plain_deepseek()), ("Qwen2", qwen2()), ("Qwen3", qwen3())]
     {
@@ -118,7 +118,7 @@ fn each(test: impl Fn(&str, &ModelConfig)) {
 
 /// One policy on the host and on the device; norms, biases and the routers' biases are not what they start from. Matrices
 /// are rounded, so that both compute with the same.
-fn both(config: &ModelConfig) -> (Policy, Policy) {
+pub(super) fn both(config: &ModelConfig) -> (Policy, Policy) {
     let mut host = Policy::new(config.clone(), 3).unwrap();
     for (index, spec) in specs(config).into_iter().enumerate() {
         let start = values(&host.parameters().unwrap()[index]).unwrap();
@@ -189,7 +189,7 @@ fn weights(policy: &Policy) -> Vec<Vec<f32>> {
     policy.parameters().unwrap().iter().map(|parameter| values(parameter).unwrap()).collect()
 }
 
-fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     assert!(a.iter().chain(b).all(|x| x.is_finite()));
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)

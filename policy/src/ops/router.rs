@@ -111,6 +111,14 @@ impl ExpertChoices {
         ExpertChoices { layers: vec![Vec::new(); layers] }
     }
 
+    /// Of choices `[tokens, layers, top_k]`.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn of_tokens(chosen: &[u16], layers: usize, top_k: usize) -> Self {
+        let of_layer =
+            |layer: usize| chosen.chunks_exact(top_k).skip(layer).step_by(layers).flatten().copied().collect();
+        ExpertChoices { layers: (0..layers).map(of_layer).collect() }
+    }
+
     /// Notes the experts of one more token, or of several, in a layer.
     pub(crate) fn push(&mut self, layer: usize, chosen: &[u32]) {
         self.layers[layer].extend(chosen.iter().map(|expert| *expert as u16));

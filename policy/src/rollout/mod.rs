@@ -22,6 +22,9 @@ use cache::{CacheRows, Prefix};
 use decoder::{Decoder, Span};
 use sampler::sample;
 
+use crate::config::ModelConfig;
+#[cfg(feature = "cuda")]
+use crate::cuda::CardRollout;
 use crate::grpo::common_prefix;
 use crate::model::Policy;
 use crate::ops::router::ExpertChoices;
@@ -84,11 +87,19 @@ pub struct RolloutOptions {
     pub batch: usize,
 }
 
-/// A policy's weights, laid out for sampling.
+/// A policy's weights, laid out for sampling where the policy lives.
 ///
-/// A small model's are copied, as they are when the engine is made. A large one's are shared with the policy and must stay
-/// as they are while the engine is used.
-pub struct RolloutEngine {
+/// A small model's are copied, as they are when the engine is made. A large one's, and those on a card, are shared with the policy
+/// and must stay as they are while the engine is used.
+pub struct RolloutEngine(Engine);
+
+enum Engine {
+    Host(Box<HostEngine>),
+    #[cfg(feature = "cuda")]
+    Card(Box<CardRollout>),
+}
+
+struct HostEngine {
     decoder: Decoder,
 }
 
@@ -117,13 +128,18 @@ impl RolloutEngine {
     /// # Errors
     /// If the weights cannot be read.
     pub fn new(policy: &Policy) -> Result<Self> {
-        Ok(RolloutEngine { decoder: Decoder::new(policy)? })
+        #[cfg(feature = "cuda")]
+        if let Some(resident) = policy.resident() {
+            return Ok(RolloutEngine(Engine::Card(Box::new(CardRollout::new(policy, resident)))));
+        }
+        Ok(RolloutEngine(Engine::Host(Box::new(HostEngine { decoder: Decoder::new(policy)? }))))
     }
 
     /// Completes every request; `on_finish` receives each completion as it ends.
     ///
     /// # Errors
-    /// If a prompt is empty, longer than the model's positions allow, or holds ids outside the vocabulary.
+    /// If a prompt is empty, longer than the model's positions allow, or holds ids outside the vocabulary. On a card: if it
+    /// fails, or if a request needs more memory than it has.
     pub fn generate(
         &self,
         requests: &[Request],
@@ -132,7 +148,56 @@ impl RolloutEngine {
         mut on_finish: impl FnMut(Completion),
     ) -> Result<()> {
         params.validate()?;
-        self.check(requests, params)?;
+        match &self.0 {
+            Engine::Host(engine) => {
+                check(engine.decoder.config(), requests, params)?;
+                engine.generate(requests, params, options, &mut on_finish);
+                Ok(())
+            }
+            #[cfg(feature = "cuda")]
+            Engine::Card(engine) => {
+                check(engine.config(), requests, params)?;
+                engine.generate(requests, params, options, &mut on_finish)
+            }
+        }
+    }
+}
+
+/// Refuses requests that the model cannot complete.
+fn check(config: &ModelConfig, requests: &[Request], params: &SamplingParams) -> Result<()> {
+    for request in requests {
+        let bad = |message| Err(PolicyError::Argument { operation: "sample", message });
+        let needed = request.prompt.len() + params.max_tokens;
+        if request.prompt.is_empty() {
+            return bad(format!("the prompt of task {} has no tokens", request.task));
+        }
+        if needed > config.max_position_embeddings {
+            return bad(format!(
+                "task {}: a prompt of {} tokens and a completion of up to {} need {needed} positions; the model has {}",
+                request.task,
+                request.prompt.len(),
+                params.max_tokens,
+                config.max_position_embeddings
+            ));
+        }
+        if let Some(id) = request.prompt.iter().find(|id| **id as usize >= config.vocab_size) {
+            return bad(format!(
+                "task {}: token id {id} outside the vocabulary of {}",
+                request.task, config.vocab_size
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl HostEngine {
+    fn generate(
+        &self,
+        requests: &[Request],
+        params: &SamplingParams,
+        options: &RolloutOptions,
+        mut on_finish: impl FnMut(Completion),
+    ) {
         let shared = common_prefix(requests.iter().map(|request| request.prompt.as_slice()));
         let root = (shared > 0).then(|| self.prefill(None, &requests[0].prompt[..shared]).0);
         let batch = options.batch.max(1);
@@ -184,7 +249,7 @@ impl RolloutEngine {
             active = running;
             finished.into_iter().for_each(|sequence| on_finish(sequence.complete()));
             if active.is_empty() && waiting.peek().is_none() {
-                return Ok(());
+                return;
             }
             let rows = if self.decoder.is_large() {
                 active.len().max(1)
@@ -193,33 +258,6 @@ impl RolloutEngine {
             };
             active.par_chunks_mut(rows).for_each(|sequences| self.decode(sequences, params, options));
         }
-    }
-
-    fn check(&self, requests: &[Request], params: &SamplingParams) -> Result<()> {
-        let config = self.decoder.config();
-        for request in requests {
-            let bad = |message| Err(PolicyError::Argument { operation: "sample", message });
-            let needed = request.prompt.len() + params.max_tokens;
-            if request.prompt.is_empty() {
-                return bad(format!("the prompt of task {} has no tokens", request.task));
-            }
-            if needed > config.max_position_embeddings {
-                return bad(format!(
-                    "task {}: a prompt of {} tokens and a completion of up to {} need {needed} positions; the model has {}",
-                    request.task,
-                    request.prompt.len(),
-                    params.max_tokens,
-                    config.max_position_embeddings
-                ));
-            }
-            if let Some(id) = request.prompt.iter().find(|id| **id as usize >= config.vocab_size) {
-                return bad(format!(
-                    "task {}: token id {id} outside the vocabulary of {}",
-                    request.task, config.vocab_size
-                ));
-            }
-        }
-        Ok(())
     }
 
     /// Computes prompt tokens; returns their cache and the last one's hidden row.
@@ -290,7 +328,6 @@ impl Sequence {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::ModelConfig;
     use crate::config::{Architecture, AttentionKind, GroupedAttention};
 
     fn latent() -> ModelConfig {
@@ -316,7 +353,8 @@ pub(crate) mod tests {
     fn completions(policy: &Policy, large: bool, batch: usize, threads: usize) -> Vec<Completion> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let engine = RolloutEngine { decoder: Decoder::laid_out(policy, large).unwrap() };
+            let decoder = Decoder::laid_out(policy, large).unwrap();
+            let engine = RolloutEngine(Engine::Host(Box::new(HostEngine { decoder })));
             let request = |task: u32| Request { task, prompt: vec![task + 3, 7, 20, 9 + task], samples: 5 };
             let params = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens: 20 };
             let options = RolloutOptions { seed: 2, step: 0, end_of_text: vec![1], batch };

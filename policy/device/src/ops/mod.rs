@@ -17,6 +17,7 @@ mod rope;
 mod router;
 mod rows;
 mod sampler;
+pub mod slots;
 mod swiglu;
 mod tiles;
 pub mod tree;

@@ -1,0 +1,161 @@
+//! What the host reads while the card goes on: how far sequences are, and completions that have ended.
+
+use std::sync::Arc;
+
+use device::ops::FULL;
+use device::{Buffer, Device, Readback, Result};
+
+use super::cache::Cache;
+use super::slots::Slots;
+use crate::ops::router::ExpertChoices;
+use crate::{Completion, FinishReason};
+
+/// Completions on their way at once; each has memory for the longest.
+const MOST_LEAVING: usize = 8;
+
+/// How far sequences were after a step.
+pub(super) struct Progress {
+    state: Readback<u8>,
+    length: Readback<u32>,
+    /// Which sequence each slot had.
+    sequences: Vec<u64>,
+}
+
+/// A sequence that has ended, as the card told it.
+pub(super) struct Ended {
+    pub(super) sequence: u64,
+    /// Tokens drawn.
+    pub(super) length: usize,
+    pub(super) reason: FinishReason,
+}
+
+impl Progress {
+    pub(super) fn new(device: &Device, slots: usize) -> Result<Self> {
+        Ok(Progress { state: device.readback(slots)?, length: device.readback(slots)?, sequences: Vec::new() })
+    }
+
+    /// Notes the sequences' progress once the work given so far is done; they are in the first slots in this order.
+    pub(super) fn start(&mut self, slots: &Slots<'_>, sequences: impl Iterator<Item = u64>) -> Result<()> {
+        self.sequences.clear();
+        self.sequences.extend(sequences);
+        let (state, length) = slots.progress(self.sequences.len());
+        self.state.start(&state)?;
+        self.length.start(&length)
+    }
+
+    /// Waits for it, and returns the sequences that had ended.
+    pub(super) fn ended(&mut self) -> Result<Vec<Ended>> {
+        if self.sequences.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (state, length) = (self.state.wait()?, self.length.wait()?);
+        let each = self.sequences.iter().zip(state).zip(length);
+        Ok(each
+            .filter_map(|((sequence, state), length)| {
+                let reason = match *state {
+                    device::ops::ENDED => FinishReason::Stop,
+                    FULL => FinishReason::Length,
+                    _ => return None,
+                };
+                Some(Ended { sequence: *sequence, length: *length as usize, reason })
+            })
+            .collect())
+    }
+}
+
+/// Places that completions are copied to.
+struct Places {
+    tokens: Readback<u32>,
+    logprobs: Readback<f32>,
+    /// The experts, `[tokens, MoE layers, top_k]`, side by side on the card and then on the host.
+    choices: Option<(Buffer<u16>, Readback<u16>)>,
+}
+
+/// A completion of which the host knows all but what is being copied.
+pub(super) struct Known {
+    pub(super) task: u32,
+    pub(super) sample: u32,
+    pub(super) slot: usize,
+    /// Tokens of its prompt, and of itself.
+    pub(super) prompt: usize,
+    pub(super) length: usize,
+    pub(super) prompt_choices: Arc<ExpertChoices>,
+    pub(super) reason: FinishReason,
+}
+
+/// Completions that are being copied, and places for more.
+pub(super) struct Leaving<'a> {
+    device: &'a Device,
+    capacity: usize,
+    free: Vec<Places>,
+    /// In the order in which they left.
+    under_way: Vec<(Places, Known)>,
+}
+
+impl<'a> Leaving<'a> {
+    pub(super) fn new(device: &'a Device, capacity: usize) -> Self {
+        Leaving { device, capacity, free: Vec::new(), under_way: Vec::new() }
+    }
+
+    /// Starts to copy a completion, whose slot and pages may be used for others from then on.
+    pub(super) fn start(
+        &mut self,
+        slots: &Slots<'_>,
+        cache: &Cache,
+        known: Known,
+        on_finish: &mut dyn FnMut(Completion),
+    ) -> Result<()> {
+        if self.under_way.len() == MOST_LEAVING {
+            self.finish(cache, on_finish)?;
+        }
+        let mut places = match self.free.pop() {
+            Some(places) => places,
+            None => self.place(cache)?,
+        };
+        let (tokens, logprobs) = slots.drawn(known.slot, known.length);
+        places.tokens.start(&tokens)?;
+        places.logprobs.start(&logprobs)?;
+        if let (Some((taken, copied)), Some(choices)) = (&mut places.choices, cache.choices()) {
+            let fed = known.length.saturating_sub(1);
+            let taken = taken.slice(..fed * cache.shape().choices_of_token());
+            if fed > 0 {
+                choices.take(self.device, taken, slots.table(known.slot..known.slot + 1), known.prompt)?;
+                copied.start(&taken)?;
+            }
+        }
+        self.under_way.push((places, known));
+        Ok(())
+    }
+
+    /// Hands out all completions that are under way.
+    pub(super) fn finish(&mut self, cache: &Cache, on_finish: &mut dyn FnMut(Completion)) -> Result<()> {
+        let (layers, top_k) = cache.shape().mixture();
+        for (mut places, known) in self.under_way.drain(..) {
+            let choices = match &mut places.choices {
+                Some((_, copied)) if known.length > 1 => ExpertChoices::of_tokens(copied.wait()?, layers, top_k),
+                _ => ExpertChoices::new(layers),
+            };
+            on_finish(Completion {
+                task: known.task,
+                sample: known.sample,
+                token_ids: places.tokens.wait()?.to_vec(),
+                logprobs: places.logprobs.wait()?.to_vec(),
+                prompt_choices: known.prompt_choices,
+                choices,
+                finish_reason: known.reason,
+            });
+            self.free.push(places);
+        }
+        Ok(())
+    }
+
+    fn place(&self, cache: &Cache) -> Result<Places> {
+        let numbers = self.capacity * cache.shape().choices_of_token();
+        let choices = match numbers {
+            0 => None,
+            _ => Some((self.device.alloc(numbers, "experts of a completion")?, self.device.readback(numbers)?)),
+        };
+        let (tokens, logprobs) = (self.device.readback(self.capacity)?, self.device.readback(self.capacity)?);
+        Ok(Places { tokens, logprobs, choices })
+    }
+}
