@@ -156,7 +156,7 @@ pub(super) fn show(arguments: &ShowArguments) -> anyhow::Result<String> {
     anyhow::bail!(
         "{} has {}, and none that `{}` names",
         arguments.file.display(),
-        counted(passed as usize, "task", "tasks"),
+        counted(passed, "task", "tasks"),
         arguments.task
     )
 }
