@@ -1,8 +1,9 @@
 //! The data card: what a set is made of, under which licences, and what was done to it. In the form that the Hugging Face Hub
 //! reads: Markdown below a YAML head.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::path::Path;
 
 use datasets::curate::{JobOutcome, Source};
 
@@ -25,7 +26,16 @@ pub(super) fn card(job: &JobFile, outcome: &JobOutcome) -> String {
             let _ = writeln!(text, "  - {}", licence.to_lowercase());
         }
     }
+    let languages = languages(outcome);
+    if !languages.is_empty() {
+        text.push_str("language:\n");
+        languages.iter().for_each(|code| {
+            let _ = writeln!(text, "  - {code}");
+        });
+    }
+    text.push_str("task_categories:\n  - text-generation\n");
     let _ = writeln!(text, "size_categories:\n  - {}", size_category(outcome.left.rows));
+    text.push_str(&configs(outcome));
     text.push_str("---\n\n");
     let _ = writeln!(text, "# {}\n\n{}\n", job.job.name, job.description);
     let _ = writeln!(
@@ -67,6 +77,7 @@ pub(super) fn card(job: &JobFile, outcome: &JobOutcome) -> String {
             }
         }
     }
+    text.push_str(&compared_with(job, outcome));
     text.push_str(
         "\n## What was done\n\n| step | kind | rows in | rows out | why rows went |\n|---|---|---|---|---|\n",
     );
@@ -92,8 +103,82 @@ pub(super) fn card(job: &JobFile, outcome: &JobOutcome) -> String {
     }
     text.push_str(
         "\nColumns: `id` (a hash of the content), `source`, `domain`, `split`, `prompt` (messages), `answer` (where there is \
-         one), `reference` (what the verifier takes, JSON), `difficulty`, `extra` (the source's further columns, JSON).\n",
+         one), `reference` (what the verifier takes), `difficulty`, `extra` (the source's further columns). In Parquet and CSV, \
+         `reference` and `extra` are JSON text: `json.loads(row[\"extra\"])`.\n",
     );
+    text
+}
+
+/// The languages of at least one prompt in twenty, as the Hub writes them, the most frequent first.
+fn languages(outcome: &JobOutcome) -> Vec<&'static str> {
+    const CODES: [(&str, &str); 11] = [
+        ("eng", "en"),
+        ("deu", "de"),
+        ("fra", "fr"),
+        ("spa", "es"),
+        ("ita", "it"),
+        ("por", "pt"),
+        ("rus", "ru"),
+        ("zho", "zh"),
+        ("jpn", "ja"),
+        ("kor", "ko"),
+        ("ara", "ar"),
+    ];
+    let found = &outcome.left.languages;
+    let all: u64 = found.values().sum();
+    let mut often: Vec<_> = found.iter().filter(|&(_, &count)| count * 20 >= all).collect();
+    often.sort_by_key(|&(_, &count)| std::cmp::Reverse(count));
+    often.iter().filter_map(|(name, _)| CODES.iter().find(|(code, _)| code == *name).map(|(_, two)| *two)).collect()
+}
+
+/// Which of the folder's files hold rows: whoever loads the folder would else take them all. One configuration for each kind
+/// of file, since one loader reads them, and in it a split for each file.
+fn configs(outcome: &JobOutcome) -> String {
+    let mut by_kind: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    // A loader finds no columns in a file of lines without lines.
+    for (name, _) in outcome.written.iter().filter(|(_, written)| written.rows > 0) {
+        let kind = name.strip_suffix(".gz").unwrap_or(name).rsplit_once('.').map_or("", |(_, ending)| ending);
+        by_kind.entry(kind).or_default().push(name);
+    }
+    if by_kind.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from("configs:\n");
+    for (kind, names) in &by_kind {
+        let config = if by_kind.len() == 1 { "default" } else { kind };
+        let _ = writeln!(text, "  - config_name: {config}\n    data_files:");
+        let mut taken = BTreeSet::new();
+        for name in names {
+            let stem = name.rsplit('/').next().unwrap_or(name).split('.').next().unwrap_or_default();
+            // Letters, digits and _ are all that the name of a split may have.
+            let mut split: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+            while !taken.insert(split.clone()) {
+                split.push('_');
+            }
+            let _ = writeln!(text, "      - split: {split}\n        path: {name:?}");
+        }
+    }
+    text
+}
+
+/// The files that were read and are no source: evaluation sets, saved completions.
+fn compared_with(job: &JobFile, outcome: &JobOutcome) -> String {
+    let of_sources: BTreeSet<String> = sources(job)
+        .filter_map(|source| match source {
+            Source::File(file) => Some(file.path.display().to_string()),
+            Source::Family(_) => None,
+        })
+        .collect();
+    let others: Vec<_> = outcome.files.iter().filter(|(path, _)| !of_sources.contains(*path)).collect();
+    if others.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from("\n## Compared with\n\n| file | SHA-256 |\n|---|---|\n");
+    for (path, hash) in others {
+        let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy();
+        let hash = if hash == "missing" { "not there".to_owned() } else { format!("`{hash}`") };
+        let _ = writeln!(text, "| `{name}` | {hash} |");
+    }
     text
 }
 
