@@ -1,7 +1,7 @@
 //! The data card: what a set is made of, under which licences, and what was done to it. In the form that the Hugging Face Hub
 //! reads: Markdown below a YAML head.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -131,32 +131,27 @@ fn languages(outcome: &JobOutcome) -> Vec<&'static str> {
     often.iter().filter_map(|(name, _)| CODES.iter().find(|(code, _)| code == *name).map(|(_, two)| *two)).collect()
 }
 
-/// Which of the folder's files hold rows: whoever loads the folder would else take them all. One configuration for each kind
-/// of file, since one loader reads them, and in it a split for each file.
+/// Which of the folder's files hold rows, each a split: whoever loads the folder would else take them all. The Hub's loader reads
+/// files of one kind, so where a job writes several kinds, those of the first that there is are listed.
 fn configs(outcome: &JobOutcome) -> String {
-    let mut by_kind: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    // A loader finds no columns in a file of lines without lines.
-    for (name, _) in outcome.written.iter().filter(|(_, written)| written.rows > 0) {
-        let kind = name.strip_suffix(".gz").unwrap_or(name).rsplit_once('.').map_or("", |(_, ending)| ending);
-        by_kind.entry(kind).or_default().push(name);
-    }
-    if by_kind.is_empty() {
-        return String::new();
-    }
-    let mut text = String::from("configs:\n");
-    for (kind, names) in &by_kind {
-        let config = if by_kind.len() == 1 { "default" } else { kind };
-        let _ = writeln!(text, "  - config_name: {config}\n    data_files:");
-        let mut taken = BTreeSet::new();
-        for name in names {
-            let stem = name.rsplit('/').next().unwrap_or(name).split('.').next().unwrap_or_default();
-            // Letters, digits and _ are all that the name of a split may have.
-            let mut split: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-            while !taken.insert(split.clone()) {
-                split.push('_');
-            }
-            let _ = writeln!(text, "      - split: {split}\n        path: {name:?}");
+    let of_kind = |kind: &str| -> Vec<&str> {
+        let ends = |name: &str| name.strip_suffix(".gz").unwrap_or(name).to_lowercase().ends_with(kind);
+        // It finds no columns in a file of lines without lines.
+        let filled = outcome.written.iter().filter(|(name, written)| written.rows > 0 && ends(name));
+        filled.map(|(name, _)| name.as_str()).collect()
+    };
+    let kinds = [".parquet", ".jsonl", ".ndjson", ".csv"];
+    let Some(names) = kinds.into_iter().map(of_kind).find(|names| !names.is_empty()) else { return String::new() };
+    let mut text = String::from("configs:\n  - config_name: default\n    data_files:\n");
+    let mut taken = BTreeSet::new();
+    for name in names {
+        let stem = name.rsplit('/').next().unwrap_or(name).split('.').next().unwrap_or_default();
+        // Letters, digits and _ are all that the name of a split may have.
+        let mut split: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        while !taken.insert(split.clone()) {
+            split.push('_');
         }
+        let _ = writeln!(text, "      - split: {split}\n        path: {name:?}");
     }
     text
 }
