@@ -238,8 +238,7 @@ fn report(tasks: &[Task], tried: &[Tried], full: f64) -> (Vec<Exception>, String
         let _ = writeln!(text, "  {:14}{right} of {all} {what}", form.text());
     }
     if without > 0 {
-        let _ =
-            writeln!(text, "  no known answer to try, only wrong ones: {}", counted(without as usize, "task", "tasks"));
+        let _ = writeln!(text, "  no known answer to try, only wrong ones: {}", counted(without, "task", "tasks"));
     }
     (exceptions, text)
 }
