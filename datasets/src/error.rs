@@ -42,14 +42,22 @@ pub enum DatasetError {
         /// The endings that are read.
         known: &'static str,
     },
+    /// The end of the name of a file to be written is not one of those that are written.
+    #[error("cannot write {}: expected a name that ends in one of {known}", path.display())]
+    CannotWriteKind {
+        /// The file to be written.
+        path: PathBuf,
+        /// The endings that are written.
+        known: &'static str,
+    },
     /// No adapter recognises the columns.
-    #[error("the task file {} has a layout that is not known: found the columns {found}; known layouts are {known}", path.display())]
+    #[error("the task file {} has a layout that is not known: found the columns {found}; known layouts, the nearest first:{known}", path.display())]
     UnknownLayout {
         /// The file asked for.
         path: PathBuf,
         /// The columns found, joined by commas.
         found: String,
-        /// The layouts and the columns each needs.
+        /// The layouts and the columns each needs, each on a line of its own.
         known: String,
     },
     /// No adapter has this name.
@@ -135,6 +143,18 @@ pub enum DatasetError {
         /// The file.
         path: PathBuf,
     },
+    /// A file that a job wrote has been changed since.
+    #[error("{} was changed since this job wrote it\n  hint: move it away, and the job writes it anew; or write under another name", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The folder of a file that is to be written is not there.
+    #[error("there is no folder {}\n  hint: make it first (mkdir -p), or write elsewhere", folder.display())]
+    NoFolder {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// None of the sources of a job is there.
     #[error("none of the sources is there: {paths}\n  hint: name the folder in which they lie with --data DIR")]
     NoSource {
@@ -157,6 +177,14 @@ pub enum DatasetError {
         /// The id of the row.
         row: String,
         /// The columns found, joined by commas.
+        found: String,
+    },
+    /// A column that a step asks for is in no row.
+    #[error("no row has a column `{column}`; the columns are {found}")]
+    NoRowHasColumn {
+        /// The column asked for.
+        column: String,
+        /// The columns there are, joined by commas.
         found: String,
     },
     /// Rows of a step could not be put into, or taken from, a data frame.

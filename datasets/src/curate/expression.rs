@@ -1,8 +1,10 @@
 //! Conditions on rows, such as `level >= 3 and not (source == 'svamp' or prompt contains '[asy]')`.
 //!
 //! Names are `id`, `source`, `domain`, `split`, `prompt`, `answer`, `difficulty`, `chars` and `words` (of the prompt), and
-//! every further column. What is missing compares as false, so `not (x > 3)` holds where there is no `x`.
+//! every further column. What is missing compares as false, so `not (x > 3)` holds where there is no `x`. A column that no row
+//! has is an error, which whoever goes through the rows finds out ([`Expression::columns`]).
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use rewards::Reference;
@@ -52,6 +54,10 @@ enum Token {
     Word(&'static str),
 }
 
+/// The names that mean something in every row.
+const OWN_NAMES: [&str; 11] =
+    ["true", "false", "id", "source", "domain", "split", "prompt", "answer", "difficulty", "chars", "words"];
+
 /// How deep brackets and `not` may be nested.
 const DEEPEST: usize = 64;
 
@@ -68,6 +74,20 @@ impl Expression {
             return Err(format!("at character {place}: expected `and`, `or` or the end"));
         }
         Ok(Self { text: text.to_owned(), tree })
+    }
+
+    /// The further columns that it names.
+    #[must_use]
+    pub fn columns(&self) -> BTreeSet<&str> {
+        let mut names = BTreeSet::new();
+        self.tree.each_term(&mut |term| {
+            if let Term::Name(name) = term
+                && !OWN_NAMES.contains(&name.as_str())
+            {
+                names.insert(name.as_str());
+            }
+        });
+        names
     }
 
     /// Whether it holds for the task.
@@ -232,6 +252,21 @@ impl Parser<'_> {
 }
 
 impl Tree {
+    fn each_term<'a>(&'a self, see: &mut dyn FnMut(&'a Term)) {
+        match self {
+            Self::And(left, right) | Self::Or(left, right) => {
+                left.each_term(see);
+                right.each_term(see);
+            }
+            Self::Not(inner) => inner.each_term(see),
+            Self::Is(term) => see(term),
+            Self::Compare(left, _, right) => {
+                see(left);
+                see(right);
+            }
+        }
+    }
+
     fn holds(&self, task: &Task) -> bool {
         match self {
             Self::And(left, right) => left.holds(task) && right.holds(task),

@@ -6,26 +6,33 @@
 
 use super::frame::{text, to_tasks};
 use super::job::Filter;
-use super::work::{Verdict, Work};
+use super::work::{SeenColumns, Verdict, Work};
 use crate::error::DatasetError;
 
+/// Characters of a condition that stand in the reason of rows for which it does not hold.
+const SHOWN: usize = 60;
+
 pub(super) fn run(filter: &Filter, work: &mut Work<'_>) -> Result<(), DatasetError> {
-    let columns: &[&str] = if filter.condition.is_some() { &[] } else { &["prompt"] };
-    work.judge(columns, |_, frame| {
-        let tasks = if filter.condition.is_some() { to_tasks(frame)? } else { Vec::new() };
-        let prompts = text(frame, "prompt")?;
-        let judged = prompts.iter().enumerate().map(|(at, prompt)| {
-            let prompt = prompt.unwrap_or_default();
-            let by_text = judge(filter, prompt);
-            match (&filter.condition, by_text) {
-                (Some(condition), Verdict::Keep) if !condition.holds(&tasks[at]) => {
-                    Verdict::drop("condition does not hold", condition.to_string())
-                }
-                (_, verdict) => verdict,
-            }
+    let Some(condition) = &filter.condition else {
+        return work.judge(&["prompt"], |_, frame| {
+            let prompts = text(frame, "prompt")?;
+            Ok(prompts.iter().map(|prompt| judge(filter, prompt.unwrap_or_default())).collect())
+        });
+    };
+    let whole = condition.to_string();
+    let cut: String = whole.chars().take(SHOWN).collect();
+    let reason = format!("`where` does not hold ({cut}{})", if cut == whole { "" } else { "…" });
+    let columns = SeenColumns::of(condition.columns());
+    work.judge(&[], |_, frame| {
+        let tasks = to_tasks(frame)?;
+        columns.look(&tasks);
+        let judged = tasks.iter().map(|task| match judge(filter, &task.prompt) {
+            Verdict::Keep if !condition.holds(task) => Verdict::drop(&reason, whole.as_str()),
+            verdict => verdict,
         });
         Ok(judged.collect())
-    })
+    })?;
+    columns.check(work)
 }
 
 fn judge(filter: &Filter, prompt: &str) -> Verdict {
@@ -109,7 +116,7 @@ const SMALL_WORDS: &[(&str, &[&str])] = &[
 const FEWEST: usize = 3;
 
 /// The language of a text, where it can be told.
-fn language(text: &str) -> Option<&'static str> {
+pub(super) fn language(text: &str) -> Option<&'static str> {
     let (mut latin, mut han, mut kana, mut hangul, mut cyrillic, mut arabic) = (0, 0, 0, 0, 0, 0_usize);
     for letter in text.chars().filter(|letter| letter.is_alphabetic()) {
         match letter {

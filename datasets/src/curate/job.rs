@@ -193,6 +193,9 @@ pub struct Filter {
 pub struct Dedup {
     /// Whether prompts that are equal but for case, punctuation and spaces are repetitions.
     pub exact: bool,
+    /// A further column in which no value may stand twice: rows with the same id of a problem are repetitions, however it
+    /// is worded.
+    pub by: Option<String>,
     /// The Jaccard similarity of shingles from which prompts are repetitions; none looks for no near ones.
     pub near: Option<f64>,
     /// Words of a shingle.

@@ -1,18 +1,28 @@
 //! `load`: rows of files and of generated families.
 
 use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::Path;
 
 use rayon::prelude::*;
 
+use serde_json::json;
+
+use super::aside::UNREADABLE;
 use super::frame::to_frame;
 use super::job::{FamilySource, FileSource, Load, Source};
 use super::parts::ROWS;
 use super::work::Work;
 use crate::error::DatasetError;
-use crate::source::TaskStream;
+use crate::source::{BadLine, TaskStream};
 use crate::task::Task;
 
-pub(super) fn run(load: &Load, work: &mut Work<'_>) -> Result<(), DatasetError> {
+/// Reason of the rows that no task could be made of.
+const NOT_READ: &str = "unreadable row";
+
+/// `place` is the step's folder: the list of rows that cannot be read goes there.
+pub(super) fn run(load: &Load, work: &mut Work<'_>, place: &Path) -> Result<(), DatasetError> {
     let mut read_any = false;
     for source in &load.sources {
         match source {
@@ -20,7 +30,7 @@ pub(super) fn run(load: &Load, work: &mut Work<'_>) -> Result<(), DatasetError> 
                 work.tally.notes.push(format!("{} is not there, and was left out", file.path.display()));
             }
             Source::File(file) => {
-                read_file(file, work)?;
+                read_file(file, work, place)?;
                 read_any = true;
             }
             Source::Family(family) => {
@@ -29,17 +39,21 @@ pub(super) fn run(load: &Load, work: &mut Work<'_>) -> Result<(), DatasetError> 
             }
         }
     }
-    if !read_any {
-        let paths = load.sources.iter().filter_map(|source| match source {
+    if read_any { Ok(()) } else { Err(load.no_source()) }
+}
+
+impl Load {
+    /// The error that none of its sources is there.
+    pub(super) fn no_source(&self) -> DatasetError {
+        let paths = self.sources.iter().filter_map(|source| match source {
             Source::File(file) => Some(file.path.display().to_string()),
             Source::Family(_) => None,
         });
-        return Err(DatasetError::NoSource { paths: paths.collect::<Vec<_>>().join(", ") });
+        DatasetError::NoSource { paths: paths.collect::<Vec<_>>().join(", ") }
     }
-    Ok(())
 }
 
-fn read_file(file: &FileSource, work: &mut Work<'_>) -> Result<(), DatasetError> {
+fn read_file(file: &FileSource, work: &mut Work<'_>, place: &Path) -> Result<(), DatasetError> {
     let mut stream = TaskStream::open(&file.path, file.layout.as_deref(), file.on_bad_line)?;
     let mut bad = 0;
     let mut first = None;
@@ -51,6 +65,7 @@ fn read_file(file: &FileSource, work: &mut Work<'_>) -> Result<(), DatasetError>
             batch.tasks.iter_mut().for_each(|task| task.source.clone_from(name));
         }
         bad += batch.bad.len() as u64;
+        list_unreadable(file, &batch.bad, place)?;
         if first.is_none() {
             first = batch.bad.first().map(|bad| format!("line {}: {}", bad.line, bad.what));
         }
@@ -58,11 +73,30 @@ fn read_file(file: &FileSource, work: &mut Work<'_>) -> Result<(), DatasetError>
     }
     if let Some(first) = first {
         work.tally.rows_in += bad;
-        *work.tally.dropped.entry("unreadable row".to_owned()).or_default() += bad;
+        *work.tally.dropped.entry(NOT_READ.to_owned()).or_default() += bad;
         let rows = if bad == 1 { "row" } else { "rows" };
         work.tally.notes.push(format!("{}: {bad} {rows} left out, the first at {first}", file.path.display()));
     }
     Ok(())
+}
+
+/// Appends to the list of rows that cannot be read.
+fn list_unreadable(file: &FileSource, bad: &[BadLine], place: &Path) -> Result<(), DatasetError> {
+    if bad.is_empty() {
+        return Ok(());
+    }
+    let name = file.path.file_name().unwrap_or_default().to_string_lossy();
+    let row = |bad: &BadLine| {
+        let dropped = json!({ "reason": NOT_READ, "detail": bad.what });
+        json!({ "file": name, "line": bad.line, "dropped": dropped }).to_string() + "\n"
+    };
+    let text: String = bad.iter().map(row).collect();
+    let path = place.join(UNREADABLE);
+    let append = |path: &Path| -> std::io::Result<()> {
+        let mut list: File = OpenOptions::new().create(true).append(true).open(path)?;
+        list.write_all(text.as_bytes())
+    };
+    append(&path).map_err(|source| DatasetError::Write { path: path.clone(), source })
 }
 
 fn draw_family(source: &FamilySource, work: &mut Work<'_>) -> Result<(), DatasetError> {

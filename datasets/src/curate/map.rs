@@ -46,47 +46,67 @@ fn apply(map: &Map, task: &mut Task) -> Result<(), DatasetError> {
     Ok(())
 }
 
-/// A template with its `{names}` filled in; `{{` and `}}` are braces. What is filled in is not looked at again.
-fn fill(template: &str, task: &Task) -> Result<String, DatasetError> {
-    let mut text = String::with_capacity(template.len() + task.prompt.len());
+/// Checks the braces of a template. Whether rows have its columns is seen only where there are rows.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_template(template: &str) -> Result<(), String> {
+    pieces(template).map(|_| ())
+}
+
+/// A piece of a template.
+enum Piece<'a> {
+    Text(&'a str),
+    Name(&'a str),
+}
+
+/// The pieces of a template; `{{` and `}}` are braces.
+fn pieces(template: &str) -> Result<Vec<Piece<'_>>, String> {
+    let mut pieces = Vec::new();
     let mut rest = template;
     while let Some(place) = rest.find(['{', '}']) {
-        text.push_str(&rest[..place]);
+        pieces.push(Piece::Text(&rest[..place]));
         let brace = &rest[place..=place];
         rest = &rest[place + 1..];
         if let Some(after) = rest.strip_prefix(brace) {
-            text.push_str(brace);
+            pieces.push(Piece::Text(brace));
             rest = after;
             continue;
         }
-        let (name, after) = rest.split_once('}').filter(|_| brace == "{").ok_or_else(|| DatasetError::Template {
-            template: template.to_owned(),
-            what: "a brace stands alone; write {{ or }} for a brace".to_owned(),
-        })?;
-        match name {
-            "prompt" => text.push_str(&task.prompt),
-            "source" => text.push_str(&task.source),
-            "domain" => text.push_str(task.domain.name()),
-            _ => match task.extra.get(name) {
+        let (name, after) =
+            rest.split_once('}').filter(|_| brace == "{").ok_or("a brace stands alone; write {{ or }} for a brace")?;
+        pieces.push(Piece::Name(name));
+        rest = after;
+    }
+    pieces.push(Piece::Text(rest));
+    Ok(pieces)
+}
+
+/// A template with its `{names}` filled in. What is filled in is not looked at again.
+fn fill(template: &str, task: &Task) -> Result<String, DatasetError> {
+    let broken = |what| DatasetError::Template { template: template.to_owned(), what };
+    let mut text = String::with_capacity(template.len() + task.prompt.len());
+    for piece in pieces(template).map_err(broken)? {
+        match piece {
+            Piece::Text(piece) => text.push_str(piece),
+            Piece::Name("prompt") => text.push_str(&task.prompt),
+            Piece::Name("source") => text.push_str(&task.source),
+            Piece::Name("domain") => text.push_str(task.domain.name()),
+            Piece::Name(name) => match task.extra.get(name) {
                 Some(Value::String(value)) => text.push_str(value),
                 Some(value) => text.push_str(&value.to_string()),
                 None => {
                     let columns: Vec<&str> = task.extra.keys().map(String::as_str).collect();
-                    return Err(DatasetError::Template {
-                        template: template.to_owned(),
-                        what: format!(
-                            "there is no column `{name}` in the row {} of {}; its columns are {}",
-                            task.id,
-                            task.source,
-                            if columns.is_empty() { "none".to_owned() } else { columns.join(", ") }
-                        ),
-                    });
+                    return Err(broken(format!(
+                        "there is no column `{name}` in the row {} of {}; its columns are {}",
+                        task.id,
+                        task.source,
+                        if columns.is_empty() { "none".to_owned() } else { columns.join(", ") }
+                    )));
                 }
             },
         }
-        rest = after;
     }
-    text.push_str(rest);
     Ok(text)
 }
 

@@ -10,18 +10,28 @@
 //! | `job` | the steps and their parameters, as validated |
 //! | `work` | what every step works with: rows in and out, verdicts, the tally |
 //! | `parts`, `frame` | rows on disk, and tasks as data frames |
+//! | `finished` | what an earlier run left of a step, if it is whole |
+//! | `ledger` | which files the job has written, and what they held |
+//! | `aside` | rows to look at: examples, and all that were dropped |
+//! | `files` | files written whole or not at all |
+//! | `check` | what can be told of a job's files before it runs |
 //! | `text` | prompts as words, runs of words, similarity |
 //! | `load`, `map`, `filter`, `dedup/`, `decontaminate`, `verify`, `difficulty`, `mix`, `write` | the steps |
 //! | `expression` | conditions on rows |
 //! | `stats` | what a set of tasks is like |
 
+mod aside;
+mod check;
 mod decontaminate;
 mod dedup;
 mod difficulty;
 mod expression;
+mod files;
 mod filter;
+mod finished;
 mod frame;
 mod job;
+mod ledger;
 mod load;
 mod map;
 mod mix;
@@ -32,37 +42,37 @@ mod verify;
 mod work;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use polars::prelude::DataFrame;
 use rewards::RewardSet;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::error::DatasetError;
-use crate::source::{hash_file, hex};
+use crate::source::hash_file;
 use crate::task::Task;
+pub use check::check;
 pub use expression::Expression;
 pub use filter::LANGUAGES;
 pub use job::{
     Decontaminate, Dedup, Difficulty, EvaluationSet, FamilySource, FileSource, Filter, Group, Job, Load, Map, Mix,
     MixBy, NamedStep, Sample, Shares, Source, Step, Verify, Write,
 };
+pub use map::check_template;
 pub use stats::{Histogram, Stats};
 pub use work::Tally;
-pub use write::{check_name, row, write_tasks};
+pub use write::{check_name, check_place, row, write_tasks};
 
+use files::{create, hash_text, remove, remove_old, remove_partial};
+use finished::Finished;
+use ledger::Ledger;
 use parts::Parts;
 use work::Work;
 
 /// What makes rows changes its meaning with this number: results of older programs are not taken again.
-const FORMAT: u32 = 2;
-
-/// Examples that are kept of each reason, and of what stays.
-const EXAMPLES: usize = 3;
+const FORMAT: u32 = 3;
 
 /// What a job asks of its surroundings.
 pub trait Host: Sync {
@@ -83,6 +93,9 @@ pub trait Host: Sync {
 
     /// So many rows of the step are done.
     fn progress(&self, rows: u64);
+
+    /// Something that a person should know and that is not in what a job makes.
+    fn note(&self, _text: &str) {}
 
     /// A step is done.
     fn step_finished(&self, outcome: &StepOutcome);
@@ -145,25 +158,16 @@ pub struct Written {
     pub rows: u64,
 }
 
-/// What a finished step leaves beside its parts.
-#[derive(Serialize, Deserialize)]
-struct Finished {
-    /// The rows that go on: in the step's own folder, or picked from that of an earlier one, whose name this is.
-    rows_of: String,
-    kept: Parts,
-    dropped: Parts,
-    tally: Tally,
-}
-
 /// Runs a job in its folder. A folder in which it has run before is gone on with.
 ///
 /// # Errors
 /// Whatever a step says; [`DatasetError::Stopped`] if the host asked for it. What was finished stays.
 pub fn run(job: &Job, folder: &Path, host: &dyn Host) -> Result<JobOutcome, DatasetError> {
-    check_files(job)?;
+    check::files_are_there(job)?;
     let steps_folder = folder.join("steps");
     create(&steps_folder)?;
     remove_partial(&steps_folder)?;
+    let mut ledger = Ledger::open(folder)?;
     let mut files = BTreeMap::new();
     let mut key = hash_text(&format!("{FORMAT} {} {}", env!("CARGO_PKG_VERSION"), job.seed));
     let mut input = Parts::default();
@@ -176,72 +180,87 @@ pub fn run(job: &Job, folder: &Path, host: &dyn Host) -> Result<JobOutcome, Data
         written: BTreeMap::new(),
         files: BTreeMap::new(),
     };
-    let mut current = Vec::new();
+    let (mut current, mut lists) = (Vec::new(), BTreeSet::new());
     for (index, named) in job.steps.iter().enumerate() {
         let started = std::time::Instant::now();
         host.step_started(index + 1, job.steps.len(), named, input.rows() as u64);
         let in_step = |error: DatasetError| error.in_step(index + 1, &named.name);
-        if let Step::Write(write) = &named.step {
-            let tally = write_step(write, &input, folder, &mut outcome.written).map_err(in_step)?;
-            let seconds = started.elapsed().as_secs_f64();
-            let step = StepOutcome { name: named.name.clone(), kind: "write", tally, reused: false, seconds };
-            host.step_finished(&step);
-            outcome.steps.push(step);
-            continue;
-        }
-        key = step_key(&key, &named.step, &mut files).map_err(in_step)?;
-        let place = steps_folder.join(&key);
-        let reused = place.join("finished.json").is_file();
-        if !reused {
-            let partial = steps_folder.join(format!("{key}.partial"));
-            if let Err(error) = execute(&named.step, &input, &partial, folder, job.seed, host) {
-                // The error that counts is this one.
-                let _ = fs::remove_dir_all(&partial);
-                return Err(in_step(error));
+        let (tally, reused) = if let Step::Write(write) = &named.step {
+            let (written, reused) = ledger.write(write, &key, &input).map_err(in_step)?;
+            let tally = tally_of(write, &input, &written);
+            outcome.written.insert(write.path.display().to_string(), written);
+            (tally, reused)
+        } else {
+            key = step_key(&key, &named.step, &mut files).map_err(in_step)?;
+            let place = steps_folder.join(&key);
+            let before = Finished::find(&place).unwrap_or_else(|damage| {
+                host.note(&format!("step {} ({}) is done again: {damage}", index + 1, named.name));
+                None
+            });
+            let reused = before.is_some();
+            let finished = match before {
+                Some(finished) => finished,
+                None => {
+                    if place.exists() {
+                        remove(&place)?;
+                    }
+                    let partial = steps_folder.join(format!("{key}.partial"));
+                    let done = execute(&named.step, &input, &partial, folder, job.seed, host).map_err(|error| {
+                        // The error that counts is this one.
+                        let _ = fs::remove_dir_all(&partial);
+                        in_step(error)
+                    })?;
+                    fs::rename(&partial, &place)
+                        .map_err(|source| DatasetError::Write { path: place.clone(), source })?;
+                    done
+                }
+            };
+            let dropped = finished.dropped.moved_to(place.join("dropped"));
+            outcome.dropped.extend(aside::examples(&named.name, &input, &dropped).map_err(in_step)?);
+            if job.keep_dropped {
+                let list = folder.join("dropped").join(format!("{:02}-{}.jsonl", index + 1, named.name));
+                if aside::write_dropped(&list, &input, &dropped, &place).map_err(in_step)? {
+                    lists.insert(list);
+                }
             }
-            fs::rename(&partial, &place).map_err(|source| DatasetError::Write { path: place.clone(), source })?;
-        }
-        let finished: Finished = read_json(&place.join("finished.json"))?;
-        let dropped = finished.dropped.moved_to(place.join("dropped"));
-        outcome.dropped.extend(examples(&named.name, &input, &dropped)?);
-        if job.keep_dropped && dropped.rows() > 0 {
-            let path = folder.join("dropped").join(format!("{:02}-{}.jsonl", index + 1, named.name));
-            write_dropped(&path, &input, &dropped)?;
-        }
-        // Folders are named anew: the job's may have been moved.
-        let rows_of = if finished.rows_of.is_empty() { &key } else { &finished.rows_of };
-        input = finished.kept.moved_to(steps_folder.join(rows_of).join("kept"));
-        if matches!(named.step, Step::Load(_)) {
-            outcome.loaded = Stats::of(&input)?;
-        }
-        let step = StepOutcome {
-            name: named.name.clone(),
-            kind: named.step.kind(),
-            tally: finished.tally,
-            reused,
-            seconds: started.elapsed().as_secs_f64(),
+            // Folders are named anew: the job's may have been moved.
+            let rows_of = if finished.rows_of.is_empty() { &key } else { &finished.rows_of };
+            input = finished.kept.moved_to(steps_folder.join(rows_of).join("kept"));
+            if matches!(named.step, Step::Load(_)) {
+                outcome.loaded = Stats::of(&input).map_err(in_step)?;
+            }
+            current.push(key.clone());
+            (finished.tally, reused)
         };
+        let (name, kind) = (named.name.clone(), named.step.kind());
+        let step = StepOutcome { name, kind, tally, reused, seconds: started.elapsed().as_secs_f64() };
         host.step_finished(&step);
         outcome.steps.push(step);
-        current.push(key.clone());
     }
     outcome.left = Stats::of(&input)?;
-    outcome.kept = spread(&input)?;
+    outcome.kept = aside::spread(&input)?;
     outcome.files = files;
     remove_old(&steps_folder, &current)?;
+    ledger::remove_stale_lists(&folder.join("dropped"), &lists)?;
+    let (removed, kept) = ledger.remove_stale()?;
+    for name in removed {
+        host.note(&format!("{name} is removed: this job wrote it before it was changed, and does not any more"));
+    }
+    for name in kept {
+        host.note(&format!("{name} stays: this job wrote it before, does not any more, and somebody has changed it"));
+    }
     Ok(outcome)
 }
 
-/// That all files are there which a step will want: said before any step has taken its time.
-fn check_files(job: &Job) -> Result<(), DatasetError> {
-    for (index, named) in job.steps.iter().enumerate() {
-        for (path, _) in named.step.files().into_iter().filter(|(_, optional)| !optional) {
-            if let Err(source) = fs::metadata(path) {
-                return Err(DatasetError::Read { path: path.to_owned(), source }.in_step(index + 1, &named.name));
-            }
-        }
+/// What became of the rows of a step that writes.
+fn tally_of(write: &Write, input: &Parts, written: &Written) -> Tally {
+    let (name, all) = (write.path.display(), input.rows() as u64);
+    let mut tally = Tally { rows_in: all, rows_out: all, ..Tally::default() };
+    tally.marked.insert(format!("in {name}"), written.rows);
+    if let (0, 1.., Some(split)) = (written.rows, all, write.split) {
+        tally.notes.push(format!("{name} is empty: no row is of the split \"{}\"", split.name()));
     }
-    Ok(())
+    tally
 }
 
 /// Does a step into a folder of its own.
@@ -252,10 +271,10 @@ fn execute(
     folder: &Path,
     seed: u64,
     host: &dyn Host,
-) -> Result<(), DatasetError> {
+) -> Result<Finished, DatasetError> {
     let mut work = Work::begin(input, place, host, seed)?;
     match step {
-        Step::Load(load) => load::run(load, &mut work),
+        Step::Load(load) => load::run(load, &mut work, place),
         Step::Map(map) => map::run(map, &mut work),
         Step::Filter(filter) => filter::run(filter, &mut work),
         Step::Dedup(dedup) => dedup::run(dedup, &mut work, place),
@@ -274,9 +293,8 @@ fn execute(
     let name = kept.folder().parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     let rows_of = if own { String::new() } else { name.unwrap_or_default() };
     let finished = Finished { rows_of, kept, dropped, tally };
-    let path = place.join("finished.json");
-    let text = serde_json::to_vec(&finished).map_err(|error| DatasetError::Frame { what: error.to_string() })?;
-    fs::write(&path, text).map_err(|source| DatasetError::Write { path, source })
+    finished.write(place)?;
+    Ok(finished)
 }
 
 /// The hash of all that makes a step's rows.
@@ -307,163 +325,6 @@ impl Step {
             _ => Vec::new(),
         }
     }
-}
-
-fn write_step(
-    write: &Write,
-    input: &Parts,
-    folder: &Path,
-    written: &mut BTreeMap<String, Written>,
-) -> Result<Tally, DatasetError> {
-    let ledger_path = folder.join("written.json");
-    let mut ledger: BTreeMap<String, Written> =
-        if ledger_path.exists() { read_json(&ledger_path)? } else { BTreeMap::new() };
-    let path = folder.join(&write.path);
-    let name = write.path.display().to_string();
-    // What lies there may be replaced only if we wrote it, and nobody has changed it since.
-    if path.exists() && ledger.get(&name).is_none_or(|known| hash_file(&path).is_ok_and(|hash| hash != known.sha256)) {
-        return Err(DatasetError::Exists { path });
-    }
-    let rows = write::write_parts(&path, write.split, input)?;
-    let entry = Written { sha256: hash_file(&path)?, rows };
-    ledger.insert(name.clone(), entry.clone());
-    written.insert(name.clone(), entry);
-    let text = serde_json::to_vec_pretty(&ledger).map_err(|error| DatasetError::Frame { what: error.to_string() })?;
-    write_whole(&ledger_path, &text)?;
-    let all = input.rows() as u64;
-    Ok(Tally { rows_in: all, rows_out: all, marked: [(format!("in {name}"), rows)].into(), ..Tally::default() })
-}
-
-/// Some of the rows, from the beginning to the end: what comes from one source stands together.
-fn spread(parts: &Parts) -> Result<Vec<Task>, DatasetError> {
-    let (rows, starts) = (parts.rows(), parts.starts());
-    let mut tasks = Vec::new();
-    for example in 0..EXAMPLES.min(rows) {
-        let row = rows * example / EXAMPLES;
-        let index = starts.partition_point(|&start| start <= row).saturating_sub(1);
-        let place = i64::try_from(row - starts[index]).unwrap_or(0);
-        tasks.extend(frame::to_tasks(&parts.read(index)?.slice(place, 1))?);
-    }
-    Ok(tasks)
-}
-
-/// Some of the rows that were dropped, by reason.
-fn examples(step: &str, input: &Parts, dropped: &Parts) -> Result<Vec<DroppedExamples>, DatasetError> {
-    let mut by_reason: BTreeMap<String, Vec<(Task, String)>> = BTreeMap::new();
-    // The first of them show what there is to see.
-    for index in 0..dropped.len().min(2) {
-        let list = dropped.read(index)?;
-        let mut wanted: BTreeMap<String, usize> = BTreeMap::new();
-        let few = |reason: &str, _: &str| {
-            let count = wanted.entry(reason.to_owned()).or_default();
-            *count += 1;
-            *count <= EXAMPLES
-        };
-        for (task, reason, detail) in dropped_tasks(input, &list, few)? {
-            let rows = by_reason.entry(reason).or_default();
-            if rows.len() < EXAMPLES {
-                rows.push((task, detail));
-            }
-        }
-    }
-    let step = step.to_owned();
-    Ok(by_reason.into_iter().map(|(reason, rows)| DroppedExamples { step: step.clone(), reason, rows }).collect())
-}
-
-/// The rows of a list of dropped ones that `wanted` (by reason and detail) asks for, with both.
-fn dropped_tasks(
-    input: &Parts,
-    list: &DataFrame,
-    mut wanted: impl FnMut(&str, &str) -> bool,
-) -> Result<Vec<(Task, String, String)>, DatasetError> {
-    let broken = |error: polars::prelude::PolarsError| DatasetError::Frame { what: error.to_string() };
-    let number = |name: &str| list.column(name).and_then(|column| column.u32()).map_err(broken);
-    let (parts, rows) = (number("part")?, number("row")?);
-    let (reasons, details) = (frame::text(list, "reason")?, frame::text(list, "detail")?);
-    let mut tasks = Vec::new();
-    // A part is read once: the list is in the order of the rows.
-    let mut open: Option<(u32, DataFrame)> = None;
-    for at in 0..list.height() {
-        let (reason, detail) = (reasons.get(at).unwrap_or_default(), details.get(at).unwrap_or_default());
-        if !wanted(reason, detail) {
-            continue;
-        }
-        let (part, row) = (parts.get(at).unwrap_or_default(), rows.get(at).unwrap_or_default());
-        if open.as_ref().is_none_or(|(known, _)| *known != part) {
-            open = Some((part, input.read(part as usize)?));
-        }
-        if let Some((_, frame)) = &open {
-            for task in frame::to_tasks(&frame.slice(i64::from(row), 1))? {
-                tasks.push((task, reason.to_owned(), detail.to_owned()));
-            }
-        }
-    }
-    Ok(tasks)
-}
-
-/// All rows that a step dropped, with why, as JSON Lines.
-fn write_dropped(path: &Path, input: &Parts, dropped: &Parts) -> Result<(), DatasetError> {
-    let mut text = String::new();
-    for index in 0..dropped.len() {
-        for (task, reason, detail) in dropped_tasks(input, &dropped.read(index)?, |_, _| true)? {
-            let mut row = write::row(&task);
-            row["dropped"] = serde_json::json!({ "reason": reason, "detail": detail });
-            text.push_str(&row.to_string());
-            text.push('\n');
-        }
-    }
-    if let Some(folder) = path.parent() {
-        create(folder)?;
-    }
-    write_whole(path, text.as_bytes())
-}
-
-fn create(folder: &Path) -> Result<(), DatasetError> {
-    fs::create_dir_all(folder).map_err(|source| DatasetError::Write { path: folder.to_owned(), source })
-}
-
-/// Writes a file so that it is either the old one or the new one.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), DatasetError> {
-    let partial = path.with_extension("partial");
-    fs::write(&partial, bytes)
-        .and_then(|()| fs::rename(&partial, path))
-        .map_err(|source| DatasetError::Write { path: path.to_owned(), source })
-}
-
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, DatasetError> {
-    let bytes = fs::read(path).map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| DatasetError::Damaged { path: path.to_owned(), what: error.to_string() })
-}
-
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
-    let read = |source| DatasetError::Read { path: folder.to_owned(), source };
-    fs::read_dir(folder).map_err(read)?.map(|entry| Ok(entry.map_err(read)?.path())).collect()
-}
-
-fn remove(path: &Path) -> Result<(), DatasetError> {
-    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-    removed.map_err(|source| DatasetError::Write { path: path.to_owned(), source })
-}
-
-/// What a process left that was killed.
-fn remove_partial(folder: &Path) -> Result<(), DatasetError> {
-    entries(folder)?
-        .iter()
-        .filter(|path| path.extension().is_some_and(|end| end == "partial"))
-        .try_for_each(|path| remove(path))
-}
-
-/// Steps of this job as it was before it was changed.
-fn remove_old(folder: &Path, current: &[String]) -> Result<(), DatasetError> {
-    let old = |path: &&PathBuf| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| !current.iter().any(|key| key == name))
-    };
-    entries(folder)?.iter().filter(old).try_for_each(|path| remove(path))
-}
-
-fn hash_text(text: &str) -> String {
-    hex(&Sha256::digest(text.as_bytes())[..16])
 }
 
 #[cfg(test)]

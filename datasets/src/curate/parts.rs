@@ -12,6 +12,7 @@ use polars::polars_utils::compression::ZstdLevel;
 use polars::prelude::{
     BooleanChunked, DataFrame, NewChunkedArray, ParquetCompression, ParquetReader, ParquetWriter, SerReader,
 };
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::DatasetError;
@@ -27,12 +28,26 @@ pub(super) struct Parts {
     heights: Vec<usize>,
     /// Which rows of each part, ascending; none for all.
     picks: Vec<Option<Vec<u32>>>,
+    /// CRC-32 of each part's file.
+    sums: Vec<u32>,
 }
 
 impl Parts {
     /// All rows of the parts in `folder`.
-    pub(super) fn whole(folder: PathBuf, heights: Vec<usize>) -> Self {
-        Self { folder, picks: vec![None; heights.len()], heights }
+    fn whole(folder: PathBuf, heights: Vec<usize>, sums: Vec<u32>) -> Self {
+        Self { folder, picks: vec![None; heights.len()], heights, sums }
+    }
+
+    /// That the files are as they were written.
+    pub(super) fn check(&self) -> Result<(), DatasetError> {
+        (0..self.sums.len()).into_par_iter().try_for_each(|index| {
+            let path = part(&self.folder, index);
+            let bytes = fs::read(&path).map_err(|source| DatasetError::Read { path: path.clone(), source })?;
+            if sum(&bytes) == self.sums[index] {
+                return Ok(());
+            }
+            Err(DatasetError::Damaged { path, what: "it is not as it was written".to_owned() })
+        })
     }
 
     /// Some of these rows: for each part which of its rows, as numbers among those that are meant here.
@@ -43,7 +58,7 @@ impl Parts {
             None => Some(chosen.clone()),
         });
         let heights = chosen.iter().map(Vec::len).collect();
-        Self { folder: self.folder.clone(), heights, picks: parts.collect() }
+        Self { folder: self.folder.clone(), heights, picks: parts.collect(), sums: self.sums.clone() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -111,6 +126,7 @@ fn part(folder: &Path, index: usize) -> PathBuf {
 pub(super) struct PartsWriter {
     folder: PathBuf,
     heights: Vec<usize>,
+    sums: Vec<u32>,
     pending: Option<DataFrame>,
 }
 
@@ -118,7 +134,7 @@ impl PartsWriter {
     /// Makes the folder.
     pub(super) fn create(folder: PathBuf) -> Result<Self, DatasetError> {
         fs::create_dir_all(&folder).map_err(|source| DatasetError::Write { path: folder.clone(), source })?;
-        Ok(Self { folder, heights: Vec::new(), pending: None })
+        Ok(Self { folder, heights: Vec::new(), sums: Vec::new(), pending: None })
     }
 
     /// Appends rows. Few of them wait for more.
@@ -140,7 +156,7 @@ impl PartsWriter {
 
     fn write(&mut self, mut frame: DataFrame) -> Result<(), DatasetError> {
         let path = part(&self.folder, self.heights.len());
-        write_frame(&path, &mut frame)?;
+        self.sums.push(write_frame(&path, &mut frame)?);
         self.heights.push(frame.height());
         Ok(())
     }
@@ -150,7 +166,7 @@ impl PartsWriter {
         if let Some(frame) = self.pending.take() {
             self.write(frame)?;
         }
-        Ok(Parts::whole(self.folder, self.heights))
+        Ok(Parts::whole(self.folder, self.heights, self.sums))
     }
 }
 
@@ -159,18 +175,25 @@ pub(super) fn compression() -> ParquetCompression {
     ParquetCompression::Zstd(ZstdLevel::try_new(1).ok())
 }
 
-fn write_frame(path: &Path, frame: &mut DataFrame) -> Result<(), DatasetError> {
-    let file = fs::File::create(path).map_err(|source| DatasetError::Write { path: path.to_owned(), source })?;
+/// Writes a part and returns the checksum of its file.
+fn write_frame(path: &Path, frame: &mut DataFrame) -> Result<u32, DatasetError> {
+    let error = |source| DatasetError::Write { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
     frame.align_chunks_par();
-    ParquetWriter::new(file)
+    ParquetWriter::new(&mut bytes)
         // A step's rows are read soon, and by few: unpacking them fast counts for more than the room they take.
         .with_compression(ParquetCompression::Lz4Raw)
         .with_row_group_size(Some(ROWS * 2))
         .set_parallel(false)
         .finish(frame)
-        .map(|_| ())
-        .map_err(|error| DatasetError::Write {
-            path: path.to_owned(),
-            source: std::io::Error::other(error.to_string()),
-        })
+        .map_err(|source| error(std::io::Error::other(source.to_string())))?;
+    fs::write(path, &bytes).map_err(error)?;
+    Ok(sum(&bytes))
+}
+
+/// Tells damage by chance, which is all that is feared here.
+fn sum(bytes: &[u8]) -> u32 {
+    let mut sum = flate2::Crc::new();
+    sum.update(bytes);
+    sum.sum()
 }

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::filter::language;
 use super::frame::to_tasks;
 use super::parts::Parts;
 use crate::error::DatasetError;
 use crate::task::Task;
+
+/// To tell a language takes longer than all other counts.
+const EVERY: u64 = 64;
 
 /// Counts of values in steps of equal width.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -42,6 +46,8 @@ pub struct Stats {
     pub references: BTreeMap<&'static str, u64>,
     /// Further columns and in how many rows they stand.
     pub columns: BTreeMap<String, u64>,
+    /// The languages of some of the prompts: all of a small set, one in 64 of a large one.
+    pub languages: BTreeMap<&'static str, u64>,
     /// Words of the prompts, in steps of 10.
     pub words: Histogram,
     /// All words of all prompts.
@@ -59,6 +65,7 @@ impl Default for Stats {
             splits: BTreeMap::new(),
             references: BTreeMap::new(),
             columns: BTreeMap::new(),
+            languages: BTreeMap::new(),
             words: Histogram::of_width(10.0),
             total_words: 0,
             difficulty: Histogram::of_width(0.1),
@@ -69,6 +76,11 @@ impl Default for Stats {
 impl Stats {
     /// Counts one more task.
     pub fn add(&mut self, task: &Task) {
+        if (self.rows < EVERY || self.rows.is_multiple_of(EVERY))
+            && let Some(language) = language(&task.prompt)
+        {
+            *self.languages.entry(language).or_default() += 1;
+        }
         self.rows += 1;
         *self.sources.entry(task.source.clone()).or_default() += 1;
         *self.domains.entry(task.domain.name()).or_default() += 1;

@@ -2,17 +2,22 @@
 
 #![allow(clippy::print_stdout, reason = "figures for whoever runs the tests with --nocapture")]
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rewards::{Reference, RewardSpec};
 use serde_json::json;
 
+use super::files::entries;
 use super::*;
 use crate::generate::Family;
 use crate::random::Counter;
 use crate::source::{OnBadLine, read};
 use crate::task::{Domain, Split};
+
+mod folder;
+mod mistakes;
 
 /// Surroundings without Python and without a policy but for the one a test gives; stops before the step of that number.
 #[derive(Default)]
@@ -93,7 +98,7 @@ fn write_to(path: &str) -> (&'static str, Step) {
 }
 
 fn dedup(near: Option<f64>) -> Step {
-    Step::Dedup(Dedup { exact: true, near, shingle: 3, permutations: 128, numbers_matter: true })
+    Step::Dedup(Dedup { exact: true, by: None, near, shingle: 3, permutations: 128, numbers_matter: true })
 }
 
 /// A folder with rows of `prompt` and `answer` in it.
@@ -447,7 +452,7 @@ fn the_same_job_gives_the_same_bytes_also_after_being_stopped_anywhere_and_with_
 
     // Run again, nothing is done again; changed at its end, only what follows is.
     let outcome = run(&job, &stopped, &TestHost::default()).unwrap();
-    assert!(outcome.steps[..8].iter().all(|step| step.reused));
+    assert!(outcome.steps.iter().all(|step| step.reused));
     let mut changed = job.clone();
     changed.steps[6].step = Step::Sample(Sample { count: Some(10), share: None });
     let outcome = run(&changed, &stopped, &TestHost::default()).unwrap();
@@ -515,7 +520,9 @@ fn what_is_wrong_is_said_with_file_and_step_and_nothing_is_left_half_written() {
     fs::write(&bad, "{\"text\": \"p\", \"label\": 1}").unwrap();
     let unknown = error(&job(vec![load(&bad)]));
     assert!(
-        unknown.contains("found the columns text, label; known layouts are task (prompt, reference, domain)"),
+        unknown.contains(
+            "found the columns text, label; known layouts, the nearest first:\n  mbpp (text or prompt, test_list)\n"
+        ),
         "{unknown}"
     );
     let named = Source::File(FileSource {
@@ -553,7 +560,10 @@ fn what_is_wrong_is_said_with_file_and_step_and_nothing_is_left_half_written() {
     run(&taken, &out, &TestHost::default()).unwrap();
     run(&taken, &out, &TestHost::default()).unwrap();
     fs::write(out.join("taken.jsonl"), "mine").unwrap();
-    assert!(error(&taken).contains("exists already"));
+    assert_eq!(
+        error(&taken),
+        "step 2 (write): out/taken.jsonl was changed since this job wrote it\n  hint: move it away, and the job writes it anew; or write under another name"
+    );
     let there = write_tasks(&out.join("taken.jsonl"), &[]).expect_err("is there").to_string();
     assert!(there.contains("exists already"), "{there}");
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use polars::prelude::{BooleanChunked, Column, DataFrame, NamedFrom, NewChunkedArray, Series};
 use rayon::prelude::*;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Host;
 use super::frame::{to_frame, to_tasks};
 use super::parts::{Parts, PartsWriter};
+use super::stats::Stats;
 use crate::error::DatasetError;
 use crate::task::Task;
 
@@ -161,6 +163,35 @@ impl<'a> Work<'a> {
         let frame =
             DataFrame::new(rows.len(), columns).map_err(|error| DatasetError::Frame { what: error.to_string() })?;
         self.dropped.push(frame)
+    }
+}
+
+/// Further columns that a step asks for, and whether any row has each. A name that is in none is misspelt.
+pub(super) struct SeenColumns<'a>(Vec<(&'a str, AtomicBool)>);
+
+impl<'a> SeenColumns<'a> {
+    pub(super) fn of(names: impl IntoIterator<Item = &'a str>) -> Self {
+        Self(names.into_iter().map(|name| (name, AtomicBool::new(false))).collect())
+    }
+
+    /// Looks for those that were not seen before.
+    pub(super) fn look(&self, tasks: &[Task]) {
+        for (name, seen) in &self.0 {
+            if !seen.load(Ordering::Relaxed) && tasks.iter().any(|task| task.extra.contains_key(*name)) {
+                seen.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// That each was seen, if there were rows at all.
+    pub(super) fn check(&self, work: &Work<'_>) -> Result<(), DatasetError> {
+        let Some((missing, _)) = self.0.iter().find(|(_, seen)| !seen.load(Ordering::Relaxed)) else { return Ok(()) };
+        if work.input.rows() == 0 {
+            return Ok(());
+        }
+        let found: Vec<String> = Stats::of(work.input)?.columns.into_keys().collect();
+        let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
+        Err(DatasetError::NoRowHasColumn { column: (*missing).to_owned(), found })
     }
 }
 

@@ -39,7 +39,7 @@ fn kind_of(path: &Path) -> Result<(Kind, bool), DatasetError> {
         Some("parquet") if !zipped => Ok((Kind::Parquet, false)),
         Some("jsonl" | "ndjson") => Ok((Kind::Lines, zipped)),
         Some("csv") => Ok((Kind::Csv, zipped)),
-        _ => Err(DatasetError::UnknownKind { path: path.to_owned(), known: KNOWN_KINDS }),
+        _ => Err(DatasetError::CannotWriteKind { path: path.to_owned(), known: KNOWN_KINDS }),
     }
 }
 
@@ -54,17 +54,51 @@ pub fn check_name(path: &Path) -> Result<(), DatasetError> {
 /// Writes tasks into a new file at `path`.
 ///
 /// # Errors
-/// If the ending is not known, the file exists, or it cannot be written. Nothing is left behind then.
+/// If the ending is not known, the file exists, its folder does not, or it cannot be written. Nothing is left behind then.
 pub fn write_tasks(path: &Path, tasks: &[Task]) -> Result<(), DatasetError> {
+    check_name(path)?;
+    check_place(path)?;
+    let mut frames = tasks.chunks(super::parts::ROWS).map(super::frame::to_frame);
+    write_frames(path, &mut frames)?.into_place(path)
+}
+
+/// Checks that a new file can be put there: said before there are rows to be lost.
+///
+/// # Errors
+/// If it exists, or its folder does not.
+pub fn check_place(path: &Path) -> Result<(), DatasetError> {
     if path.exists() {
         return Err(DatasetError::Exists { path: path.to_owned() });
     }
-    let mut frames = tasks.chunks(super::parts::ROWS).map(super::frame::to_frame);
-    write_frames(path, &mut frames)
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) if !folder.is_dir() => Err(DatasetError::NoFolder { folder: folder.to_owned() }),
+        _ => Ok(()),
+    }
 }
 
-/// Writes the rows of a split, or all. Returns how many.
-pub(super) fn write_parts(path: &Path, split: Option<Split>, parts: &Parts) -> Result<u64, DatasetError> {
+/// A whole file that has not got its name yet. Dropped without one, it is removed.
+pub(super) struct Aside(PathBuf);
+
+impl Aside {
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Gives it its name.
+    pub(super) fn into_place(self, path: &Path) -> Result<(), DatasetError> {
+        fs::rename(&self.0, path).map_err(|source| DatasetError::Write { path: path.to_owned(), source })
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        // Is not there any more where it got its name.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Writes the rows of a split, or all, beside `path`. Returns how many.
+pub(super) fn write_parts(path: &Path, split: Option<Split>, parts: &Parts) -> Result<(Aside, u64), DatasetError> {
     let mut rows = 0;
     let mut frames = (0..parts.len()).map(|index| {
         let frame = parts.read(index)?;
@@ -78,37 +112,30 @@ pub(super) fn write_parts(path: &Path, split: Option<Split>, parts: &Parts) -> R
             .filter(&BooleanChunked::from_slice("keep".into(), &keep))
             .map_err(|error| DatasetError::Frame { what: error.to_string() })
     });
-    write_frames(path, &mut frames)?;
-    Ok(rows)
+    let aside = write_frames(path, &mut frames)?;
+    Ok((aside, rows))
 }
 
 fn write_frames(
     path: &Path,
     frames: &mut dyn Iterator<Item = Result<DataFrame, DatasetError>>,
-) -> Result<(), DatasetError> {
+) -> Result<Aside, DatasetError> {
     let (kind, zipped) = kind_of(path)?;
     let error = |source| DatasetError::Write { path: path.to_owned(), source };
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(error)?;
     }
-    let partial = partial_of(path);
-    let written = (|| {
-        let file = BufWriter::with_capacity(1 << 18, File::create(&partial).map_err(error)?);
-        match (kind, zipped) {
-            (Kind::Parquet, _) => parquet(path, file, frames),
-            (_, false) => lines(path, kind, file, frames).and_then(|mut file| file.flush().map_err(error)),
-            (_, true) => {
-                let zipped = lines(path, kind, GzEncoder::new(file, flate2::Compression::default()), frames)?;
-                zipped.finish().and_then(|mut file| file.flush()).map_err(error)
-            }
-        }?;
-        fs::rename(&partial, path).map_err(error)
-    })();
-    if written.is_err() {
-        // The error that counts is the first one.
-        let _ = fs::remove_file(&partial);
-    }
-    written
+    let aside = Aside(partial_of(path));
+    let file = BufWriter::with_capacity(1 << 18, File::create(aside.path()).map_err(error)?);
+    match (kind, zipped) {
+        (Kind::Parquet, _) => parquet(path, file, frames),
+        (_, false) => lines(path, kind, file, frames).and_then(|mut file| file.flush().map_err(error)),
+        (_, true) => {
+            let zipped = lines(path, kind, GzEncoder::new(file, flate2::Compression::default()), frames)?;
+            zipped.finish().and_then(|mut file| file.flush()).map_err(error)
+        }
+    }?;
+    Ok(aside)
 }
 
 /// The name under which a file lies while it is not whole.

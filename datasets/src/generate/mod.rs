@@ -249,8 +249,8 @@ impl Family {
         seed: u64,
         count: usize,
     ) -> Result<Vec<Task>, DatasetError> {
-        let mut seen = HashSet::with_capacity(count);
-        let mut tasks = Vec::with_capacity(count);
+        // Not with room for `count`: a level may have far fewer.
+        let (mut seen, mut tasks) = (HashSet::new(), Vec::new());
         let (mut index, mut in_vain) = (0, 0);
         while tasks.len() < count {
             // With a single one of n tasks missing, n draws miss it once in e times.

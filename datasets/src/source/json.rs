@@ -47,8 +47,9 @@ fn read_array(bytes: &[u8], start: usize) -> Result<Vec<Row>, String> {
             }
             None => return Err(format!("line {line}: the array is not closed: the file is cut off")),
         };
-        position = skip_blank(bytes, position + elements.byte_offset());
-        rows.push(Row { line, columns: into_columns(element) });
+        let end = position + elements.byte_offset();
+        rows.push(Row { line, columns: into_columns(element, &bytes[position..end]) });
+        position = skip_blank(bytes, end);
         let separator_line = lines.at(bytes, position);
         match bytes.get(position) {
             Some(b',') => position = skip_blank(bytes, position + 1),
@@ -66,16 +67,81 @@ pub(super) fn parse_line(line: &[u8]) -> Result<Columns, String> {
     let text =
         std::str::from_utf8(line).map_err(|error| format!("invalid UTF-8 at byte {}", error.valid_up_to() + 1))?;
     match serde_json::from_str(text) {
-        Ok(value) => into_columns(value),
+        Ok(value) => into_columns(value, text.as_bytes()),
         Err(error) => Err(format!("malformed JSON: {} at column {}", without_place(&error), error.column())),
     }
 }
 
-fn into_columns(value: Value) -> Result<Columns, String> {
+fn into_columns(value: Value, text: &[u8]) -> Result<Columns, String> {
     match value {
-        Value::Object(columns) => Ok(columns),
+        Value::Object(columns) => Ok(with_all_digits(columns, text)),
         other => Err(format!("expected an object with named columns, found {}", type_name(&other))),
     }
+}
+
+/// Digits that a number of 64 bits holds, whatever they are.
+const DIGITS: usize = 17;
+
+/// The columns with those numbers as text that a number of 64 bits cannot hold: an answer is what it is, to the last digit.
+/// (`serde_json` can keep all digits of all numbers, but then every number everywhere is text that is read again.) Numbers
+/// within lists and objects stay as they are. `text` is what the columns were read from.
+fn with_all_digits(mut columns: Columns, text: &[u8]) -> Columns {
+    if !columns.values().any(Value::is_f64) {
+        return columns;
+    }
+    for (name, written) in members(text) {
+        let mantissa = written.split(|byte| matches!(byte, b'e' | b'E')).next().unwrap_or_default();
+        let digits: Vec<u8> = mantissa.iter().copied().filter(u8::is_ascii_digit).collect();
+        let leading = digits.iter().take_while(|&&digit| digit == b'0').count();
+        let known: Result<String, _> = serde_json::from_slice(name);
+        if digits.len() - leading > DIGITS
+            && let (Ok(name), Ok(number)) = (known, std::str::from_utf8(written))
+            && let Some(value) = columns.get_mut(&name).filter(|value| value.is_f64())
+        {
+            *value = Value::from(number);
+        }
+    }
+    columns
+}
+
+/// The members of a well-formed JSON object as they are written: names in their quotes, and values.
+fn members(text: &[u8]) -> Vec<(&[u8], &[u8])> {
+    let mut members = Vec::new();
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    let (mut start, mut name): (usize, &[u8]) = (0, &[]);
+    for (at, &byte) in text.iter().enumerate() {
+        if quoted {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => quoted = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => quoted = true,
+            b'{' | b'[' => {
+                depth += 1;
+                if depth == 1 {
+                    start = at + 1;
+                }
+            }
+            b':' if depth == 1 => {
+                name = text[start..at].trim_ascii();
+                start = at + 1;
+            }
+            b',' | b'}' if depth == 1 => {
+                members.push((name, text[start..at].trim_ascii()));
+                start = at + 1;
+            }
+            _ => {}
+        }
+        if matches!(byte, b'}' | b']') {
+            depth = depth.saturating_sub(1);
+        }
+    }
+    members
 }
 
 /// The type of a JSON value, in words for messages.

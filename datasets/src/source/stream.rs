@@ -4,7 +4,7 @@
 //! being read.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
@@ -34,15 +34,38 @@ const BATCH: usize = 8_192;
 
 /// Bytes of lines from which a batch is full: rows may be megabytes of tests.
 const BATCH_BYTES: usize = 64 << 20;
+
+/// Bytes of the longest line. Those of the largest tests have some 100 million; what is longer is no JSON Lines.
+const LONGEST_LINE: usize = 256 << 20;
+
 /// The content of a gzip file, with errors in words that do not ask for its format to be known.
 struct Unzipped(MultiGzDecoder<BufReader<File>>);
 
 impl Read for Unzipped {
     fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
         self.0.read(bytes).map_err(|error| {
-            let what = format!("the gzip file is cut off, or not what its length and checksum say ({error})");
+            let said = error.to_string();
+            let what = if error.kind() == std::io::ErrorKind::UnexpectedEof {
+                "the gzip file is cut off".to_owned()
+            } else if said.contains("invalid gzip header") {
+                "it is no gzip file, though its name ends in .gz".to_owned()
+            } else if said.contains("checksum") {
+                "the gzip file is damaged: its content has not the length and the checksum that its end states"
+                    .to_owned()
+            } else {
+                format!("the gzip file is damaged ({said})")
+            };
             std::io::Error::new(error.kind(), what)
         })
+    }
+}
+
+/// What a file is that is not what its name says, by its first bytes.
+fn disguised(head: &[u8], zipped: bool) -> Option<&'static str> {
+    match head {
+        [0x1F, 0x8B, ..] if !zipped => Some("it looks like gzip\n  hint: give it a name that ends in .gz"),
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] if !zipped => Some("it looks like UTF-16\n  hint: save it as UTF-8"),
+        _ => None,
     }
 }
 
@@ -86,7 +109,7 @@ impl TaskStream {
         };
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         let read_error = |source: std::io::Error| DatasetError::Read { path: path.to_owned(), source };
-        let file = File::open(path).map_err(read_error)?;
+        let mut file = File::open(path).map_err(read_error)?;
         if file.metadata().map_err(read_error)?.len() == 0 {
             return Err(DatasetError::Empty { path: path.to_owned() });
         }
@@ -94,6 +117,15 @@ impl TaskStream {
             Some(inner) => (inner.to_owned(), true),
             None => (name, false),
         };
+        let damaged = |what: String| DatasetError::Damaged { path: path.to_owned(), what };
+        if file_kind(&name).is_some() {
+            let mut head = Vec::new();
+            file.by_ref().take(2).read_to_end(&mut head).map_err(read_error)?;
+            if let Some(what) = disguised(&head, zipped) {
+                return Err(damaged(what.to_owned()));
+            }
+            file.rewind().map_err(read_error)?;
+        }
         // A wrong checksum or length at the end of a gzip file is an error of reading it.
         let mut reader: Box<dyn Read + Send> =
             if zipped { Box::new(Unzipped(MultiGzDecoder::new(BufReader::new(file)))) } else { Box::new(file) };
@@ -101,7 +133,6 @@ impl TaskStream {
             let mut bytes = Vec::new();
             reader.read_to_end(&mut bytes).map(|_| bytes).map_err(read_error)
         };
-        let damaged = |what: String| DatasetError::Damaged { path: path.to_owned(), what };
         let rows = match file_kind(&name) {
             Some("jsonl" | "ndjson") => {
                 Rows::Lines { reader: Box::new(BufReader::with_capacity(1 << 18, reader)), line: 0 }
@@ -200,7 +231,7 @@ impl TaskStream {
                 return Err(DatasetError::UnknownLayout {
                     path: self.path.clone(),
                     found: layout::column_names(&sample),
-                    known: layout::known(),
+                    known: layout::known(&sample),
                 });
             }
         }
@@ -242,6 +273,8 @@ impl TaskStream {
                 while lines.len() < BATCH && total < BATCH_BYTES {
                     let mut bytes = Vec::new();
                     let count = reader
+                        .by_ref()
+                        .take(LONGEST_LINE as u64 + 1)
                         .read_until(b'\n', &mut bytes)
                         .map_err(|source| DatasetError::Read { path: self.path.clone(), source })?;
                     if count == 0 {
@@ -249,6 +282,18 @@ impl TaskStream {
                     }
                     total += count;
                     *line += 1;
+                    if count > LONGEST_LINE {
+                        let what = format!(
+                            "the line is longer than {} MiB: is this JSON Lines, a row on each line?",
+                            LONGEST_LINE >> 20
+                        );
+                        return Err(DatasetError::BadLine {
+                            path: self.path.clone(),
+                            place: "line",
+                            line: *line,
+                            what,
+                        });
+                    }
                     if *line == 1 && bytes.starts_with(b"\xEF\xBB\xBF") {
                         bytes.drain(..3);
                     }

@@ -115,6 +115,51 @@ fn other_peoples_layouts_say_more_than_a_question() {
     }
 }
 
+/// A number that 64 bits cannot hold is the answer to its last digit.
+#[test]
+fn large_numbers_keep_all_their_digits() {
+    const LARGE: &str = "123456789012345678901234567890";
+    for (written, answer) in [
+        (LARGE, LARGE),
+        ("-0.12345678901234567890123", "-0.12345678901234567890123"),
+        // These are held as they are.
+        ("1234567890123456789", "1234567890123456789"),
+        ("0.1", "0.1"),
+        ("145.0", "145"),
+        ("0.10000000000000001", "0.1"),
+    ] {
+        let row =
+            format!("{{\"question\": \"q: \\\"a, {{[\", \"more\": {{\"answer\": [0.5]}}, \"answer\" : {written} }}");
+        assert_eq!(tasks("a.jsonl", &row)[0].reference, math(answer), "{row}");
+        assert_eq!(tasks("a.json", &format!("[{row},\n {row}]"))[1].reference, math(answer), "{row}");
+    }
+}
+
+#[test]
+fn a_missing_answer_is_no_answer() {
+    for (name, file, what) in [
+        ("a.jsonl", "{\"question\": \"q\", \"answer\": null}", "the column `answer` is null: this row has none"),
+        ("a.csv", "question,answer\nq,nan\n", "the column `answer` is `nan`, which is no value"),
+        ("a.csv", "question,answer\nq,inf\n", "the column `answer` is `inf`, which is no value"),
+    ] {
+        let error = error(name, file.as_bytes());
+        assert!(error.contains(what), "{error}");
+    }
+}
+
+#[test]
+fn a_line_without_end_is_not_read_to_its_end() {
+    let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    zipped.write_all(format!("{GSM8K}\n").as_bytes()).unwrap();
+    let piece = vec![b'x'; 1 << 20];
+    (0..300).for_each(|_| zipped.write_all(&piece).unwrap());
+    let error = error("long.jsonl.gz", &zipped.finish().unwrap());
+    assert_eq!(
+        error,
+        "long.jsonl.gz, line 2: the line is longer than 256 MiB: is this JSON Lines, a row on each line?"
+    );
+}
+
 #[test]
 fn a_layout_can_be_named() {
     let (_folder, path) = file("rows.jsonl", br#"{"question": "q", "answer": "so\n#### 4"}"#);
@@ -263,7 +308,9 @@ fn files_that_cannot_be_read_are_refused_with_a_reason() {
 fn an_unknown_layout_lists_the_columns_found_and_the_layouts_known() {
     let message = error("other.jsonl", br#"{"text": "q", "label": 1}"#);
     assert!(
-        message.contains("found the columns text, label; known layouts are task (prompt, reference, domain), verl"),
+        message.contains(
+            "found the columns text, label; known layouts, the nearest first:\n  mbpp (text or prompt, test_list)\n  task (prompt, reference, domain)\n  verl"
+        ),
         "{message}"
     );
     assert!(message.contains("gsm8k (question, answer ending in `#### value`)"), "{message}");
@@ -274,14 +321,28 @@ fn a_damaged_gzip_file_or_parquet_footer_is_an_error() {
     let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     zipped.write_all(GSM8K.repeat(50).as_bytes()).unwrap();
     let zipped = zipped.finish().unwrap();
-    const WHAT: &str = "the gzip file is cut off, or not what its length and checksum say";
     let cut = error("cut.jsonl.gz", &zipped[..zipped.len() - 9]);
-    assert!(cut.starts_with(&format!("cannot read the task file cut.jsonl.gz: {WHAT}")), "{cut}");
+    assert_eq!(cut, "cannot read the task file cut.jsonl.gz: the gzip file is cut off");
     // The last four bytes are the length of the content.
-    let mut lying = zipped;
+    let mut lying = zipped.clone();
     *lying.last_mut().unwrap() ^= 1;
     let lies = error("lies.jsonl.gz", &lying);
-    assert!(lies.starts_with(&format!("cannot read the task file lies.jsonl.gz: {WHAT}")), "{lies}");
+    assert_eq!(
+        lies,
+        "cannot read the task file lies.jsonl.gz: the gzip file is damaged: its content has not the length and the checksum that its end states"
+    );
+    // What a file is that is not what its name says.
+    for (name, bytes, what) in [
+        ("a.jsonl", &zipped[..], "a.jsonl: it looks like gzip\n  hint: give it a name that ends in .gz"),
+        ("a.csv", b"\xFF\xFEp\0", "a.csv: it looks like UTF-16\n  hint: save it as UTF-8"),
+        (
+            "a.jsonl.gz",
+            GSM8K.as_bytes(),
+            "cannot read the task file a.jsonl.gz: it is no gzip file, though its name ends in .gz",
+        ),
+    ] {
+        assert_eq!(error(name, bytes), what);
+    }
     let mut footer = parquet();
     let at = footer.len() - 30;
     footer[at..at + 15].fill(0xFF);

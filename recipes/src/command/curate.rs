@@ -9,7 +9,7 @@ use datasets::source::hub::Hub;
 
 use super::{INTERRUPTED, print};
 use crate::config::{JobFile, SHIPPED_JOBS};
-use crate::curation::{CurateOptions, curate, table};
+use crate::curation::{CurateOptions, check, curate, table};
 use crate::interrupt::Interrupt;
 use crate::progress::{Reporter, Verbosity};
 
@@ -30,7 +30,7 @@ pub(super) struct CurateArguments {
     #[arg(long)]
     show: bool,
 
-    /// Check the job instead of running it
+    /// Check the job instead of running it, and the first rows of the files that it names
     #[arg(long)]
     check: bool,
 
@@ -54,8 +54,9 @@ pub(super) fn run(arguments: &CurateArguments) -> anyhow::Result<ExitCode> {
         return print(&job.text);
     }
     if arguments.check {
+        let notes: String = check(&job)?.iter().map(|note| format!("  {note}\n")).collect();
         let steps: Vec<&str> = job.job.steps.iter().map(|step| step.name.as_str()).collect();
-        return print(&format!("{}: fine ({})\n", arguments.job, steps.join(" -> ")));
+        return print(&format!("{}: fine ({})\n{notes}", arguments.job, steps.join(" -> ")));
     }
     let folder = arguments.out.clone().unwrap_or_else(|| PathBuf::from("curated").join(&job.job.name));
     let interrupt = Interrupt::new();

@@ -91,10 +91,7 @@ pub fn main_with(known: &Registry) -> ExitCode {
 /// The exit status that stands for an error.
 fn status(error: &anyhow::Error) -> u8 {
     let wrong = error.chain().any(|cause| {
-        let no_tasks = matches!(
-            cause.downcast_ref(),
-            Some(DatasetError::UnknownKind { .. } | DatasetError::UnknownLayout { .. } | DatasetError::Empty { .. })
-        );
+        let no_tasks = cause.downcast_ref().is_some_and(makes_no_sense);
         // A reward's file that is wrong; one that fails on a completion is found out only while the run is under way.
         let no_reward = matches!(cause.downcast_ref(), Some(RewardError::Custom { .. }));
         let no_card = matches!(
@@ -109,6 +106,30 @@ fn status(error: &anyhow::Error) -> u8 {
         no_tasks || no_reward || no_card || cause.is::<RecipeError>() || cause.is::<Wrong>()
     });
     if wrong { WRONG } else { FAILED }
+}
+
+/// Whether an error about tasks is one of what was asked for, and not of doing it.
+fn makes_no_sense(error: &DatasetError) -> bool {
+    match error {
+        // A job looks for its files before it begins. In the middle of a run, a file that is gone is a failure.
+        DatasetError::InStep { error, .. } => match &**error {
+            DatasetError::Read { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+            error => makes_no_sense(error),
+        },
+        DatasetError::UnknownKind { .. }
+        | DatasetError::CannotWriteKind { .. }
+        | DatasetError::UnknownLayout { .. }
+        | DatasetError::NoSuchLayout { .. }
+        | DatasetError::Empty { .. }
+        | DatasetError::UnknownFamily { .. }
+        | DatasetError::TooFewDistinct { .. }
+        | DatasetError::HubName { .. }
+        | DatasetError::NoSource { .. }
+        | DatasetError::NoFolder { .. }
+        | DatasetError::Template { .. }
+        | DatasetError::NoRowHasColumn { .. } => true,
+        _ => false,
+    }
 }
 
 /// Checks files: all of them, also if one is wrong.
@@ -390,6 +411,34 @@ mod tests {
             anyhow::Error::from(DeviceError::NoCard { ordinal: 1, count: 1 }).context("cannot compute on cuda:1"),
             WRONG,
         );
+
+        let typed = |line: &[&str]| {
+            let arguments = Arguments::try_parse_from(["recipe"].iter().chain(line)).unwrap();
+            match arguments.command {
+                Command::Tasks(command) => tasks::run(&command).unwrap_err(),
+                Command::Curate(arguments) => curate::run(&arguments).unwrap_err(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let nowhere = folder.path().join("nowhere/x.jsonl");
+        let nowhere = nowhere.to_str().unwrap();
+        let two_rows = there("two.jsonl", "{\"prompt\": \"p\", \"answer\": 1}\n{\"prompt\": \"q\", \"answer\": 1}\n");
+        check(typed(&["tasks", "head", "nothere.jsonl"]), WRONG);
+        check(typed(&["tasks", "show", two_rows.to_str().unwrap(), "3"]), WRONG);
+        check(typed(&["tasks", "generate", "nosuch"]), WRONG);
+        check(typed(&["tasks", "generate", "chains", "--level", "99"]), WRONG);
+        check(typed(&["tasks", "generate", "chains", "--out", "o.xlsx"]), WRONG);
+        check(typed(&["tasks", "generate", "chains", "--out", nowhere]), WRONG);
+        assert!(!folder.path().join("nowhere").exists());
+        // A level has far fewer: said, and no memory taken for them.
+        check(typed(&["tasks", "generate", "coins", "--level", "1", "--count", "1000000"]), WRONG);
+        for count in ["0", "1000000000000"] {
+            let error = Arguments::try_parse_from(["recipe", "tasks", "generate", "chains", "--count", count]);
+            assert!(error.unwrap_err().to_string().contains("is not in 1..=1000000"));
+        }
+        let job = there("job.toml", "[[step]]\nkind = \"load\"\nsources = [{ path = \"none.jsonl\" }]\n");
+        check(typed(&["curate", job.to_str().unwrap(), "--check"]), WRONG);
+        check(typed(&["curate", job.to_str().unwrap(), "--out", folder.path().join("out").to_str().unwrap()]), WRONG);
 
         let given = |line: &[&str]| given_settings(&run_arguments(line), &Registry::builtin()).unwrap_err();
         check(given(&["smoke", "--tasks", "no/such/file.jsonl"]), WRONG);

@@ -148,6 +148,8 @@ pub(crate) fn translate(error: &toml::de::Error, text: &str, more_keys: &[&str])
         .and_then(|rest| rest.split_once(", expected "))
     {
         let found = found.replacen("string ", "the text ", 1).replace('`', "");
+        // The type in which the parser holds a number that is too large for any other.
+        let found = found.trim_end_matches(" as i128").trim_end_matches(" as u128");
         format!("{subject} is {found}, expected {}", kind_in_words(expected))
     } else {
         message.replace('\n', ", ")

@@ -3,7 +3,7 @@
 //! The form is that of recipes: as typed, every key carries its place; as validated, a job is what [`datasets::curate`] takes.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use datasets::curate::{Job, NamedStep, Step};
 use serde::Deserialize;
@@ -108,6 +108,10 @@ impl JobFile {
     }
 }
 
+fn one_in_the_other(one: &Path, other: &Path) -> bool {
+    one.starts_with(other) || other.starts_with(one)
+}
+
 fn read_steps(
     document: &Document,
     steps: Option<Spanned<DeValue<'_>>>,
@@ -118,7 +122,7 @@ fn read_steps(
         return Err(document.error(problem));
     };
     let mut names = BTreeSet::new();
-    let mut outputs = BTreeSet::new();
+    let mut outputs: BTreeSet<PathBuf> = BTreeSet::new();
     let mut read = Vec::new();
     for (place, element) in elements.into_iter().enumerate() {
         let span = element.span();
@@ -143,7 +147,10 @@ fn read_steps(
         let step = read_step(document, &kind, table, span.clone(), data)?;
         let problem = match &step {
             Step::Load(_) if place > 0 => Some("a load step stands only at the beginning: it takes no rows"),
-            Step::Write(write) if !outputs.insert(write.path.clone()) => Some("another step writes to this path"),
+            Step::Write(write) if outputs.contains(&write.path) => Some("another step writes to this path"),
+            Step::Write(write) if outputs.iter().any(|other| one_in_the_other(other, &write.path)) => {
+                Some("this path and that of another step are a file and a folder of one name")
+            }
             step if place == 0 && !matches!(step, Step::Load(_)) => {
                 Some("the first step must be of kind \"load\": there are no rows yet")
             }
@@ -154,6 +161,9 @@ fn read_steps(
         };
         if let Some(message) = problem {
             return Err(document.error(Problem::at(kind_span, message)));
+        }
+        if let Step::Write(write) = &step {
+            outputs.insert(write.path.clone());
         }
         read.push(NamedStep { name, step });
     }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 use datasets::curate::{
     Decontaminate, Dedup, Difficulty, EvaluationSet, Expression, FamilySource, FileSource, Filter, Group, LANGUAGES,
-    Load, Map, Mix, MixBy, Sample, Shares, Source, Step, Verify, Write, check_name,
+    Load, Map, Mix, MixBy, Sample, Shares, Source, Step, Verify, Write, check_name, check_template,
 };
 use datasets::source::hub::HubName;
 use datasets::{Domain, Family, Split};
@@ -49,9 +49,9 @@ struct SourceTable {
 struct MapTable {
     rename: Option<BTreeMap<String, String>>,
     remove: Option<Vec<String>>,
-    template: Option<String>,
-    system: Option<String>,
-    source: Option<String>,
+    template: Option<Spanned<String>>,
+    system: Option<Spanned<String>>,
+    source: Option<Spanned<String>>,
     domain: Option<Spanned<String>>,
     difficulty_from: Option<String>,
     difficulty_scale: Option<Spanned<f64>>,
@@ -61,9 +61,9 @@ struct MapTable {
 #[serde(deny_unknown_fields)]
 struct FilterTable {
     min_chars: Option<usize>,
-    max_chars: Option<usize>,
+    max_chars: Option<Spanned<usize>>,
     min_words: Option<usize>,
-    max_words: Option<usize>,
+    max_words: Option<Spanned<usize>>,
     #[serde(rename = "where")]
     condition: Option<Spanned<String>>,
     languages: Option<Vec<Spanned<String>>>,
@@ -73,6 +73,7 @@ struct FilterTable {
 #[serde(deny_unknown_fields)]
 struct DedupTable {
     exact: Option<bool>,
+    by: Option<Spanned<String>>,
     near: Option<Spanned<f64>>,
     shingle: Option<Spanned<u64>>,
     permutations: Option<Spanned<u64>>,
@@ -130,7 +131,7 @@ struct MixTable {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SplitTable {
-    shares: BTreeMap<Spanned<String>, Spanned<f64>>,
+    shares: Spanned<BTreeMap<Spanned<String>, Spanned<f64>>>,
     group: Option<String>,
 }
 
@@ -218,6 +219,9 @@ fn located(path: Spanned<PathBuf>, data: &Path) -> Result<PathBuf, Problem> {
     }
 }
 
+/// Tasks of one family in a job, at most: the ids of all are kept in memory while it draws.
+const MOST_DRAWN: u32 = 100_000_000;
+
 fn load(table: LoadTable, data: &Path) -> Result<Step, Problem> {
     if table.sources.is_empty() {
         return Err(
@@ -270,7 +274,7 @@ fn source(table: SourceTable, span: Range<usize>, data: &Path) -> Result<Source,
             Ok(Source::Family(FamilySource {
                 family: found,
                 level: level.and_then(|level| u8::try_from(level).ok()),
-                count: checked("count", table.count, 1_000, &at_least(1))?,
+                count: checked("count", table.count, 1_000, &between(1, MOST_DRAWN))?,
                 split: table.split.as_ref().map_or(Ok(Split::Train), split_named)?,
             }))
         }
@@ -288,13 +292,33 @@ fn map(table: MapTable) -> Result<Step, Problem> {
         // As typed: old name = "new name".
         rename: table.rename.unwrap_or_default().into_iter().map(|(old, new)| (new, old)).collect(),
         remove: table.remove.unwrap_or_default(),
-        template: table.template,
-        system: table.system,
-        source: table.source,
+        template: template("template", table.template)?,
+        system: template("system", table.system)?,
+        source: template("source", table.source)?,
         domain,
         difficulty_from: table.difficulty_from,
         difficulty_scale: checked("difficulty_scale", table.difficulty_scale, 1.0, &positive())?,
     }))
+}
+
+/// A text with `{names}` in it.
+fn template(key: &str, typed: Option<Spanned<String>>) -> Result<Option<String>, Problem> {
+    let Some(typed) = typed else { return Ok(None) };
+    check_template(typed.get_ref())
+        .map_err(|what| Problem::at(typed.span(), format!("`{key}` cannot be filled in: {what}")))?;
+    Ok(Some(typed.into_inner()))
+}
+
+/// The most that is allowed, which is not below the least.
+fn at_most(what: &str, least: Option<usize>, most: Option<Spanned<usize>>) -> Result<Option<usize>, Problem> {
+    let Some(most) = most else { return Ok(None) };
+    match least {
+        Some(least) if least > *most.get_ref() => Err(Problem::at(
+            most.span(),
+            format!("`max_{what}` is {}, below `min_{what}`, which is {least}: no row could stay", most.get_ref()),
+        )),
+        _ => Ok(Some(most.into_inner())),
+    }
 }
 
 fn filter(table: FilterTable) -> Result<Step, Problem> {
@@ -313,9 +337,9 @@ fn filter(table: FilterTable) -> Result<Step, Problem> {
     }
     Ok(Step::Filter(Filter {
         min_chars: table.min_chars,
-        max_chars: table.max_chars,
+        max_chars: at_most("chars", table.min_chars, table.max_chars)?,
         min_words: table.min_words,
-        max_words: table.max_words,
+        max_words: at_most("words", table.min_words, table.max_words)?,
         condition,
         languages,
     }))
@@ -326,18 +350,29 @@ fn size(key: &str, typed: Option<Spanned<u64>>, default: u64, low: u32, high: u3
     Ok(usize::try_from(value).unwrap_or(usize::MAX))
 }
 
+/// The name of a further column: those that every row has are none.
+fn further_column(key: &str, typed: Spanned<String>) -> Result<String, Problem> {
+    const OWN: [&str; 7] = ["id", "source", "domain", "split", "prompt", "answer", "difficulty"];
+    if OWN.contains(&typed.get_ref().as_str()) || typed.get_ref().is_empty() {
+        let message = format!("`{key}` is \"{}\", expected a further column, such as \"task_id\"", typed.get_ref());
+        return Err(Problem::at(typed.span(), message));
+    }
+    Ok(typed.into_inner())
+}
+
 fn dedup(table: DedupTable) -> Result<Step, Problem> {
     let near = match table.near {
         None => None,
         near => Some(checked("near", near, 1.0, &positive_up_to(1))?),
     };
     let exact = table.exact.unwrap_or(true);
-    if !exact && near.is_none() {
-        return Err(Problem::anywhere("a dedup step that looks for neither exact nor near repetitions")
+    if !exact && near.is_none() && table.by.is_none() {
+        return Err(Problem::anywhere("a dedup step that looks for no kind of repetitions")
             .hint("set `near` to a similarity, such as 0.8"));
     }
     Ok(Step::Dedup(Dedup {
         exact,
+        by: table.by.map(|column| further_column("by", column)).transpose()?,
         near,
         shingle: size("shingle", table.shingle, 3, 1, 100)?,
         permutations: size("permutations", table.permutations, 128, 16, 1_024)?,
@@ -433,13 +468,16 @@ fn mix(table: MixTable) -> Result<Step, Problem> {
 fn split(table: SplitTable) -> Result<Step, Problem> {
     let mut shares = Vec::new();
     let mut sum = 0.0;
-    for (name, share) in table.shares {
+    let span = table.shares.span();
+    for (name, share) in table.shares.into_inner() {
         let share = checked(name.get_ref(), Some(share), 0.0, &between(0, 1))?;
         sum += share;
         shares.push((split_named(&name)?, share));
     }
     if (sum - 1.0_f64).abs() > 1e-9 {
-        return Err(Problem::anywhere(format!("the shares add up to {sum}, expected 1")));
+        // As written: 0.7 + 0.5 is 1.2.
+        let sum = (sum * 1e9).round() / 1e9;
+        return Err(Problem::at(span, format!("the shares add up to {sum}, expected 1")));
     }
     shares.sort_by_key(|(split, _)| split.name() != "train");
     let group = match table.group.as_deref() {
@@ -465,13 +503,23 @@ fn sample(table: SampleTable) -> Result<Step, Problem> {
     Ok(Step::Sample(Sample { count, share }))
 }
 
+/// What a job keeps in its folder under names that could be those of rows to be written.
+const TAKEN: [&str; 3] = ["steps", "dropped", "completions.jsonl"];
+
 fn write(table: WriteTable) -> Result<Step, Problem> {
     let path_span = table.path.span();
     let path = table.path.into_inner();
     check_name(&path).map_err(|error| Problem::at(path_span.clone(), error.to_string()))?;
-    let outside = path.is_absolute() || path.components().any(|part| part == std::path::Component::ParentDir);
+    let outside = path.is_absolute() || path.components().any(|part| part == Component::ParentDir);
     if outside {
         return Err(Problem::at(path_span, "a job writes into its own folder; give a path below it"));
+    }
+    // `./a.jsonl` is `a.jsonl`.
+    let path: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
+    let first = path.components().next().map(|part| part.as_os_str().to_string_lossy().to_lowercase());
+    if let Some(taken) = TAKEN.into_iter().find(|taken| first.as_deref() == Some(taken)) {
+        let message = format!("`{taken}` in a job's folder is the job's own; write under another name");
+        return Err(Problem::at(path_span, message));
     }
     let split = table.split.as_ref().map(split_named).transpose()?;
     Ok(Step::Write(Write { path, split }))

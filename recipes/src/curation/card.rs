@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::path::Path;
 
 use datasets::curate::{JobOutcome, Source};
 
@@ -25,7 +26,16 @@ pub(super) fn card(job: &JobFile, outcome: &JobOutcome) -> String {
             let _ = writeln!(text, "  - {}", licence.to_lowercase());
         }
     }
+    let languages = languages(outcome);
+    if !languages.is_empty() {
+        text.push_str("language:\n");
+        languages.iter().for_each(|code| {
+            let _ = writeln!(text, "  - {code}");
+        });
+    }
+    text.push_str("task_categories:\n  - text-generation\n");
     let _ = writeln!(text, "size_categories:\n  - {}", size_category(outcome.left.rows));
+    text.push_str(&configs(outcome));
     text.push_str("---\n\n");
     let _ = writeln!(text, "# {}\n\n{}\n", job.job.name, job.description);
     let _ = writeln!(
@@ -67,6 +77,7 @@ pub(super) fn card(job: &JobFile, outcome: &JobOutcome) -> String {
             }
         }
     }
+    text.push_str(&compared_with(job, outcome));
     text.push_str(
         "\n## What was done\n\n| step | kind | rows in | rows out | why rows went |\n|---|---|---|---|---|\n",
     );
@@ -92,8 +103,77 @@ pub(super) fn card(job: &JobFile, outcome: &JobOutcome) -> String {
     }
     text.push_str(
         "\nColumns: `id` (a hash of the content), `source`, `domain`, `split`, `prompt` (messages), `answer` (where there is \
-         one), `reference` (what the verifier takes, JSON), `difficulty`, `extra` (the source's further columns, JSON).\n",
+         one), `reference` (what the verifier takes), `difficulty`, `extra` (the source's further columns). In Parquet and CSV, \
+         `reference` and `extra` are JSON text: `json.loads(row[\"extra\"])`.\n",
     );
+    text
+}
+
+/// The languages of at least one prompt in twenty, as the Hub writes them, the most frequent first.
+fn languages(outcome: &JobOutcome) -> Vec<&'static str> {
+    const CODES: [(&str, &str); 11] = [
+        ("eng", "en"),
+        ("deu", "de"),
+        ("fra", "fr"),
+        ("spa", "es"),
+        ("ita", "it"),
+        ("por", "pt"),
+        ("rus", "ru"),
+        ("zho", "zh"),
+        ("jpn", "ja"),
+        ("kor", "ko"),
+        ("ara", "ar"),
+    ];
+    let found = &outcome.left.languages;
+    let all: u64 = found.values().sum();
+    let mut often: Vec<_> = found.iter().filter(|&(_, &count)| count * 20 >= all).collect();
+    often.sort_by_key(|&(_, &count)| std::cmp::Reverse(count));
+    often.iter().filter_map(|(name, _)| CODES.iter().find(|(code, _)| code == *name).map(|(_, two)| *two)).collect()
+}
+
+/// Which of the folder's files hold rows, each a split: whoever loads the folder would else take them all. The Hub's loader reads
+/// files of one kind, so where a job writes several kinds, those of the first that there is are listed.
+fn configs(outcome: &JobOutcome) -> String {
+    let of_kind = |kind: &str| -> Vec<&str> {
+        let ends = |name: &str| name.strip_suffix(".gz").unwrap_or(name).to_lowercase().ends_with(kind);
+        // It finds no columns in a file of lines without lines.
+        let filled = outcome.written.iter().filter(|(name, written)| written.rows > 0 && ends(name));
+        filled.map(|(name, _)| name.as_str()).collect()
+    };
+    let kinds = [".parquet", ".jsonl", ".ndjson", ".csv"];
+    let Some(names) = kinds.into_iter().map(of_kind).find(|names| !names.is_empty()) else { return String::new() };
+    let mut text = String::from("configs:\n  - config_name: default\n    data_files:\n");
+    let mut taken = BTreeSet::new();
+    for name in names {
+        let stem = name.rsplit('/').next().unwrap_or(name).split('.').next().unwrap_or_default();
+        // Letters, digits and _ are all that the name of a split may have.
+        let mut split: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        while !taken.insert(split.clone()) {
+            split.push('_');
+        }
+        let _ = writeln!(text, "      - split: {split}\n        path: {name:?}");
+    }
+    text
+}
+
+/// The files that were read and are no source: evaluation sets, saved completions.
+fn compared_with(job: &JobFile, outcome: &JobOutcome) -> String {
+    let of_sources: BTreeSet<String> = sources(job)
+        .filter_map(|source| match source {
+            Source::File(file) => Some(file.path.display().to_string()),
+            Source::Family(_) => None,
+        })
+        .collect();
+    let others: Vec<_> = outcome.files.iter().filter(|(path, _)| !of_sources.contains(*path)).collect();
+    if others.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from("\n## Compared with\n\n| file | SHA-256 |\n|---|---|\n");
+    for (path, hash) in others {
+        let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy();
+        let hash = if hash == "missing" { "not there".to_owned() } else { format!("`{hash}`") };
+        let _ = writeln!(text, "| `{name}` | {hash} |");
+    }
     text
 }
 

@@ -132,6 +132,10 @@ impl Host for JobHost {
         }
     }
 
+    fn note(&self, text: &str) {
+        self.reporter.note(text);
+    }
+
     fn step_finished(&self, outcome: &StepOutcome) {
         self.set_phase(None);
         let reused = if outcome.reused { " (done before)" } else { "" };

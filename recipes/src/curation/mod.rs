@@ -77,12 +77,34 @@ pub fn curate(job: &JobFile, options: &CurateOptions) -> anyhow::Result<JobOutco
             rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?.install(run)
         }
     }?;
-    write_whole(&folder.join("job.toml"), job.text.as_bytes())?;
+    write_whole(&folder.join("job.toml"), job_as_run(job).as_bytes())?;
     write_whole(&folder.join("README.md"), card::card(job, &outcome).as_bytes())?;
     write_whole(&folder.join("report.html"), crate::report::job::render(job, &outcome).as_bytes())?;
     let text = serde_json::to_string_pretty(&summary_of(job, &outcome))? + "\n";
     write_whole(&summary, text.as_bytes())?;
     Ok(outcome)
+}
+
+/// Checks what a job names without running it: its files and their first rows, its models. Returns what a person should know.
+///
+/// # Errors
+/// What the job would end with.
+pub fn check(job: &JobFile) -> anyhow::Result<Vec<String>> {
+    check_models(job)?;
+    Ok(datasets::curate::check(&job.job)?)
+}
+
+/// What stands above a job in its own folder, where the files that it names do not lie.
+const TO_RUN_AGAIN: &str =
+    "# To run this again: recipe curate job.toml --data DIR, where DIR is the folder of the files that it names.\n";
+
+/// The job's text, with how to run it from where it lies now.
+fn job_as_run(job: &JobFile) -> String {
+    let named = sources(job).any(|source| matches!(source, Source::File(_)));
+    if named && !job.text.starts_with(TO_RUN_AGAIN) {
+        return format!("{TO_RUN_AGAIN}\n{}", job.text);
+    }
+    job.text.clone()
 }
 
 /// That the policies which a step asks are there: said before any step has taken its time.
@@ -165,6 +187,9 @@ pub fn table(outcome: &JobOutcome, folder: &Path) -> String {
         for note in step.tally.notes.iter().take(8) {
             text.push_str(&format!("{:width$}    {note}\n", ""));
         }
+    }
+    if outcome.left.rows == 0 {
+        text.push_str("\nno row is left: see above why they went, and dropped/ where keep_dropped is set\n");
     }
     text.push_str(&format!("\n{}\n", folder.join("report.html").display()));
     text

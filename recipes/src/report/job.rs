@@ -8,7 +8,7 @@ use datasets::curate::{Histogram, JobOutcome, Stats, StepOutcome};
 
 use super::html::{escape, page, shortened};
 use crate::config::JobFile;
-use crate::wording::thousands;
+use crate::wording::{answer_line, thousands};
 
 const BODY: &str = include_str!("job.html");
 const STYLE: &str = include_str!("job.css");
@@ -27,7 +27,7 @@ pub(crate) fn render(job: &JobFile, outcome: &JobOutcome) -> String {
             ("flow", &flow(&outcome.steps)),
             ("notes", &notes(&outcome.steps)),
             ("charts", &charts(outcome)),
-            ("kept", &outcome.kept.iter().map(|task| article(task, "kept", "full", "")).collect::<String>()),
+            ("kept", &kept(outcome)),
             ("dropped", &dropped(outcome)),
             ("files", &files(outcome)),
             ("job", &escape(&job.text)),
@@ -46,7 +46,9 @@ fn tiles(outcome: &JobOutcome) -> String {
             escape(label)
         );
     };
-    let from = format!("of {}", thousands(outcome.loaded.rows));
+    // Also those that could not be read: they are among the dropped ones.
+    let read = outcome.steps.first().map_or(0, |load| load.tally.rows_in);
+    let from = format!("of {}", thousands(read));
     tile(thousands(outcome.left.rows), &from, "tasks left");
     let gone: u64 = outcome.steps.iter().flat_map(|step| step.tally.dropped.values()).sum();
     tile(thousands(gone), "", "rows dropped, each with a reason");
@@ -202,7 +204,7 @@ fn shares(title: &str, before: &BTreeMap<String, u64>, after: &BTreeMap<String, 
 }
 
 fn article(task: &Task, badge: &str, class: &str, detail: &str) -> String {
-    let answer = serde_json::to_string(&task.reference).unwrap_or_default();
+    let answer = answer_line(task);
     format!(
         "<article><header><span class=\"badge {class}\">{}</span><span>{}</span><span>{}</span></header>\
          <pre class=\"prompt\">{}</pre><pre>{}</pre>{}</article>\n",
@@ -217,6 +219,13 @@ fn article(task: &Task, badge: &str, class: &str, detail: &str) -> String {
             format!("<p class=\"small\">{}</p>", escape(&shortened(detail, SHOWN / 2)))
         }
     )
+}
+
+fn kept(outcome: &JobOutcome) -> String {
+    if outcome.kept.is_empty() {
+        return "<p class=\"small\">No row is left.</p>".to_owned();
+    }
+    outcome.kept.iter().map(|task| article(task, "kept", "full", "")).collect()
 }
 
 fn dropped(outcome: &JobOutcome) -> String {

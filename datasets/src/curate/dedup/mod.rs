@@ -1,4 +1,5 @@
-//! `dedup`: repetitions, exact ones by fingerprint and near ones by [`near`]. The first of equals stays.
+//! `dedup`: repetitions, exact ones by fingerprint, those with the same value in a column, and near ones by [`near`]. The first
+//! of equals stays; what repeats a row that goes, goes with it, since it is the same task.
 
 mod minhash;
 mod near;
@@ -6,11 +7,14 @@ mod near;
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::frame::text;
+use sha2::{Digest, Sha256};
+
+use super::frame::{text, to_tasks};
 use super::job::Dedup;
 use super::text::{Reading, fingerprint, words};
-use super::work::{Verdict, Work, each_part};
+use super::work::{SeenColumns, Verdict, Work, each_part};
 use crate::error::DatasetError;
+use crate::task::Task;
 
 /// The row of an earlier prompt that a row repeats.
 type Repeats = Vec<Option<(u32, f32)>>;
@@ -27,23 +31,33 @@ pub(super) fn run(dedup: &Dedup, work: &mut Work<'_>, scratch: &Path) -> Result<
         return Err(DatasetError::Frame { what: "more than 4,294,967,295 rows".to_owned() });
     }
     let exact = if dedup.exact { exact(dedup, work)? } else { vec![None; work.input.rows()] };
+    let same = match &dedup.by {
+        Some(column) => same_value(column, &exact, work)?,
+        None => vec![None; exact.len()],
+    };
     let near = match dedup.near {
-        Some(threshold) => near::find(dedup, threshold, &exact, work, scratch)?,
+        Some(threshold) => {
+            let gone: Repeats = exact.iter().zip(&same).map(|(exact, same)| exact.or(*same)).collect();
+            near::find(dedup, threshold, &gone, work, scratch)?
+        }
         None => Vec::new(),
     };
     let starts = work.input.starts();
-    let ids = ids_of_first(&exact, &near, work)?;
+    let ids = ids_of_first([&exact, &same, &near], work)?;
+    let same_reason = format!("same {}", dedup.by.as_deref().unwrap_or_default());
     work.judge(&["id"], |part, frame| {
         let start = starts[part];
         Ok((0..frame.height())
             .map(|row| {
                 let of = |first: u32| ids.get(&first).map_or("", String::as_str);
-                match (exact[start + row], near.get(start + row).copied().flatten()) {
-                    (Some((first, _)), _) => Verdict::drop("exact repetition", format!("of {}", of(first))),
-                    (None, Some((first, similarity))) => {
+                let at = start + row;
+                match (exact[at], same[at], near.get(at).copied().flatten()) {
+                    (Some((first, _)), _, _) => Verdict::drop("exact repetition", format!("of {}", of(first))),
+                    (_, Some((first, _)), _) => Verdict::drop(&same_reason, format!("as {}", of(first))),
+                    (_, _, Some((first, similarity))) => {
                         Verdict::drop("near repetition", format!("{similarity:.2} like {}", of(first)))
                     }
-                    (None, None) => Verdict::Keep,
+                    (None, None, None) => Verdict::Keep,
                 }
             })
             .collect())
@@ -78,19 +92,62 @@ fn exact(dedup: &Dedup, work: &Work<'_>) -> Result<Repeats, DatasetError> {
             Ok(())
         },
     )?;
-    let mut first_of = vec![None; prints.len()];
+    let rows = prints.len();
+    Ok(first_of_equals(prints, rows))
+}
+
+/// For each of so many rows the first one with the same print.
+fn first_of_equals(mut prints: Vec<(u64, u64, u32)>, rows: usize) -> Repeats {
+    let mut first_of = vec![None; rows];
     prints.sort_unstable();
     for equal in prints.chunk_by(|left, right| (left.0, left.1) == (right.0, right.1)) {
         for repeated in &equal[1..] {
             first_of[repeated.2 as usize] = Some((equal[0].2, 1.0));
         }
     }
-    Ok(first_of)
+    first_of
+}
+
+/// For each row the first one with the same value in the column. Rows without one repeat nothing, and those that repeat
+/// another exactly are not looked at.
+fn same_value(column: &str, exact: &Repeats, work: &Work<'_>) -> Result<Repeats, DatasetError> {
+    let columns = SeenColumns::of([column]);
+    let mut prints: Vec<(u64, u64, u32)> = Vec::with_capacity(exact.len());
+    let mut row = 0_u32;
+    each_part(
+        work.input,
+        work.host,
+        &[],
+        |_, frame| {
+            let tasks = to_tasks(&frame)?;
+            columns.look(&tasks);
+            let print = |task: &Task| {
+                let value = task.extra.get(column).filter(|value| !value.is_null())?;
+                // The value as it is, not its words: `a-1` and `a 1` are two ids.
+                let digest = Sha256::digest(value.to_string().as_bytes());
+                let (one, two) = digest[..16].split_at(8);
+                let number = |bytes: &[u8]| bytes.iter().fold(0_u64, |number, &byte| number << 8 | u64::from(byte));
+                Some((number(one), number(two)))
+            };
+            Ok(tasks.iter().map(print).collect::<Vec<_>>())
+        },
+        |_, part| {
+            for print in part {
+                if let (Some((one, two)), None) = (print, exact[row as usize]) {
+                    prints.push((one, two, row));
+                }
+                row += 1;
+            }
+            Ok(())
+        },
+    )?;
+    columns.check(work)?;
+    Ok(first_of_equals(prints, exact.len()))
 }
 
 /// The ids of rows that others repeat, for the report.
-fn ids_of_first(exact: &Repeats, near: &Repeats, work: &Work<'_>) -> Result<HashMap<u32, String>, DatasetError> {
-    let mut wanted: Vec<u32> = exact.iter().chain(near).flatten().map(|repeat| repeat.0).collect();
+fn ids_of_first(repeats: [&Repeats; 3], work: &Work<'_>) -> Result<HashMap<u32, String>, DatasetError> {
+    let mut wanted: Vec<u32> = repeats.into_iter().flatten().flatten().map(|repeat| repeat.0).collect();
     wanted.sort_unstable();
     wanted.dedup();
     let mut ids = HashMap::with_capacity(wanted.len());

@@ -21,6 +21,8 @@ mod svamp;
 mod verification_info;
 mod verl;
 
+use std::collections::HashSet;
+
 use rewards::Reference;
 use serde_json::Value;
 
@@ -125,9 +127,18 @@ pub(crate) fn choose(rows: &[&Columns]) -> Option<&'static Layout> {
     by_majority.or_else(|| LAYOUTS.iter().rev().filter(|layout| shown(layout) > 0).max_by_key(|layout| shown(layout)))
 }
 
-/// The layouts and what each needs, for the message that none fits.
-pub(crate) fn known() -> String {
-    LAYOUTS.iter().map(|layout| format!("{} ({})", layout.name, layout.needs)).collect::<Vec<_>>().join(", ")
+/// The layouts and what each needs, a line each, for the message that none fits these rows: first those of which most columns
+/// are there.
+pub(crate) fn known(rows: &[&Columns]) -> String {
+    let there: HashSet<String> = rows.iter().flat_map(|row| row.keys()).map(|name| name.to_lowercase()).collect();
+    let found = |layout: &&Layout| {
+        let words = layout.needs.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+        words.filter(|word| there.contains(&word.to_lowercase())).collect::<HashSet<_>>().len()
+    };
+    let mut layouts: Vec<&Layout> = LAYOUTS.iter().collect();
+    // Stable: those with the most particular columns stay before the others.
+    layouts.sort_by_key(|layout| std::cmp::Reverse(found(layout)));
+    layouts.iter().map(|layout| format!("\n  {} ({})", layout.name, layout.needs)).collect()
 }
 
 /// The names of all columns of these rows, in the order in which they first appear.
@@ -151,6 +162,9 @@ fn column<'a>(columns: &'a Columns, name: &str) -> Result<&'a Value, String> {
 }
 
 fn wrong_type(name: &str, expected: &str, found: &Value) -> String {
+    if found.is_null() {
+        return format!("the column `{name}` is null: this row has none");
+    }
     format!("the column `{name}` should be {expected}, but is {}", type_name(found))
 }
 
@@ -172,6 +186,9 @@ fn optional_text(columns: &Columns, name: &str) -> Result<String, String> {
     }
 }
 
+/// What programs write where a number is missing or was not to be had.
+const NO_NUMBERS: [&str; 4] = ["nan", "NaN", "inf", "-inf"];
+
 /// A column that holds a value: text, or a number, of which 145.0 is written 145.
 fn value_text(columns: &Columns, name: &str) -> Result<String, String> {
     match column(columns, name)? {
@@ -179,7 +196,13 @@ fn value_text(columns: &Columns, name: &str) -> Result<String, String> {
             let text = number.to_string();
             Ok(text.strip_suffix(".0").map_or(text.clone(), str::to_owned))
         }
-        Value::String(_) => text(columns, name).map(|text| text.trim().to_owned()),
+        Value::String(_) => {
+            let text = text(columns, name)?.trim().to_owned();
+            if NO_NUMBERS.contains(&text.as_str()) {
+                return Err(format!("the column `{name}` is `{text}`, which is no value"));
+            }
+            Ok(text)
+        }
         other => Err(wrong_type(name, "text or a number", other)),
     }
 }

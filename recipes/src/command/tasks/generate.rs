@@ -8,9 +8,12 @@ use std::str::FromStr;
 use clap::Args;
 use datasets::{Family, Split};
 
-use super::super::print;
+use super::super::{Wrong, print};
 use crate::config::nearest;
 use crate::wording::counted;
+
+/// Tasks at most: all are held in memory. A job (`recipe curate`) draws more.
+const MOST: u64 = 1_000_000;
 
 #[derive(Args, Debug)]
 pub(in crate::command) struct GenerateArguments {
@@ -22,8 +25,8 @@ pub(in crate::command) struct GenerateArguments {
     level: Option<u8>,
 
     /// How many different tasks
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    count: usize,
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=MOST))]
+    count: u64,
 
     /// The same seed, the same tasks
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -57,22 +60,23 @@ pub(super) fn list() -> String {
 pub(super) fn run(arguments: &GenerateArguments) -> anyhow::Result<ExitCode> {
     let family = Family::from_str(&arguments.family).map_err(|error| {
         let names = Family::ALL.iter().map(|family| family.name());
-        match nearest(&arguments.family, names) {
-            Some(near) => {
-                anyhow::anyhow!("there is no task family `{}`\n  hint: did you mean `{near}`?", arguments.family)
-            }
-            None => anyhow::anyhow!("{error}"),
-        }
+        Wrong(match nearest(&arguments.family, names) {
+            Some(near) => format!("there is no task family `{}`\n  hint: did you mean `{near}`?", arguments.family),
+            None => error.to_string(),
+        })
     })?;
     if let Some(level) = arguments.level {
         let levels = family.levels();
-        anyhow::ensure!(
-            (1..=levels).contains(&level),
-            "the family `{family}` has the levels 1 to {levels}, not {level}"
-        );
+        if !(1..=levels).contains(&level) {
+            return Err(Wrong(format!("the family `{family}` has the levels 1 to {levels}, not {level}")).into());
+        }
+    }
+    if let Some(path) = &arguments.out {
+        datasets::curate::check_name(path)?;
+        datasets::curate::check_place(path)?;
     }
     let split = if arguments.split == "held" { Split::Held } else { Split::Train };
-    let tasks = family.distinct_at(arguments.level, split, arguments.seed, arguments.count)?;
+    let tasks = family.distinct_at(arguments.level, split, arguments.seed, usize::try_from(arguments.count)?)?;
     if let Some(path) = &arguments.out {
         datasets::curate::write_tasks(path, &tasks)?;
         return print(&format!("{}: {}\n", path.display(), counted(tasks.len(), "task", "tasks")));

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use datasets::curate::{Histogram, Stats};
 use datasets::source::TaskStream;
-use datasets::{OnBadLine, ReadTasks, Task};
-use rewards::Reference;
+use datasets::{BadLine, DatasetError, OnBadLine, ReadTasks};
 
-use crate::wording::{counted, thousands};
+use super::super::Wrong;
+use crate::wording::{answer_line, counted, one_line, thousands};
 
 #[derive(Args, Debug)]
 pub(in crate::command) struct HeadArguments {
@@ -73,69 +73,61 @@ impl Looked {
 }
 
 fn open(file: &Path, layout: Option<&str>) -> anyhow::Result<Looked> {
-    let files = super::super::fetched(&[file.to_owned()])?.into_iter();
-    Ok(Looked { files, layout: layout.map(str::to_owned), open: None })
+    let files = super::super::fetched(&[file.to_owned()])?;
+    for path in &files {
+        if let Err(source) = std::fs::metadata(path) {
+            return Err(Wrong(DatasetError::Read { path: path.clone(), source }.to_string()).into());
+        }
+    }
+    Ok(Looked { files: files.into_iter(), layout: layout.map(str::to_owned), open: None })
 }
 
 pub(super) fn head(arguments: &HeadArguments) -> anyhow::Result<String> {
     let mut stream = open(&arguments.file, arguments.layout.as_deref())?;
     let mut text = String::new();
     let mut shown = 0;
+    let mut unread = Unread::default();
     while shown < arguments.count
         && let Some(batch) = stream.next_batch()?
     {
+        unread.add(&batch.bad);
         for task in batch.tasks.iter().take(arguments.count - shown) {
             shown += 1;
             let _ = writeln!(
                 text,
                 "{shown}. {}\n   {}  [{} {}]\n",
                 one_line(&task.prompt, 300),
-                answer(task),
+                answer_line(task),
                 task.source,
                 task.id
             );
         }
     }
+    text.push_str(&unread.line(if shown == arguments.count { " of those read so far" } else { "" }));
     Ok(text)
 }
 
-/// The text on one line, cut off where it is long.
-fn one_line(text: &str, most: usize) -> String {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let line = words.join(" ");
-    if line.chars().count() <= most { line } else { line.chars().take(most).chain(['…']).collect() }
+/// Rows that cannot be read: how many, and the first of them.
+#[derive(Default)]
+struct Unread {
+    count: usize,
+    first: Option<BadLine>,
 }
 
-fn answer(task: &Task) -> String {
-    match &task.reference {
-        Reference::Math { answer } => format!("answer: {}", one_line(answer, 100)),
-        Reference::Integer { value } => format!("answer: {value}"),
-        Reference::Countdown { numbers, target } => format!("make {target} of {numbers:?}"),
-        Reference::Tests { assertions, .. } => {
-            format!(
-                "{} tests, the first: {}",
-                assertions.len(),
-                one_line(assertions.first().map_or("", String::as_str), 100)
-            )
+impl Unread {
+    fn add(&mut self, bad: &[BadLine]) {
+        self.count += bad.len();
+        if self.first.is_none() {
+            self.first = bad.first().cloned();
         }
-        Reference::Stdin { cases, .. } => {
-            let first = cases.first().map_or(("", ""), |case| (&case.stdin, &case.stdout));
-            format!(
-                "{} inputs with their outputs, the first: {} -> {}",
-                cases.len(),
-                one_line(first.0, 50),
-                one_line(first.1, 50)
-            )
-        }
-        Reference::Calls { function, cases, .. } => {
-            let first = cases.first().map_or(("", ""), |case| (&case.arguments, &case.expected));
-            format!(
-                "{} calls, the first: {function} of {} is {}",
-                cases.len(),
-                one_line(first.0, 50),
-                one_line(first.1, 50)
-            )
-        }
+    }
+
+    /// A line about them; nothing if there are none. `which` says among which rows.
+    fn line(&self, which: &str) -> String {
+        self.first.as_ref().map_or_else(String::new, |first| {
+            let rows = counted(self.count, "row", "rows");
+            format!("{rows}{which} cannot be read; the first, at line {}: {}\n", first.line, first.what)
+        })
     }
 }
 
@@ -153,24 +145,22 @@ pub(super) fn show(arguments: &ShowArguments) -> anyhow::Result<String> {
         }
         passed += batch.tasks.len();
     }
-    anyhow::bail!(
+    Err(Wrong(format!(
         "{} has {}, and none that `{}` names",
         arguments.file.display(),
         counted(passed, "task", "tasks"),
         arguments.task
-    )
+    ))
+    .into())
 }
 
 pub(super) fn stats(arguments: &StatsArguments) -> anyhow::Result<String> {
     let mut stream = open(&arguments.file, arguments.layout.as_deref())?;
     let mut stats = Stats::default();
-    let (mut bad, mut first_bad) = (0, None);
+    let mut unread = Unread::default();
     while let Some(batch) = stream.next_batch()? {
         batch.tasks.iter().for_each(|task| stats.add(task));
-        bad += batch.bad.len();
-        if first_bad.is_none() {
-            first_bad = batch.bad.into_iter().next();
-        }
+        unread.add(&batch.bad);
     }
     let mut text = format!(
         "{}: {}, {:.1} words a prompt\n",
@@ -178,15 +168,7 @@ pub(super) fn stats(arguments: &StatsArguments) -> anyhow::Result<String> {
         counted(stats.rows as usize, "task", "tasks"),
         stats.mean_words()
     );
-    if let Some(first) = first_bad {
-        let _ = writeln!(
-            text,
-            "{} cannot be read; the first, at line {}: {}",
-            counted(bad, "row", "rows"),
-            first.line,
-            first.what
-        );
-    }
+    text.push_str(&unread.line(""));
     let fixed = |counts: &BTreeMap<&'static str, u64>| {
         counts.iter().map(|(name, &count)| ((*name).to_owned(), count)).collect::<BTreeMap<_, _>>()
     };
@@ -226,5 +208,22 @@ fn histogram(text: &mut String, title: &str, histogram: &Histogram) {
         // At least one mark for what is there.
         let marks = (count as f64 / *most as f64 * BAR).ceil() as usize;
         let _ = writeln!(text, "  {shown:>6}  {:>9}  {}", thousands(count), "▇".repeat(marks));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn head_says_which_rows_cannot_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("rows.jsonl");
+        std::fs::write(&file, "{\"prompt\": \"p\", \"answer\": 1}\noops\n").unwrap();
+        let text = head(&HeadArguments { file, count: 5, layout: None }).unwrap();
+        assert!(text.starts_with("1. p\n   answer: 1  [rows "), "{text}");
+        assert!(
+            text.ends_with("1 row cannot be read; the first, at line 2: malformed JSON: expected value at column 1\n")
+        );
     }
 }

@@ -1,0 +1,143 @@
+//! What lies in a job's folder: after a kill, after damage, after a change of the job.
+
+use std::sync::Mutex;
+
+use super::*;
+
+/// Surroundings that keep what is noted.
+#[derive(Default)]
+struct Notes(Mutex<Vec<String>>);
+
+impl Host for Notes {
+    fn rewards(&self, _: bool) -> Result<Arc<RewardSet>, String> {
+        TestHost::default().rewards(false)
+    }
+
+    fn attempts(&self, _: &Difficulty, _: &[Task], _: u64) -> Result<Vec<Vec<String>>, String> {
+        Err("no policy".to_owned())
+    }
+
+    fn step_started(&self, _: usize, _: usize, _: &NamedStep, _: u64) {}
+
+    fn progress(&self, _: u64) {}
+
+    fn note(&self, text: &str) {
+        self.0.lock().unwrap().push(text.to_owned());
+    }
+
+    fn step_finished(&self, _: &StepOutcome) {}
+
+    fn stop_requested(&self) -> bool {
+        false
+    }
+}
+
+fn four_rows() -> (tempfile::TempDir, PathBuf) {
+    rows(&["Say one", "Say two", "say TWO", "Say three"].map(|prompt| (prompt.to_owned(), "1")))
+}
+
+#[test]
+fn a_kill_after_a_file_has_its_name_leaves_nothing_that_blocks() {
+    let (folder, path) = four_rows();
+    let out = folder.path().join("out");
+    let job = job(vec![load(&path), ("dedup", dedup(None)), write_to("all.jsonl")]);
+    run_in(folder.path(), &job);
+    let expected = left(&out);
+    // As if the process had been killed before it noted what it wrote, and while it did.
+    fs::remove_file(out.join("written.json")).unwrap();
+    fs::write(out.join("written.partial"), "").unwrap();
+    run_in(folder.path(), &job);
+    assert_eq!(left(&out), expected);
+
+    // As if it had been killed between noting a changed job's file and giving it its name, or just after: either is its own.
+    let mut changed = job.clone();
+    changed.steps.remove(1);
+    run_in(folder.path(), &changed);
+    let (old, new) = (&expected["all.jsonl"], fs::read(out.join("all.jsonl")).unwrap());
+    assert_ne!(old, &new);
+    let ledger = fs::read_to_string(out.join("written.json")).unwrap();
+    let mut entries: serde_json::Value = serde_json::from_str(&ledger).unwrap();
+    let hash = hash_file(&out.join("all.jsonl")).unwrap();
+    for on_disk in [old, &new] {
+        fs::write(out.join("all.jsonl"), on_disk).unwrap();
+        let now = hash_file(&out.join("all.jsonl")).unwrap();
+        entries["all.jsonl"]["replaces"] = json!(if now == hash { "0".repeat(64) } else { now });
+        fs::write(out.join("written.json"), entries.to_string()).unwrap();
+        run_in(folder.path(), &changed);
+        assert_eq!(fs::read(out.join("all.jsonl")).unwrap(), new);
+        assert_eq!(fs::read_to_string(out.join("written.json")).unwrap(), ledger);
+    }
+}
+
+#[test]
+fn what_is_written_already_is_not_written_again() {
+    let (folder, path) = four_rows();
+    let out = folder.path().join("out");
+    let job = job(vec![load(&path), write_to("all.jsonl"), write_to("all.parquet")]);
+    run_in(folder.path(), &job);
+    let times = || ["all.jsonl", "all.parquet"].map(|name| fs::metadata(out.join(name)).unwrap().modified().unwrap());
+    let before = times();
+    let again = run_in(folder.path(), &job);
+    assert_eq!(again.steps.iter().map(|step| step.reused).collect::<Vec<_>>(), [true; 3]);
+    assert_eq!((times(), again.written["all.jsonl"].rows), (before, 4));
+    // A file that went away is written anew.
+    fs::remove_file(out.join("all.jsonl")).unwrap();
+    let again = run_in(folder.path(), &job);
+    assert_eq!(again.steps.iter().map(|step| step.reused).collect::<Vec<_>>(), [true, false, true]);
+}
+
+#[test]
+fn a_damaged_step_is_said_and_done_again() {
+    let (folder, path) = four_rows();
+    let out = folder.path().join("out");
+    let job = job(vec![load(&path), ("dedup", dedup(None)), write_to("all.jsonl")]);
+    run_in(folder.path(), &job);
+    let expected = left(&out);
+    let steps = entries(&out.join("steps")).unwrap();
+    let with = |name: &str| steps.iter().map(|step| step.join(name)).find(|path| path.is_file()).unwrap();
+    for (file, step) in [
+        (with("kept/part-00000.parquet"), "step 1 (load)"),
+        (with("dropped/part-00000.parquet"), "step 2 (dedup)"),
+        (with("finished.json"), "step "),
+    ] {
+        fs::write(&file, "junk").unwrap();
+        let host = Notes::default();
+        run(&job, &out, &host).unwrap_or_else(|error| panic!("{error}"));
+        let notes = host.0.into_inner().unwrap();
+        assert!(notes.len() == 1 && notes[0].starts_with(step) && notes[0].contains("is done again: "), "{notes:?}");
+        assert_eq!(left(&out), expected);
+    }
+    fs::remove_file(with("kept/part-00000.parquet")).unwrap();
+    run_in(folder.path(), &job);
+    assert_eq!(left(&out), expected);
+}
+
+#[test]
+fn what_a_job_does_not_write_any_more_goes() {
+    let (folder, path) = four_rows();
+    let out = folder.path().join("out");
+    run_in(folder.path(), &job(vec![load(&path), ("dedup", dedup(None)), write_to("old.jsonl"), write_to("mine.csv")]));
+    assert!(out.join("dropped/02-dedup.jsonl").is_file());
+    fs::write(out.join("mine.csv"), "changed").unwrap();
+    let host = Notes::default();
+    run(&job(vec![load(&path), write_to("new.jsonl")]), &out, &host).unwrap();
+    assert_eq!(left(&out).keys().collect::<Vec<_>>(), ["mine.csv", "new.jsonl", "written.json"]);
+    let notes = host.0.into_inner().unwrap();
+    assert!(notes[0].starts_with("old.jsonl is removed") && notes[1].starts_with("mine.csv stays"), "{notes:?}");
+}
+
+#[test]
+fn rows_that_cannot_be_read_are_kept_aside_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.jsonl");
+    fs::write(&path, "{\"prompt\": \"p\", \"answer\": 1}\noops\n{\"prompt\": \"p\"}\n").unwrap();
+    let Source::File(source) = file(&path) else { unreachable!() };
+    let source = Source::File(FileSource { on_bad_line: OnBadLine::Skip, ..source });
+    let steps = vec![("load", Step::Load(Load { sources: vec![source] }))];
+    let outcome = run_in(folder.path(), &job(steps));
+    assert_eq!(outcome.steps[0].tally.dropped["unreadable row"], 2);
+    let aside = fs::read_to_string(folder.path().join("out/dropped/01-load.jsonl")).unwrap();
+    let aside: Vec<serde_json::Value> = aside.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((aside.len(), &aside[0]["file"], &aside[0]["line"]), (2, &json!("rows.jsonl"), &json!(2)));
+    assert_eq!(aside[1]["dropped"]["reason"], "unreadable row");
+}

@@ -1,0 +1,92 @@
+//! What people get wrong: columns that are not there, files that do not fit; and repetitions by a column.
+
+use super::*;
+
+fn numbered(folder: &Path, name: &str, rows: &[(&str, i64)]) -> PathBuf {
+    let path = folder.join(name);
+    let row = |(prompt, id): &(&str, i64)| json!({ "prompt": prompt, "answer": "1", "task_id": id }).to_string() + "\n";
+    fs::write(&path, rows.iter().map(row).collect::<String>()).unwrap();
+    path
+}
+
+#[test]
+fn a_column_that_no_row_has_is_an_error_with_those_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = numbered(folder.path(), "rows.jsonl", &[("Say one", 1), ("Say two", 2)]);
+    let by = |column: &str| {
+        Step::Dedup(Dedup {
+            exact: true,
+            by: Some(column.to_owned()),
+            near: None,
+            shingle: 3,
+            permutations: 128,
+            numbers_matter: true,
+        })
+    };
+    let filter =
+        |text: &str| Step::Filter(Filter { condition: Some(Expression::parse(text).unwrap()), ..Filter::default() });
+    for step in [filter("task_di == 2"), filter("not (words > 9 or task_di == 2)"), by("task_di")] {
+        let job = job(vec![load(&path), ("pick", step)]);
+        let error = run(&job, &folder.path().join("out"), &TestHost::default()).expect_err("is refused").to_string();
+        assert_eq!(error, "step 2 (pick): no row has a column `task_di`; the columns are task_id");
+    }
+    let outcome = run_in(folder.path(), &job(vec![load(&path), ("pick", filter("task_id == 2 and words == 2"))]));
+    let reason = "`where` does not hold (task_id == 2 and words == 2)";
+    assert_eq!(outcome.steps[1].tally.dropped, [(reason.to_owned(), 1)].into());
+}
+
+#[test]
+fn a_value_of_a_column_stands_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = [("Add two", 1), ("Sum two", 1), ("add two", 2), ("Halve it", 3), ("SUM  two", 4)];
+    let path = numbered(folder.path(), "rows.jsonl", &written);
+    let step = |exact| {
+        Step::Dedup(Dedup {
+            exact,
+            by: Some("task_id".to_owned()),
+            near: None,
+            shingle: 3,
+            permutations: 128,
+            numbers_matter: true,
+        })
+    };
+    // With exact ones too, the third repeats the first, and the last the second, which itself goes.
+    for (exact, out, expected) in
+        [(false, "by", vec!["Add two", "add two", "Halve it", "SUM  two"]), (true, "both", vec!["Add two", "Halve it"])]
+    {
+        let job = job(vec![load(&path), ("dedup", step(exact)), write_to("kept.jsonl")]);
+        let outcome = run(&job, &folder.path().join(out), &TestHost::default()).unwrap();
+        let kept = read(&folder.path().join(out).join("kept.jsonl"), OnBadLine::Stop).unwrap().tasks;
+        assert_eq!(kept.iter().map(|task| task.prompt.as_str()).collect::<Vec<_>>(), expected);
+        assert_eq!(outcome.steps[1].tally.dropped["same task_id"], 1);
+    }
+}
+
+#[test]
+fn a_split_that_no_row_is_of_is_said() {
+    let (folder, path) = rows(&[("Say one".to_owned(), "1")]);
+    let write = Step::Write(Write { path: "held.jsonl".into(), split: Some(Split::Held) });
+    let outcome = run_in(folder.path(), &job(vec![load(&path), ("write", write)]));
+    assert_eq!(outcome.steps[1].tally.notes, ["held.jsonl is empty: no row is of the split \"held\""]);
+}
+
+#[test]
+fn files_are_checked_without_running_the_job() {
+    let (folder, path) = rows(&[("Say one".to_owned(), "1")]);
+    let source = |name: &str, layout: Option<&str>, optional| match file(&folder.path().join(name)) {
+        Source::File(file) => Source::File(FileSource { layout: layout.map(str::to_owned), optional, ..file }),
+        Source::Family(_) => unreachable!(),
+    };
+    let check = |sources: Vec<Source>| {
+        let found = check(&job(vec![("load", Step::Load(Load { sources }))]));
+        found.map_err(|error| error.to_string().replace(&format!("{}/", folder.path().display()), ""))
+    };
+    let missing = check(vec![source("none.jsonl", None, false)]).unwrap_err();
+    assert!(missing.starts_with("step 1 (load): cannot read the task file none.jsonl: No such file"), "{missing}");
+    let layout = check(vec![source("rows.jsonl", Some("gsm8k"), false)]).unwrap_err();
+    assert!(layout.starts_with("step 1 (load): rows.jsonl, line 1: the column `question` is missing"), "{layout}");
+    let nothing = check(vec![source("none.jsonl", None, true)]).unwrap_err();
+    assert!(nothing.starts_with("step 1 (load): none of the sources is there"), "{nothing}");
+    let notes = check(vec![file(&path), source("none.jsonl", None, true)]).unwrap();
+    assert!(notes.len() == 1 && notes[0].ends_with("none.jsonl is not there, and would be left out"), "{notes:?}");
+}
