@@ -274,7 +274,12 @@ impl Function for Loaded {
             let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             // SAFETY: a kernel that is loaded.
             unsafe { result::function::set_function_attribute(self.function, attribute, grid.shared_bytes as i32) }
-                .map_err(wrong)?;
+                .map_err(|error| {
+                    // A card of another kind may have less, which the driver calls an invalid argument.
+                    let (kernel, bytes) = (self.name.clone(), grid.shared_bytes);
+                    let message = format!("{bytes} bytes of shared memory for a block: {}", context::text(error));
+                    DeviceError::Kernel { kernel, message }
+                })?;
             self.allowed.store(grid.shared_bytes, Ordering::Relaxed);
         }
         let [x, y, z] = grid.blocks;
