@@ -190,6 +190,12 @@ fn latents_of_deepseek() {
 }
 
 #[test]
+fn widths_with_room_for_one_tile_of_keys() {
+    check(latent(20, 832, 768), &[1, 70, 0, 200], &[1, 2]);
+    check(grouped(4, 2, 512, 512), &[64, 130], &[1]);
+}
+
+#[test]
 fn a_result_does_not_depend_on_the_batch() {
     let sizes = grouped(14, 2, 64, 64);
     let mut batch = Case::new(sizes, &LENGTHS);

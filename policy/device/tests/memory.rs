@@ -35,6 +35,21 @@ fn numbers_come_back_as_they_were() {
 }
 
 #[test]
+fn uploads_follow_each_other_whatever_their_lengths() {
+    let device = Device::for_tests();
+    // Some 60 MiB in all: each piece of the card's staging memory is filled more than once, and begun anew in the midst.
+    let numbers = |upload: usize| -> Vec<u32> {
+        let len = upload * upload * 97 % 300_000 + 1;
+        (0..len).map(|at| (at * 31 + upload) as u32).collect()
+    };
+    let uploaded: Vec<Buffer<u32>> =
+        (0..100).map(|upload| device.upload(&numbers(upload), "numbers").unwrap()).collect();
+    for (upload, buffer) in uploaded.iter().enumerate() {
+        assert!(buffer.download().unwrap() == numbers(upload), "upload {upload}");
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let device = Device::for_tests();
     let buffer = device.zeros::<u32>(4, "four").unwrap();

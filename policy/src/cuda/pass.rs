@@ -37,6 +37,8 @@ pub(crate) struct Passed {
 /// What a tracked pass keeps for its backward pass.
 pub(crate) struct Activations {
     inputs: Inputs,
+    /// The rows that each target's row is of, and each token of the vocabulary.
+    sources: [Sources; 2],
     temperature: f64,
     layers: Vec<Layer>,
     /// The rows from which something is predicted, before the last norm and after.
@@ -113,6 +115,14 @@ impl Pass<'_> {
         let workspace = LogprobWorkspace::new(device, targets, self.config.vocab_size, false)?;
         let logprob = logprob(&parts, hidden.view(), inputs.target_ids.view(), temperature);
         logprob.forward(device, &workspace, logprobs(&out))?;
+        // The host sorts while the card computes: the backward pass would wait for it.
+        let sources = match track {
+            Track::Nothing => None,
+            Track::Gradients | Track::LayerInputs => Some([
+                Sources::new(device, &inputs.target_rows, inputs.rows())?,
+                Sources::new(device, &inputs.token_ids, self.config.vocab_size)?,
+            ]),
+        };
         let (logprobs, entropy) = (out[0].download()?, out[1].download()?);
         let routing = |chosen: &Arc<Buffer<u16>>| {
             let (chosen, router) = (chosen.download()?, self.router.as_ref());
@@ -120,7 +130,7 @@ impl Pass<'_> {
         };
         let routing = chosen.iter().map(routing).collect::<Result<_>>()?;
         let activations =
-            (track != Track::Nothing).then(|| Activations { inputs, temperature, layers, rows, hidden, out });
+            sources.map(|sources| Activations { inputs, sources, temperature, layers, rows, hidden, out });
         Ok(Passed { logprobs, entropy, routing, activations })
     }
 
@@ -136,10 +146,8 @@ impl Pass<'_> {
         let (device, width, eps) = (self.resident.device(), self.config.hidden_size, self.config.rms_norm_eps);
         let parts = self.resident.parts(self.config);
         let gradients = self.resident.layout().parts(self.config, gradients);
-        let Activations { inputs, temperature, mut layers, rows, hidden, out } = activations;
-        // First what the host has to sort and to send, since the card would wait for it later.
-        let target_sources = Sources::new(device, &inputs.target_rows, inputs.rows())?;
-        let token_sources = Sources::new(device, &inputs.token_ids, self.config.vocab_size)?;
+        let Activations { inputs, sources, temperature, mut layers, rows, hidden, out } = activations;
+        let [target_sources, token_sources] = sources;
         let d_x = device.zeros(inputs.rows() * width, "the residual stream's gradient")?;
         {
             let targets = inputs.target_rows.len();

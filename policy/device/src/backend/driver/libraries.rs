@@ -78,12 +78,24 @@ fn require(library: &'static str, package: &'static str, names: &[&str], is_pres
     for folder in folders() {
         for version in ["13", "12"] {
             let files: Vec<PathBuf> = names.iter().map(|name| folder.join(format!("lib{name}.so.{version}"))).collect();
-            if files.iter().all(|file| file.exists()) && files.iter().all(|file| open(file)) && is_present() {
-                return Ok(());
+            if files.iter().all(|file| file.exists()) {
+                // NVRTC opens a second library while it compiles, by its name alone, which is found if it is open already.
+                let second = |file: &PathBuf| is_named(file, &format!("libnvrtc-builtins.so.{version}"));
+                if names.contains(&"nvrtc") {
+                    entries(&folder).iter().filter(|file| second(file)).for_each(|file| _ = open(file));
+                }
+                if files.iter().all(|file| open(file)) && is_present() {
+                    return Ok(());
+                }
             }
         }
     }
     Err(DeviceError::NoLibrary { library, package })
+}
+
+/// Whether a file's name begins so.
+fn is_named(file: &Path, beginning: &str) -> bool {
+    file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(beginning))
 }
 
 /// Opens a library for good.

@@ -24,7 +24,7 @@ use blas::Blas;
 use context::{Context, During, Event};
 use transfer::{PinnedCopy, Staging};
 
-/// Dynamic shared memory that a kernel may have without being allowed to.
+/// Shared memory that a kernel may have without being allowed to, its static one among it.
 const USUAL_SHARED_BYTES: u32 = 48 << 10;
 
 /// What a compiled file is asked for by: its name and the defined names.
@@ -151,9 +151,11 @@ impl Backend for Card {
         // The question makes the driver load it now, and not at the first launch, which may be recorded.
         let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES;
         // SAFETY: the function just found.
-        unsafe { result::function::get_function_attribute(function, attribute) }.during("loading of a kernel")?;
+        let fixed = unsafe { result::function::get_function_attribute(function, attribute) };
+        let fixed = fixed.during("loading of a kernel")?;
+        let allowed = AtomicU32::new(USUAL_SHARED_BYTES.saturating_sub(fixed.unsigned_abs()));
         let (name, context) = (name.into(), Arc::clone(&self.context));
-        Ok(Arc::new(Loaded { function, name, allowed: AtomicU32::new(USUAL_SHARED_BYTES), context }))
+        Ok(Arc::new(Loaded { function, name, allowed, context }))
     }
 
     fn product(&self, product: &Product) -> Result<()> {
@@ -272,7 +274,12 @@ impl Function for Loaded {
             let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             // SAFETY: a kernel that is loaded.
             unsafe { result::function::set_function_attribute(self.function, attribute, grid.shared_bytes as i32) }
-                .map_err(wrong)?;
+                .map_err(|error| {
+                    // A card of another kind may have less, which the driver calls an invalid argument.
+                    let (kernel, bytes) = (self.name.clone(), grid.shared_bytes);
+                    let message = format!("{bytes} bytes of shared memory for a block: {}", context::text(error));
+                    DeviceError::Kernel { kernel, message }
+                })?;
             self.allowed.store(grid.shared_bytes, Ordering::Relaxed);
         }
         let [x, y, z] = grid.blocks;

@@ -1,7 +1,8 @@
 //! Copies between the host and the card, through host memory that the card can reach.
 //!
 //! Such memory is page-locked; the card copies from and to it while the host goes on. A long copy passes through two pieces
-//! in turn: while the card works on one, the host fills or empties the other.
+//! in turn: while the card works on one, the host fills or empties the other. Short uploads lie side by side in a piece, so
+//! that none waits for the one before, which the card may do only after much other work.
 
 use std::sync::Arc;
 
@@ -38,30 +39,45 @@ impl Drop for Pinned {
     }
 }
 
+/// Uploads begin at multiples of so many bytes, which suit the card.
+const ALIGNMENT: usize = 256;
+
 /// The two pieces.
 pub(super) struct Staging {
+    /// Each with the event after which the card is done with all of it.
     pieces: [(Pinned, Event); 2],
+    /// The piece that uploads go through, and its bytes that may be in use.
+    current: usize,
+    used: usize,
 }
 
 impl Staging {
     pub(super) fn new() -> Result<Self> {
         let piece = || Ok((Pinned::new(PIECE_BYTES)?, Event::new(false)?));
-        Ok(Staging { pieces: [piece()?, piece()?] })
+        Ok(Staging { pieces: [piece()?, piece()?], current: 0, used: 0 })
     }
 
     /// Returns once the bytes have been read; they are on the card before what is given to it next.
-    pub(super) fn upload(&self, context: &Context, to: u64, bytes: &[u8]) -> Result<()> {
-        for (index, chunk) in bytes.chunks(PIECE_BYTES).enumerate() {
-            let (pinned, event) = &self.pieces[index % 2];
-            event.wait()?;
-            // SAFETY: the piece has this many bytes, and the card is done with it. The caller's slice has the place
-            // for the chunk. The piece is not touched before the event is over.
-            unsafe {
-                std::ptr::copy_nonoverlapping(chunk.as_ptr(), pinned.memory, chunk.len());
-                let staged = std::slice::from_raw_parts(pinned.memory, chunk.len());
-                result::memcpy_htod_async(to + (index * PIECE_BYTES) as u64, staged, context.stream)
-                    .during("upload")?;
+    pub(super) fn upload(&mut self, context: &Context, to: u64, bytes: &[u8]) -> Result<()> {
+        let mut done = 0;
+        while done < bytes.len() {
+            if self.used >= PIECE_BYTES {
+                (self.current, self.used) = (1 - self.current, 0);
+                self.pieces[self.current].1.wait()?;
             }
+            let (pinned, event) = &self.pieces[self.current];
+            let chunk = &bytes[done..bytes.len().min(done + PIECE_BYTES - self.used)];
+            // SAFETY: the piece has this many bytes from `used` on, and the card is done with them: it was when the piece
+            // became the current one, and they have not been given since. The caller's slice has the place for the
+            // chunk. They are not touched before the event is over.
+            unsafe {
+                let place = pinned.memory.add(self.used);
+                std::ptr::copy_nonoverlapping(chunk.as_ptr(), place, chunk.len());
+                let staged = std::slice::from_raw_parts(place, chunk.len());
+                result::memcpy_htod_async(to + done as u64, staged, context.stream).during("upload")?;
+            }
+            self.used = (self.used + chunk.len()).next_multiple_of(ALIGNMENT);
+            done += chunk.len();
             event.record(context)?;
         }
         Ok(())
