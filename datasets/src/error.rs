@@ -180,7 +180,7 @@ pub enum DatasetError {
         found: String,
     },
     /// A column that a step asks for is in no row.
-    #[error("no row has a column `{column}`; the columns are {found}")]
+    #[error("no row has a column `{column}`; besides those of every task there are: {found}")]
     NoRowHasColumn {
         /// The column asked for.
         column: String,
