@@ -28,7 +28,10 @@ fn a_column_that_no_row_has_is_an_error_with_those_there_are() {
     for step in [filter("task_di == 2"), filter("not (words > 9 or task_di == 2)"), by("task_di")] {
         let job = job(vec![load(&path), ("pick", step)]);
         let error = run(&job, &folder.path().join("out"), &TestHost::default()).expect_err("is refused").to_string();
-        assert_eq!(error, "step 2 (pick): no row has a column `task_di`; besides those of every task there are: task_id");
+        assert_eq!(
+            error,
+            "step 2 (pick): no row has a column `task_di`; besides those of every task there are: task_id"
+        );
     }
     let outcome = run_in(folder.path(), &job(vec![load(&path), ("pick", filter("task_id == 2 and words == 2"))]));
     let reason = "`where` does not hold (task_id == 2 and words == 2)";
