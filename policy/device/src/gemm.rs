@@ -6,28 +6,7 @@
 use half::bf16;
 
 use crate::device::same_device;
-use crate::{Device, DeviceError, Element, Result, Slice};
-
-/// Where a product goes.
-#[derive(Debug, Clone, Copy)]
-pub enum Output<'a> {
-    /// Rounded.
-    Bf16(Slice<'a, bf16>),
-    /// As it is.
-    F32(Slice<'a, f32>),
-}
-
-impl<'a> From<Slice<'a, bf16>> for Output<'a> {
-    fn from(slice: Slice<'a, bf16>) -> Self {
-        Output::Bf16(slice)
-    }
-}
-
-impl<'a> From<Slice<'a, f32>> for Output<'a> {
-    fn from(slice: Slice<'a, f32>) -> Self {
-        Output::F32(slice)
-    }
-}
+use crate::{Device, DeviceError, Element, Numbers, Result, Slice};
 
 /// Several products of one shape, each a stride after the other. A stride of 0 takes the same matrix each time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +43,7 @@ pub struct Gemm<'a> {
     /// Whether `b` lies transposed in memory.
     pub transpose_b: bool,
     /// `[m, n]`.
-    pub c: Output<'a>,
+    pub c: Numbers<'a>,
     /// From one row to the next, in numbers.
     pub ldc: usize,
     /// Factor of the product.
@@ -77,7 +56,7 @@ pub struct Gemm<'a> {
 
 impl<'a> Gemm<'a> {
     /// `c [m, n] = a [m, k] b [k, n]` without gaps between rows. Change what is different with `..`.
-    pub fn new([m, n, k]: [usize; 3], a: Slice<'a, bf16>, b: Slice<'a, bf16>, c: impl Into<Output<'a>>) -> Self {
+    pub fn new([m, n, k]: [usize; 3], a: Slice<'a, bf16>, b: Slice<'a, bf16>, c: impl Into<Numbers<'a>>) -> Self {
         let (transpose_a, transpose_b) = (false, false);
         let (alpha, beta, batch) = (1.0, 0.0, None);
         Gemm { m, n, k, a, lda: k, transpose_a, b, ldb: n, transpose_b, c: c.into(), ldc: n, alpha, beta, batch }
@@ -107,8 +86,8 @@ impl<'a> Gemm<'a> {
         shape(rows_b, columns_b, self.ldb, batch.stride_b).check("b", &self.b, device)?;
         let c = shape(self.m, self.n, self.ldc, batch.stride_c);
         let (address_c, is_bf16) = match &self.c {
-            Output::Bf16(slice) => (c.check("c", slice, device)?, true),
-            Output::F32(slice) => (c.check("c", slice, device)?, false),
+            Numbers::Bf16(slice) => (c.check("c", slice, device)?, true),
+            Numbers::F32(slice) => (c.check("c", slice, device)?, false),
         };
         let one_after_the_other = batch.stride_c >= (self.m.max(1) - 1) * self.ldc + self.n;
         let side_by_side =

@@ -1,6 +1,6 @@
 //! Products of matrices against plain loops in f64: all four ways to lie in memory, gaps, batches, adding.
 
-use device::{Batch, Device, Gemm, Output, bf16};
+use device::{Batch, Device, Gemm, Numbers, bf16};
 
 /// Whole numbers from -4 to 4: exact in bf16, and so are sums of few products.
 fn numbers(len: usize, factor: usize) -> Vec<bf16> {
@@ -47,7 +47,7 @@ fn check(device: &Device, case: &Case) {
     let [on_a, on_b, on_c] = [&a, &b, &c].map(|values| device.upload(values, "matrix").expect("memory"));
     let c_f32: Vec<f32> = c.iter().map(|c| c.to_f32()).collect();
     let on_c_f32 = device.upload(&c_f32, "matrix").expect("memory");
-    let output = if case.bf16 { Output::Bf16(on_c.view()) } else { Output::F32(on_c_f32.view()) };
+    let output = if case.bf16 { Numbers::Bf16(on_c.view()) } else { Numbers::F32(on_c_f32.view()) };
     let gemm = Gemm {
         lda,
         ldb,

@@ -4,7 +4,7 @@
 //! add to the residual stream and to sums of gradients in f32.
 
 use device::ops::{add_bias, sum_rows, sum_rows_partial_len};
-use device::{Buffer, Device, Gemm, Output, Result, Slice, bf16};
+use device::{Buffer, Device, Gemm, Numbers, Result, Slice, bf16};
 
 use super::Parameter;
 use crate::model::parts::Projection;
@@ -25,7 +25,7 @@ pub(super) fn linear(
 /// `y += x W^T`, or with `add` false `y =`.
 pub(super) fn linear_into<'a>(
     device: &Device,
-    y: impl Into<Output<'a>>,
+    y: impl Into<Numbers<'a>>,
     (x, weight): (Slice<'a, bf16>, Slice<'a, bf16>),
     inputs: usize,
     add: bool,

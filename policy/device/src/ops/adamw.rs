@@ -6,7 +6,7 @@
 
 use half::bf16;
 
-use super::numbers::Checks;
+use super::checks::Checks;
 use super::rows::each;
 use crate::{Argument, Buffer, Device, Grid, Result, Slice};
 

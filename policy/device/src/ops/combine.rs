@@ -2,8 +2,9 @@
 
 use half::bf16;
 
+use super::checks::Checks;
 use super::grouping::Grouped;
-use super::numbers::{Checks, Numbers};
+use crate::Numbers;
 use crate::{Device, Grid, Result, Slice};
 
 const THREADS: u32 = 256;

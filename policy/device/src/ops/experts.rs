@@ -10,11 +10,12 @@
 
 use half::bf16;
 
+use super::checks::Checks;
 use super::combine::{combine, gates_from_places, gates_to_places, sum_slots};
 use super::grouped_gemm::{ExpertMatrices, PairRows, Tile, activate_rows, add_weight_gradient, multiply_rows};
 use super::grouping::Grouped;
-use super::numbers::{Checks, Numbers};
 use super::swiglu::{Factors, SwigluGradients, swiglu_backward};
+use crate::Numbers;
 use crate::{Buffer, Device, Element, Result, Slice};
 
 /// The weights of all experts, or their gradients: `[experts, 3 inner, width]`.

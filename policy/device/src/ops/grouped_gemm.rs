@@ -5,8 +5,8 @@
 
 use half::bf16;
 
+use super::checks::Checks;
 use super::grouping::Grouped;
-use super::numbers::Checks;
 use crate::{Argument, Device, Element, Grid, Kernel, Result, Slice};
 
 const THREADS: u32 = 128;

@@ -3,7 +3,7 @@
 //! A counting sort on the device: the host learns nothing of it, so a step can be recorded once and run again. Inside an
 //! expert the pairs keep their order, and the result is a function of the choices alone. See `kernels/grouping.cu`.
 
-use super::numbers::Checks;
+use super::checks::Checks;
 use super::router::{MAX_CHOSEN, MAX_EXPERTS};
 use crate::{Buffer, Device, Grid, Result, Slice};
 

@@ -5,7 +5,7 @@
 
 use half::bf16;
 
-use super::numbers::{Checks, EIGHT};
+use super::checks::{Checks, EIGHT};
 use crate::{Argument, Buffer, Device, Gemm, Grid, Result, Slice};
 
 /// Rows and tokens whose logits are held at once, if nothing else is asked for: 192 MiB with their gradients, and products

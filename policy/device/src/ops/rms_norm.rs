@@ -5,8 +5,9 @@
 
 use half::bf16;
 
-use super::numbers::{Checks, Numbers};
+use super::checks::Checks;
 use super::rows::add_partial;
+use crate::Numbers;
 use crate::{Argument, Device, Grid, Result, Slice};
 
 /// Rows of one warp or block in the backward pass, as in the kernel.

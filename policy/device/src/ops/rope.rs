@@ -1,6 +1,7 @@
 //! Rotary position embedding of rows in place. See `kernels/rope.cu`.
 
-use super::numbers::{Checks, EIGHT, Numbers};
+use super::checks::{Checks, EIGHT};
+use crate::Numbers;
 use crate::{Device, Grid, Result, Slice};
 
 /// The angles of a model.

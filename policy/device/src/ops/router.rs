@@ -10,8 +10,8 @@
 
 use half::bf16;
 
+use super::checks::Checks;
 use super::grouping::Grouped;
-use super::numbers::Checks;
 use crate::{Device, Grid, Result, Slice};
 
 /// The most experts that the kernels hold: eight for each lane of a warp.

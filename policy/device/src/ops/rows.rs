@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use half::bf16;
 
-use super::numbers::{Checks, EIGHT, Numbers};
+use super::checks::{Checks, EIGHT};
+use crate::Numbers;
 use crate::{Buffer, Device, Grid, Result, Slice};
 
 /// Rows whose columns one block sums up, as in the kernel.

@@ -6,7 +6,7 @@
 //! lower number; top-p counts over what top-k left. The log-probability is at the temperature and before that cut.
 //! See `kernels/sampler.cu` and `kernels/advance.cu`.
 
-use super::numbers::Checks;
+use super::checks::Checks;
 use crate::{Device, Grid, Result, Slice};
 
 const THREADS: u32 = 1024;

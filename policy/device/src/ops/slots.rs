@@ -1,7 +1,7 @@
 //! What decoding does around a step: where each slot's new token goes, changes of the tables of pages, and the experts that
 //! tokens went to, which are noted in a cache with the same pages. See `kernels/slots.cu`.
 
-use super::numbers::Checks;
+use super::checks::Checks;
 use super::paged_cache::PageTable;
 use crate::{Device, Grid, Result, Slice};
 

@@ -2,7 +2,7 @@
 
 use half::bf16;
 
-use super::numbers::Checks;
+use super::checks::Checks;
 use crate::{Argument, Device, Grid, Result, Slice};
 
 const THREADS: u32 = 128;
