@@ -234,10 +234,10 @@ fn recorded_steps() {
     };
     step().unwrap();
     let graph = device.capture(step).unwrap();
-    for now in [[1, 200], [64, 65], [0, 130]] {
-        lengths.write(0, &now.map(|length| length as i32)).unwrap();
+    for later in [[1, 200], [64, 65], [0, 130]] {
+        lengths.write(0, &later.map(|length| length as i32)).unwrap();
         graph.launch().unwrap();
-        case.lengths = now.to_vec();
+        case.lengths = later.to_vec();
         assert_close("a step", &out.download().unwrap(), &case.expected(), 4e-3);
     }
 }
