@@ -1,13 +1,15 @@
 //! What both kinds of configuration have: the model, the schedule, adapters, and how a table is written.
 
+use std::fmt::Write;
+
 use policy::lora::LoraConfig;
 
-use super::yaml::Entry;
+use super::yaml::{Entry, Value};
 use super::{Outcome, Reader};
 
 /// The stage's table as it grows: key, value as TOML, remark.
 #[derive(Default)]
-pub(super) struct Table(pub(super) Vec<(&'static str, String, &'static str)>);
+pub(super) struct Table(Vec<(&'static str, String, &'static str)>);
 
 impl Table {
     pub(super) fn set(&mut self, key: &'static str, value: impl ToString) {
@@ -16,6 +18,16 @@ impl Table {
 
     pub(super) fn remark(&mut self, key: &'static str, value: impl ToString, remark: &'static str) {
         self.0.push((key, value.to_string(), remark));
+    }
+
+    /// As lines of TOML.
+    pub(super) fn lines(&self) -> String {
+        let mut text = String::new();
+        for (key, value, remark) in &self.0 {
+            let remark = if remark.is_empty() { String::new() } else { format!("    # {remark}") };
+            let _ = writeln!(text, "{key} = {value}{remark}");
+        }
+        text
     }
 }
 
@@ -41,12 +53,7 @@ pub(super) fn schedule(reader: &mut Reader, stage: &mut Table, default: f64) {
     let kind = reader.take("lr_scheduler_type");
     let rate = reader.take("lr_scheduler_kwargs.min_lr_rate");
     let floor = reader.take("lr_scheduler_kwargs.min_lr");
-    let learning_rate = reader
-        .entries
-        .iter()
-        .find(|entry| entry.key == "learning_rate")
-        .and_then(|entry| entry.value.number())
-        .unwrap_or(default);
+    let learning_rate = reader.look("learning_rate").and_then(|entry| entry.value.number()).unwrap_or(default);
     let named = kind.as_ref().and_then(|entry| entry.value.text()).unwrap_or("linear").to_owned();
     let min_ratio = match (&rate, &floor) {
         (Some(rate), _) => rate.value.number(),
@@ -81,6 +88,20 @@ pub(super) fn schedule(reader: &mut Reader, stage: &mut Table, default: f64) {
     }
 }
 
+/// Whether there is no warm-up, whatever the file says of one: transformers' `constant` has none, which is what
+/// `constant_with_warmup` is for.
+pub(super) fn without_warmup(reader: &mut Reader) -> bool {
+    if reader.look("lr_scheduler_type").and_then(|entry| entry.value.text()) != Some("constant") {
+        return false;
+    }
+    for key in ["warmup_steps", "warmup_ratio"] {
+        if let Some(entry) = reader.take(key) {
+            reader.note(&entry, Outcome::Ignored("lr_scheduler_type constant has no warm-up"));
+        }
+    }
+    true
+}
+
 /// Adapters, where the file asks for some, over 32-bit floats.
 pub(super) fn adapters(reader: &mut Reader, stage: &mut Table) {
     let asked = reader.take("use_peft");
@@ -94,7 +115,7 @@ pub(super) fn adapters(reader: &mut Reader, stage: &mut Table) {
         // What PEFT takes for Llama and Qwen where nothing is said.
         let mut targets = vec!["q_proj".to_owned(), "v_proj".to_owned()];
         if let Some(entry) = reader.take("lora_target_modules") {
-            let named: Vec<String> = entry.value.elements().iter().map(ToString::to_string).collect();
+            let named: Vec<String> = entry.value.elements().iter().map(Value::full).collect();
             match named.iter().find(|name| !LoraConfig::TARGETS.contains(&name.as_str())) {
                 Some(strange) => reader.attention(
                     &entry,
@@ -149,7 +170,7 @@ pub(super) fn model(reader: &mut Reader) -> String {
         reader.missing("model_name_or_path", "name the model's folder: --model DIR");
         return "[model]\npath = \"MODEL\"    # the model's folder: fill in\n".to_owned();
     };
-    let name = entry.value.to_string();
+    let name = entry.value.full();
     if is_path(&name) {
         reader.carried(&entry, "model.path");
     } else {

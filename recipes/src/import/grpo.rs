@@ -3,50 +3,25 @@
 //! Batches: TRL counts completions. Each time it samples, it samples `per_device_train_batch_size` on each of the GPUs,
 //! `steps_per_generation` times over (unless said, as often as gradients are accumulated): `generation_batch_size` in all,
 //! from that many over `num_generations` prompts. `gradient_accumulation_steps` of these make an optimizer step. Here a step
-//! samples `prompts_per_step` x `group_size` and has `mini_batches` optimizer steps in each of its `epochs`.
+//! samples `prompts_per_step` x `group_size` and has `mini_batches` optimizer steps in each of its `epochs`. TRL counts
+//! optimizer steps wherever it counts steps; here steps are counted.
 
 use std::fmt::Write;
 
-use rewards::Registry;
-
-use super::Reader;
-use super::common::{Table, adapters, float, model, quoted, schedule, take_starting};
-use super::yaml::Value;
+use super::common::{Table, adapters, float, model, quoted, schedule, without_warmup};
+use super::rewards::rewards;
+use super::yaml::{Entry, Value};
+use super::{Outcome, Reader, data};
+use crate::config::GrpoSettings;
 
 /// Steps where the file gives epochs and so leaves it to the data's size.
 const STEPS: u64 = 200;
 
-/// Rewards of Open R1 and TRL by their names here.
-const REWARDS: &[(&str, &str)] = &[
-    ("accuracy", "accuracy"),
-    ("format", "format"),
-    ("code", "code"),
-    ("binary_code", "binary_code"),
-    ("tag_count", "tag_count"),
-    ("reasoning_steps", "reasoning_steps"),
-    ("length", "length"),
-    ("cosine", "cosine"),
-    ("repetition_penalty", "repetition_penalty"),
-    ("soft_overlong_punishment", "soft_overlong"),
-    ("code_format", "code_format"),
-    ("accuracy_reward", "accuracy"),
-    ("think_format_reward", "format"),
-    ("trl.rewards.accuracy_reward", "accuracy"),
-    ("trl.rewards.think_format_reward", "format"),
-];
+/// What `tasks.held_out_share` is by default.
+const HELD_OUT_SHARE: f64 = 0.1;
 
-/// What Open R1's script tells its rewards.
-const REWARD_PARAMETERS: [&str; 9] = [
-    "cosine_min_value_wrong",
-    "cosine_max_value_wrong",
-    "cosine_min_value_correct",
-    "cosine_max_value_correct",
-    "cosine_max_len",
-    "repetition_n_grams",
-    "repetition_max_penalty",
-    "max_completion_len",
-    "soft_punish_cache",
-];
+/// The `epsilon_high` that TRL recommends for cispo.
+const CISPO_BOUND: f64 = 5.0;
 
 pub(super) fn recipe(reader: &mut Reader, name: &str, shown: &str, processes: u64) -> String {
     let mut stage = Table::default();
@@ -54,31 +29,59 @@ pub(super) fn recipe(reader: &mut Reader, name: &str, shown: &str, processes: u6
     let batch = batches(reader, &mut stage, processes);
     sampling(reader, &mut stage);
     let steps = steps(reader, &mut stage, batch);
-    optimizer(reader, &mut stage, steps);
+    optimizer(reader, &mut stage, batch, steps);
     loss(reader, &mut stage);
-    reference(reader, &mut stage);
-    saving(reader, &mut stage);
+    reference(reader, &mut stage, batch);
+    saving(reader, &mut stage, batch);
     let model = model(reader);
-    let tasks = tasks(reader) + &asking(reader);
+    let tasks = tasks(reader) + &examination(reader, &mut stage, batch) + &asking(reader);
     let rewards = rewards(reader);
-
-    let mut text = format!(
+    format!(
         "# Made of {shown} by `recipe import`: read its account of what needs attention.\n\nname = {}\ndescription = {}\n\
-         seed = {seed}\n\n{model}\n{tasks}\n{rewards}\n[[stage]]\nkind = \"grpo\"\n",
+         seed = {seed}\n\n{model}\n{tasks}\n{rewards}\n[[stage]]\nkind = \"grpo\"\n{}",
         quoted(name),
-        quoted(&format!("GRPO as {shown} has it"))
-    );
-    for (key, value, remark) in &stage.0 {
-        let remark = if remark.is_empty() { String::new() } else { format!("    # {remark}") };
-        let _ = writeln!(text, "{key} = {value}{remark}");
-    }
-    text
+        quoted(&format!("GRPO as {shown} has it")),
+        stage.lines()
+    )
 }
 
-/// Completions of a step, and optimizer steps in it.
+/// What TRL's counts have to be divided by.
 #[derive(Clone, Copy)]
 struct Batch {
+    /// Optimizer steps of a step.
     optimizer_steps: u64,
+}
+
+impl Batch {
+    /// The steps that have so many optimizer steps.
+    fn steps(self, optimizer_steps: u64) -> u64 {
+        optimizer_steps.div_ceil(self.optimizer_steps)
+    }
+
+    /// What the account says of a number of steps.
+    fn said(self, setting: &str, steps: u64) -> String {
+        match self.optimizer_steps {
+            1 => format!("{setting} = {steps}"),
+            several => format!("{setting} = {steps} (TRL counts optimizer steps, of which a step has {several})"),
+        }
+    }
+
+    /// "Every so many optimizer steps", in steps; what is no such number is named, and `default` steps taken.
+    fn every(self, reader: &mut Reader, entry: Option<&Entry>, setting: &str, default: u64) -> u64 {
+        let Some(entry) = entry else { return default };
+        match entry.value.whole() {
+            Some(optimizer_steps @ 1..) => {
+                let steps = self.steps(optimizer_steps as u64);
+                reader.carried(entry, self.said(setting, steps));
+                steps
+            }
+            _ => {
+                let what = "expected a number of steps, 1 or more";
+                reader.attention(entry, format!("{what}; {setting} = {default} stands in the recipe"));
+                default
+            }
+        }
+    }
 }
 
 fn batches(reader: &mut Reader, stage: &mut Table, processes: u64) -> Batch {
@@ -86,7 +89,19 @@ fn batches(reader: &mut Reader, stage: &mut Table, processes: u64) -> Batch {
     let device = reader.whole("per_device_train_batch_size", "prompts_per_step", 8).max(1);
     let accumulated = reader.whole("gradient_accumulation_steps", "prompts_per_step", 1).max(1);
     let each = reader.whole("steps_per_generation", "prompts_per_step and mini_batches", accumulated).max(1);
-    let completions = reader.whole("generation_batch_size", "prompts_per_step", device * processes * each).max(1);
+    let at_once = device.saturating_mul(processes);
+    let generated = reader.whole("generation_batch_size", "prompts_per_step", at_once.saturating_mul(each)).max(1);
+    // Optimizer steps keep their size. Where what TRL samples at a time is not a whole number of them, more is sampled.
+    let learned = at_once.saturating_mul(accumulated);
+    let mini_batches = generated.div_ceil(learned);
+    let completions = mini_batches.saturating_mul(learned);
+    if completions != generated {
+        let what = format!(
+            "TRL samples {generated} completions at a time, and an optimizer step learns from {learned}; here a step has \
+             whole optimizer steps: it samples {completions} at once, so that an optimizer step has as many as in TRL"
+        );
+        reader.worked_out("prompts_per_step", what);
+    }
     reader.missing(
         "number of GPUs",
         format!(
@@ -100,17 +115,16 @@ fn batches(reader: &mut Reader, stage: &mut Table, processes: u64) -> Batch {
             format!("{completions} completions are not whole groups of {group}: rounded up to whole ones"),
         );
     }
-    let optimizer_steps = (completions / (device * processes * accumulated)).max(1);
     let epochs = reader.whole("num_iterations", "epochs", 1).max(1);
     stage.set("prompts_per_step", completions.div_ceil(group));
     stage.set("group_size", group);
-    if optimizer_steps > 1 {
-        stage.set("mini_batches", optimizer_steps);
+    if mini_batches > 1 {
+        stage.set("mini_batches", mini_batches);
     }
     if epochs > 1 {
         stage.set("epochs", epochs);
     }
-    Batch { optimizer_steps: optimizer_steps * epochs }
+    Batch { optimizer_steps: mini_batches.saturating_mul(epochs) }
 }
 
 fn sampling(reader: &mut Reader, stage: &mut Table) {
@@ -151,14 +165,19 @@ fn sampling(reader: &mut Reader, stage: &mut Table) {
 /// The keys of `[tasks]` that say how questions are asked. A file with a system message or a chat template means a model
 /// that has been taught to chat; without one, nothing tells what the data set's prompts are.
 fn asking(reader: &mut Reader) -> String {
-    let mut text = String::new();
     let system = reader.take("system_prompt");
     let own = [reader.take("chat_template"), reader.take("chat_template_kwargs")];
-    if system.is_some() || own.iter().any(Option::is_some) {
-        text.push_str("template = \"chat\"\n");
+    if system.is_none() && own.iter().all(Option::is_none) {
+        reader.missing(
+            "tasks.template",
+            "TRL passes prompts on as they are, and those that are messages (Open R1's always) in the model's chat \
+             template; \"r1-zero\", R1-Zero's template, stands in the recipe: \"chat\" is the model's own",
+        );
+        return "template = \"r1-zero\"\n".to_owned();
     }
+    let mut text = "template = \"chat\"\n".to_owned();
     if let Some(entry) = system {
-        let _ = writeln!(text, "system_prompt = {}", quoted(entry.value.text().unwrap_or_default()));
+        let _ = writeln!(text, "system_prompt = {}", quoted(&entry.value.full()));
         reader.carried(&entry, "tasks.template = \"chat\" and tasks.system_prompt");
     }
     for entry in own.into_iter().flatten() {
@@ -171,15 +190,15 @@ fn steps(reader: &mut Reader, stage: &mut Table, batch: Batch) -> u64 {
     let epochs = reader.take("num_train_epochs");
     if let Some(entry) = reader.take("max_steps") {
         if let Some(steps @ 1..) = entry.value.whole() {
-            let steps = (steps as u64).div_ceil(batch.optimizer_steps);
+            let steps = batch.steps(steps as u64);
             stage.set("steps", steps);
-            reader.carried(&entry, format!("steps = {steps} (TRL counts optimizer steps)"));
+            reader.carried(&entry, batch.said("steps", steps));
             if let Some(epochs) = epochs {
-                reader.note(&epochs, super::Outcome::Ignored("max_steps decides"));
+                reader.note(&epochs, Outcome::Ignored("max_steps decides"));
             }
             return steps;
         }
-        reader.note(&entry, super::Outcome::Ignored("it is not set"));
+        reader.note(&entry, Outcome::Ignored("it is not set"));
     }
     stage.remark("steps", STEPS, "epochs x prompts / prompts_per_step: fill in");
     let what = format!(
@@ -193,23 +212,32 @@ fn steps(reader: &mut Reader, stage: &mut Table, batch: Batch) -> u64 {
     STEPS
 }
 
-fn optimizer(reader: &mut Reader, stage: &mut Table, steps: u64) {
-    stage.set("learning_rate", float(reader.number("learning_rate", "learning_rate", 1e-6)));
+fn warmup(reader: &mut Reader, batch: Batch, steps: u64) -> u64 {
+    if without_warmup(reader) {
+        return 0;
+    }
     let ratio = reader.take("warmup_ratio");
     let fixed = reader.take("warmup_steps");
-    let warmup = match (&fixed, &ratio) {
+    let number = |entry: &Option<Entry>| entry.as_ref().and_then(|entry| entry.value.number()).unwrap_or(0.0);
+    let (counted, share) = (number(&fixed), number(&ratio));
+    let (warmup, said) = if counted >= 1.0 {
+        let warmup = batch.steps(counted as u64);
+        (warmup, batch.said("warmup_steps", warmup))
+    } else {
         // TRL takes a share of the steps for a number below 1.
-        (Some(entry), _) if entry.value.number().is_some_and(|value| value > 0.0) => {
-            let value = entry.value.number().unwrap_or(0.0);
-            if value < 1.0 { (value * steps as f64).ceil() } else { value.round() }
-        }
-        (_, Some(entry)) => (entry.value.number().unwrap_or(0.0) * steps as f64).ceil(),
-        _ => 0.0,
+        let share = if counted > 0.0 { counted } else { share };
+        let warmup = (share * steps as f64).ceil() as u64;
+        (warmup, format!("warmup_steps = {warmup}"))
     };
-    stage.set("warmup_steps", warmup.max(0.0) as u64);
     for entry in [fixed, ratio].into_iter().flatten() {
-        reader.carried(&entry, format!("warmup_steps = {}", warmup.max(0.0) as u64));
+        reader.carried(&entry, said.as_str());
     }
+    warmup
+}
+
+fn optimizer(reader: &mut Reader, stage: &mut Table, batch: Batch, steps: u64) {
+    stage.set("learning_rate", float(reader.number("learning_rate", "learning_rate", 1e-6)));
+    stage.set("warmup_steps", warmup(reader, batch, steps));
     schedule(reader, stage, 1e-6);
     stage.set("max_grad_norm", float(reader.number("max_grad_norm", "max_grad_norm", 1.0)));
     let decay = reader.number("weight_decay", "weight_decay", 0.0);
@@ -265,8 +293,13 @@ fn loss(reader: &mut Reader, stage: &mut Table) {
                 .attention(&entry, "there is no such loss here; loss = \"dapo\", TRL's default, stands in the recipe"),
         }
     }
-    let low = reader.number("epsilon", "clip_low and clip_high", 0.2);
-    let high = reader.number("epsilon_high", "clip_high", low);
+    let (low, high) = if named == "cispo" {
+        let low = reader.number("epsilon", "clip_low", 0.2);
+        (low, cispo_bound(reader, low))
+    } else {
+        let low = reader.number("epsilon", "clip_low and clip_high", 0.2);
+        (low, reader.number("epsilon_high", "clip_high", low))
+    };
     stage.set("clip_low", float(low.clamp(f64::MIN_POSITIVE, 1.0)));
     stage.set("clip_high", float(high));
     let dual = reader.number("delta", "dual_clip", 0.0);
@@ -306,7 +339,32 @@ fn loss(reader: &mut Reader, stage: &mut Table) {
     }
 }
 
-fn reference(reader: &mut Reader, stage: &mut Table) {
+/// `clip_high` for cispo. TRL bounds its weight by `epsilon_high` itself, or by `epsilon` where there is none; here it is
+/// bounded by 1 + `clip_high`, which is above 1.
+fn cispo_bound(reader: &mut Reader, epsilon: f64) -> f64 {
+    let given = reader.take("epsilon_high");
+    let bound = given.as_ref().map_or(Some(epsilon), |entry| entry.value.number());
+    let clip = bound.map(|bound| bound - 1.0).filter(|clip| *clip > 0.0);
+    let stands = clip.unwrap_or(CISPO_BOUND - 1.0);
+    let what = format!(
+        "here it is 1 + clip_high, which is above 1: clip_high = {stands} stands in the recipe (TRL recommends \
+         epsilon_high = {CISPO_BOUND}, which is clip_high = {})",
+        CISPO_BOUND - 1.0
+    );
+    match (given, clip) {
+        (Some(entry), Some(clip)) => {
+            reader
+                .carried(&entry, format!("clip_high = {clip} (TRL's bound is epsilon_high, here it is 1 + clip_high)"));
+        }
+        (Some(entry), None) => reader.attention(&entry, format!("in TRL it is cispo's bound itself; {what}")),
+        (None, _) => {
+            reader.missing("epsilon_high", format!("cispo's bound in TRL is then epsilon, {epsilon}; {what}"));
+        }
+    }
+    stands
+}
+
+fn reference(reader: &mut Reader, stage: &mut Table, batch: Batch) {
     let beta = reader.number("beta", "kl_coefficient", 0.0);
     stage.set("kl_coefficient", float(beta));
     let corrected = reader.take("use_bias_correction_kl");
@@ -317,7 +375,7 @@ fn reference(reader: &mut Reader, stage: &mut Table) {
     if let Some(entry) = corrected {
         match beta > 0.0 {
             true => reader.carried(&entry, "kl_importance"),
-            false => reader.note(&entry, super::Outcome::Ignored("there is no KL penalty (beta is 0)")),
+            false => reader.note(&entry, Outcome::Ignored("there is no KL penalty (beta is 0)")),
         }
     }
     let moves = reader.take("sync_ref_model");
@@ -327,37 +385,29 @@ fn reference(reader: &mut Reader, stage: &mut Table) {
     }
     let every = reader.take("ref_model_sync_steps");
     let alpha = reader.take("ref_model_mixup_alpha");
-    if moving && beta > 0.0 {
-        let rate = alpha.as_ref().and_then(|entry| entry.value.number()).unwrap_or(0.6);
-        let steps = every.as_ref().and_then(|entry| entry.value.whole()).unwrap_or(512).max(1);
-        stage.set("reference_every", steps);
-        // All of the way is a replacement, as in R1-Zero.
-        if rate >= 1.0 {
-            stage.set("reference", quoted("replaced"));
-        } else {
-            stage.set("reference", quoted("moving_average"));
-            stage.set("reference_rate", float(rate.clamp(1e-6, 1.0)));
+    if !moving || beta <= 0.0 {
+        for entry in [every, alpha].into_iter().flatten() {
+            reader.note(&entry, Outcome::Ignored("the reference does not move, or there is none"));
         }
+        return;
     }
-    for (entry, setting) in [(every, "reference_every"), (alpha, "reference_rate")] {
-        let Some(entry) = entry else { continue };
-        match moving && beta > 0.0 {
-            true => reader.carried(&entry, setting),
-            false => reader.note(&entry, super::Outcome::Ignored("the reference does not move, or there is none")),
-        }
+    stage.set("reference_every", batch.every(reader, every.as_ref(), "reference_every", batch.steps(512)));
+    let rate = alpha.as_ref().and_then(|entry| entry.value.number()).unwrap_or(0.6);
+    // All of the way is a replacement, as in R1-Zero.
+    if rate >= 1.0 {
+        stage.set("reference", quoted("replaced"));
+    } else {
+        stage.set("reference", quoted("moving_average"));
+        stage.set("reference_rate", float(rate.clamp(1e-6, 1.0)));
+    }
+    if let Some(entry) = alpha {
+        reader.carried(&entry, "reference_rate");
     }
 }
 
-fn saving(reader: &mut Reader, stage: &mut Table) {
+fn saving(reader: &mut Reader, stage: &mut Table, batch: Batch) {
     let every = reader.take("save_steps");
-    let steps = every.as_ref().map_or(Some(500), |entry| entry.value.whole().filter(|steps| *steps >= 1));
-    stage.set("checkpoint_every", steps.unwrap_or(500));
-    if let Some(entry) = every {
-        match steps {
-            Some(_) => reader.carried(&entry, "checkpoint_every"),
-            None => reader.attention(&entry, "expected a number of steps; checkpoint_every = 500 stands in the recipe"),
-        }
-    }
+    stage.set("checkpoint_every", batch.every(reader, every.as_ref(), "checkpoint_every", batch.steps(500)));
     if let Some(entry) = reader.take("save_total_limit") {
         match entry.value.whole() {
             Some(kept @ 1..) => {
@@ -367,96 +417,33 @@ fn saving(reader: &mut Reader, stage: &mut Table) {
             _ => reader.attention(&entry, "expected a number of checkpoints, 1 or more"),
         }
     }
-    let evaluated = reader.whole("eval_steps", "eval_every", 0);
-    stage.set("eval_every", evaluated);
+}
+
+/// `eval_every`, and the line of `[tasks]` that sets tasks aside for it.
+fn examination(reader: &mut Reader, stage: &mut Table, batch: Batch) -> String {
+    let evaluation = data::evaluation(reader, "tasks.held_out_share", HELD_OUT_SHARE);
+    let usual = if evaluation.share > 0.0 { GrpoSettings::default().eval_every } else { 0 };
+    if evaluation.share > 0.0 && evaluation.steps.is_none() {
+        let what = format!("how often to evaluate is not said in steps: eval_every = {usual} stands in the recipe");
+        reader.missing("eval_steps", what);
+    }
+    let every = batch.every(reader, evaluation.steps.as_ref(), "eval_every", usual);
+    stage.set("eval_every", every);
+    format!("held_out_share = {}\n", float(evaluation.share))
 }
 
 fn tasks(reader: &mut Reader) -> String {
-    if let Some(entry) = reader.take("dataset_mixture") {
-        reader.attention(&entry, "mix data sets with `recipe curate` (mix), and name what it makes in tasks.files");
-    }
-    for entry in take_starting(reader, &["dataset_mixture."]) {
-        reader.attention(&entry, "mix data sets with `recipe curate` (mix), and name what it makes in tasks.files");
-    }
-    let Some(entry) = reader.take("dataset_name") else {
-        reader.missing("dataset_name", "name the task files: tasks.files or --tasks FILE");
-        return "[tasks]\nfiles = [\"TASKS.jsonl\"]    # the task files: fill in\n".to_owned();
-    };
-    let name = entry.value.to_string();
-    let known = [".jsonl", ".json", ".csv", ".parquet", ".gz"].iter().any(|end| name.ends_with(end));
-    if known {
-        reader.carried(&entry, "tasks.files");
-        return format!("[tasks]\nfiles = [{}]\n", quoted(&name));
-    }
-    reader
-        .attention(&entry, "the name of a data hub: fetch its file, and name that in tasks.files or with --tasks FILE");
-    let file = format!("{}.parquet", name.replace('/', "--"));
-    format!("[tasks]\nfiles = [{}]    # {name}: the file that you fetched\n", quoted(&file))
-}
-
-fn rewards(reader: &mut Reader) -> String {
-    let functions = reader.take("reward_funcs");
-    let weights = reader.take("reward_weights");
-    let weighed: Vec<f64> =
-        weights.iter().flat_map(|entry| entry.value.elements()).map(|weight| weight.number().unwrap_or(1.0)).collect();
-    let names: Vec<String> = match &functions {
-        Some(entry) => entry.value.elements().iter().map(ToString::to_string).collect(),
-        // Open R1's own default.
-        None => ["accuracy", "format", "tag_count"].map(str::to_owned).to_vec(),
-    };
-    let known_here = Registry::builtin().names();
-    let mut text = String::new();
-    let (mut carried, mut lost): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
-    for (place, name) in names.iter().enumerate() {
-        let ours = REWARDS.iter().find(|(theirs, _)| theirs == name).map(|(_, ours)| *ours);
-        match ours.filter(|ours| known_here.iter().any(|known| known == ours)) {
-            Some(ours) if !carried.iter().any(|other| other == ours) => {
-                let weight = weighed.get(place).copied().unwrap_or(1.0);
-                let _ = writeln!(text, "[[rewards]]\nname = {}\nweight = {}\n", quoted(ours), float(weight));
-                carried.push(ours.to_owned());
+    let place = "tasks.files or with --tasks FILE";
+    let (files, remark) = data::files(reader, "tasks.files", place, "TASKS.jsonl");
+    if let Some(entry) = reader.take("shuffle_dataset") {
+        match entry.value.flag() {
+            Some(false) => reader.attention(&entry, "tasks come in a seeded order here, not in that of the file"),
+            _ => {
+                reader.note(&entry, Outcome::Ignored("tasks come in a seeded order, which a resumed run goes on with"))
             }
-            Some(_) => lost.push(format!("{name} (listed twice)")),
-            None => lost.push(name.clone()),
         }
     }
-    if carried.is_empty() {
-        text.push_str("[[rewards]]\nname = \"accuracy\"    # none of the file's rewards is known here\n\n");
-    }
-    if names.len() != weighed.len() && weights.is_some() {
-        reader.worked_out(
-            "reward_weights",
-            format!("{} weights for {} rewards: what has none got 1", weighed.len(), names.len()),
-        );
-    }
-    if let Some(entry) = &functions {
-        if lost.is_empty() {
-            reader.carried(entry, format!("rewards: {}", carried.join(", ")));
-        } else {
-            reader.attention(
-                entry,
-                format!(
-                    "there is no reward here for {}; `recipe reward list` lists those that there are",
-                    lost.join(", ")
-                ),
-            );
-        }
-    } else {
-        reader.missing("reward_funcs", "Open R1's default is accuracy, format and tag_count");
-    }
-    if let Some(entry) = weights {
-        reader.carried(&entry, "rewards.weight");
-    }
-    if let Some(entry) = reader.take("multi_objective_aggregation") {
-        match entry.value.text() {
-            Some("sum_then_normalize") => reader.carried(&entry, "rewards are summed, then compared within the group"),
-            _ => reader
-                .attention(&entry, "rewards are summed, then compared within the group; nothing else is known here"),
-        }
-    }
-    for key in REWARD_PARAMETERS {
-        if let Some(entry) = reader.take(key) {
-            reader.attention(&entry, "a parameter of a reward: `recipe reward show NAME` says how it is named here");
-        }
-    }
-    text
+    let mut table = Table::default();
+    table.remark("files", files, remark);
+    format!("[tasks]\n{}", table.lines())
 }

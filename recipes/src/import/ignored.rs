@@ -1,4 +1,7 @@
-//! Keys without which nothing is lost, each with the reason.
+//! Keys without which nothing is lost, each with the reason; some of them at one value only.
+
+use super::yaml::Value;
+use super::{Outcome, Reader};
 
 const HARDWARE: &str = "how the work is spread over devices: this program runs on one machine, and packs its batches by \
                         tokens (micro_batch_tokens)";
@@ -61,23 +64,15 @@ const IGNORED: &[(&str, &str)] = &[
     ("save_safetensors", "checkpoints are safetensors"),
     ("save_only_model", "a checkpoint always holds what resuming needs"),
     ("do_train", TIED),
-    ("do_eval", EVALUATION),
-    ("eval_strategy", EVALUATION),
-    ("evaluation_strategy", EVALUATION),
     ("eval_on_start", EVALUATION),
     ("num_generations_eval", EVALUATION),
     ("dataset_test_split", EVALUATION),
-    ("dataset_train_split", DATA),
-    ("dataset_config", DATA),
     ("dataset_prompt_column", DATA),
     ("remove_unused_columns", DATA),
-    ("shuffle_dataset", "tasks come in a seeded order, which a resumed run goes on with"),
     ("data_seed", "all randomness comes from the one seed"),
     ("full_determinism", "runs are repeatable to the bit"),
     ("disable_dropout", "models are trained without dropout"),
-    ("optim", "the optimizer is AdamW"),
     ("optim_*", "the optimizer is AdamW"),
-    ("adam_epsilon", "AdamW's epsilon is 1e-8, as in TRL"),
     ("use_cpu", "this program runs on the CPU"),
     ("wait_for_*", "code runs in a sandbox of the program's own"),
     ("e2b_*", "code runs in a sandbox of the program's own"),
@@ -88,7 +83,55 @@ const IGNORED: &[(&str, &str)] = &[
     ("code_language", "code is Python; a task with tests says what is run"),
 ];
 
-/// Why a key may be left out, if it may.
+/// A key without which nothing is lost as long as its value is the one that things have here anyway.
+struct AtOneValue {
+    key: &'static str,
+    fits: fn(&Value) -> bool,
+    reason: &'static str,
+    /// What is lost at any other value.
+    otherwise: &'static str,
+}
+
+const AT_ONE_VALUE: &[AtOneValue] = &[
+    AtOneValue {
+        key: "dataset_config",
+        fits: |value| value.text() == Some("default"),
+        reason: DATA,
+        otherwise: "it names which files of the data set are meant: fetch those",
+    },
+    AtOneValue {
+        key: "dataset_train_split",
+        fits: |value| value.text() == Some("train"),
+        reason: DATA,
+        otherwise: "it names which files of the data set are meant: fetch those",
+    },
+    AtOneValue {
+        key: "optim",
+        // As whole numbers of 8 bits, paged or fused, it is the same optimizer.
+        fits: |value| value.text().is_some_and(|name| name.trim_start_matches("paged_").starts_with("adamw")),
+        reason: "the optimizer is AdamW",
+        otherwise: "the optimizer is AdamW here: a learning rate meant for another one may not suit it",
+    },
+    AtOneValue {
+        key: "adam_epsilon",
+        fits: |value| value.number() == Some(1e-8),
+        reason: "AdamW's epsilon is 1e-8, as in TRL",
+        otherwise: "AdamW's epsilon is 1e-8 here",
+    },
+];
+
+/// Deals with the keys that may be left out at one value.
+pub(super) fn at_one_value(reader: &mut Reader) {
+    for known in AT_ONE_VALUE {
+        let Some(entry) = reader.take(known.key) else { continue };
+        match (known.fits)(&entry.value) {
+            true => reader.note(&entry, Outcome::Ignored(known.reason)),
+            false => reader.attention(&entry, known.otherwise),
+        }
+    }
+}
+
+/// Why a key may be left out, whatever its value is, if it may.
 pub(super) fn reason(key: &str) -> Option<&'static str> {
     let fits = |pattern: &str| pattern.strip_suffix('*').map_or(key == pattern, |prefix| key.starts_with(prefix));
     IGNORED.iter().find(|(pattern, _)| fits(pattern)).map(|(_, reason)| *reason)

@@ -8,12 +8,16 @@
 //! |---|---|
 //! | `yaml` | the file as keys with their lines |
 //! | `grpo`, `sft` | `GRPOConfig`, `SFTConfig` |
-//! | `common` | what both have |
+//! | `rewards` | the rewards of GRPO |
+//! | `common` | what both have: the model, the schedule, adapters |
+//! | `data` | what both have: the data set's file, and what is set aside |
 //! | `ignored` | the keys of hardware, logging, hubs and the like |
 
 mod common;
+mod data;
 mod grpo;
 mod ignored;
+mod rewards;
 mod sft;
 mod yaml;
 
@@ -107,14 +111,26 @@ impl Reader {
         self.entries.iter().any(|entry| keys.contains(&entry.key.as_str()))
     }
 
+    /// The entry of a key, which is still to be dealt with.
+    fn look(&self, key: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.key == key)
+    }
+
     /// The entry of a key that is not null; it counts as dealt with.
     fn take(&mut self, key: &str) -> Option<Entry> {
         self.taken.push(key.to_owned());
-        let entry = self.entries.iter().find(|entry| entry.key == key)?.clone();
+        let entry = self.look(key)?.clone();
         if entry.value == Value::Null {
             self.note(&entry, Outcome::Ignored("it is not set"));
             return None;
         }
+        Some(entry)
+    }
+
+    /// The entry of a key that is null, where that is not the same as silence; it counts as dealt with.
+    fn take_null(&mut self, key: &str) -> Option<Entry> {
+        let entry = self.look(key).filter(|entry| entry.value == Value::Null)?.clone();
+        self.taken.push(key.to_owned());
         Some(entry)
     }
 
@@ -185,6 +201,7 @@ impl Reader {
 
     /// What nobody took: ignored for a reason that is known, or unknown.
     fn rest(&mut self) {
+        ignored::at_one_value(self);
         let rest: Vec<Entry> = self.entries.iter().filter(|entry| !self.taken.contains(&entry.key)).cloned().collect();
         for entry in rest {
             let outcome = match ignored::reason(&entry.key) {

@@ -1,16 +1,21 @@
 //! TRL's `SFTConfig` with Open R1's script arguments, as a recipe with one sft stage.
 
-use std::fmt::Write;
-
-use super::common::{Table, adapters, float, model, quoted, schedule};
-use super::{Outcome, Reader};
+use super::common::{Table, adapters, float, model, quoted, schedule, without_warmup};
+use super::yaml::Entry;
+use super::{Outcome, Reader, data};
+use crate::config::SftSettings;
 
 pub(super) fn recipe(reader: &mut Reader, name: &str, shown: &str, processes: u64) -> String {
     let mut stage = Table::default();
     let seed = reader.whole("seed", "seed", 42).min(crate::config::LARGEST_SEED);
     let model = model(reader);
-    data(reader, &mut stage);
+    let (files, remark) = data::files(reader, "data", "the stage's `data`", "DEMONSTRATIONS.jsonl");
+    stage.remark("data", files, remark);
     stage.set("template", quoted("chat"));
+    reader.missing(
+        "template",
+        "every row is put into the model's chat template; TRL does so where rows are messages, and learns texts as they are",
+    );
     let device = reader.whole("per_device_train_batch_size", "batch_size", 8).max(1);
     let accumulated = reader.whole("gradient_accumulation_steps", "batch_size", 1).max(1);
     let batch = device * processes * accumulated;
@@ -21,14 +26,10 @@ pub(super) fn recipe(reader: &mut Reader, name: &str, shown: &str, processes: u6
     );
     steps(reader, &mut stage);
     length(reader, &mut stage);
+    learned(reader);
+    others(reader);
     stage.set("learning_rate", float(reader.number("learning_rate", "learning_rate", 2e-5)));
-    stage.set("warmup_share", float(reader.number("warmup_ratio", "warmup_share", 0.0).clamp(0.0, 1.0)));
-    if let Some(entry) = reader.take("warmup_steps") {
-        match entry.value.number() {
-            Some(0.0) => reader.carried(&entry, "warmup_share decides"),
-            _ => reader.attention(&entry, "set warmup_share to these steps over all of them"),
-        }
-    }
+    stage.set("warmup_share", float(warmup(reader)));
     schedule(reader, &mut stage, 2e-5);
     stage.set("max_grad_norm", float(reader.number("max_grad_norm", "max_grad_norm", 1.0)));
     stage.set("weight_decay", float(reader.number("weight_decay", "weight_decay", 0.0)));
@@ -37,35 +38,38 @@ pub(super) fn recipe(reader: &mut Reader, name: &str, shown: &str, processes: u6
     adapters(reader, &mut stage);
     stage.set("checkpoint_every", reader.whole("save_steps", "checkpoint_every", 500));
     stage.set("keep_checkpoints", reader.whole("save_total_limit", "keep_checkpoints", 2).max(1));
+    evaluation(reader, &mut stage);
 
-    let mut text = format!(
+    format!(
         "# Made of {shown} by `recipe import`: read its account of what needs attention.\n\nname = {}\ndescription = {}\n\
-         seed = {seed}\n\n{model}\n[[stage]]\nkind = \"sft\"\n",
+         seed = {seed}\n\n{model}\n[[stage]]\nkind = \"sft\"\n{}",
         quoted(name),
-        quoted(&format!("Supervised fine-tuning as {shown} has it"))
-    );
-    for (key, value, remark) in &stage.0 {
-        let remark = if remark.is_empty() { String::new() } else { format!("    # {remark}") };
-        let _ = writeln!(text, "{key} = {value}{remark}");
-    }
-    text
+        quoted(&format!("Supervised fine-tuning as {shown} has it")),
+        stage.lines()
+    )
 }
 
-fn data(reader: &mut Reader, stage: &mut Table) {
-    let Some(entry) = reader.take("dataset_name") else {
-        reader.missing("dataset_name", "name the files with demonstrations in the stage's `data`");
-        stage.remark("data", "[\"DEMONSTRATIONS.jsonl\"]", "the files: fill in");
-        return;
-    };
-    let name = entry.value.to_string();
-    if [".jsonl", ".json", ".csv", ".parquet", ".gz"].iter().any(|end| name.ends_with(end)) {
-        reader.carried(&entry, "data");
-        stage.set("data", format!("[{}]", quoted(&name)));
-        return;
+fn warmup(reader: &mut Reader) -> f64 {
+    if without_warmup(reader) {
+        return 0.0;
     }
-    reader.attention(&entry, "the name of a data hub: fetch its file, and name that in the stage's `data`");
-    let file = format!("{}.parquet", name.replace('/', "--"));
-    stage.remark("data", format!("[{}]", quoted(&file)), "the file that you fetched");
+    let share = reader.number("warmup_ratio", "warmup_share", 0.0).clamp(0.0, 1.0);
+    if let Some(entry) = reader.take("warmup_steps") {
+        match entry.value.number() {
+            Some(0.0) => reader.carried(&entry, "warmup_share decides"),
+            _ => reader.attention(&entry, "set warmup_share to these steps over all of them"),
+        }
+    }
+    share
+}
+
+fn evaluation(reader: &mut Reader, stage: &mut Table) {
+    let usual = SftSettings::default().validation_share;
+    let evaluation = data::evaluation(reader, "validation_share", usual);
+    stage.set("validation_share", float(evaluation.share));
+    if let Some(entry) = evaluation.steps {
+        reader.note(&entry, Outcome::Ignored("the loss on what is set aside is measured after each pass"));
+    }
 }
 
 fn steps(reader: &mut Reader, stage: &mut Table) {
@@ -90,6 +94,11 @@ fn steps(reader: &mut Reader, stage: &mut Table) {
 }
 
 fn length(reader: &mut Reader, stage: &mut Table) {
+    if let Some(entry) = reader.take_null("max_length") {
+        stage.set("max_length", 0);
+        reader.carried(&entry, "max_length = 0: nothing is left out that the model has positions for");
+        return;
+    }
     let named = ["max_length", "max_seq_length"].iter().find_map(|key| reader.take(key));
     let tokens = named.as_ref().map_or(Some(1024), |entry| entry.value.whole().filter(|tokens| *tokens >= 1));
     stage.set("max_length", tokens.unwrap_or(1024));
@@ -99,13 +108,41 @@ fn length(reader: &mut Reader, stage: &mut Table) {
             None => reader.attention(&entry, "expected a number of tokens; max_length = 1024 stands in the recipe"),
         }
     }
+}
+
+/// Which tokens bear the loss: here those of the answer, in TRL all of them unless the file or the rows say otherwise.
+fn learned(reader: &mut Reader) {
+    const ALL: &str =
+        "the loss is on the answers alone here; in TRL it is on all tokens, those of the questions included";
+    const UNLESS: &str = ", unless rows have a `prompt` and a `completion`";
+    let keys = [("assistant_only_loss", UNLESS), ("completion_only_loss", "")];
+    let given: Vec<(Entry, &str)> =
+        keys.iter().filter_map(|(key, unless)| Some((reader.take(key)?, *unless))).collect();
+    let alone = |entry: &Entry| entry.value.flag() == Some(true);
+    let one_is_true = given.iter().any(|(entry, _)| alone(entry));
+    for (entry, unless) in &given {
+        if alone(entry) {
+            reader.carried(entry, "the loss is on the answers alone; of a conversation, on the last one");
+        } else if one_is_true {
+            reader.note(entry, Outcome::Ignored("the key beside it has the loss on the answers alone"));
+        } else {
+            reader.attention(entry, format!("{ALL}{unless}"));
+        }
+    }
+    if given.is_empty() {
+        reader.missing("assistant_only_loss", format!("{ALL}{UNLESS}"));
+    }
+}
+
+/// What is done otherwise here, or is the model's own affair.
+fn others(reader: &mut Reader) {
     for (key, meaning) in [
         ("packing", "batches are always packed, and demonstrations do not see each other"),
         ("packing_strategy", "batches are always packed, and demonstrations do not see each other"),
         ("eval_packing", "batches are always packed, and demonstrations do not see each other"),
         ("padding_free", "batches are always packed, without padding"),
-        ("assistant_only_loss", "the loss is on the answers alone"),
-        ("completion_only_loss", "the loss is on the answers alone"),
+        // Whatever its value is, TRL's trainer draws rows at random, too.
+        ("shuffle_dataset", "demonstrations come in a seeded order, which a resumed run goes on with"),
         ("dataset_text_field", "rows are read by the columns that they have"),
         ("dataset_kwargs", "rows are read by the columns that they have"),
     ] {

@@ -1,7 +1,9 @@
 //! Configurations in the shape of those that Open R1 and TRL's users publish, each key written out here.
 
 use super::*;
-use crate::config::{LossKind, ModelSettings, Schedule, StageSettings, Template};
+use crate::config::{
+    GrpoSettings, LossKind, ModelSettings, ReferenceKind, Schedule, SftSettings, StageSettings, Template,
+};
 
 /// As Open R1's recipes for GRPO on mathematics are laid out.
 const DEMO: &str = r#"# Model arguments
@@ -65,6 +67,22 @@ fn imported(text: &str, gpus: u64) -> (Recipe, Imported) {
     (Recipe::parse("x.toml", &imported.toml, &[]).unwrap(), imported)
 }
 
+fn grpo(text: &str) -> (GrpoSettings, Imported) {
+    let (recipe, notes) = imported(text, 1);
+    (recipe.grpo().next().unwrap().1.clone(), notes)
+}
+
+fn sft(text: &str) -> (SftSettings, Imported) {
+    let (recipe, notes) = imported(text, 1);
+    (recipe.stages[0].settings.training().unwrap().clone(), notes)
+}
+
+/// The keys that need attention, in the order in which they are listed.
+fn open(notes: &Imported) -> Vec<&str> {
+    let open = |note: &&Note| matches!(note.outcome, Outcome::Attention(_));
+    notes.notes.iter().filter(open).map(|note| note.key.as_str()).collect()
+}
+
 fn outcome<'a>(imported: &'a Imported, key: &str) -> &'a Outcome {
     let note = imported.notes.iter().find(|note| note.key == key);
     &note.unwrap_or_else(|| panic!("nothing is said of {key}:\n{}", account(imported))).outcome
@@ -92,7 +110,11 @@ fn a_published_recipe_becomes_ours() {
         recipe.tasks.system_prompt
     );
 
+    // Nothing is to be evaluated: all tasks are trained on, as in TRL.
+    assert_eq!((recipe.tasks.held_out_share, recipe.grpo().next().unwrap().1.eval_every), (0.0, 0));
+
     let carried = [
+        "do_eval",
         "learning_rate",
         "num_generations",
         "lr_scheduler_kwargs.min_lr_rate",
@@ -156,22 +178,57 @@ fn the_options_of_the_loss_are_carried_over() {
                 steps_per_generation: 8\nnum_iterations: 2\nbeta: 0.04\nepsilon: 0.2\nepsilon_high: 0.28\ndelta: 4\n\
                 loss_type: bnpo\nscale_rewards: batch\nmask_truncated_completions: true\nsync_ref_model: true\n\
                 ref_model_sync_steps: 100\nref_model_mixup_alpha: 1.0\ntemperature: 0.7\ntop_k: -1\n\
-                lr_scheduler_type: constant_with_warmup\nwarmup_steps: 10\nlearning_rate: 1e-6\n";
-    let (recipe, notes) = imported(text, 1);
-    let (_, grpo) = recipe.grpo().next().unwrap();
+                lr_scheduler_type: constant_with_warmup\nwarmup_steps: 10\nlearning_rate: 1e-6\nsave_steps: 100\n\
+                eval_strategy: steps\neval_steps: 40\n";
+    let (grpo, notes) = grpo(text);
     // 64 completions of 8 prompts, 4 optimizer steps in each of 2 passes: 1000 optimizer steps are 125.
     assert_eq!((grpo.prompts_per_step, grpo.mini_batches, grpo.epochs, grpo.steps), (8, 4, 2, 125));
     assert_eq!((grpo.clip_low, grpo.clip_high, grpo.dual_clip), (0.2, 0.28, 4.0));
-    assert_eq!((grpo.kl_coefficient, grpo.reference_every, grpo.kl_importance), (0.04, 100, true));
     assert_eq!((grpo.loss, grpo.mask_truncated), (LossKind::Bnpo, true));
-    assert_eq!((grpo.schedule, grpo.warmup_steps, grpo.learning_rate), (Schedule::Constant, 10, 1e-6));
-    let open: Vec<&str> = notes
-        .notes
-        .iter()
-        .filter(|note| matches!(note.outcome, Outcome::Attention(_)))
-        .map(|note| note.key.as_str())
-        .collect();
-    assert_eq!(open, ["number of GPUs"]);
+    assert_eq!((grpo.kl_coefficient, grpo.reference_kind(), grpo.kl_importance), (0.04, ReferenceKind::Replaced, true));
+    assert_eq!((grpo.schedule, grpo.learning_rate), (Schedule::Constant, 1e-6));
+    // These are optimizer steps in TRL as well: an eighth of them, rounded up.
+    assert_eq!((grpo.warmup_steps, grpo.reference_every, grpo.checkpoint_every, grpo.eval_every), (2, 13, 13, 5));
+    for key in ["max_steps", "warmup_steps", "ref_model_sync_steps", "save_steps", "eval_steps"] {
+        assert!(
+            matches!(outcome(&notes, key), Outcome::Carried(what) if what.contains("of which a step has 8")),
+            "{key}: {}",
+            account(&notes)
+        );
+    }
+    assert_eq!(open(&notes), ["number of GPUs", "tasks.held_out_share", "tasks.template"]);
+}
+
+/// TRL's own defaults, 512 and 500, are counts of optimizer steps, too.
+#[test]
+fn defaults_that_are_counted_in_optimizer_steps_are_divided() {
+    let (grpo, _) = grpo("num_generations: 8\nnum_iterations: 4\nbeta: 0.1\nsync_ref_model: true\nwarmup_steps: 0.1\n");
+    assert_eq!((grpo.reference_every, grpo.checkpoint_every), (128, 125));
+    // A share of the steps is one of ours.
+    assert_eq!((grpo.steps, grpo.warmup_steps), (200, 20));
+}
+
+/// A step has whole optimizer steps, and these keep the size that they have in TRL: 8 completions each time.
+#[test]
+fn optimizer_steps_keep_their_size() {
+    #[track_caller]
+    fn check(accumulated: u64, each: u64, prompts: usize, mini_batches: usize, is_said: bool) {
+        let text = format!(
+            "num_generations: 4\nper_device_train_batch_size: 8\nnum_iterations: 2\nmax_steps: 120\n\
+             gradient_accumulation_steps: {accumulated}\nsteps_per_generation: {each}\n"
+        );
+        let (grpo, notes) = grpo(&text);
+        assert_eq!((grpo.prompts_per_step, grpo.mini_batches), (prompts, mini_batches));
+        assert_eq!(grpo.completions_per_step() / grpo.mini_batches, 8 * accumulated as usize);
+        assert_eq!(grpo.steps, 120 / (2 * mini_batches as u64));
+        assert_eq!(open(&notes).contains(&"prompts_per_step"), is_said, "{}", account(&notes));
+    }
+    check(2, 2, 4, 1, false);
+    check(2, 4, 8, 2, false);
+    // Sampled twice in an optimizer step.
+    check(4, 2, 8, 1, true);
+    // An optimizer step learns from what was sampled at two times.
+    check(4, 6, 16, 2, true);
 }
 
 #[test]
@@ -180,6 +237,174 @@ fn gspo_is_a_loss_of_its_own_here() {
     assert_eq!(loss("importance_sampling_level: sequence\nloss_type: grpo\n"), LossKind::Gspo);
     assert_eq!(loss("loss_type: cispo\n"), LossKind::Cispo);
     assert_eq!(loss("loss_type: vespo\n"), LossKind::Dapo);
+}
+
+/// TRL's bound is `epsilon_high` itself, ours is 1 + `clip_high`.
+#[test]
+fn the_bound_of_cispo_is_one_above_ours() {
+    #[track_caller]
+    fn check(text: &str, clip_high: f64, asks: bool) {
+        let (grpo, notes) = grpo(&format!("num_generations: 4\nloss_type: cispo\n{text}"));
+        assert_eq!((grpo.loss, grpo.clip_high), (LossKind::Cispo, clip_high));
+        assert_eq!(open(&notes).contains(&"epsilon_high"), asks, "{}", account(&notes));
+    }
+    check("epsilon_high: 5.0\n", 4.0, false);
+    check("epsilon_high: 1.5\nepsilon: 0.2\n", 0.5, false);
+    // No ratio may be above 1 or less, which cannot be said here.
+    check("epsilon_high: 1.0\n", 4.0, true);
+    check("epsilon_high: 0.28\n", 4.0, true);
+    // The bound is then `epsilon`.
+    check("", 4.0, true);
+    check("epsilon: 3\n", 2.0, true);
+}
+
+#[test]
+fn names_are_not_shortened() {
+    let model = "/models/of/some-organization/with-a-name-that-is-long";
+    let data = "some-organization/a-data-set-with-a-name-that-is-rather-long";
+    let reward = "a_reward_whose_name_is_longer_than_what_is_shown";
+    let text = format!("model_name_or_path: {model}\ndataset_name: {data}\n");
+    let file = "some-organization--a-data-set-with-a-name-that-is-rather-long.parquet";
+
+    let (recipe, notes) = imported(&format!("{text}reward_funcs: [{reward}]\nlora_r: 8\n"), 1);
+    assert_eq!(recipe.model, ModelSettings::Folder { path: model.into() });
+    assert_eq!(recipe.tasks.files, [std::path::PathBuf::from(file)]);
+    assert!(matches!(outcome(&notes, "reward_funcs"), Outcome::Attention(what) if what.contains(reward)));
+    let shown: Vec<&str> = notes.notes.iter().map(|note| note.value.as_str()).collect();
+    assert!(shown.contains(&"/models/of/some-organization/with-a-name…"), "{shown:?}");
+
+    let (recipe, _) = imported(&format!("{text}packing: true\n"), 1);
+    assert_eq!(recipe.model, ModelSettings::Folder { path: model.into() });
+    assert!(recipe.to_toml().unwrap().contains(file));
+
+    let target = "a_projection_whose_name_is_longer_than_what_is_shown";
+    let (_, notes) = imported(&format!("packing: true\nuse_peft: true\nlora_target_modules: [{target}]\n"), 1);
+    assert!(matches!(outcome(&notes, "lora_target_modules"), Outcome::Attention(what) if what.contains(target)));
+}
+
+/// How questions are asked is nothing that a file without a system message says.
+#[test]
+fn the_template_is_said() {
+    let (recipe, notes) = imported("num_generations: 4\n", 1);
+    assert_eq!(recipe.tasks.template, Template::R1Zero);
+    assert!(open(&notes).contains(&"tasks.template"), "{}", account(&notes));
+
+    let (recipe, notes) = imported("num_generations: 4\nsystem_prompt: Think.\n", 1);
+    assert_eq!((recipe.tasks.template, recipe.tasks.system_prompt.as_str()), (Template::Chat, "Think."));
+    assert!(!open(&notes).contains(&"tasks.template"), "{}", account(&notes));
+
+    let (sft, notes) = sft("packing: true\n");
+    assert_eq!(sft.template, Template::Chat);
+    assert!(open(&notes).contains(&"template"), "{}", account(&notes));
+}
+
+/// TRL trains on all rows, and examines on a split of its own where the file asks for that.
+#[test]
+fn rows_are_set_aside_only_for_an_evaluation() {
+    #[track_caller]
+    fn check(text: &str, of_tasks: f64, eval_every: u64, of_demonstrations: f64) {
+        let (recipe, notes) = imported(&format!("num_generations: 4\n{text}"), 1);
+        let every = recipe.grpo().next().unwrap().1.eval_every;
+        assert_eq!((recipe.tasks.held_out_share, every), (of_tasks, eval_every));
+        assert_eq!(open(&notes).contains(&"tasks.held_out_share"), of_tasks > 0.0, "{}", account(&notes));
+
+        let (sft, notes) = sft(&format!("packing: true\n{text}"));
+        assert_eq!(sft.validation_share, of_demonstrations);
+        assert_eq!(open(&notes).contains(&"validation_share"), of_demonstrations > 0.0, "{}", account(&notes));
+    }
+    check("", 0.0, 0, 0.0);
+    check("do_eval: false\n", 0.0, 0, 0.0);
+    check("eval_strategy: \"no\"\n", 0.0, 0, 0.0);
+    check("eval_strategy: no\neval_steps: 20\n", 0.0, 0, 0.0);
+    check("eval_steps: 20\n", 0.1, 20, 0.05);
+    check("eval_strategy: steps\neval_steps: 20\n", 0.1, 20, 0.05);
+    // How often is not said, or not in steps.
+    check("eval_strategy: epoch\n", 0.1, 50, 0.05);
+    check("do_eval: true\n", 0.1, 50, 0.05);
+    check("eval_steps: often\n", 0.1, 50, 0.05);
+}
+
+#[test]
+fn a_loss_on_questions_is_said() {
+    #[track_caller]
+    fn check(text: &str, asks: &[&str]) {
+        let (_, notes) = sft(&format!("dataset_name: x.jsonl\nmodel_name_or_path: ./model\nmax_length: 64\n{text}"));
+        let open = open(&notes);
+        let said: Vec<&str> = open.into_iter().filter(|key| key.ends_with("_only_loss")).collect();
+        assert_eq!(said, asks, "{}", account(&notes));
+    }
+    check("", &["assistant_only_loss"]);
+    check("assistant_only_loss: false\n", &["assistant_only_loss"]);
+    check("completion_only_loss: false\n", &["completion_only_loss"]);
+    check("assistant_only_loss: true\n", &[]);
+    check("completion_only_loss: true\n", &[]);
+    check("completion_only_loss: true\nassistant_only_loss: false\n", &[]);
+}
+
+/// `null` is no limit, and silence is TRL's default.
+#[test]
+fn no_limit_of_length_is_none() {
+    assert_eq!(sft("max_length: null\n").0.max_length, 0);
+    assert_eq!(sft("max_length:\n").0.max_length, 0);
+    assert_eq!(sft("packing: true\n").0.max_length, 1024);
+    assert_eq!(sft("max_length: 64\n").0.max_length, 64);
+}
+
+/// What is harmless at one value is not at another.
+#[test]
+fn values_that_differ_from_ours_are_said() {
+    #[track_caller]
+    fn check(line: &str, asks: bool) {
+        let key = line.split(':').next().unwrap();
+        let (_, notes) = grpo(&format!("num_generations: 4\n{line}\n"));
+        let what = outcome(&notes, key);
+        assert!(
+            if asks { matches!(what, Outcome::Attention(_)) } else { matches!(what, Outcome::Ignored(_)) },
+            "{what:?}"
+        );
+    }
+    check("adam_epsilon: 1e-8", false);
+    check("adam_epsilon: 1e-6", true);
+    check("optim: adamw_torch_fused", false);
+    check("optim: paged_adamw_8bit", false);
+    check("optim: adafactor", true);
+    check("dataset_config: default", false);
+    check("dataset_config:", false);
+    check("dataset_config: algebra", true);
+    check("dataset_train_split: train", false);
+    check("dataset_train_split: train[:10%]", true);
+    check("shuffle_dataset: true", false);
+    check("shuffle_dataset: false", true);
+}
+
+/// TRL's reward asks for the tags of thoughts alone.
+#[test]
+fn a_reward_that_asks_for_more_is_said() {
+    let (recipe, notes) = imported("reward_funcs: [accuracy_reward, think_format_reward]\n", 1);
+    let names: Vec<&str> = recipe.rewards.iter().map(|reward| reward.name.as_str()).collect();
+    assert_eq!(names, ["accuracy", "format"]);
+    assert!(matches!(outcome(&notes, "reward_funcs"), Outcome::Attention(what) if what.contains("<answer>")));
+
+    let (_, notes) = imported("reward_funcs: [think_format_reward, other]\n", 1);
+    let both = |what: &str| what.contains("<answer>") && what.contains("there is no reward here for other");
+    assert!(matches!(outcome(&notes, "reward_funcs"), Outcome::Attention(what) if both(what)));
+
+    let (_, notes) = imported("reward_funcs: [accuracy, format]\n", 1);
+    assert!(matches!(outcome(&notes, "reward_funcs"), Outcome::Carried(_)));
+}
+
+/// Transformers' `constant` begins at the full rate.
+#[test]
+fn a_constant_rate_has_no_warmup() {
+    let warmup = |kind: &str| {
+        let text = format!("lr_scheduler_type: {kind}\nwarmup_ratio: 0.1\n");
+        let (grpo, notes) = grpo(&format!("num_generations: 4\nmax_steps: 100\n{text}"));
+        let ignored = matches!(outcome(&notes, "warmup_ratio"), Outcome::Ignored(_));
+        (grpo.schedule, grpo.warmup_steps, sft(&format!("packing: true\n{text}")).0.warmup_share, ignored)
+    };
+    assert_eq!(warmup("constant"), (Schedule::Constant, 0, 0.0, true));
+    assert_eq!(warmup("constant_with_warmup"), (Schedule::Constant, 10, 0.1, false));
+    assert_eq!(warmup("linear"), (Schedule::Linear, 10, 0.1, false));
 }
 
 /// As Open R1's distillation is laid out.

@@ -54,6 +54,11 @@ impl Value {
         }
     }
 
+    /// The value as a recipe needs it: a text in full, where Display shortens it for the account.
+    pub(super) fn full(&self) -> String {
+        self.text().map_or_else(|| self.to_string(), str::to_owned)
+    }
+
     pub(super) fn flag(&self) -> Option<bool> {
         match self {
             Value::Bool(value) => Some(*value),
@@ -76,6 +81,7 @@ impl Value {
     }
 }
 
+/// For the account: a long text is shortened, and stands on one line.
 impl fmt::Display for Value {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 40;
@@ -185,6 +191,14 @@ mod tests {
         );
         assert_eq!(Value::Text("1e-6".to_owned()).number(), Some(1e-6));
         assert_eq!((Value::Number(16.0).whole(), Value::Number(0.5).whole()), (Some(16), None));
+    }
+
+    #[test]
+    fn a_text_is_shortened_where_it_is_shown_and_nowhere_else() {
+        let name = "/models/some-organization/a-folder-with-a-long-name";
+        let value = Value::Text(name.to_owned());
+        assert_eq!((value.to_string(), value.full()), (format!("{}…", &name[..40]), name.to_owned()));
+        assert_eq!(Value::Integer(7).full(), "7");
     }
 
     #[test]

@@ -1,0 +1,114 @@
+//! The rewards of `GRPOConfig` and of Open R1's script, as `[[rewards]]`.
+
+use std::fmt::Write;
+
+use rewards::Registry;
+
+use super::Reader;
+use super::common::{float, quoted};
+use super::yaml::Value;
+
+/// Rewards of Open R1 and TRL by their names here.
+const REWARDS: &[(&str, &str)] = &[
+    ("accuracy", "accuracy"),
+    ("format", "format"),
+    ("code", "code"),
+    ("binary_code", "binary_code"),
+    ("tag_count", "tag_count"),
+    ("reasoning_steps", "reasoning_steps"),
+    ("length", "length"),
+    ("cosine", "cosine"),
+    ("repetition_penalty", "repetition_penalty"),
+    ("soft_overlong_punishment", "soft_overlong"),
+    ("code_format", "code_format"),
+    ("accuracy_reward", "accuracy"),
+    ("think_format_reward", "format"),
+    ("trl.rewards.accuracy_reward", "accuracy"),
+    ("trl.rewards.think_format_reward", "format"),
+];
+
+/// Those of them that look for the tags of thoughts alone, where ours looks for the answer's as well.
+const THOUGHTS_ALONE: [&str; 2] = ["think_format_reward", "trl.rewards.think_format_reward"];
+
+/// What Open R1's script tells its rewards.
+const REWARD_PARAMETERS: [&str; 9] = [
+    "cosine_min_value_wrong",
+    "cosine_max_value_wrong",
+    "cosine_min_value_correct",
+    "cosine_max_value_correct",
+    "cosine_max_len",
+    "repetition_n_grams",
+    "repetition_max_penalty",
+    "max_completion_len",
+    "soft_punish_cache",
+];
+
+pub(super) fn rewards(reader: &mut Reader) -> String {
+    let functions = reader.take("reward_funcs");
+    let weights = reader.take("reward_weights");
+    let weighed: Vec<f64> =
+        weights.iter().flat_map(|entry| entry.value.elements()).map(|weight| weight.number().unwrap_or(1.0)).collect();
+    let names: Vec<String> = match &functions {
+        Some(entry) => entry.value.elements().iter().map(Value::full).collect(),
+        // Open R1's own default.
+        None => ["accuracy", "format", "tag_count"].map(str::to_owned).to_vec(),
+    };
+    let known_here = Registry::builtin().names();
+    let mut text = String::new();
+    let (mut carried, mut lost): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+    let mut open: Vec<String> = Vec::new();
+    for (place, name) in names.iter().enumerate() {
+        let ours = REWARDS.iter().find(|(theirs, _)| theirs == name).map(|(_, ours)| *ours);
+        match ours.filter(|ours| known_here.iter().any(|known| known == ours)) {
+            Some(ours) if !carried.iter().any(|other| other == ours) => {
+                let weight = weighed.get(place).copied().unwrap_or(1.0);
+                let _ = writeln!(text, "[[rewards]]\nname = {}\nweight = {}\n", quoted(ours), float(weight));
+                carried.push(ours.to_owned());
+                if THOUGHTS_ALONE.contains(&name.as_str()) {
+                    open.push(format!(
+                        "{name} asks for <think>...</think> alone, and `format` here for <answer>...</answer> after it too"
+                    ));
+                }
+            }
+            Some(_) => lost.push(format!("{name} (listed twice)")),
+            None => lost.push(name.clone()),
+        }
+    }
+    if carried.is_empty() {
+        text.push_str("[[rewards]]\nname = \"accuracy\"    # none of the file's rewards is known here\n\n");
+    }
+    if names.len() != weighed.len() && weights.is_some() {
+        reader.worked_out(
+            "reward_weights",
+            format!("{} weights for {} rewards: what has none got 1", weighed.len(), names.len()),
+        );
+    }
+    if !lost.is_empty() {
+        let names = lost.join(", ");
+        open.push(format!("there is no reward here for {names}; `recipe reward list` lists those that there are"));
+    }
+    if let Some(entry) = &functions {
+        match open.is_empty() {
+            true => reader.carried(entry, format!("rewards: {}", carried.join(", "))),
+            false => reader.attention(entry, open.join("; ")),
+        }
+    } else {
+        reader.missing("reward_funcs", "Open R1's default is accuracy, format and tag_count");
+    }
+    if let Some(entry) = weights {
+        reader.carried(&entry, "rewards.weight");
+    }
+    if let Some(entry) = reader.take("multi_objective_aggregation") {
+        match entry.value.text() {
+            Some("sum_then_normalize") => reader.carried(&entry, "rewards are summed, then compared within the group"),
+            _ => reader
+                .attention(&entry, "rewards are summed, then compared within the group; nothing else is known here"),
+        }
+    }
+    for key in REWARD_PARAMETERS {
+        if let Some(entry) = reader.take(key) {
+            reader.attention(&entry, "a parameter of a reward: `recipe reward show NAME` says how it is named here");
+        }
+    }
+    text
+}
