@@ -31,6 +31,7 @@ const NEARLY_ALL: f64 = 0.95;
 const LONGER: f64 = 3.0;
 const OFTEN_CUT: f64 = 0.25;
 const MOSTLY: f64 = 0.5;
+const NEARLY: f64 = 0.9;
 const MORE_REPEATED: f64 = 0.2;
 const FAR: f64 = 1.0;
 
@@ -201,8 +202,9 @@ impl Alarms {
         let flat = now(|seen| seen.flat);
         if flat >= NEARLY_ALL {
             let all = match right {
-                Some(right) if right > MOSTLY => ": nearly all answers are right",
-                Some(_) => ": nearly all answers are wrong",
+                Some(right) if right >= NEARLY => ": nearly all answers are right",
+                Some(right) if right <= 1.0 - NEARLY => ": nearly all answers are wrong",
+                Some(_) => ": a task is solved each time or never",
                 None => "",
             };
             let advice = match right {
@@ -354,7 +356,7 @@ mod tests {
         let alarm = steps.iter().flat_map(|step| alarms.watch(step)).next().unwrap();
         let text = alarm.to_string();
         assert!(text.starts_with("in 100% of the groups all rewards are equal"), "{text}");
-        assert!(text.contains("nearly all answers are wrong\n  try: easier tasks"), "{text}");
+        assert!(text.contains("a task is solved each time or never\n  try: easier tasks"), "{text}");
         let json = serde_json::to_string(&alarm).unwrap();
         assert!(json.starts_with(r#"{"cause":"nothing_to_learn","what":"#), "{json}");
         assert_eq!(serde_json::from_str::<Alarm>(&json).unwrap(), alarm);

@@ -260,7 +260,7 @@ pub struct PhaseTime {
 pub struct EvalMetrics {
     /// The stage's name; a quick evaluation inside of a grpo stage carries that stage's.
     pub stage: String,
-    /// Steps of reinforcement learning that the policy has behind it.
+    /// Steps of reinforcement learning in all stages before it.
     pub step: u64,
     /// Whether this is a quick evaluation during training.
     pub quick: bool,

@@ -1,7 +1,7 @@
 //! `recipe run --dry-run`: what a recipe would do and what it would take, without doing it.
 //!
-//! Tokens are upper bounds: every answer as long as it may be, nothing dropped. Time is the tokens over the rates of this
-//! machine. A model of at most [`MEASURED`] parameters is made and timed for a moment; for a larger one, or one that is not
+//! Tokens are upper bounds: every answer as long as it may be, nothing dropped; those of demonstrations in files are
+//! estimated from their letters. Time is the tokens over the rates of this machine's processor. A model of at most [`MEASURED`] parameters is made and timed for a moment; for a larger one, or one that is not
 //! here, [`ASSUMED`] operations per second and thread are taken, and it is said so.
 
 use std::fmt::Write;
@@ -21,8 +21,8 @@ const MEASURED: usize = 30_000_000;
 const ASSUMED: f64 = 1e10;
 /// How long each rate is measured.
 const MOMENT: Duration = Duration::from_millis(400);
-/// Tokens of a demonstration, where the data is not there yet.
-const DEMONSTRATION: u64 = 64;
+/// Bytes of a demonstration's text for each token; tokenizers of real models have more.
+const BYTES_PER_TOKEN: u64 = 3;
 /// Tokens of a prompt.
 const PROMPT: u64 = 24;
 
@@ -41,11 +41,20 @@ struct Work {
     trained: u64,
 }
 
+/// Which stages are planned: from one on, up to one; none is the first, or the last.
+#[derive(Clone, Copy, Default)]
+pub struct Span<'a> {
+    /// The first; those before it are taken over from an earlier run.
+    pub from: Option<&'a str>,
+    /// The last.
+    pub until: Option<&'a str>,
+}
+
 /// The plan, as text.
 ///
 /// # Errors
 /// If the model's configuration cannot be read, or a model cannot be timed.
-pub fn render(recipe: &Recipe, threads: usize) -> anyhow::Result<String> {
+pub fn render(recipe: &Recipe, threads: usize, span: Span<'_>) -> anyhow::Result<String> {
     let mut text = format!("{}: {}\n\n", recipe.name, recipe.description);
     let mut models: Vec<(&ModelSettings, Option<ModelConfig>, Rates)> = Vec::new();
     let all = std::iter::once(&recipe.model).chain(recipe.stages.iter().filter_map(|stage| stage.model.as_ref()));
@@ -62,6 +71,9 @@ pub fn render(recipe: &Recipe, threads: usize) -> anyhow::Result<String> {
         "{:20}  {:8}  {:18}  {:>8}  {:>8}  {:>8}  what",
         "stage", "kind", "begins with", "sampled", "trained", "time"
     );
+    let place_of = |name: &str| recipe.stages.iter().position(|stage| stage.name == name);
+    let first = span.from.and_then(place_of).unwrap_or(0);
+    let last = span.until.and_then(place_of).unwrap_or(recipe.stages.len());
     let mut total = 0.0;
     let mut model_of: Vec<(String, usize)> = vec![(crate::config::BASE.to_owned(), 0)];
     for (place, stage) in recipe.stages.iter().enumerate() {
@@ -70,6 +82,9 @@ pub fn render(recipe: &Recipe, threads: usize) -> anyhow::Result<String> {
         let inherited = model_of.iter().find(|(name, _)| *name == origin).map_or(0, |(_, model)| *model);
         let model = own.unwrap_or(inherited);
         model_of.push((stage.name.clone(), model));
+        if !(first..=last).contains(&place) {
+            continue;
+        }
         let mut work = work(recipe, stage);
         if let Some(lora) = &stage.lora {
             let _ = write!(work.what, ", LoRA of rank {}", lora.rank);
@@ -122,6 +137,9 @@ pub fn render(recipe: &Recipe, threads: usize) -> anyhow::Result<String> {
         );
     }
     text.push_str("tokens and times are upper bounds: every answer as long as it may be; nothing was started\n");
+    if recipe.data_files().next().is_some() {
+        text.push_str("but for demonstrations in files, whose tokens are estimated from their letters\n");
+    }
     Ok(text)
 }
 
@@ -197,14 +215,21 @@ fn work(recipe: &Recipe, stage: &Stage) -> Work {
         },
         StageSettings::Grpo(settings) => {
             let answers = settings.steps * settings.completions_per_step() as u64;
-            let sampled = answers * settings.max_new_tokens as u64;
+            let learned = answers * settings.max_new_tokens as u64;
+            // One answer to each task; the last step has none.
+            let quick = settings.steps.saturating_sub(1).checked_div(settings.eval_every).unwrap_or(0)
+                * (examined(recipe) * settings.eval_tasks * recipe.eval_max_new_tokens()) as u64;
+            let mut what = format!(
+                "{} steps of {} tasks x {} answers of up to {} tokens",
+                settings.steps, settings.prompts_per_step, settings.group_size, settings.max_new_tokens
+            );
+            if settings.refill_rounds > 0 {
+                let _ = write!(what, ", refilled up to {} times", settings.refill_rounds);
+            }
             Work {
-                what: format!(
-                    "{} steps of {} tasks x {} answers of up to {} tokens",
-                    settings.steps, settings.prompts_per_step, settings.group_size, settings.max_new_tokens
-                ),
-                sampled,
-                trained: sampled * settings.epochs as u64 + settings.steps * settings.prompts_per_step as u64 * PROMPT,
+                what,
+                sampled: learned * (1 + settings.refill_rounds as u64) + quick,
+                trained: learned * settings.epochs as u64 + settings.steps * settings.prompts_per_step as u64 * PROMPT,
             }
         }
         StageSettings::Reject(sampling) => {
@@ -224,19 +249,22 @@ fn work(recipe: &Recipe, stage: &Stage) -> Work {
             let sources: Vec<String> = stage.data.iter().map(ToString::to_string).collect();
             Work {
                 what: match demonstrations {
-                    Some(count) => format!(
+                    Some((count, _)) => format!(
                         "up to {} steps on up to {count} demonstrations of {}",
                         settings.steps(count as usize),
                         sources.join(", ")
                     ),
                     None => format!("{} passes over {}, which is not here yet", settings.epochs, sources.join(", ")),
                 },
-                trained: demonstrations.unwrap_or(0) * settings.epochs * DEMONSTRATION,
+                trained: demonstrations.map_or(0, |(count, tokens)| {
+                    let shown = settings.steps(count as usize) * settings.batch_size as u64;
+                    (tokens * shown.min(settings.epochs * count)).div_ceil(count.max(1))
+                }),
                 ..Work::default()
             }
         }
         StageSettings::Eval {} => {
-            let families = if recipe.tasks.files.is_empty() { weighted(&recipe.tasks.families).len() } else { 1 };
+            let families = examined(recipe);
             let answers = (families * eval.tasks_per_family * (eval.samples + 1)) as u64;
             Work {
                 what: format!(
@@ -254,23 +282,34 @@ fn work(recipe: &Recipe, stage: &Stage) -> Work {
     }
 }
 
-/// Demonstrations that a stage would read at most; none where a file is not here.
-fn demonstrations(recipe: &Recipe, stage: &Stage) -> Option<u64> {
-    let mut count = 0;
+/// Families or files that are examined, each by itself.
+fn examined(recipe: &Recipe) -> usize {
+    let files = recipe.tasks.files.len();
+    if files == 0 { weighted(&recipe.tasks.families).len() } else { files }
+}
+
+/// Demonstrations that a stage would read at most, and their tokens; none where a file is not here.
+fn demonstrations(recipe: &Recipe, stage: &Stage) -> Option<(u64, u64)> {
+    let mut sum = (0, 0);
     for source in &stage.data {
-        count += match source {
+        let (count, tokens) = match source {
             crate::config::DataSource::File(path) => {
                 let read = datasets::source::read_demonstrations(path, recipe.tasks.on_bad_line.into()).ok()?;
-                read.demonstrations.len() as u64
+                let bytes = read.demonstrations.iter().map(|one| {
+                    one.answer.len() + one.messages.iter().map(|message| message.content.len()).sum::<usize>()
+                });
+                (read.demonstrations.len() as u64, bytes.sum::<usize>() as u64 / BYTES_PER_TOKEN)
             }
             crate::config::DataSource::Stage(name) => {
                 let maker = recipe.stages.iter().find(|stage| stage.name == *name)?;
                 let settings = &maker.settings.sampling()?.settings;
-                (settings.tasks * settings.keep) as u64
+                let count = (settings.tasks * settings.keep) as u64;
+                (count, count * (PROMPT + settings.max_new_tokens as u64))
             }
         };
+        sum = (sum.0 + count, sum.1 + tokens);
     }
-    Some(count)
+    Some(sum)
 }
 
 #[cfg(test)]
@@ -282,7 +321,8 @@ mod tests {
     fn every_shipped_recipe_has_a_plan() {
         for shipped in SHIPPED {
             let recipe = shipped.recipe(&[]).unwrap();
-            let text = render(&recipe, 1).unwrap_or_else(|error| panic!("{}: {error:#}", shipped.name));
+            let text =
+                render(&recipe, 1, Span::default()).unwrap_or_else(|error| panic!("{}: {error:#}", shipped.name));
             for stage in &recipe.stages {
                 assert!(text.contains(&format!("\n{} ", stage.name)), "{text}");
             }
@@ -295,7 +335,9 @@ mod tests {
         let recipe = crate::config::find_shipped("smoke").unwrap().recipe(&[]).unwrap();
         let of = |name: &str| work(&recipe, recipe.stages.iter().find(|stage| stage.name == name).unwrap());
         let grpo = of("grpo");
-        assert_eq!((grpo.sampled, grpo.trained), (3 * 6 * 4 * 32, 3 * 6 * 4 * 32 + 3 * 6 * PROMPT));
+        assert_eq!((grpo.sampled, grpo.trained), (3 * 6 * 4 * 32 + 3 * 4 * 32, 3 * 6 * 4 * 32 + 3 * 6 * PROMPT));
+        let from = render(&recipe, 1, Span { from: Some("grpo"), until: Some("grpo") }).unwrap();
+        assert!(from.contains("\ngrpo ") && !from.contains("\nbefore ") && !from.contains("\nafter "), "{from}");
         assert_eq!(of("before").sampled, 3 * 6 * 3 * 32);
         assert_eq!(of("pretrain").trained, 60_000);
     }

@@ -1,7 +1,7 @@
 //! One run: its folder, its stages, its report.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use datasets::source::hub::Hub;
@@ -344,19 +344,16 @@ fn open_run(
             Reuse::find(&source, recipe, first)
         })
         .transpose()?;
-    let mut run = RunDir::create(&options.runs_root, options.run_dir.as_deref(), recipe, info)?;
+    let taken = reuse.as_ref().map(|reuse| reuse.stages().join(", "));
+    let fill = |path: &Path| reuse.map_or(Ok(()), |reuse| reuse.take_over(path, recipe));
+    let run = RunDir::create_with(&options.runs_root, options.run_dir.as_deref(), recipe, info, fill)?;
     let mut note = format!("{} runs in {}", recipe.name, run.path().display());
     if let (None, Some((_, earlier))) = (&options.run_dir, earlier) {
         let _ = write!(note, " ({} is kept; --resume would have gone on with it)", earlier.display());
     }
     reporter.note(&note);
-    if let Some(reuse) = reuse {
-        reporter.note(&format!("taken over from an earlier run: {}", reuse.stages().join(", ")));
-        reuse.take_over(&run, recipe)?;
-        // Anew, so that it finds what has been copied.
-        let path = run.path().to_owned();
-        drop(run);
-        run = RunDir::open(&path, recipe)?;
+    if let Some(taken) = taken {
+        reporter.note(&format!("taken over from an earlier run: {taken}"));
     }
     Ok((run, tasks, false))
 }

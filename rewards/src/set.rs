@@ -1,5 +1,6 @@
 //! The weighted set of rewards that a recipe asks for.
 
+use std::collections::BTreeMap;
 use std::slice;
 use std::sync::Arc;
 
@@ -42,7 +43,7 @@ impl RewardSpec {
 
 /// Several rewards and their weights.
 pub struct RewardSet {
-    rewards: Vec<(Box<dyn Reward>, f64)>,
+    rewards: Vec<(Arc<dyn Reward>, f64)>,
 }
 
 /// A sample's scores as far as they need no group.
@@ -77,7 +78,16 @@ impl RewardSet {
     /// A set of rewards of one's own, with their weights.
     #[must_use]
     pub fn from_rewards(rewards: Vec<(Box<dyn Reward>, f64)>) -> Self {
-        Self { rewards }
+        Self { rewards: rewards.into_iter().map(|(reward, weight)| (Arc::from(reward), weight)).collect() }
+    }
+
+    /// The same rewards, of which those that `weights` names have another weight.
+    #[must_use]
+    pub fn reweighed(&self, weights: &BTreeMap<String, f64>) -> Self {
+        let reweighed = |(reward, weight): &(Arc<dyn Reward>, f64)| {
+            (Arc::clone(reward), weights.get(reward.name()).copied().unwrap_or(*weight))
+        };
+        Self { rewards: self.rewards.iter().map(reweighed).collect() }
     }
 
     /// Whether a reward that applies to `reference` can only be asked once the whole group is there.
@@ -163,7 +173,7 @@ impl RewardSet {
         printed
     }
 
-    fn applying<'a>(&'a self, reference: &'a Reference) -> impl Iterator<Item = &'a (Box<dyn Reward>, f64)> {
+    fn applying<'a>(&'a self, reference: &'a Reference) -> impl Iterator<Item = &'a (Arc<dyn Reward>, f64)> {
         self.rewards.iter().filter(move |(reward, _)| reward.applies(reference))
     }
 }
@@ -195,6 +205,8 @@ mod tests {
         assert_eq!((breakdown.get("accuracy"), breakdown.get("format")), (None, Some(1.0)));
         assert_eq!(breakdown.total, Some(0.5));
         assert_eq!(set.names().collect::<Vec<_>>(), ["accuracy", "format"]);
+        let reweighed = set.reweighed(&BTreeMap::from([("format".to_owned(), -2.0), ("other".to_owned(), 9.0)]));
+        assert_eq!(reweighed.score(&Sample::new("", right, &reference)).unwrap().total, Some(-1.0));
     }
 
     #[test]
@@ -236,9 +248,9 @@ mod tests {
 
     fn shortest(extra: usize) -> RewardSet {
         let format = Registry::builtin().build(&[spec("format", 1.0)], &Surroundings::default()).unwrap();
-        let mut rewards: Vec<(Box<dyn Reward>, f64)> = vec![(Box::new(Shortest { extra }), 2.0)];
-        rewards.extend(format.rewards);
-        RewardSet::from_rewards(rewards)
+        let mut set = RewardSet::from_rewards(vec![(Box::new(Shortest { extra }), 2.0)]);
+        set.rewards.extend(format.rewards);
+        set
     }
 
     #[test]

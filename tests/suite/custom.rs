@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use recipes::{Recipe, RunOptions};
 use serde_json::Value;
 
-use crate::support::{base, failure, finish, folder, model_setting, options, place, resuming, same, small, step_rows};
+use crate::support::{
+    base, failure, finish, folder, lines, model_setting, options, place, resuming, same, small, step_rows,
+};
 
 /// Compares the completions of a group by their tokens, and prints.
 const LONGEST: &str = r#"
@@ -33,8 +35,7 @@ fn reward_file(name: &str, text: &str) -> PathBuf {
 }
 
 fn completions(run: &Path, step: u64) -> Vec<Value> {
-    let text = fs::read_to_string(run.join(format!("completions/step-{step:06}.jsonl"))).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    lines(&run.join(format!("completions/step-{step:06}.jsonl")))
 }
 
 #[test]

@@ -86,7 +86,18 @@ fn a_wrong_experiment_is_refused_when_it_is_read() {
         &format!("{head}{variant}[[measure]]\nname = \"m\"\n"),
         &["the measure `m` needs one of `eval`, `step` and `cost`"],
     );
-    check(&format!("{head}{variant}[[measure]]\nname = \"m\"\neval = \"after\"\n"), &["needs `value` with `eval`"]);
+    check(
+        &format!("{head}{variant}[[measure]]\nname = \"m\"\neval = \"after\"\n"),
+        &["needs `value` or `reward` with `eval`"],
+    );
+    check(
+        &format!("{head}{variant}{measure}stage = \"gpro\"\n"),
+        &["names the stage \"gpro\"", "did you mean \"grpo\"?"],
+    );
+    let of_eval = |rest: &str| format!("{head}{variant}[[measure]]\nname = \"m\"\n{rest}\n");
+    check(&of_eval("eval = \"last\"\nvalue = \"greedy\""), &["names the evaluation \"last\"", "has before, after"]);
+    check(&of_eval("eval = \"after\"\nreward = \"formt\""), &["did you mean \"format\"?"]);
+    check(&of_eval("eval = \"after\"\nreward = \"format\"\nvalue = \"greedy\""), &["needs `value` or `reward`"]);
     let wrong = head.replace("smoke", "smok");
     check(&format!("{wrong}{variant}{measure}"), &["did you mean `smoke`?"]);
     let figure = "[[figure]]\ntitle = \"f\"\ny_label = \"y\"\n[[figure.line]]\neval = \"after\"\n";

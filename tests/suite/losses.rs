@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::support::{base, finish, model_setting, options, place, same, small, step_rows};
+use crate::support::{base, finish, lines, model_setting, options, place, same, small, step_rows};
 
 /// Runs the small recipe's grpo stage on its base.
 fn run(name: &str, settings: &[&str]) -> PathBuf {
@@ -46,6 +46,24 @@ fn equal_rewards_change_nothing() {
         }
         assert!(weights(&path.join("checkpoints/step-000002")) == weights(base()));
     }
+}
+
+#[test]
+fn a_stage_weighs_rewards_as_it_says() {
+    let path = run("weights", &["grpo.steps=1", "grpo.reward_weights={ format = 3.0, accuracy = -1.0 }"]);
+    let weight = |name: &str| match name {
+        "format" => 3.0,
+        "accuracy" => -1.0,
+        _ => 1.0,
+    };
+    let mut totals = BTreeSet::new();
+    for record in lines(&path.join("completions/step-000001.jsonl")) {
+        let parts = record["parts"].as_array().unwrap().iter();
+        let expected: f64 = parts.map(|part| weight(part["name"].as_str().unwrap()) * number(part, "score")).sum();
+        assert_eq!(number(&record, "reward"), expected, "{record:#}");
+        totals.insert(expected.to_string());
+    }
+    assert!(totals.len() > 1, "{totals:?}");
 }
 
 /// Each option, at a learning rate at which the policy leaves what sampled behind within a step.

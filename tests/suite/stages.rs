@@ -16,8 +16,8 @@ use recipes::{Recipe, RunOptions, RunStatus, run_recipe};
 use serde_json::Value;
 
 use crate::support::{
-    cache, failure, finish, folder, in_a_process, options, path_setting, place, recipe, resuming, rows, same,
-    with_stages,
+    cache, copy_folder, failure, finish, folder, in_a_process, lines, options, path_setting, place, recipe, resuming,
+    rows, same, with_stages,
 };
 
 /// The stages after the base: they sample, fine-tune, learn by reinforcement, distil into a dense student, and export.
@@ -100,10 +100,6 @@ fn whole() -> &'static Path {
 
 fn of_stage(run: &Path, stage: &str) -> Vec<Value> {
     rows(run).into_iter().filter(|row| row["stage"] == stage).collect()
-}
-
-fn lines(path: &Path) -> Vec<Value> {
-    fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]
@@ -268,6 +264,12 @@ fn r1_killed_in_each_stage_and_resumed_is_the_same_run() {
         "pretrain.batch_tokens=1024",
         "pretrain.learning_rate=1e-2",
         "pretrain.mixed_thoughts=0.2",
+        "zero.families={ arithmetic = 1.0, countdown = 1.0 }",
+        "zero.steps=2",
+        "zero.prompts_per_step=4",
+        "zero.group_size=4",
+        "zero.max_new_tokens=64",
+        "zero.checkpoint_every=1",
         "cold-data.families={ arithmetic = 1.0, countdown = 1.0 }",
         "cold-data.tasks=200",
         "cold-data.samples=8",
@@ -294,7 +296,7 @@ fn r1_killed_in_each_stage_and_resumed_is_the_same_run() {
     let path = place("r1-whole");
     finish(&recipe, &options(&path));
     let names: Vec<String> = rows(&path).iter().map(|row| row["stage"].as_str().unwrap().to_owned()).collect();
-    let stages = ["cold-data", "cold-start", "reasoning", "data", "fine-tuning", "all-tasks"];
+    let stages = ["zero", "cold-data", "cold-start", "reasoning", "data", "fine-tuning", "all-tasks"];
     assert!(stages.iter().all(|stage| names.iter().any(|name| name == stage)), "{names:?}");
     let kills = stages.map(|stage| Kill::Step(stage, 1));
     killed_again_and_again(&recipe, &place("r1-killed"), &kills, cache(), &path);
@@ -425,12 +427,45 @@ fn a_run_may_begin_with_what_an_earlier_one_did() {
     finish(&chain(&["grpo.learning_rate=1e-4"]), &RunOptions { run_dir: Some(place), ..other });
 }
 
+/// What a later stage left stays, or is made again to the same bits, whatever an earlier one has lost.
+#[test]
+fn what_is_lost_of_a_finished_run_is_made_again() {
+    let path = place("chain-lost");
+    copy_folder(whole(), &path);
+    fs::remove_dir_all(path.join("export")).unwrap();
+    finish(&chain(&[]), &resuming(&path));
+    same(&path, whole());
+    assert!(path.join("export/model.safetensors").is_file());
+
+    // All checkpoints of the fine-tuning, upon which all others rest.
+    fs::remove_dir_all(path.join("checkpoints/sft")).unwrap();
+    finish(&chain(&[]), &resuming(&path));
+    same(&path, whole());
+}
+
+/// A chain that judges no answer needs neither tasks with programs nor the Python that runs them.
+#[test]
+fn a_chain_without_a_judge_runs() {
+    let file = folder("sft-alone").join("sft.jsonl");
+    fs::write(&file, "{\"prompt\": \"Compute 1 + 1\", \"response\": \"2\"}\n".repeat(8)).unwrap();
+    let text = format!(
+        "name = \"alone\"\n[model]\npath = '{}'\n[[stage]]\nkind = \"sft\"\ndata = ['{}']\nvalidation_share = 0\nepochs = 1\n",
+        whole().join("base").display(),
+        file.display()
+    );
+    let path = place("sft-alone-run");
+    let cache = folder("sft-alone-cache");
+    finish(&recipe("alone", &text, &[]), &RunOptions { cache_dir: cache.clone(), ..options(&path) });
+    assert_eq!(of_stage(&path, "sft").len(), 1);
+    assert!(fs::read_dir(&cache).unwrap().next().is_none(), "Python was prepared");
+}
+
 /// Where nothing is learnt, nothing changes.
 #[test]
 fn a_learning_rate_of_0_changes_no_bit() {
     whole();
     let path = place("chain-rate-0");
-    let recipe = chain(&["sft.learning_rate=0", "sft.router_bias_rate=0", "grpo.steps=0"]);
+    let recipe = chain(&["sft.learning_rate=0", "grpo.steps=0"]);
     finish(&recipe, &options(&path));
     let base = fs::read(path.join("base/model.safetensors")).unwrap();
     let steps = of_stage(&path, "sft").len();
@@ -504,7 +539,14 @@ fn chains_that_do_not_fit_are_told_where_and_why() {
     check("teacher = \"grpo\"\n", "", &["this stage has no teacher", "name one, a stage or a folder"]);
     check("teacher = \"grpo\"", "teacher = \"grpo\"\ndata = [\"a.jsonl\"]", &["has both a `teacher`"]);
     check("require = { format = 1.0 }", "require = { fromat = 1.0 }", &["requires the reward `fromat`"]);
-    check("families = { arithmetic = 1.0 }", "families = { python = 1.0 }", &["which is not in [tasks.families]"]);
+    let grpo = "kind = \"grpo\"\n";
+    check(grpo, "kind = \"grpo\"\nreward_weights = { fromat = 1 }\n", &["weighs the reward `fromat`"]);
+    check(
+        grpo,
+        "kind = \"grpo\"\nreward_weights = { accuracy = 0, format = 0 }\n",
+        &["no reward counts in stage `grpo`"],
+    );
+    check("families = { arithmetic = 1.0 }", "families = { python = 1.0 }", &["has no weight in [tasks.families]"]);
     check("keep = 2", "keep = 9", &["`keep` is 9, but only 8 answers are sampled"]);
     check("dtype = \"bf16\"", "dtype = \"int4\"", &["expected \"f32\" or \"bf16\""]);
     let without_reject = text().replacen("kind = \"reject\"", "kind = \"eval\"\nname = \"first\"", 1);

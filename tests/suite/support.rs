@@ -219,6 +219,11 @@ pub(crate) fn rows(run: &Path) -> Vec<Value> {
     text.split_inclusive('\n').filter(|l| l.ends_with('\n')).map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// The rows of a file of JSON Lines.
+pub(crate) fn lines(path: &Path) -> Vec<Value> {
+    fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 /// The rows of the grpo steps.
 pub(crate) fn step_rows(run: &Path) -> Vec<Value> {
     rows(run).into_iter().filter(|row| row["kind"] == "step").collect()

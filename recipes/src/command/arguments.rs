@@ -204,15 +204,15 @@ pub(super) struct RunArguments {
     pub(super) resume: bool,
 
     /// A new run that takes over what an earlier one did before this stage, and goes on from there
-    #[arg(long, value_name = "STAGE", conflicts_with = "resume")]
+    #[arg(long, value_name = "STAGE", conflicts_with = "resume", group = "earlier_run")]
     pub(super) from: Option<String>,
 
     /// As --from, but stop once this stage is done
-    #[arg(long, value_name = "STAGE", conflicts_with_all = ["resume", "from"])]
+    #[arg(long, value_name = "STAGE", conflicts_with_all = ["resume", "from"], group = "earlier_run")]
     pub(super) only: Option<String>,
 
     /// The folder of the earlier run for --from and --only [default: the newest of this name]
-    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume", requires = "earlier_run")]
     pub(super) of: Option<PathBuf>,
 
     /// Say what would be done, how many tokens, how much memory and time it takes; start nothing

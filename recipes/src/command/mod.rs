@@ -191,7 +191,15 @@ fn run(arguments: &RunArguments, known: &Registry) -> anyhow::Result<ExitCode> {
     }
     if arguments.dry_run {
         let threads = options.threads.unwrap_or_else(rayon::current_num_threads);
-        return print(&plan::render(&recipe, threads)?);
+        let only = arguments.only.as_deref();
+        let span = plan::Span { from: only.or(arguments.from.as_deref()), until: only };
+        let mut text = plan::render(&recipe, threads, span)?;
+        if arguments.device.as_ref().is_some_and(|device| device != "cpu") {
+            text.push_str(
+                "times are the processor's; `recipe model info MODEL --device` says whether it fits on the card\n",
+            );
+        }
+        return print(&text);
     }
     if !arguments.resume {
         check_model(&recipe)?;
@@ -266,7 +274,7 @@ fn check_model(recipe: &Recipe) -> anyhow::Result<()> {
         return Err(Wrong(format!("{} is no model folder: it holds no config.json", path.display())).into());
     }
     let config = policy::ModelConfig::from_file(&file).map_err(|error| Wrong(error.to_string()))?;
-    recipe.check_positions(config.max_position_embeddings).map_err(|problem| {
+    recipe.check_positions(&recipe.model, config.max_position_embeddings).map_err(|problem| {
         let text = format!("{}: {}", path.display(), problem.message);
         Wrong(problem.hint.map_or_else(|| text.clone(), |hint| format!("{text}\n  hint: {hint}"))).into()
     })

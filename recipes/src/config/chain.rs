@@ -151,6 +151,12 @@ impl Stage {
                 "What a grpo or reject stage practises.",
             ),
             key(
+                "reward_weights",
+                "{}",
+                "for rewards of the recipe, a weight",
+                "Of a grpo stage: the weights that differ from those in [[rewards]]. Such as reward_weights = { format = 0 }.",
+            ),
+            key(
                 "lora",
                 "(none)",
                 "the keys of lora, above",
@@ -189,6 +195,17 @@ impl Recipe {
             Some(name) => name,
             None if index == 0 => BASE,
             None => &self.stages[index - 1].name,
+        }
+    }
+
+    /// The stage that made the policy which the stage at `index` begins with: stages that make none hand on the one that
+    /// they were given. [`BASE`] for a model that was given.
+    #[must_use]
+    pub fn maker(&self, index: usize) -> &str {
+        match self.place_of_origin(index) {
+            Some(place) if self.stages[place].settings.makes_policy() => &self.stages[place].name,
+            Some(place) => self.maker(place),
+            None => BASE,
         }
     }
 

@@ -7,6 +7,9 @@ use super::stages::Stage;
 use crate::run::hex;
 use crate::wording::counted;
 
+/// Keys of stages that change how much memory is taken, and no bit of what comes out.
+const OF_MEMORY: [&str; 2] = ["checkpoint_layers", "moments_on_host"];
+
 impl Recipe {
     /// A hash of all that makes the base of a pretrain stage: two recipes with the same one may share it.
     #[must_use]
@@ -14,7 +17,11 @@ impl Recipe {
         // Changes when the same settings make another base.
         const FORMAT: &str = "base-5";
         let model = stage.model.as_ref().unwrap_or(&self.model);
-        let made_of = serde_json::json!([FORMAT, self.seed, model, self.tasks.families, stage.settings]);
+        let mut settings = serde_json::json!(stage.settings);
+        if let Some(keys) = settings.as_object_mut() {
+            keys.retain(|key, _| !OF_MEMORY.contains(&key.as_str()));
+        }
+        let made_of = serde_json::json!([FORMAT, self.seed, model, self.tasks.families, settings]);
         let digest = Sha256::digest(made_of.to_string());
         hex(&digest[..16])
     }
@@ -33,10 +40,12 @@ impl Recipe {
     /// the two values.
     #[must_use]
     pub fn difference(&self, other: &Recipe) -> Option<(String, String, String)> {
-        // What it is called and how often it is saved leave the run as it is.
+        // What it is called, how often it is saved and what it takes of memory leave the run as it is.
         let harmless = |key: &str| {
+            let last = key.rsplit('.').next().unwrap_or(key);
             ["description", "name"].contains(&key)
-                || [".checkpoint_every", ".keep_checkpoints"].iter().any(|end| key.ends_with(end))
+                || ["checkpoint_every", "keep_checkpoints"].contains(&last)
+                || OF_MEMORY.contains(&last)
         };
         let (mine, theirs) = (self.flattened(), other.flattened());
         let find = |rows: &[(String, String)], key: &str| {
@@ -61,6 +70,11 @@ fn flatten(path: &str, value: &serde_json::Value, rows: &mut Vec<(String, String
         }
         serde_json::Value::Array(elements) if elements.iter().any(serde_json::Value::is_object) => {
             rows.push((join("count"), counted(elements.len(), "entry", "entries")));
+            if path == "stage" {
+                // A stage begins with the policy of the one before it.
+                let names: Vec<&str> = elements.iter().filter_map(|stage| stage["name"].as_str()).collect();
+                rows.push((join("order"), names.join(", ")));
+            }
             for element in elements {
                 let name = element["name"].as_str().unwrap_or("?");
                 // A stage is addressed by its name alone, as in `--set`.

@@ -29,10 +29,12 @@ macro_rules! training_passes {
                 if self.checkpoint_layers { Track::LayerInputs } else { Track::Gradients }
             }
 
-            /// The step of the routers' bias, and the weight of the balance loss; what is not used is 0.
+            /// The step of the routers' bias, and the weight of the balance loss; what is not used is 0. A learning rate
+            /// of 0 changes nothing, the balance of the routers included.
             #[must_use]
             pub fn balancing(&self) -> (f64, f64) {
                 match self.balance {
+                    _ if self.learning_rate == 0.0 => (0.0, 0.0),
                     Balance::Bias => (self.router_bias_rate, 0.0),
                     Balance::Auxiliary => (0.0, self.balance_coefficient),
                     Balance::None => (0.0, 0.0),

@@ -14,6 +14,7 @@ use super::error::{RecipeError, nearest};
 use super::keys::{Problem, name_problem};
 use super::read::value;
 use super::recipe::Recipe;
+use super::settings::{JUDGES, RewardSettings};
 
 /// An experiment as it stands in its file, checked.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -25,7 +26,7 @@ pub struct Experiment {
     pub description: String,
     /// What it asks, and what either answer would mean.
     pub question: String,
-    /// The recipe that variants vary: a shipped one's name, or a file beside this one.
+    /// The recipe that variants vary: a shipped one's name, or a file, found from where the program is started.
     recipe: String,
     /// Settings of all variants.
     #[serde(default)]
@@ -81,6 +82,9 @@ pub struct Measure {
     /// `sampled`, `greedy`, `majority`, `length`.
     #[serde(default)]
     pub value: Option<EvalValue>,
+    /// In place of `value`: the mean score of this reward, one that looks at an answer's shape.
+    #[serde(default)]
+    pub reward: Option<String>,
     /// Of one family instead of the mean.
     #[serde(default)]
     pub family: Option<String>,
@@ -93,7 +97,7 @@ pub struct Measure {
     /// Whose steps, such as `pretrain`; without it, those of all `grpo` stages.
     #[serde(default)]
     pub stage: Option<String>,
-    /// What all stages cost.
+    /// What the stages cost, but for those that make a base: it may come from the cache.
     #[serde(default)]
     pub cost: Option<Cost>,
     /// How it is written.
@@ -239,9 +243,47 @@ impl Experiment {
         text.clone_into(&mut experiment.text);
         experiment.check().map_err(|problem| document.error(problem))?;
         for variant in &experiment.variants {
-            experiment.recipe_of(variant, 0)?;
+            let recipe = experiment.recipe_of(variant, 0)?;
+            experiment.check_names(&recipe).map_err(|problem| document.error(problem))?;
         }
         Ok(experiment)
+    }
+
+    /// That a variant's recipe has what is measured.
+    fn check_names(&self, recipe: &Recipe) -> Result<(), Problem> {
+        fn check(what: &str, name: Option<&String>, known: &[&str]) -> Result<(), Problem> {
+            let Some(name) = name.filter(|name| !known.contains(&name.as_str())) else { return Ok(()) };
+            let problem = Problem::anywhere(format!("what is measured names the {what} \"{name}\""));
+            Err(match nearest(name, known.iter().copied()) {
+                Some(near) => problem.hint(format!("did you mean \"{near}\"?")),
+                None => problem.hint(format!("the recipe has {}", known.join(", "))),
+            })
+        }
+        let of_kind = |is_eval: bool| {
+            let stages = recipe.stages.iter().filter(move |stage| (stage.settings.kind() == "eval") == is_eval);
+            stages.map(|stage| stage.name.as_str()).collect::<Vec<&str>>()
+        };
+        let (evals, others) = (of_kind(true), of_kind(false));
+        // Evaluations have the scores of an answer's shape.
+        let of_shape = |reward: &&RewardSettings| reward.custom.is_none() && !JUDGES.contains(&reward.name.as_str());
+        let rewards: Vec<&str> = recipe.rewards.iter().filter(of_shape).map(|reward| reward.name.as_str()).collect();
+        let families: Vec<&str> = recipe.tasks.families.keys().map(String::as_str).collect();
+        for measure in &self.measures {
+            check("evaluation", measure.eval.as_ref(), &evals)?;
+            check("stage", measure.stage.as_ref(), &others)?;
+            check("reward", measure.reward.as_ref(), &rewards)?;
+        }
+        let lines = || self.figures.iter().flat_map(|figure| &figure.lines);
+        for line in lines() {
+            check("evaluation", line.eval.as_ref(), &evals)?;
+            check("stage", line.stage.as_ref(), &others)?;
+        }
+        // With task files it is their names that are examined.
+        let measured = self.measures.iter().map(|measure| &measure.family).chain(lines().map(|line| &line.family));
+        for family in measured.filter(|_| recipe.tasks.files.is_empty()) {
+            check("family", family.as_ref(), &families)?;
+        }
+        Ok(())
     }
 
     /// The recipe of a variant under a seed.
@@ -283,8 +325,9 @@ impl Experiment {
             if measure.stage.is_some() && measure.step.is_none() {
                 return Err(named("has a `stage` without `step`"));
             }
-            if measure.eval.is_some() != measure.value.is_some() {
-                return Err(named("needs `value` with `eval`, and only there"));
+            let figures = usize::from(measure.value.is_some()) + usize::from(measure.reward.is_some());
+            if figures != usize::from(measure.eval.is_some()) {
+                return Err(named("needs `value` or `reward` with `eval`, and only there"));
             }
         }
         for figure in &self.figures {

@@ -57,7 +57,7 @@ settings! {
         max_length: usize = 0, between(0, MOST_TOKENS);
         /// What to do about a demonstration that is longer.
         on_too_long: OnTooLong = OnTooLong::Drop, Any;
-        /// Peak learning rate.
+        /// Peak learning rate. At 0 nothing changes, the routers' balancing included.
         learning_rate: f64 = 3e-4, at_least(0);
         /// Share of the steps over which the learning rate rises from 0.
         warmup_share: f64 = 0.03, between(0, 1);
@@ -75,6 +75,8 @@ settings! {
         max_grad_norm: f64 = 1.0, positive();
         /// Keep only the layers' inputs while training and compute the layers again: a third more work, less memory.
         checkpoint_layers: bool = false, Any;
+        /// On a card: keep AdamW's moments in the host's memory, for a model that does not fit otherwise. Steps take longer.
+        moments_on_host: bool = false, Any;
         /// How the experts are kept evenly busy.
         balance: Balance = Balance::Bias, Any;
         /// With `balance = "bias"`: the step of the router's bias, per optimizer step.

@@ -170,6 +170,8 @@ settings! {
         micro_batch_tokens: usize = 8192, between(16, MOST_TOKENS);
         /// Keep only the layers' inputs while training and compute the layers again: a third more work, less memory.
         checkpoint_layers: bool = false, Any;
+        /// On a card: keep AdamW's moments in the host's memory, for a model that does not fit otherwise. Steps take longer.
+        moments_on_host: bool = false, Any;
         /// How the experts are kept evenly busy.
         balance: Balance = Balance::Bias, Any;
         /// With `balance = "bias"`: the step of the router's bias, per optimizer step.

@@ -13,7 +13,7 @@ use super::fine_tuning::{ExportTable, LoraSettings, LoraTable, RejectStage, Reje
 use super::grpo::GrpoTable;
 use super::keys::{Problem, name_problem};
 use super::model::{DenseTable, ModelSettings, ModelShape, ModelTable};
-use super::settings::{TypedFamilies, read_families, suggested};
+use super::settings::{TypedFamilies, read_families, read_weights, suggested};
 use super::stages::{PretrainTable, Stage, StageSettings};
 
 pub(super) fn value(value: Spanned<DeValue<'_>>) -> ValueDeserializer<'_> {
@@ -100,7 +100,7 @@ fn more_keys(kind: &str) -> &'static [&'static str] {
     match kind {
         "pretrain" => &["kind", "name", "model"],
         "sft" => &["kind", "name", "from", "data", "lora"],
-        "grpo" => &["kind", "name", "from", "families", "lora"],
+        "grpo" => &["kind", "name", "from", "families", "reward_weights", "lora"],
         "reject" => &["kind", "name", "from", "families", "model", "require"],
         "distill" => &["kind", "name", "from", "data", "families", "lora", "model", "teacher", "traces"],
         _ => &["kind", "name", "from"],
@@ -149,6 +149,13 @@ fn read_stage(
     {
         let typed = TypedFamilies::deserialize(value(typed)).map_err(|error| document.read_error(&error, &[]))?;
         families = Some(read_families(typed).map_err(located)?);
+    }
+    let mut reward_weights = BTreeMap::new();
+    if has("reward_weights")
+        && let Some(typed) = table.remove("reward_weights")
+    {
+        let typed = BTreeMap::deserialize(value(typed)).map_err(|error| document.read_error(&error, &[]))?;
+        reward_weights = read_weights(typed).map_err(located)?;
     }
     let mut model = None;
     if has("model")
@@ -230,13 +237,14 @@ fn read_stage(
                     from = Some(earlier.last().map_or(BASE, |stage| stage.name.as_str()).to_owned());
                 }
                 let settings = StageSettings::Reject(traces);
-                let (data, families) = (Vec::new(), families.take());
+                let (data, families, reward_weights) = (Vec::new(), families.take(), BTreeMap::new());
                 before = Some(Stage {
                     name: traces_name,
                     from: origin,
                     data,
                     settings,
                     families,
+                    reward_weights,
                     lora: None,
                     model: folder,
                 });
@@ -262,7 +270,7 @@ fn read_stage(
             return Err(document.error(suggested(problem, &kind, &StageSettings::KINDS)));
         }
     };
-    let stage = Stage { name, from, data, settings, families, lora, model };
+    let stage = Stage { name, from, data, settings, families, reward_weights, lora, model };
     Ok(before.into_iter().chain([stage]).collect())
 }
 

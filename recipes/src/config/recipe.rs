@@ -1,6 +1,6 @@
 //! A whole recipe: read, checked, and written back as resolved.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use datasets::Domain;
@@ -235,17 +235,40 @@ impl Recipe {
                     .hint("name it once, with the sum of the weights"));
             }
         }
-        if self.grpo().next().is_some() && self.rewards.iter().all(|reward| reward.weight == 0.0) {
-            return Err(Problem::anywhere("no reward counts: all weights are 0")
-                .hint("add [[rewards]] with name = \"accuracy\""));
+        self.check_stages()?;
+        for (stage, _) in self.grpo() {
+            let counts = |reward: &RewardSettings| stage.weight(&reward.name, reward.weight) != 0.0;
+            if !self.rewards.iter().any(counts) {
+                let message = format!("no reward counts in stage `{}`: all weights are 0", stage.name);
+                return Err(Problem::anywhere(message).hint("give accuracy, binary_code or another reward a weight"));
+            }
         }
         self.check_rewards_apply()?;
+        self.check_exports()?;
         self.check_held_out()?;
-        self.check_stages()?;
-        match self.model.max_position_embeddings() {
-            Some(positions) => self.check_positions(positions),
-            None => Ok(()),
+        let own = self.stages.iter().filter_map(|stage| stage.model.as_ref());
+        for model in own.chain([&self.model]) {
+            if let Some(positions) = model.max_position_embeddings() {
+                self.check_positions(model, positions)?;
+            }
         }
+        Ok(())
+    }
+
+    /// That no stage writes over what another exported.
+    fn check_exports(&self) -> Result<(), Problem> {
+        let mut targets = BTreeMap::<&str, &str>::new();
+        for stage in &self.stages {
+            let StageSettings::Export(settings) = &stage.settings else { continue };
+            if let Some(other) = targets.insert(&settings.path, &stage.name) {
+                return Err(Problem::anywhere(format!(
+                    "the stages `{other}` and `{}` export into the same folder",
+                    stage.name
+                ))
+                .hint("give each a `path` of its own"));
+            }
+        }
+        Ok(())
     }
 
     /// What stages say of rewards, families, adapters and templates.
@@ -289,11 +312,14 @@ impl Recipe {
                 ))
                 .hint("add [[rewards]] with name = \"accuracy\" or \"binary_code\""));
             }
-            for reward in stage.settings.sampling().into_iter().flat_map(|sampling| sampling.require.keys()) {
+            let required = stage.settings.sampling().into_iter().flat_map(|sampling| sampling.require.keys());
+            for (what, reward) in
+                required.map(|name| ("requires", name)).chain(stage.reward_weights.keys().map(|name| ("weighs", name)))
+            {
                 if !self.rewards.iter().any(|known| known.name == *reward) {
                     let known: Vec<&str> = self.rewards.iter().map(|reward| reward.name.as_str()).collect();
                     let problem = Problem::anywhere(format!(
-                        "stage `{name}` requires the reward `{reward}`, which the recipe does not have: it has {}",
+                        "stage `{name}` {what} the reward `{reward}`, which the recipe does not have: it has {}",
                         known.join(", ")
                     ));
                     return Err(
@@ -305,13 +331,15 @@ impl Recipe {
             if weighted(families).is_empty() {
                 return Err(Problem::anywhere(format!("stage `{name}` has no tasks: every family has the weight 0")));
             }
+            let known = self.tasks.weighted_families();
             if let Some((other, _)) =
-                weighted(families).iter().find(|(family, _)| !self.tasks.families.contains_key(family.name()))
+                weighted(families).into_iter().find(|(family, _)| known.iter().all(|(one, _)| one != family))
             {
                 return Err(Problem::anywhere(format!(
-                    "stage `{name}` practises the family `{other}`, which is not in [tasks.families]: its base has not \
-                     read of it, and no evaluation would show it"
-                )));
+                    "stage `{name}` practises the family `{other}`, which has no weight in [tasks.families]: its base has \
+                     not read of it, and no evaluation would show it"
+                ))
+                .hint(format!("give it one, or leave it out here too: --set {name}.families.{other}=0")));
             }
         }
         Ok(())
@@ -328,23 +356,25 @@ impl Recipe {
     /// Rewards that judge programs have nothing to judge where no family asks for one. What files ask for is not known
     /// before they are read.
     fn check_rewards_apply(&self) -> Result<(), Problem> {
-        let programs = self.tasks.weighted_families().iter().any(|(family, _)| family.domain() == Domain::Code);
         let specs = self.reward_specs();
         let judges_programs = |spec: &RewardSpec| self.known_rewards.python_use(spec) == PythonUse::ForPrograms;
-        let known = programs || !self.tasks.files.is_empty();
-        if known
-            || self.grpo().next().is_none()
-            || !specs.iter().all(|spec| spec.weight == 0.0 || judges_programs(spec))
-        {
-            return Ok(());
+        for (stage, _) in self.grpo().filter(|_| self.tasks.files.is_empty()) {
+            let families = weighted(stage.families.as_ref().unwrap_or(&self.tasks.families));
+            let programs = families.iter().any(|(family, _)| family.domain() == Domain::Code);
+            let mut counting = specs.iter().filter(|spec| stage.weight(&spec.name, spec.weight) != 0.0);
+            if programs || counting.any(|spec| !judges_programs(spec)) {
+                continue;
+            }
+            let names: Vec<&str> =
+                specs.iter().filter(|spec| judges_programs(spec)).map(|spec| spec.name.as_str()).collect();
+            return Err(Problem::anywhere(format!(
+                "no reward applies in stage `{}`: {} judges programs, and no task family asks for one",
+                stage.name,
+                names.join(", ")
+            ))
+            .hint("give a family of programs a weight, or add [[rewards]] with name = \"accuracy\""));
         }
-        let names: Vec<&str> =
-            specs.iter().filter(|spec| judges_programs(spec)).map(|spec| spec.name.as_str()).collect();
-        Err(Problem::anywhere(format!(
-            "no reward applies: {} judges programs, and no task family asks for one",
-            names.join(", ")
-        ))
-        .hint("give a family of programs a weight in [tasks.families], or add [[rewards]] with name = \"accuracy\""))
+        Ok(())
     }
 
     /// What examines the policy needs tasks that were set aside.
@@ -363,30 +393,29 @@ impl Recipe {
     /// The first stage that examines the policy on held-out tasks.
     #[must_use]
     pub fn examiner(&self) -> Option<&Stage> {
-        self.stages.iter().find(|stage| match &stage.settings {
-            StageSettings::Eval {} => true,
-            // The last step has no quick evaluation.
-            StageSettings::Grpo(settings) => settings.eval_every > 0 && settings.eval_every < settings.steps,
-            _ => false,
-        })
+        self.stages.iter().find(|stage| stage.examines())
     }
 
-    /// A prompt and its completion must fit into the model. How long prompts are is not known here; a completion that
-    /// leaves them no room never fits.
-    pub(crate) fn check_positions(&self, positions: usize) -> Result<(), Problem> {
+    /// A prompt and its completion must fit into the model, which has so many positions. How long prompts are is not
+    /// known here; a completion that leaves them no room never fits.
+    pub(crate) fn check_positions(&self, model: &ModelSettings, positions: usize) -> Result<(), Problem> {
         let too_long = |key: &str, tokens: usize| {
             Problem::anywhere(format!(
                 "`{key}` is {tokens}, which leaves no room for a prompt: the model has {positions} positions"
             ))
             .hint("lower it, or raise model.max_position_embeddings where the model is a new one")
         };
-        for stage in &self.stages {
+        let of_model = || {
+            let places = self.stages.iter().enumerate().filter(|(place, _)| self.model_at(*place) == model);
+            places.map(|(_, stage)| stage)
+        };
+        for stage in of_model() {
             if let Some(tokens) = stage.settings.max_new_tokens().filter(|tokens| *tokens >= positions) {
                 return Err(too_long(&format!("{}.max_new_tokens", stage.name), tokens));
             }
         }
-        // Where [eval] names no limit of its own it is a grpo stage's, or a default.
-        if self.examiner().is_some() && self.eval_max_new_tokens() >= positions {
+        // Where [eval] names no limit of its own it is that of a stage that samples, or a default.
+        if of_model().any(Stage::examines) && self.eval_max_new_tokens() >= positions {
             return Err(too_long("eval.max_new_tokens", self.eval_max_new_tokens()));
         }
         Ok(())

@@ -262,6 +262,15 @@ fn reward_weights() -> Bounds {
     between(-LARGEST_WEIGHT, LARGEST_WEIGHT)
 }
 
+/// Weights of rewards, as a stage gives them. Whether the recipe has these rewards is seen once all of it is read.
+pub(super) fn read_weights(typed: BTreeMap<Spanned<String>, Spanned<f64>>) -> Result<BTreeMap<String, f64>, Problem> {
+    let checked = |(name, weight): (Spanned<String>, Spanned<f64>)| {
+        let weight = checked(name.get_ref(), Some(weight), 1.0, &reward_weights())?;
+        Ok((name.into_inner(), weight))
+    };
+    typed.into_iter().map(checked).collect()
+}
+
 /// [`RewardSettings`] as typed.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

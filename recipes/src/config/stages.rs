@@ -47,7 +47,7 @@ settings! {
         tokens: u64 = 4_000_000, between(1, 1e15);
         /// Tokens of one optimizer step.
         batch_tokens: usize = 8192, between(16, MOST_TOKENS);
-        /// Peak learning rate.
+        /// Peak learning rate. At 0 nothing changes, the routers' balancing included.
         learning_rate: f64 = 3e-3, at_least(0);
         /// Steps over which the learning rate rises from 0.
         warmup_steps: u64 = 20, at_least(0);
@@ -65,6 +65,8 @@ settings! {
         max_grad_norm: f64 = 1.0, positive();
         /// Keep only the layers' inputs while training and compute the layers again: a third more work, less memory.
         checkpoint_layers: bool = false, Any;
+        /// On a card: keep AdamW's moments in the host's memory, for a model that does not fit otherwise. Steps take longer.
+        moments_on_host: bool = false, Any;
         /// How the experts are kept evenly busy.
         balance: Balance = Balance::Bias, Any;
         /// With `balance = "bias"`: the step of the router's bias, per optimizer step.
@@ -95,12 +97,34 @@ pub struct Stage {
     /// The families that it practises, where they are not those of `[tasks.families]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub families: Option<BTreeMap<String, f64>>,
+    /// The weights of rewards that differ from the recipe's.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub reward_weights: BTreeMap<String, f64>,
     /// The adapters that it trains in place of the weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraSettings>,
     /// The model that it makes or begins with, where it is not the recipe's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelSettings>,
+}
+
+impl Stage {
+    /// Whether it examines the policy on held-out tasks.
+    #[must_use]
+    pub fn examines(&self) -> bool {
+        match &self.settings {
+            StageSettings::Eval {} => true,
+            // The last step has no quick evaluation.
+            StageSettings::Grpo(settings) => settings.eval_every > 0 && settings.eval_every < settings.steps,
+            _ => false,
+        }
+    }
+
+    /// The weight of a reward in this stage; `of_recipe` is that in `[[rewards]]`.
+    #[must_use]
+    pub fn weight(&self, reward: &str, of_recipe: f64) -> f64 {
+        self.reward_weights.get(reward).copied().unwrap_or(of_recipe)
+    }
 }
 
 /// What a stage does.
@@ -140,6 +164,21 @@ impl StageSettings {
             StageSettings::Eval {} => 5,
             StageSettings::Export(_) => 6,
         }]
+    }
+
+    /// Whether it trains a policy; a stage that does not hands on the one that it was given.
+    #[must_use]
+    pub fn makes_policy(&self) -> bool {
+        matches!(
+            self,
+            StageSettings::Pretrain(_) | StageSettings::Sft(_) | StageSettings::Grpo(_) | StageSettings::Distill(_)
+        )
+    }
+
+    /// Whether it samples answers and judges them.
+    #[must_use]
+    pub fn grades(&self) -> bool {
+        matches!(self, StageSettings::Grpo(_) | StageSettings::Reject(_) | StageSettings::Eval {})
     }
 
     /// Whether it writes demonstrations that a later stage can read.

@@ -337,7 +337,10 @@ fn what_could_not_run_is_refused_when_it_is_read() {
     check(&["model.hidden_size=1000000000000"], "expected a whole number from 1 to 65536");
     check(&["model.hidden_size=65536", "model.intermediate_size=65536"], "expected at most 10000000000");
     check(&["rewards=[{name='accuracy'}, {name='accuracy', weight=2}]"], "the reward `accuracy` is listed twice");
-    check(&["rewards=[{name='code'}]"], "no reward applies: code judges programs, and no task family asks for one");
+    check(
+        &["rewards=[{name='code'}]"],
+        "no reward applies in stage `train`: code judges programs, and no task family asks for one",
+    );
     check(&["rewards=[{name='code'}, {name='accuracy', weight=0}]"], "no reward applies");
     check(&["rewards.accuracy.weight=1e308"], "expected a number from -1000000 to 1000000");
     check(&["rewards.accuracy.weight=nan"], "expected a number from -1000000 to 1000000");
@@ -445,6 +448,12 @@ fn a_difference_names_the_key() {
     check(&["tasks.files=[\"x\"]"], Some("tasks.files"));
     check(&["seed=8"], Some("seed"));
     check(&["model={path='m'}"], Some("model.path"));
+
+    let before = parse(SMALL, &[]).unwrap();
+    let mut now = before.clone();
+    let last = now.stages.len() - 1;
+    now.stages.swap(last - 1, last);
+    assert_eq!(now.difference(&before).unwrap().0, "stage.order");
 }
 
 #[test]

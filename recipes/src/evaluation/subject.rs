@@ -8,7 +8,7 @@ use policy::checkpoint::latest_valid;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::config::{Recipe, RecipeError, Template};
+use crate::config::{Recipe, RecipeError};
 use crate::run::{RunDir, hex};
 use crate::stage::belongs_to_model;
 
@@ -73,12 +73,12 @@ fn newest_model(run: &Path) -> anyhow::Result<PathBuf> {
     Err(RecipeError::new(run.display().to_string(), "the run has no model yet").hint("let it go on: --resume").into())
 }
 
-/// Whether a folder belongs to a run whose questions are asked in the model's chat template.
+/// Whether a folder belongs to a run whose questions are asked or answered in the model's chat template.
 fn is_of_a_chat(folder: &Path) -> bool {
     let recipes = folder.ancestors().map(|folder| folder.join("recipe.toml"));
     let of_run = recipes.take(RUN_ABOVE).find(|path| path.is_file());
     let recipe = of_run.and_then(|path| Recipe::read(&path, &[]).ok());
-    recipe.is_some_and(|recipe| recipe.tasks.template == Template::Chat)
+    recipe.is_some_and(|recipe| recipe.chats().next().is_some())
 }
 
 /// `r1-zero` for a run, `r1-zero-step-000090` for one of its checkpoints, else the folder's own name.

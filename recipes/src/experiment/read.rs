@@ -37,7 +37,8 @@ impl Run {
     /// The rows of a stage's steps, or of all `grpo` stages' one after the other.
     fn steps(&self, stage: Option<&str>) -> Vec<&Value> {
         let wanted = |row: &&Value| match stage {
-            Some(stage) => row["stage"] == stage,
+            // The rows of its quick evaluations carry its name too.
+            Some(stage) => row["stage"] == stage && row["kind"] != "eval",
             None => row["kind"] == "step",
         };
         self.rows.iter().filter(wanted).collect()
@@ -46,7 +47,7 @@ impl Run {
     /// The number that a measure asks for; none where this run has none.
     pub(super) fn measure(&self, measure: &Measure) -> Option<f64> {
         if let Some(cost) = measure.cost {
-            let stages = self.summary.stages.iter();
+            let stages = self.summary.stages.iter().filter(|stage| stage.kind != "pretrain");
             return Some(
                 stages
                     .map(|stage| match cost {
@@ -71,7 +72,7 @@ impl Run {
             Some(EvalValue::Greedy) => family.greedy,
             Some(EvalValue::Majority) => family.majority,
             Some(EvalValue::Length) => Some(family.mean_length),
-            None => None,
+            None => family.rewards.get(measure.reward.as_ref()?).copied(),
         };
         over_families(eval, measure.family.as_deref(), of)
     }
@@ -144,11 +145,12 @@ pub(super) mod tests {
             majority: Some(mean + 0.1),
             majority_at: vec![(1, mean), (2, mean + 0.05), (4, mean + 0.1)],
             pass_at: vec![(1, mean), (2, mean + 0.1), (4, mean + 0.2)],
+            rewards: [("format".to_owned(), mean)].into(),
             ..FamilyEval::default()
         };
         let eval = |stage: &str, mean: f64| EvalMetrics {
             stage: stage.to_owned(),
-            families: [("a".to_owned(), family(mean)), ("b".to_owned(), family(mean + 0.2))].into(),
+            families: [("arithmetic".to_owned(), family(mean)), ("countdown".to_owned(), family(mean + 0.2))].into(),
             ..EvalMetrics::default()
         };
         let stage = StageRecord { sampled_tokens: 100, flops: 1e9, ..StageRecord::default() };
@@ -195,7 +197,7 @@ unit = "share"
 name = "of b"
 eval = "after"
 value = "majority"
-family = "b"
+family = "countdown"
 unit = "share"
 
 [[measure]]
@@ -243,6 +245,8 @@ of = "majority"
             ..experiment.measures[3].clone()
         };
         assert_eq!(run.measure(&base), Some(3.0), "the last of the base's two steps");
+        let form = Measure { value: None, reward: Some("format".to_owned()), ..experiment.measures[1].clone() };
+        assert!(run.measure(&form).is_some_and(|score| (score - 0.6).abs() < 1e-12));
         let expected = [Some(0.5), Some(0.7), Some(11.5), Some(29.5), Some(200.0), None];
         for (value, expected) in values.iter().zip(expected) {
             match (value, expected) {

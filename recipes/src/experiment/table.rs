@@ -51,7 +51,12 @@ pub(crate) fn written(cell: &Cell, unit: NumberKind) -> String {
     let Some(values) = cell.values.iter().copied().collect::<Option<Vec<f64>>>() else { return "–".to_owned() };
     let (factor, sign, decimals) = match unit {
         NumberKind::Share => (100.0, "%", 1),
-        NumberKind::Number => (1.0, "", if mean(&values).abs() >= 1000.0 { 0 } else { 1 }),
+        NumberKind::Number => match mean(&values).abs() {
+            size if size >= 1000.0 => (1.0, "", 0),
+            size if size >= 10.0 => (1.0, "", 1),
+            size if size >= 1.0 => (1.0, "", 2),
+            _ => (1.0, "", 3),
+        },
     };
     let middle = mean(&values) * factor;
     let shown = if middle.abs() >= 1e7 { format!("{middle:.2e}") } else { format!("{middle:.decimals$}{sign}") };

@@ -82,7 +82,7 @@ fn by_stage(rows: &[(f64, &Value)]) -> Vec<Series> {
         let rows = of_stage(stage);
         [line(stage, &rows, "loss"), line(&format!("{stage}, set aside"), &rows, "validation_loss")]
     };
-    stages.iter().flat_map(both).collect()
+    stages.iter().flat_map(both).filter(|series| !series.points.is_empty()).collect()
 }
 
 /// Every chart of the report, in the order of reading. Those without points are left out when they
@@ -207,7 +207,7 @@ pub(super) fn charts(rows: &[Value]) -> Vec<Chart> {
                 "while it was pretrained",
                 "nats per token",
                 Unit::Number,
-                vec![line("loss", &rows.pretrain, "loss")],
+                by_stage(&rows.pretrain),
             )
         },
     ]

@@ -23,8 +23,8 @@ use html::{escape, page};
 
 const BODY: &str = include_str!("run.html");
 
-/// A step's completions: the step, and what was sampled.
-type StepCompletions = (u64, Vec<CompletionRecord>);
+/// A step's completions: what it is called, and what was sampled.
+type StepCompletions = (String, Vec<CompletionRecord>);
 
 /// Writes the report of a run into its folder.
 ///
@@ -79,7 +79,9 @@ fn completions(
         })
         .collect();
     let (Some(&first), Some(&last)) = (steps.first(), steps.last()) else { return Ok(None) };
-    let read = |(stage, step): (&str, u64)| anyhow::Ok((step, run.read_completions(stage, step)?));
+    let several = recipe.grpo().count() > 1;
+    let called = |stage: &str, step| if several { format!("{stage}, step {step}") } else { format!("step {step}") };
+    let read = |(stage, step): (&str, u64)| anyhow::Ok((called(stage, step), run.read_completions(stage, step)?));
     Ok(Some((read(first)?, read(last)?)))
 }
 

@@ -220,7 +220,7 @@ pub(super) fn completions(early_and_late: Option<&(StepCompletions, StepCompleti
          first and in the last step: not chosen by their scores.</p>\n<div class=\"pair\">",
     );
     for (name, (step, completions)) in [("Early", early), ("Late", late)] {
-        let _ = write!(text, "<section><h3>{name}: step {step}</h3>");
+        let _ = write!(text, "<section><h3>{name}: {}</h3>", escape(step));
         for completion in shown(completions) {
             article(&mut text, completion);
         }

@@ -4,7 +4,10 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use policy::checkpoint::step_of;
 use serde::Serialize;
+
+use super::folder::{INFO, METRICS, STAGES};
 
 /// The file that is locked while a process works in the folder.
 pub(crate) const LOCK: &str = ".lock";
@@ -30,6 +33,53 @@ pub(super) fn create_numbered(root: &Path, name: &str) -> anyhow::Result<PathBuf
             }
         }
     }
+}
+
+/// What a folder holds in which a run was being made when its process was killed: not yet a recipe, which comes last.
+const BEGINNINGS: [&str; 12] = [
+    INFO,
+    "run.tmp",
+    STAGES,
+    "stages.tmp",
+    METRICS,
+    "metrics.tmp",
+    "recipe.tmp",
+    "base",
+    "bases",
+    "checkpoints",
+    "completions",
+    "data",
+];
+
+fn names(path: &Path) -> anyhow::Result<Vec<String>> {
+    let context = || format!("cannot read the run folder {}", path.display());
+    let entries = fs::read_dir(path).with_context(context)?;
+    let name = |entry: std::io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+    let mut names = entries.map(name).collect::<std::io::Result<Vec<String>>>().with_context(context)?;
+    // A lock alone is what an attempt to resume leaves in an empty folder.
+    names.retain(|name| name != LOCK);
+    Ok(names)
+}
+
+/// That a new run may use the folder: it is empty, or the making of a run broke off in it.
+pub(super) fn check_unused(path: &Path) -> anyhow::Result<()> {
+    let names = names(path)?;
+    let broke_off =
+        names.iter().any(|name| name == INFO) && names.iter().all(|name| BEGINNINGS.contains(&name.as_str()));
+    if !names.is_empty() && !broke_off {
+        bail!("{} is not empty: add --resume to go on with the run in it, or name another folder", path.display());
+    }
+    Ok(())
+}
+
+/// Removes what [`check_unused`] allows.
+pub(super) fn clear_unfinished(path: &Path) -> anyhow::Result<()> {
+    for name in names(path)? {
+        let path = path.join(name);
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// The newest run of the recipe of this name below `root`: its number and its folder.
@@ -96,6 +146,15 @@ pub(super) fn drop_files_after(folder: &Path, last: Option<u64>) -> anyhow::Resu
         if step.is_some_and(|step| last.is_none_or(|last| step > last)) {
             fs::remove_file(entry.path()).with_context(|| format!("cannot remove {}", entry.path().display()))?;
         }
+    }
+    Ok(())
+}
+
+/// Removes the checkpoints in a folder.
+pub(super) fn drop_checkpoints(folder: &Path) -> anyhow::Result<()> {
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    for path in entries.flatten().map(|entry| entry.path()).filter(|path| step_of(path).is_some()) {
+        fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
     }
     Ok(())
 }

@@ -10,7 +10,10 @@ use policy::checkpoint::step_of;
 use rewards::Printed;
 use serde::Serialize;
 
-use super::files::{LOCK, RECIPE, create_numbered, drop_files_after, lock, read_json, write_json, write_whole};
+use super::files::{
+    RECIPE, check_unused, clear_unfinished, create_numbered, drop_checkpoints, drop_files_after, lock, read_json,
+    write_json, write_whole,
+};
 use super::info::{RunInfo, hash_files, now};
 use super::lines::{JsonLines, read_rows};
 use super::records::{CompletionRecord, StageRecord};
@@ -31,7 +34,7 @@ pub struct RunDir {
     lock: File,
 }
 
-const INFO: &str = "run.json";
+pub(super) const INFO: &str = "run.json";
 pub(super) const METRICS: &str = "metrics.jsonl";
 pub(super) const STAGES: &str = "stages.json";
 const SUMMARY: &str = "summary.json";
@@ -51,26 +54,30 @@ impl RunDir {
     /// # Errors
     /// If `explicit` holds something already, or the folder cannot be written.
     pub fn create(root: &Path, explicit: Option<&Path>, recipe: &Recipe, info: RunInfo) -> anyhow::Result<RunDir> {
+        RunDir::create_with(root, explicit, recipe, info, |_| Ok(()))
+    }
+
+    /// The same; `fill` puts into the folder what the run begins with.
+    pub(crate) fn create_with(
+        root: &Path,
+        explicit: Option<&Path>,
+        recipe: &Recipe,
+        info: RunInfo,
+        fill: impl FnOnce(&Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<RunDir> {
         let path = match explicit {
             Some(path) => {
                 fs::create_dir_all(path).with_context(|| format!("cannot make the run folder {}", path.display()))?;
-                let mut entries =
-                    fs::read_dir(path).with_context(|| format!("cannot read the run folder {}", path.display()))?;
-                // A lock alone is what an attempt to resume leaves in an empty folder.
-                if entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != LOCK)) {
-                    bail!(
-                        "{} is not empty: add --resume to go on with the run in it, or name \
-                         another folder",
-                        path.display()
-                    );
-                }
                 path.to_owned()
             }
             None => create_numbered(root, &recipe.name)?,
         };
+        check_unused(&path)?;
         let lock = lock(&path)?;
+        clear_unfinished(&path)?;
         write_json(&path.join(INFO), &info)?;
         write_json(&path.join(STAGES), &[(); 0])?;
+        fill(&path)?;
         let run = RunDir::assemble(path, recipe, info, lock)?;
         // Last: a folder with a recipe in it is a run, and has all the other files.
         write_whole(&run.path.join(RECIPE), recipe_file(recipe)?.as_bytes())?;
@@ -251,15 +258,6 @@ impl RunDir {
         rows.map(|row| serde_json::from_value(row).context("a row of metrics.jsonl is no step")).collect()
     }
 
-    /// The evaluation of a stage after a step, if it is in the metrics: a resumed run need not
-    /// repeat it.
-    ///
-    /// # Errors
-    /// If the metrics cannot be read.
-    pub fn evaluation(&self, stage: &str, step: u64) -> anyhow::Result<Option<EvalMetrics>> {
-        Ok(self.evaluations()?.into_iter().find(|eval| eval.stage == stage && eval.step == step))
-    }
-
     /// Writes the completions of a step.
     ///
     /// # Errors
@@ -327,6 +325,10 @@ impl RunDir {
         for (index, name) in order.iter().enumerate().skip(here) {
             let last = (index == here).then_some(step);
             drop_files_after(&self.of_stage("completions", name), last)?;
+            // A later stage begins again with its first step, so that its rows are there again; it comes to the same bits.
+            if index > here {
+                drop_checkpoints(&self.checkpoints(name))?;
+            }
         }
         let mut done = self.stages_done()?;
         let before = done.len();

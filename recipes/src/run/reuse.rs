@@ -11,6 +11,7 @@ use anyhow::{Context, bail};
 
 use super::files::{RECIPE, read_json, write_json, write_whole};
 use super::folder::{METRICS, RunDir, STAGES};
+use super::info::hash_files;
 use super::lines::RowHead;
 use super::records::StageRecord;
 use crate::config::Recipe;
@@ -28,7 +29,7 @@ pub(crate) struct Reuse {
 impl Reuse {
     /// Looks at the run in `source`, whose stages before `first` are to be taken over.
     pub(crate) fn find(source: &Path, recipe: &Recipe, first: &str) -> anyhow::Result<Reuse> {
-        let stored = Recipe::read(&source.join(RECIPE), &[])
+        let stored = Recipe::read_with(&source.join(RECIPE), &[], &recipe.known_rewards)
             .with_context(|| format!("{} holds no run to begin from", source.display()))?;
         let before = |recipe: &Recipe| -> anyhow::Result<Recipe> {
             let place = recipe.stages.iter().position(|stage| stage.name == first);
@@ -44,6 +45,22 @@ impl Reuse {
                  taken over\n  hint: take the change back, or start a new run without --from",
                 source.display()
             );
+        }
+        // An evaluation's answers may be as long as the longest that any stage samples, a later one too.
+        let longest = recipe.eval_max_new_tokens();
+        if wanted.examiner().is_some() && longest != stored.eval_max_new_tokens() {
+            bail!(
+                "the evaluations of the run in {} had answers of up to {} tokens, those of the recipe now have {longest}: \
+                 they cannot be compared\n  hint: set eval.max_new_tokens, or start a new run without --from",
+                source.display(),
+                stored.eval_max_new_tokens()
+            );
+        }
+        let then = RunDir::read_info(source)?.task_files;
+        for (file, hash) in hash_files("task file", &wanted.input_files())? {
+            if then.get(&file).is_some_and(|before| *before != hash) {
+                bail!("the task file {file} is not what it was when the run in {} began", source.display());
+            }
         }
         let done: Vec<StageRecord> = read_json(&source.join(STAGES))?.unwrap_or_default();
         let mut records = Vec::new();
@@ -62,16 +79,16 @@ impl Reuse {
         Ok(Reuse { source: source.to_owned(), recipe: stored, stages, records })
     }
 
-    /// Copies it into the folder of the new run, which is empty but for its own first files.
-    pub(crate) fn take_over(mut self, run: &RunDir, recipe: &Recipe) -> anyhow::Result<()> {
+    /// Copies it into the folder of a new run, which is empty but for its own first files.
+    pub(crate) fn take_over(mut self, run: &Path, recipe: &Recipe) -> anyhow::Result<()> {
         let copy = |from: PathBuf, to: PathBuf| if from.exists() { copy_all(&from, &to) } else { Ok(()) };
         for name in ["base", "bases"] {
-            copy(self.source.join(name), run.path().join(name))?;
+            copy(self.source.join(name), run.join(name))?;
         }
         for stage in &self.stages {
             for kind in ["checkpoints", "completions"] {
                 let from = RunDir::folder_of(&self.source, &self.recipe, kind, stage);
-                let to = RunDir::folder_of(run.path(), recipe, kind, stage);
+                let to = RunDir::folder_of(run, recipe, kind, stage);
                 // A folder without a stage's name also holds those of the other stages.
                 for entry in fs::read_dir(&from).into_iter().flatten().flatten() {
                     if entry.file_name().to_str().is_some_and(|name| name.starts_with("step-")) {
@@ -81,7 +98,7 @@ impl Reuse {
             }
             // What a stage kept, and the same step by step.
             for name in [format!("{stage}.jsonl"), format!("{stage}.parts")] {
-                copy(self.source.join("data").join(&name), run.path().join("data").join(&name))?;
+                copy(self.source.join("data").join(&name), run.join("data").join(&name))?;
             }
         }
         let path = self.source.join(METRICS);
@@ -93,12 +110,12 @@ impl Reuse {
                 head.is_ok_and(|head| self.stages.contains(&head.stage))
             })
             .collect();
-        write_whole(&run.path().join(METRICS), kept.as_bytes())?;
+        write_whole(&run.join(METRICS), kept.as_bytes())?;
         let origin = self.source.file_name().unwrap_or_default().to_string_lossy().into_owned();
         for record in &mut self.records {
             record.note = Some(format!("from {origin}"));
         }
-        write_json(&run.path().join(STAGES), &self.records)
+        write_json(&run.join(STAGES), &self.records)
     }
 
     /// The stages that are not done again, for a message.

@@ -107,11 +107,35 @@ fn a_folder_in_use_or_with_something_in_it_is_refused() {
     assert_eq!(run.info().resumed.len(), 1);
 }
 
+/// As a kill leaves it while a run takes over what an earlier one did: the recipe, which comes last, is not there yet.
+#[test]
+fn a_folder_in_which_the_making_of_a_run_broke_off_is_used_again() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("mine");
+    let recipe = smoke(&[]);
+    let info = RunInfo::collect(recipe.seed, 2, &[], &[], &recipe.tasks.files).unwrap();
+    let begin = |info: &RunInfo| RunDir::create(root.path(), Some(&path), &recipe, info.clone());
+    let broken = RunDir::create_with(root.path(), Some(&path), &recipe, info.clone(), |path| {
+        std::fs::create_dir_all(path.join("checkpoints/step-000001"))?;
+        anyhow::bail!("killed")
+    });
+    assert!(broken.is_err() && !path.join("recipe.toml").exists());
+    drop(begin(&info).unwrap());
+    assert!(path.join("recipe.toml").is_file() && !path.join("checkpoints/step-000001").exists());
+
+    std::fs::remove_file(path.join("recipe.toml")).unwrap();
+    std::fs::write(path.join("notes.txt"), "mine").unwrap();
+    let error = begin(&info).unwrap_err().to_string();
+    assert!(error.contains("is not empty") && path.join("notes.txt").is_file(), "{error}");
+}
+
 #[test]
 fn a_recipe_that_would_change_the_run_is_refused() {
     let root = tempfile::tempdir().unwrap();
     let path = create(root.path(), &smoke(&[])).path().to_owned();
-    assert!(RunDir::open(&path, &smoke(&["grpo.keep_checkpoints=5"])).is_ok());
+    for harmless in ["grpo.keep_checkpoints=5", "grpo.moments_on_host=true", "pretrain.checkpoint_layers=true"] {
+        assert!(RunDir::open(&path, &smoke(&[harmless])).is_ok(), "{harmless}");
+    }
     let error = RunDir::open(&path, &smoke(&["grpo.group_size=8"])).unwrap_err().to_string();
     assert!(error.contains("has grpo.group_size = 4, the recipe now has 8"), "{error}");
 }
@@ -198,8 +222,7 @@ fn evaluations_and_completions_are_found_again() {
     let mut run = create(root.path(), &smoke(&[]));
     run.push_metrics(&eval("before", 0)).unwrap();
     run.push_metrics(&step(1)).unwrap();
-    assert!(run.evaluation("before", 0).unwrap().is_some());
-    assert!(run.evaluation("after", 3).unwrap().is_none());
+    assert_eq!(run.evaluations().unwrap().len(), 1);
     let record = CompletionRecord {
         completion: "<think> 1 \u{1f642} </think>\n".to_owned(),
         parts: vec![RewardPart { name: "format".to_owned(), score: None, cause: Some("x".to_owned()) }],

@@ -1,5 +1,6 @@
 //! What the stages share: the tasks, the rewards with their Python, and models as they are loaded.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,13 +10,15 @@ use rewards::{PythonUse, RewardSet, RewardSpec, Surroundings};
 use sandbox::{Limits, Python};
 
 use super::tasks::Tasks;
-use crate::config::{JUDGES, Recipe};
+use crate::config::{JUDGES, Recipe, Stage};
 use crate::{Interrupt, Reporter, RunContext};
 
 /// Tasks and rewards, ready to use.
 pub(super) struct Bench {
     pub(super) tasks: Tasks,
     /// What the recipe rewards.
+    of_recipe: RewardSet,
+    /// The same, as the stage at hand weighs it.
     pub(super) rewards: RewardSet,
     /// Right or not, which is what pass@1 counts; and what the recipe rewards of an answer's shape, which is reported.
     pub(super) verdict: RewardSet,
@@ -24,9 +27,11 @@ pub(super) struct Bench {
 impl Bench {
     /// Prepares Python, if a program is to be run at all.
     pub(super) fn prepare(context: &RunContext<'_>, tasks: Tasks) -> anyhow::Result<Bench> {
-        let specs = context.recipe.reward_specs();
-        let known = &context.recipe.known_rewards;
-        let programs = tasks.have_programs();
+        let recipe = context.recipe;
+        let grades = recipe.stages.iter().any(|stage| stage.settings.grades());
+        let specs = if grades { recipe.reward_specs() } else { Vec::new() };
+        let known = &recipe.known_rewards;
+        let programs = grades && tasks.have_programs();
         let needed = programs || known.need_python(&specs, false);
         let prepare = || prepare_python(&context.reporter, &context.interrupt, &context.cache_dir).map(Arc::new);
         let python = needed.then(prepare).transpose()?;
@@ -35,14 +40,26 @@ impl Bench {
             specs.into_iter().filter(|spec| programs || known.python_use(spec) != PythonUse::ForPrograms).collect()
         };
         // Generated tasks are short; what a file asks for is not known.
-        let generated = context.recipe.tasks.files.is_empty();
+        let generated = recipe.tasks.files.is_empty();
         let limits = if generated { Limits::brief() } else { Limits::default() };
         let shape = specs.iter().filter(|spec| spec.custom.is_none() && !JUDGES.contains(&spec.name.as_str()));
         let judged = verdict_specs(python.is_some()).into_iter().chain(usable(shape.cloned().collect()));
         let surroundings = Surroundings { python, limits };
-        let verdict = known.build(&judged.collect::<Vec<_>>(), &surroundings)?;
-        let rewards = known.build(&usable(specs), &surroundings)?;
-        Ok(Bench { tasks, rewards, verdict })
+        // A chain that judges no answer needs no reward, which a set has at least one of.
+        let build = |specs: Vec<RewardSpec>| match specs.as_slice() {
+            [] => Ok(RewardSet::from_rewards(Vec::new())),
+            specs => known.build(specs, &surroundings),
+        };
+        let verdict = build(judged.collect())?;
+        let of_recipe = build(usable(specs))?;
+        let rewards = of_recipe.reweighed(&BTreeMap::new());
+        Ok(Bench { tasks, of_recipe, rewards, verdict })
+    }
+
+    /// From now on tasks and weights of rewards are those of this stage.
+    pub(super) fn turn_to(&mut self, stage: &Stage) {
+        self.tasks.practise(stage.families.as_ref());
+        self.rewards = self.of_recipe.reweighed(&stage.reward_weights);
     }
 }
 

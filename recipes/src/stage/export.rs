@@ -29,7 +29,6 @@ pub(super) fn run(
     from: &Path,
 ) -> anyhow::Result<Ended> {
     let start = Instant::now();
-    context.run.rewind(&stage.name, 0)?;
     let target = target(context, settings);
     if target.exists() && !ours(context, &target) {
         return Err(Refused::because(format!(
@@ -48,7 +47,7 @@ pub(super) fn run(
     model.policy.save_as(writer.path(), numbers)?;
     model.tokenizer.save(writer.path())?;
     let path = writer.path().join(CARD);
-    std::fs::write(&path, card(context, &model)?).with_context(|| format!("cannot write {}", path.display()))?;
+    std::fs::write(&path, card(context, stage, &model)?).with_context(|| format!("cannot write {}", path.display()))?;
     writer.finish()?;
     context.reporter.note(&format!("{}: the policy lies in {}", stage.name, target.display()));
     context.run.finish_stage(StageRecord {
@@ -66,7 +65,7 @@ fn ours(context: &RunContext<'_>, folder: &Path) -> bool {
     std::fs::read_to_string(folder.join(CARD)).is_ok_and(|card| card.contains(&recipe))
 }
 
-fn card(context: &RunContext<'_>, model: &Model) -> anyhow::Result<String> {
+fn card(context: &RunContext<'_>, stage: &Stage, model: &Model) -> anyhow::Result<String> {
     let recipe = context.recipe;
     let (total, active) = model.policy.config().parameters();
     let mut text = String::from("---\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n\n");
@@ -80,11 +79,17 @@ fn card(context: &RunContext<'_>, model: &Model) -> anyhow::Result<String> {
         model.policy.config().architecture.name()
     );
     let _ = writeln!(text, "## How it was made\n");
-    // No figures that depend on what was in a cache or taken over: the same recipe writes the same card.
-    for done in context.run.stages_done()? {
-        let _ = writeln!(text, "- {} ({})", done.name, done.kind);
+    // No figures that depend on what was in a cache or taken over, and nothing of later stages, which are done where an
+    // export is made again: the same recipe writes the same card.
+    let place = |name: &str| recipe.stages.iter().position(|stage| stage.name == name);
+    let here = place(&stage.name).unwrap_or(recipe.stages.len());
+    for done in &recipe.stages[..here] {
+        let _ = writeln!(text, "- {} ({})", done.name, done.settings.kind());
     }
-    let evaluations: Vec<_> = context.run.evaluations()?.into_iter().filter(|eval| !eval.quick).collect();
+    let of_this_policy =
+        |name: &str| place(name).is_some_and(|place| place < here && recipe.maker(place) == recipe.maker(here));
+    let mut evaluations = context.run.evaluations()?;
+    evaluations.retain(|eval| !eval.quick && of_this_policy(&eval.stage));
     if let Some(last) = evaluations.last() {
         let _ = writeln!(text, "\n## Held-out tasks, in the evaluation `{}`\n", last.stage);
         let _ = writeln!(text, "| family | pass@1, sampled |\n|---|---|");
@@ -93,9 +98,16 @@ fn card(context: &RunContext<'_>, model: &Model) -> anyhow::Result<String> {
             let _ = writeln!(text, "| {name} | {mean:.1}% ± {reach:.1} |");
         }
     }
-    let _ =
-        writeln!(text, "\n## How to ask it\n\nIn R1-Zero's template, with the question in the place of `QUESTION`:\n");
-    let _ = writeln!(text, "```text\n{}\n```\n", datasets::template::r1_zero("QUESTION"));
+    let _ = writeln!(text, "\n## How to ask it\n");
+    if recipe.chats().next().is_some() {
+        let _ = writeln!(text, "In its tokenizer's chat template.\n");
+        if !recipe.tasks.system_prompt.is_empty() {
+            let _ = writeln!(text, "With the system message\n\n```text\n{}\n```\n", recipe.tasks.system_prompt);
+        }
+    } else {
+        let _ = writeln!(text, "In R1-Zero's template, with the question in the place of `QUESTION`:\n");
+        let _ = writeln!(text, "```text\n{}\n```\n", datasets::template::r1_zero("QUESTION"));
+    }
     let _ = writeln!(text, "## The recipe\n\n```toml\n{}```", recipe.to_toml()?);
     Ok(text)
 }

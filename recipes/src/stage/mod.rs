@@ -37,6 +37,7 @@ use bench::Bench;
 pub(crate) use bench::{Model, check_rewards, load_policy, prepare_python, verdict};
 pub(crate) use grade::{Graded, Grader};
 pub(crate) use prompt::{PromptEncoder, chat_options, opening_of};
+pub(crate) use reject::candidate_positions;
 pub(crate) use start::{Refused, belongs_to_model, check_model};
 pub(crate) use tasks::{HELD_OUT_SEED, Tasks};
 
@@ -75,7 +76,7 @@ pub(crate) fn run(context: &mut RunContext<'_>, tasks: Tasks) -> anyhow::Result<
             start::check_prompts(recipe, &bench.tasks, model)?;
             prompts_fit = true;
         }
-        bench.tasks.practise(stage.families.as_ref());
+        bench.turn_to(stage);
         let ended = match &stage.settings {
             StageSettings::Pretrain(_) if done => Ended::Done(context.run.base_of(stage)),
             StageSettings::Pretrain(settings) => pretrain::run(context, stage, settings)?,

@@ -132,7 +132,10 @@ fn train(
     let (parameters, active) = config.parameters();
     let policy = Policy::new(config, recipe.seed)?;
     let model = Model::new(policy, tokenizer, &context.place)?;
-    let mut trainer = Trainer::new(model, &Training { adamw: settings.adamw(), lora: None })?;
+    let mut trainer = Trainer::new(
+        model,
+        &Training { adamw: settings.adamw(), moments_on_host: settings.moments_on_host, lora: None },
+    )?;
     let phase = context.reporter.phase("base", Some(settings.steps()), "steps");
     let schedule = settings.lr_schedule();
     let mut divergence = Divergence::new();

@@ -69,7 +69,6 @@ pub(super) fn run(
     if context.run.is_done(&stage.name)? && data.is_file() {
         return Ok(Ended::Done(from.to_owned()));
     }
-    let started = Instant::now();
     let tasks = different_tasks(bench, settings.tasks);
     if tasks.len() < settings.tasks {
         let found = counted(tasks.len(), "different task", "different tasks");
@@ -120,7 +119,7 @@ pub(super) fn run(
             time,
         }))?;
     }
-    finish(context, stage, &model, &data, steps.len() as u64, started, phase)?;
+    finish(context, stage, &model, &data, steps.len() as u64, phase)?;
     Ok(Ended::Done(from.to_owned()))
 }
 
@@ -131,7 +130,6 @@ fn finish(
     model: &Model,
     data: &Path,
     steps: u64,
-    started: Instant,
     phase: crate::Phase,
 ) -> anyhow::Result<()> {
     let mut lines = Vec::new();
@@ -165,18 +163,23 @@ fn finish(
         kind: stage.settings.kind().to_owned(),
         steps,
         sampled_tokens,
-        seconds: started.elapsed().as_secs_f64(),
+        // Over all the processes that worked on it.
+        seconds: rows.iter().filter_map(|row| row["time"]["seconds"].as_f64()).sum(),
         flops: flops(model.policy.config().parameters().1, sampled_tokens, 0),
         note: Some(format!("kept {kept}")),
         ..StageRecord::default()
     })
 }
 
+/// Among so many training tasks `wanted` different ones are looked for.
+pub(crate) fn candidate_positions(wanted: usize) -> u64 {
+    (wanted as u64 * LOOK_AHEAD).max(1000)
+}
+
 /// The first training tasks that differ from each other.
 fn different_tasks(bench: &Bench, wanted: usize) -> Vec<Task> {
     let mut seen = BTreeSet::new();
-    let positions = 0..(wanted as u64 * LOOK_AHEAD).max(1000);
-    positions
+    (0..candidate_positions(wanted))
         .map(|place| bench.tasks.training(place))
         .filter(|task| seen.insert(task.id.clone()))
         .take(wanted)

@@ -50,7 +50,7 @@ pub(super) fn run(
         context.reporter.note(&format!("{} is damaged and not used: {reason}", path.display()));
     }
     let done = context.run.is_done(&stage.name)?;
-    let training = Training::of(stage, settings.adamw(), context.recipe.seed);
+    let training = Training::of(stage, settings.adamw(), settings.moments_on_host, context.recipe.seed);
     let (mut trainer, mut state) = match &found.path {
         Some(path) => {
             let read = || {

@@ -74,7 +74,7 @@ impl Tasks {
     }
 
     /// From now on tasks are of these families; without any, of all that are examined. Tasks of files stay what they are.
-    pub(super) fn practise(&mut self, families: Option<&BTreeMap<String, f64>>) {
+    pub(crate) fn practise(&mut self, families: Option<&BTreeMap<String, f64>>) {
         if let Tasks::Families { families: all, practised, .. } = self {
             *practised = families.map_or_else(|| all.clone(), weighted);
         }

@@ -29,13 +29,15 @@ pub(super) struct Trainer {
 /// How a model is trained.
 pub(super) struct Training {
     pub(super) adamw: AdamWConfig,
+    /// Whether the optimizer of a policy on a card stays in the host's memory.
+    pub(super) moments_on_host: bool,
     /// Adapters that are trained in place of the weights, and the seed that they begin with.
     pub(super) lora: Option<(LoraConfig, u64)>,
 }
 
 impl Training {
-    pub(super) fn of(stage: &Stage, adamw: AdamWConfig, seed: u64) -> Training {
-        Training { adamw, lora: stage.lora.as_ref().map(|lora| (lora.adapters(), seed)) }
+    pub(super) fn of(stage: &Stage, adamw: AdamWConfig, moments_on_host: bool, seed: u64) -> Training {
+        Training { adamw, moments_on_host, lora: stage.lora.as_ref().map(|lora| (lora.adapters(), seed)) }
     }
 
     fn adapters(&self, policy: &Policy) -> anyhow::Result<Option<Lora>> {
@@ -71,6 +73,7 @@ impl Trainer {
         let lora = training.adapters(&model.policy)?;
         let optimizer = match &lora {
             Some(lora) => AdamW::new(lora.parameters(), training.adamw)?,
+            None if training.moments_on_host => AdamW::for_policy_with_host_moments(&model.policy, training.adamw)?,
             None => AdamW::for_policy(&model.policy, training.adamw)?,
         };
         Ok(Trainer { model, lora, optimizer })

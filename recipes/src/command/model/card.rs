@@ -59,6 +59,7 @@ pub(super) fn describe(needs: &Needs, rows: u64, card: &Card) -> String {
 fn advice(needs: &Needs, rows: u64, card: &Card) -> String {
     let memory = needs.config.memory_on_card();
     let fits = |rows, checkpoint| memory.train(rows, checkpoint) <= card.free;
+    let fits_without_moments = |rows| memory.train(rows, true) - memory.moments <= card.free;
     let halves =
         || std::iter::successors(Some(rows / 2), |rows| Some(rows / 2)).take_while(|rows| *rows >= FEWEST_ROWS);
     if let Some(fewer) = halves().find(|rows| fits(*rows, false)) {
@@ -70,9 +71,17 @@ fn advice(needs: &Needs, rows: u64, card: &Card) -> String {
     if let Some(fewer) = halves().find(|rows| fits(*rows, true)) {
         return format!("checkpoint_layers = true with micro_batch_tokens = {fewer} fits");
     }
-    let short = memory.train(FEWEST_ROWS, true) - card.free;
+    if let Some(fewer) = std::iter::once(rows).chain(halves()).find(|rows| fits_without_moments(*rows)) {
+        return format!(
+            "checkpoint_layers = true, micro_batch_tokens = {fewer} and moments_on_host = true fit: the moments, {}, pass \
+             through the card in each step",
+            bytes(memory.moments)
+        );
+    }
+    let short = (memory.train(FEWEST_ROWS, true) - memory.moments).saturating_sub(card.free);
     format!(
-        "{} too little even with checkpoint_layers = true: a card with more memory, or a smaller model",
+        "{} too little even with checkpoint_layers = true and moments_on_host = true: a card with more memory, or a smaller \
+         model",
         bytes(short)
     )
 }
@@ -118,6 +127,9 @@ mod tests {
         let tight = Card { free: states + 9000 * (memory.checkpointed_row + memory.layer_row), ..card(0) };
         let advised = advice(&needs(), 8192, &tight);
         assert!(advised.contains("fits"), "{advised}");
+        let tighter = Card { free: states - memory.moments / 2, ..card(0) };
+        let advised = advice(&needs(), 8192, &tighter);
+        assert!(advised.contains("moments_on_host = true fit"), "{advised}");
         assert!(advice(&needs(), 8192, &card(1)).contains("a smaller model"));
     }
 }

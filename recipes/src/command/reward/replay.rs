@@ -16,10 +16,10 @@ use rewards::{Registry, RewardError, RewardSet, Sample, Score};
 
 use super::{RewardOptions, build};
 use crate::command::{Wrong, print};
-use crate::config::Recipe;
+use crate::config::{Recipe, StageSettings};
 use crate::progress::{Reporter, Verbosity};
 use crate::run::CompletionRecord;
-use crate::stage::Tasks;
+use crate::stage::{Tasks, candidate_positions};
 use crate::wording::thousands;
 
 /// Changes that are shown.
@@ -97,7 +97,7 @@ pub(super) fn replay(arguments: &ReplayArguments, known: &Registry) -> anyhow::R
     if found < total {
         let _ = writeln!(
             text,
-            "{} completions are left out: their tasks are no longer in the recipe's task files",
+            "{} completions are left out: their tasks are not found any more",
             thousands((total - found) as u64)
         );
     }
@@ -160,24 +160,31 @@ fn find_tasks(recipe: &Recipe, groups: &[Group], reporter: &Reporter) -> anyhow:
             found.insert(task.id.clone(), task);
         }
     };
-    let tasks = Tasks::read(recipe, reporter)?;
-    match &tasks {
-        Tasks::Files { train, held_out, .. } => {
-            train.iter().chain(held_out).for_each(|task| take(task.clone(), &mut wanted));
-        }
-        Tasks::Families { .. } => {
-            let quick = recipe.grpo().map(|(_, settings)| settings.eval_tasks).max().unwrap_or(0);
-            for task in tasks.held_out(quick.max(recipe.eval.tasks_per_family))? {
-                take(task, &mut wanted);
+    let mut tasks = Tasks::read(recipe, reporter)?;
+    if let Tasks::Files { train, held_out, .. } = &tasks {
+        train.iter().chain(held_out).for_each(|task| take(task.clone(), &mut wanted));
+        return Ok(found);
+    }
+    let quick = recipe.grpo().map(|(_, settings)| settings.eval_tasks).max().unwrap_or(0);
+    for task in tasks.held_out(quick.max(recipe.eval.tasks_per_family))? {
+        take(task, &mut wanted);
+    }
+    let last = groups.iter().map(|group| group.step).max().unwrap_or(0);
+    for stage in &recipe.stages {
+        // A step's tasks are a function of its number and, where groups were refilled, of how many were.
+        let positions = match &stage.settings {
+            StageSettings::Grpo(settings) => {
+                last.min(settings.steps) * settings.prompts_per_step as u64 * (1 + settings.refill_rounds as u64)
             }
-            // A step's tasks are a function of its number; where groups were dropped and refilled, a few more.
-            let prompts = recipe.grpo().map(|(_, settings)| settings.prompts_per_step as u64).max().unwrap_or(1);
-            let last = groups.iter().map(|group| group.step).max().unwrap_or(0);
-            let mut position = 0;
-            while !wanted.is_empty() && position < 16 * prompts * (last + 1) {
-                take(tasks.training(position), &mut wanted);
-                position += 1;
+            StageSettings::Reject(sampling) => candidate_positions(sampling.settings.tasks),
+            _ => continue,
+        };
+        tasks.practise(stage.families.as_ref());
+        for position in 0..positions {
+            if wanted.is_empty() {
+                break;
             }
+            take(tasks.training(position), &mut wanted);
         }
     }
     Ok(found)
@@ -322,6 +329,7 @@ fn histogram(text: &mut String, values: &[f64]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::find_shipped;
     use crate::run::RewardPart;
 
     fn record(score: Option<f64>) -> CompletionRecord {
@@ -350,6 +358,32 @@ mod tests {
             assert!(text.contains(expected), "{expected}\n{text}");
         }
         assert_eq!(report("mine", &[]), "mine applies to no completion of this run\n");
+    }
+
+    #[test]
+    fn the_tasks_of_every_stage_are_found_again() {
+        let recipe = find_shipped("r1").unwrap().recipe(&[]).unwrap();
+        let reporter = Reporter::new(Verbosity::Silent);
+        let mut tasks = Tasks::read(&recipe, &reporter).unwrap();
+        let mut groups = Vec::new();
+        for stage in &recipe.stages {
+            tasks.practise(stage.families.as_ref());
+            // The last task of a second step, or one among those that rejection sampling looks through.
+            let position = match &stage.settings {
+                StageSettings::Grpo(settings) => 2 * settings.prompts_per_step as u64 - 1,
+                StageSettings::Reject(_) => 700,
+                _ => continue,
+            };
+            let record = CompletionRecord { task: tasks.training(position).id, ..CompletionRecord::default() };
+            groups.push(Group { stage: stage.name.clone(), step: 2, records: vec![record] });
+        }
+        let found = find_tasks(&recipe, &groups, &reporter).unwrap();
+        let lost: Vec<&str> = groups
+            .iter()
+            .filter(|group| !found.contains_key(&group.records[0].task))
+            .map(|group| group.stage.as_str())
+            .collect();
+        assert!(groups.len() == 5 && lost.is_empty(), "not found: {lost:?}");
     }
 
     #[test]

@@ -140,7 +140,7 @@ impl<'a> Learner<'a> {
         for (path, reason) in &found.rejected {
             context.reporter.note(&format!("{} is damaged and not used: {reason}", path.display()));
         }
-        let training = Training::of(stage, settings.adamw(), context.recipe.seed);
+        let training = Training::of(stage, settings.adamw(), settings.moments_on_host, context.recipe.seed);
         if let Some(path) = found.path {
             let learner = Learner::load(&path, settings, &training, from, &context.place)
                 .with_context(|| format!("cannot resume {}", path.display()))?;

@@ -177,8 +177,7 @@ impl Learner<'_> {
             temperature,
             learning_rate: settings.lr_schedule().lr(step - 1),
             max_grad_norm: settings.max_grad_norm,
-            // A learning rate of 0 changes nothing, the balance of the routers included.
-            balancing: if settings.learning_rate == 0.0 { (0.0, 0.0) } else { settings.balancing() },
+            balancing: settings.balancing(),
             track: settings.track(),
         };
         let reference = &self.reference;
