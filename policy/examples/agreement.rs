@@ -70,7 +70,8 @@ fn main() -> ExitCode {
 fn compare(config: &Path, device: &str, (prompts, tokens): (usize, usize)) -> Result<serde_json::Value> {
     let place = open(device)?;
     let config = ModelConfig::from_file(config)?;
-    let (mut host, mut card) = (rounded(&config)?, rounded(&config)?);
+    let mut host = rounded(&config)?;
+    let mut card = host.duplicate()?;
     card.to_place(&place)?;
     let requests: Vec<Request> = (0..prompts as u32)
         .map(|task| {

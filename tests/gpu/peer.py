@@ -10,7 +10,10 @@ WORK is copy, product, decode or train. Prints one JSON object. Weights are rand
   first token;
 - train: forward, log-probabilities of the next tokens, backward and fused AdamW over 16 sequences of 2048 tokens, 4 at a time;
   weights, gradients and moments in f32, computed in bf16 (autocast), attention by FlashAttention-2 where it is installed, else
-  PyTorch's own (SDPA). These are the numbers that `recipe` keeps, too. Nothing is compiled (torch.compile).
+  PyTorch's own (SDPA). These are the numbers that `recipe` keeps, too. Nothing is compiled (torch.compile). Where the card's
+  memory is too small for 4 at a time, fewer are tried: `at_once` says how many it were.
+
+Where PyTorch has no card, `left_out` says so and nothing is measured.
 
 `--tiny` does each with a small model, on the CPU if there is no card: to see that it works.
 """
@@ -18,7 +21,11 @@ WORK is copy, product, decode or train. Prints one JSON object. Weights are rand
 import argparse
 import importlib.util
 import json
+import os
 import time
+
+# So that PyTorch can let pieces of memory grow, and less is lost between them. It reads this when it is imported.
+os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 
 import torch
 
@@ -103,21 +110,38 @@ def train(tiny):
     made, attention = model(torch.float32, tiny)
     sequences, length, at_once = (2, 8, 1) if tiny else (SEQUENCES, LENGTH, AT_ONCE)
     ids = torch.randint(3, min(made.config.vocab_size, 4096), (sequences, length + 1), device=device())
-    optimizer = torch.optim.AdamW(made.parameters(), lr=1e-4, weight_decay=0.0, fused=True)
 
-    def step():
-        for part in ids.split(at_once):
-            with torch.autocast(device().type, dtype=torch.bfloat16):
-                logits = made(part[:, :-1], use_cache=False).logits
-            loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), part[:, 1:].flatten(), reduction="sum")
-            (loss / (sequences * length)).backward()
-        torch.nn.utils.clip_grad_norm_(made.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+    def steps(at_once):
+        optimizer = torch.optim.AdamW(made.parameters(), lr=1e-4, weight_decay=0.0, fused=True)
 
-    seconds = fastest(1 if tiny else 3, step)
+        def step():
+            for part in ids.split(at_once):
+                with torch.autocast(device().type, dtype=torch.bfloat16):
+                    logits = made(part[:, :-1], use_cache=False).logits
+                loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), part[:, 1:].flatten(),
+                                                         reduction="sum")
+                (loss / (sequences * length)).backward()
+            torch.nn.utils.clip_grad_norm_(made.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+
+        return fastest(1 if tiny else 2, step)
+
+    seconds = None
+    while seconds is None:
+        try:
+            seconds = steps(at_once)
+        except torch.cuda.OutOfMemoryError:
+            if at_once == 1:
+                raise
+        if seconds is None:
+            # Out here, where the error no longer holds on to what was computed.
+            made.zero_grad()
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+            at_once //= 2
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-    return {"attention": attention, "tokens": sequences * length, "seconds": seconds,
+    return {"attention": attention, "tokens": sequences * length, "seconds": seconds, "at_once": at_once,
             "tokens_per_second": sequences * length / seconds, "card_memory_bytes": peak}
 
 
@@ -129,7 +153,9 @@ def main():
     arguments = parser.parse_args()
     torch.manual_seed(1)
     if not arguments.tiny and not torch.cuda.is_available():
-        parser.error("PyTorch sees no card; --tiny runs on the CPU")
+        why = "PyTorch sees no card" if torch.version.cuda else "PyTorch is built without CUDA"
+        print(json.dumps({"torch": torch.__version__, "left_out": why}))
+        return
     result = works[arguments.work](arguments.tiny)
     print(json.dumps({"torch": torch.__version__, **result}))
 

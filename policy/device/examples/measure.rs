@@ -202,7 +202,7 @@ impl Bench {
         })?;
         self.measure("attention backward", Cost::Operations(5.0 * product), |device| {
             let gradients = Gradients {
-                query: d_query.view(),
+                query: Heads::packed(d_query.view(), heads, width),
                 key: Heads::packed(d_key.view(), key_heads, width),
                 value: Heads::packed(d_value.view(), key_heads, width),
             };
@@ -213,7 +213,8 @@ impl Bench {
     fn decode_attention(&mut self) -> Result<()> {
         let Sizes { heads, key_heads, head_width: width, .. } = self.sizes;
         let scale = 1.0 / (width as f32).sqrt();
-        let attention = DecodeAttention { heads, key_heads, query_width: width, value_width: width, scale, splits: 8 };
+        let splits = self.splits();
+        let attention = DecodeAttention { heads, key_heads, query_width: width, value_width: width, scale, splits };
         self.decode("decoding attention", attention, false)
     }
 
@@ -221,8 +222,14 @@ impl Bench {
         let (heads, latent, rotary) = self.sizes.latent;
         let query_width = latent + rotary;
         let scale = 1.0 / (query_width as f32).sqrt();
-        let attention = DecodeAttention { heads, key_heads: 1, query_width, value_width: latent, scale, splits: 8 };
+        let splits = self.splits();
+        let attention = DecodeAttention { heads, key_heads: 1, query_width, value_width: latent, scale, splits };
         self.decode("decoding attention, latent", attention, true)
+    }
+
+    /// As a policy splits sequences whose tables have no more pages than they need.
+    fn splits(&self) -> usize {
+        DecodeAttention::splits_for(self.sizes.decoded.1.next_multiple_of(PAGE))
     }
 
     fn decode(&mut self, name: &str, attention: DecodeAttention, latent: bool) -> Result<()> {

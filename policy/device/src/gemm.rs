@@ -21,7 +21,8 @@ pub struct Batch {
     pub stride_c: usize,
 }
 
-/// A product `c [m, n] = alpha a [m, k] b [k, n] + beta c`. With `beta` 0, what is in `c` is not read.
+/// A product `c [m, n] = alpha a [m, k] b [k, n] + beta c`. With `beta` 0, what is in `c` is not read. Where `k` is 0, `beta` is 0
+/// or 1.
 #[derive(Debug, Clone, Copy)]
 pub struct Gemm<'a> {
     /// Rows of `a` and `c`.
@@ -98,6 +99,9 @@ impl<'a> Gemm<'a> {
         if self.m == 0 || self.n == 0 || batch.count == 0 {
             return Ok(());
         }
+        if self.k == 0 {
+            return self.product_of_nothing(device, address_c, batch);
+        }
         device.backend().product(&Product {
             m: self.m,
             n: self.n,
@@ -115,6 +119,24 @@ impl<'a> Gemm<'a> {
             beta: self.beta,
             batch,
         })
+    }
+
+    /// The product without inner numbers, which is zeros: set or added. It is not asked of cuBLAS.
+    fn product_of_nothing(&self, device: &Device, c: u64, batch: Batch) -> Result<()> {
+        if self.beta == 1.0 {
+            return Ok(());
+        }
+        if self.beta != 0.0 {
+            return Err(DeviceError::operation("gemm", format!("no numbers to add up, and a beta of {}", self.beta)));
+        }
+        let bytes = if self.c.is_f32() { size_of::<f32>() } else { size_of::<bf16>() };
+        for index in 0..batch.count {
+            for row in 0..self.m {
+                let at = index * batch.stride_c + row * self.ldc;
+                device.backend().zero(c + (at * bytes) as u64, self.n * bytes)?;
+            }
+        }
+        Ok(())
     }
 }
 

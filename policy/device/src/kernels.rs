@@ -32,6 +32,7 @@ const FILES: &[(&str, Source)] = &[
     ),
     ("combine", Source { name: "combine.cu", text: include_str!("kernels/combine.cu") }),
     ("decode_attention", Source { name: "decode_attention.cu", text: with_tiles!("kernels/decode_attention.cu") }),
+    ("decode_heads", Source { name: "decode_heads.cu", text: include_str!("kernels/decode_heads.cu") }),
     ("grouped_gemm", Source { name: "grouped_gemm.cu", text: include_str!("kernels/grouped_gemm.cu") }),
     ("grouping", Source { name: "grouping.cu", text: include_str!("kernels/grouping.cu") }),
     ("heads", Source { name: "heads.cu", text: include_str!("kernels/heads.cu") }),

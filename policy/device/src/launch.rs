@@ -72,10 +72,15 @@ pub struct Argument<'a> {
     memory: PhantomData<&'a ()>,
 }
 
-impl Argument<'_> {
+impl<'a> Argument<'a> {
     /// No place in memory.
     pub fn null() -> Self {
         Argument { bits: 0, kind: Kind::Null, memory: PhantomData }
+    }
+
+    /// A place in memory, if there is one.
+    pub fn or_null<T: Element>(slice: Option<Slice<'a, T>>) -> Self {
+        slice.map_or(Argument::null(), Into::into)
     }
 }
 

@@ -186,6 +186,18 @@ impl<'a, T: Element> Slice<'a, T> {
         Slice { address: self.address + (start * size_of::<T>()) as u64, len: end - start, ..*self }
     }
 
+    /// This and another part as one, which lie side by side.
+    ///
+    /// # Errors
+    /// If the other does not begin where this ends.
+    pub fn joined(self, next: Slice<'a, T>) -> Result<Slice<'a, T>> {
+        let end = self.address + (self.len * size_of::<T>()) as u64;
+        if !self.device.is(next.device) || next.address != end {
+            return Err(DeviceError::operation("join", "parts that do not lie side by side"));
+        }
+        Ok(Slice { len: self.len + next.len, ..self })
+    }
+
     /// The numbers, once all work given so far is done.
     ///
     /// # Errors

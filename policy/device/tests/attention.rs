@@ -189,9 +189,11 @@ fn check_with(
     let given: Vec<f64> = totals.download().unwrap().into_iter().map(f64::from).collect();
     assert_close("totals", &given, &expected_totals, 1e-4);
 
-    let d_q = device.alloc(q.len(), "d_q").unwrap();
+    // The query's gradient with a gap after each row, too.
+    let (q_row, d_q_row) = (heads * query_width, heads * query_width + 8);
+    let d_q = device.zeros(rows * d_q_row, "d_q").unwrap();
     let gradients = Gradients {
-        query: d_q.view(),
+        query: Heads { row_stride: d_q_row, ..Heads::packed(d_q.view(), heads, query_width) },
         key: in_row(d_key_value.view(), query_width),
         value: in_row(d_key_value.slice(key_heads * query_width..), value_width),
     };
@@ -201,7 +203,12 @@ fn check_with(
     let [expected_dq, expected_dk, expected_dv] = plain.backward(arguments, &wide(&d_out));
     let d_key_value = d_key_value.download().unwrap();
     let [dk, dv] = split(&wide(&d_key_value));
-    assert_close("query's gradient", &wide(&d_q.download().unwrap()), &expected_dq, tolerance);
+    let (dq, gaps): (Vec<Vec<f64>>, Vec<Vec<f64>>) = wide(&d_q.download().unwrap())
+        .chunks_exact(d_q_row)
+        .map(|row| (row[..q_row].to_vec(), row[q_row..].to_vec()))
+        .unzip();
+    assert!(gaps.concat().iter().all(|value| *value == 0.0));
+    assert_close("query's gradient", &dq.concat(), &expected_dq, tolerance);
     assert_close("key's gradient", &dk, &expected_dk, tolerance);
     assert_close("value's gradient", &dv, &expected_dv, tolerance);
     assert!(d_key_value.chunks_exact(row).all(|row| row[row.len() - 8..].iter().all(|value| value.to_f32() == 0.0)));
@@ -277,7 +284,7 @@ fn the_same_bits_each_time() {
         let attended = Attended { out: out.view(), totals: totals.view() };
         attention.forward(&device, attended).unwrap();
         let [key, value] = [&d_key, &d_value].map(|gradient| Heads::packed(gradient.view(), 1, 16));
-        let gradients = Gradients { query: d_query.view(), key, value };
+        let gradients = Gradients { query: Heads::packed(d_query.view(), 64, 16), key, value };
         attention.backward(&device, gradients, attended, d_out.view(), workspace.view()).unwrap();
         [out, d_query, d_key, d_value].map(|buffer| buffer.download().unwrap())
     };
@@ -338,7 +345,8 @@ fn latent_attention() {
     let d_key_value = alloc(rows * heads * (nope + value));
     let d_key = Heads::packed(d_keys.view(), heads, nope + rope);
     let d_parts = Heads::packed(d_key_value.view(), heads, nope + value);
-    let gradients = Gradients { query: d_query.view(), key: d_key, value: d_parts.columns(value_columns) };
+    let query = Heads { data: d_query.view(), ..query };
+    let gradients = Gradients { query, key: d_key, value: d_parts.columns(value_columns) };
     let workspace = device.alloc(attention.backward_workspace(), "workspace").unwrap();
     attention.backward(&device, gradients, attended, d_out.view(), workspace.view()).unwrap();
     take_keys_apart(&device, d_parts, Heads::packed(d_rotary.view(), 1, rope), d_key, rows).unwrap();

@@ -4,8 +4,10 @@
 
 use device::ops::absorbed::{LatentSizes, absorb_queries, expand_values};
 use device::ops::decode_attention::{CachedHeads, DecodeAttention};
+use device::ops::decode_heads::{DecodeHeads, HeadCache};
 use device::ops::heads::Heads;
 use device::ops::paged_cache::{Appended, PageTable, append, copy_pages};
+use device::ops::{self, Direction, RmsNorm, Rope, add_bias};
 use device::{Buffer, Device, bf16};
 
 /// Tokens of a page.
@@ -160,7 +162,7 @@ const LENGTHS: [usize; 10] = [1, 2, 0, 63, 64, 65, 100, 128, 200, 129];
 
 #[test]
 fn grouped_queries() {
-    check(grouped(14, 2, 64, 64), &LENGTHS, &[1, 4]);
+    check(grouped(14, 2, 64, 64), &LENGTHS, &[1, 4, 16]);
     check(grouped(2, 2, 128, 128), &[1, 130, 200], &[1, 4]);
 }
 
@@ -193,6 +195,12 @@ fn latents_of_deepseek() {
 fn widths_with_room_for_one_tile_of_keys() {
     check(latent(20, 832, 768), &[1, 70, 0, 200], &[1, 2]);
     check(grouped(4, 2, 512, 512), &[64, 130], &[1]);
+}
+
+#[test]
+fn long_contexts_are_split_into_more_parts() {
+    let splits = [0, 64, 2048, 2049, 16384, 100_000].map(DecodeAttention::splits_for);
+    assert_eq!(splits, [2, 2, 2, 3, 16, 16]);
 }
 
 #[test]
@@ -275,6 +283,104 @@ fn rows_are_appended_to_their_pages() {
     copy_pages(&device, values.view(), 4 * 8, pairs.slice(2..)).unwrap();
     let after = values.download().unwrap();
     assert_eq!(after, [&before[..32], &before[..32], &before[32..64]].concat());
+}
+
+/// Heads of new tokens: how many of queries and of keys, their width, pairs that turn.
+struct NewHeads {
+    heads: usize,
+    key_heads: usize,
+    width: usize,
+    pairs: usize,
+    interleaved: bool,
+    biased: bool,
+    normed: bool,
+}
+
+/// One launch against one for each step: the same numbers, rounded at the same places.
+fn check_new_heads(case: &NewHeads) {
+    const ROWS: usize = 5;
+    const POSITIONS: usize = 40;
+    let &NewHeads { heads, key_heads, width, pairs, interleaved, biased, normed } = case;
+    let device = Device::for_tests();
+    let mut numbers = Numbers(3);
+    let (all, queries, shared) = ((heads + 2 * key_heads) * width, heads * width, key_heads * width);
+    let x = numbers.bf16(ROWS * all);
+    let mut floats = |len: usize| numbers.bf16(len).iter().map(|value| value.to_f32() * 1.001).collect::<Vec<f32>>();
+    let bias = device.upload(&floats(all), "bias").unwrap();
+    let weights = [(); 2].map(|()| device.upload(&floats(width), "norm").unwrap());
+    let table = device.upload(&floats(POSITIONS * 2 * pairs), "angles").unwrap();
+    let rope = Rope { table: table.view(), pairs, interleaved };
+    let norms = weights.each_ref().map(|weight| RmsNorm { weight: weight.view(), eps: 1e-3 });
+    // Two pages of four tokens a row, one row's token in its first, one that is not to be cached.
+    let pages = device.upload(&[3, 0, 5, 1, 2, 4, 9, 8, 6, 7], "pages").unwrap();
+    let places = device.upload(&[7, 4, 2, -1, 5], "places").unwrap();
+    let positions = device.upload(&[7_u32, 4, 2, 39, 5], "positions").unwrap();
+    let sequences = device.upload(&[0, 1, 2, 3, 4], "sequences").unwrap();
+    let table = PageTable { pages: pages.view(), row: 2, tokens: 4 };
+    let upload = |values: &[bf16]| device.upload(values, "rows").unwrap();
+    let caches = || [(); 2].map(|()| device.zeros::<bf16>(10 * 4 * shared, "cache").unwrap());
+
+    let part = |from: usize, len: usize| -> Buffer<bf16> {
+        upload(&x.chunks_exact(all).flat_map(|row| &row[from..from + len]).copied().collect::<Vec<_>>())
+    };
+    let [query, key, value] = [(0, queries), (queries, shared), (queries + shared, shared)].map(|(from, len)| {
+        let rows = part(from, len);
+        if biased {
+            add_bias(&device, (rows.view(), ROWS, len), bias.slice(from..from + len)).unwrap();
+        }
+        rows
+    });
+    let [query, key] = [(query, heads, norms[0]), (key, key_heads, norms[1])].map(|(rows, count, norm)| {
+        let turned = device.alloc::<bf16>(rows.len(), "rows").unwrap();
+        match normed {
+            true => norm.forward(&device, turned.view(), rows.view(), width).unwrap(),
+            false => turned.copy_from(&rows.view()).unwrap(),
+        }
+        let of_rows = ops::Heads { stride: count * width, count, width, offset: 0 };
+        rope.turn(&device, turned.view(), positions.view(), of_rows, Direction::Forward).unwrap();
+        turned
+    });
+    let [keys, values] = caches();
+    let whole = |data| Heads::packed(data, 1, shared);
+    let parts = [(&keys, &key), (&values, &value)]
+        .map(|(cache, rows)| Appended { cache: whole(cache.view()), rows: whole(rows.view()) });
+    append(&device, parts, table, sequences.view(), places.view()).unwrap();
+
+    let fused = DecodeHeads {
+        heads,
+        key_heads,
+        width,
+        bias: biased.then(|| bias.view()),
+        norms: normed.then_some(norms),
+        rope,
+    };
+    let [fused_keys, fused_values] = caches();
+    let fused_query = device.alloc::<bf16>(query.len(), "queries").unwrap();
+    let cache = HeadCache { keys: fused_keys.view(), values: fused_values.view(), table, places: places.view() };
+    fused.run(&device, fused_query.view(), upload(&x).view(), positions.view(), cache).unwrap();
+    for (what, fused, plain) in
+        [("queries", &fused_query, &query), ("keys", &fused_keys, &keys), ("values", &fused_values, &values)]
+    {
+        let (fused, plain) = (fused.download().unwrap(), plain.download().unwrap());
+        // A card's compiler may fuse other multiplications and additions in one kernel than in another.
+        if device.is_emulated() || what == "values" {
+            assert!(fused == plain, "{what}");
+        } else {
+            assert_close(what, &fused, &plain.iter().map(|value| value.to_f64()).collect::<Vec<_>>(), 4e-3);
+        }
+    }
+}
+
+#[test]
+fn heads_of_new_tokens_in_one_launch() {
+    let qwen2 =
+        NewHeads { heads: 6, key_heads: 2, width: 64, pairs: 32, interleaved: false, biased: true, normed: false };
+    check_new_heads(&qwen2);
+    check_new_heads(&NewHeads { width: 24, pairs: 12, key_heads: 3, biased: false, normed: true, ..qwen2 });
+    check_new_heads(&NewHeads { heads: 1, key_heads: 1, width: 264, pairs: 132, normed: true, ..qwen2 });
+    // Neighbours turn, and not all of them.
+    check_new_heads(&NewHeads { width: 16, pairs: 5, interleaved: true, ..qwen2 });
+    check_new_heads(&NewHeads { width: 32, pairs: 12, biased: false, ..qwen2 });
 }
 
 #[test]

@@ -82,6 +82,7 @@ fn products_are_those_of_plain_loops() {
             check(&device, &Case { shape: [3, 8, 16], count: 3, beta: -2.0, ..plain });
             check(&device, &Case { shape: [1, 1, 1], ..plain });
             check(&device, &Case { shape: [2, 3, 0], beta: 1.0, ..plain });
+            check(&device, &Case { shape: [2, 3, 0], gaps: [0, 0, 3], count: 2, ..plain });
         }
     }
 }
@@ -117,4 +118,5 @@ fn a_matrix_outside_of_its_slice_is_refused() {
     check(Gemm { ldb: 2, ..gemm }, "matrix b: rows of 3 numbers, but 2 from one row to the next");
     let batch = Batch { count: 2, stride_a: 0, stride_b: 0, stride_c: 0 };
     check(Gemm { batch: Some(batch), ..gemm }, "stride 0 of c: the results overlap");
+    check(Gemm { k: 0, beta: 2.0, ..gemm }, "no numbers to add up, and a beta of 2");
 }

@@ -35,6 +35,18 @@ fn numbers_come_back_as_they_were() {
 }
 
 #[test]
+fn parts_side_by_side_are_joined() {
+    let device = Device::for_tests();
+    let values = device.upload(&[1_u32, 2, 3, 4, 5], "values").unwrap();
+    let part = |from: usize, to: usize| values.slice(from..to);
+    assert_eq!(part(1, 3).joined(part(3, 4)).unwrap().download().unwrap(), [2, 3, 4]);
+    assert_eq!(part(0, 0).joined(part(0, 2)).unwrap().download().unwrap(), [1, 2]);
+    for (first, second) in [(part(0, 2), part(3, 4)), (part(2, 3), part(0, 2)), (part(0, 2), part(1, 3))] {
+        assert!(first.joined(second).unwrap_err().to_string().contains("side by side"));
+    }
+}
+
+#[test]
 fn uploads_follow_each_other_whatever_their_lengths() {
     let device = Device::for_tests();
     // Some 60 MiB in all: each piece of the card's staging memory is filled more than once, and begun anew in the midst.

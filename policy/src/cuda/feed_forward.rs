@@ -9,7 +9,7 @@ use device::ops::{
 use device::{Buffer, Device, Element, Gemm, Result, Slice, bf16};
 
 use super::Parameter;
-use super::linear::{add_linear_back, add_weight_gradient, linear, linear_into};
+use super::linear::{add_weight_gradient, linear, linear_back_into, linear_into};
 use crate::model::parts::FeedForwardParts;
 use crate::ops::router::RouterConfig;
 
@@ -106,7 +106,7 @@ fn add_swiglu(
     Ok(gate_up)
 }
 
-/// The backward pass of [`add_swiglu`]: `d_x +=`, `d_weight +=`. `gate_up` is overwritten.
+/// The backward pass of [`add_swiglu`]: `d_x =`, `d_weight +=`. `gate_up` is overwritten.
 fn add_swiglu_backward(
     device: &Device,
     (d_x, d_weight): (Slice<'_, f32>, Slice<'_, f32>),
@@ -125,7 +125,7 @@ fn add_swiglu_backward(
     swiglu_backward(device, written, gate_up, d_hidden.view(), None, inner)?;
     add_weight_gradient(device, d_down, (d_y, hidden.view()), width)?;
     add_weight_gradient(device, d_weight, (x, gate_up), width)?;
-    add_linear_back(device, d_x, gate_up, weight, width)
+    linear_back_into(device, d_x, (gate_up, weight), width, false)
 }
 
 /// Adds the feed-forward to the residual stream `x` `[n, width]`; `normed` `[n, width]`. `mixture` and `choice` are for a
@@ -178,7 +178,7 @@ pub(super) fn add(
     }
 }
 
-/// The backward pass for the gradient `d_y` of the sum: `d_normed +=`, and the parameters' gradients; those of the router
+/// The backward pass for the gradient `d_y` of the sum: `d_normed =`, and the parameters' gradients; those of the router
 /// with the balance loss, times `balance` (0 for none). What was kept is overwritten.
 pub(super) fn backward(
     device: &Device,
@@ -201,16 +201,19 @@ pub(super) fn backward(
             Some((Mixture { router, experts: scratch, .. }, balance)),
         ) => {
             let KeptMixture { logits, chosen, gates, grouping, gate_up, shared: shared_gate_up } = &**kept;
+            // The shared expert sets `d_normed`, where there is one, else the others do.
+            let mut add = false;
             if let (Some(weight), Some(d_weight), Some(gate_up)) = (shared, d_shared, shared_gate_up) {
                 let (sums, arguments) = ((d_normed, *d_weight), (normed, weight.copy));
                 add_swiglu_backward(device, sums, arguments, gate_up.view(), d_y, width)?;
+                add = true;
             }
             let Some(gate_up) = gate_up else { unreachable!("a pass before a backward pass keeps them") };
             let grouped = grouping.grouped(normed.len() / width);
             let d_gates = device.alloc(gates.len(), "gradients of gates")?;
             let sums = ExpertGradients {
                 d_x: d_normed.into(),
-                add: true,
+                add,
                 d_gates: d_gates.view(),
                 d_weights: expert_weights(*d_experts, router, width),
             };
@@ -221,7 +224,7 @@ pub(super) fn backward(
             let given = (logits.view(), chosen.view());
             router.backward(device, d_logits.view(), given, d_gates.view(), &grouped, balance)?;
             add_weight_gradient(device, *d_router, (normed, d_logits.view()), width)?;
-            add_linear_back(device, d_normed, d_logits.view(), router_weight.copy, width)
+            linear_back_into(device, d_normed, (d_logits.view(), router_weight.copy), width, true)
         }
         _ => unreachable!("weights, gradients and what was kept are of one model"),
     }

@@ -11,7 +11,7 @@ use device::{Buffer, Result, Slice, bf16};
 use super::Parameter;
 use super::batch::Batch;
 use super::linear::{
-    add_linear_back, add_projection, add_projection_gradients, add_weight_gradient, linear, linear_back, project,
+    add_projection, add_projection_gradients, add_weight_gradient, linear, linear_back, linear_back_into, project,
     project_backward,
 };
 use super::norm::{Rows, norm, norm_backward};
@@ -118,7 +118,7 @@ pub(super) fn add(
     Ok(kept)
 }
 
-/// The backward pass of [`add`] for the gradient `d_y` of the sum: `d_normed +=`, and the parameters' gradients.
+/// The backward pass of [`add`] for the gradient `d_y` of the sum: `d_normed =`, and the parameters' gradients.
 pub(super) fn backward(
     batch: &Batch<'_>,
     (d_normed, gradients): (Slice<'_, f32>, &LatentParts<Slice<'_, f32>>),
@@ -143,7 +143,7 @@ pub(super) fn backward(
         let workspace = device.alloc(attention.backward_workspace(), "attention's backward pass")?;
         let d_key_value = Heads::packed(d_key_value.view(), heads, nope + value);
         let gradients = Gradients {
-            query: d_query.view(),
+            query: Heads { data: d_query.view(), ..attention.query },
             key: Heads { data: d_keys.view(), ..attention.key },
             value: d_key_value.columns(nope..nope + value),
         };
@@ -165,7 +165,7 @@ pub(super) fn backward(
     match (&parts.query, &gradients.query, &kept.query_latent) {
         (QueryParts::Full(weight), QueryParts::Full(d_weight), _) => {
             add_weight_gradient(device, *d_weight, (normed, d_query.view()), inputs)?;
-            add_linear_back(device, d_normed, d_query.view(), weight.copy, inputs)
+            linear_back_into(device, d_normed, (d_query.view(), weight.copy), inputs, true)
         }
         (
             QueryParts::Compressed { down, norm: weight, up },
@@ -178,7 +178,8 @@ pub(super) fn backward(
             let d_compressed = device.alloc(compressed.len(), "gradients of latents")?;
             let rows = Rows::packed(compressed.view(), rank);
             norm_backward(device, (d_compressed.view(), *d_norm), rows, (weight, LATENT_EPS), d_latent.view())?;
-            project_backward(device, d_normed, d_down, (normed, d_compressed.view()), down, inputs)
+            add_projection_gradients(device, d_down, (normed, d_compressed.view()), inputs)?;
+            linear_back_into(device, d_normed, (d_compressed.view(), down.weight.copy), inputs, true)
         }
         _ => unreachable!("weights, gradients and what was kept are of one model"),
     }

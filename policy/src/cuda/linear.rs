@@ -49,16 +49,17 @@ pub(super) fn linear_back(
     Ok(d_x)
 }
 
-/// `d_x += d_y W`.
-pub(super) fn add_linear_back(
+/// `d_x += d_y W`, or with `add` false `d_x =`.
+pub(super) fn linear_back_into(
     device: &Device,
     d_x: Slice<'_, f32>,
-    d_y: Slice<'_, bf16>,
-    weight: Slice<'_, bf16>,
+    (d_y, weight): (Slice<'_, bf16>, Slice<'_, bf16>),
     inputs: usize,
+    add: bool,
 ) -> Result<()> {
     let outputs = weight.len() / inputs;
-    device.gemm(&Gemm::new([d_y.len() / outputs, inputs, outputs], d_y, weight, d_x).added())
+    let product = Gemm::new([d_y.len() / outputs, inputs, outputs], d_y, weight, d_x);
+    device.gemm(&if add { product.added() } else { product })
 }
 
 /// `d_W += d_y^T x`.
@@ -130,7 +131,7 @@ pub(super) fn add_projection_gradients(
     add_weight_gradient(device, gradient.weight, (x, d_y), inputs)
 }
 
-/// `d_x +=` and the parameters' gradients `+=`.
+/// `d_x =` and the parameters' gradients `+=`.
 pub(super) fn project_backward(
     device: &Device,
     d_x: Slice<'_, f32>,
@@ -140,7 +141,7 @@ pub(super) fn project_backward(
     inputs: usize,
 ) -> Result<()> {
     add_projection_gradients(device, gradient, (x, d_y), inputs)?;
-    add_linear_back(device, d_x, d_y, projection.weight.copy, inputs)
+    linear_back_into(device, d_x, (d_y, projection.weight.copy), inputs, false)
 }
 
 fn sizes(x: Slice<'_, bf16>, weight: Slice<'_, bf16>, inputs: usize) -> [usize; 2] {

@@ -48,7 +48,7 @@ pub(crate) struct Activations {
     out: [Buffer<f32>; 3],
 }
 
-/// A layer's input, and either what it keeps or where its tokens went.
+/// A layer's input, where its tokens went, and what it keeps if it is not to be computed again.
 struct Layer {
     x: Buffer<f32>,
     kept: Option<LayerKept>,
@@ -62,6 +62,14 @@ struct LayerKept {
     middle: Buffer<f32>,
     normed_middle: Buffer<bf16>,
     feed_forward: feed_forward::Kept,
+}
+
+/// What a layer makes.
+struct LayerPassed {
+    x: Buffer<f32>,
+    /// The experts of its tokens.
+    went: Option<Arc<Buffer<u16>>>,
+    kept: Option<LayerKept>,
 }
 
 enum AttentionKept {
@@ -93,15 +101,13 @@ impl Pass<'_> {
                     Some(Choice::Anew(self.resident.router_bias(chosen.len(), mixture.n_routed_experts)))
                 }
             };
-            let (out, kept) = self.layer(parts, &layer_batch, &x, mixture.as_ref().zip(choice))?;
-            let input = std::mem::replace(&mut x, out);
-            let went = kept.feed_forward.chosen().cloned();
+            let kept_x = if track == Track::Nothing { None } else { Some(copy_of(device, &x)?) };
+            let mixture = mixture.as_ref().zip(choice);
+            let LayerPassed { x: out, went, kept } =
+                self.layer(parts, &layer_batch, x, mixture, track == Track::Gradients)?;
+            x = out;
             chosen.extend(went.clone());
-            match track {
-                Track::Nothing => {}
-                Track::Gradients => layers.push(Layer { x: input, kept: Some(kept), chosen: None }),
-                Track::LayerInputs => layers.push(Layer { x: input, kept: None, chosen: went }),
-            }
+            layers.extend(kept_x.map(|x| Layer { x, kept, chosen: went }));
         }
         drop(mixture);
         let targets = inputs.target_rows.len();
@@ -173,9 +179,13 @@ impl Pass<'_> {
         for (parts, gradients) in parts.layers.iter().zip(&gradients.layers).rev() {
             let Some(Layer { x, kept, chosen }) = layers.pop() else { break };
             let kept = match kept {
-                Some(kept) => kept,
-                None => self.layer(parts, &batch, &x, mixture.as_ref().zip(chosen.map(Choice::Repeat)))?.1,
+                Some(kept) => Some(kept),
+                None => {
+                    let mixture = mixture.as_ref().zip(chosen.map(Choice::Repeat));
+                    self.layer(parts, &batch, copy_of(device, &x)?, mixture, true)?.kept
+                }
             };
+            let Some(kept) = kept else { unreachable!("a layer that is to keep something does") };
             self.layer_backward((parts, gradients), &batch, d_x.view(), (&x, kept), (mixture.as_ref(), balance))?;
         }
         gather_backward(device, gradients.embedding, d_x.view(), &token_sources, width)
@@ -196,32 +206,35 @@ impl Pass<'_> {
         Mixture::new(self.resident.device(), feed_forward::router_of(config), sizes, uses).map(Some)
     }
 
-    /// A layer's result, and what it keeps. `mixture` is for a layer of experts.
+    /// A layer's result, which takes the place of its input, and what it keeps, if it `keeps` anything. `mixture` is for a layer of
+    /// experts.
     fn layer(
         &self,
         parts: &LayerParts<Parameter<'_>>,
         batch: &Batch<'_>,
-        x: &Buffer<f32>,
+        x: Buffer<f32>,
         mixture: Option<(&Mixture, Choice<'_>)>,
-    ) -> Result<(Buffer<f32>, LayerKept)> {
+        keeps: bool,
+    ) -> Result<LayerPassed> {
         let (device, width, eps) = (batch.device, self.config.hidden_size, self.config.rms_norm_eps);
         let normed = norm(device, Rows::packed(x.view(), width), &parts.attention_norm, eps)?;
-        let middle = copy_of(device, x)?;
         let attention = match (&parts.attention, self.attention) {
             (AttentionParts::Latent(parts), Attention::Latent(config)) => {
-                AttentionKept::Latent(latent::add(batch, middle.view(), normed.view(), parts, config, width)?)
+                AttentionKept::Latent(latent::add(batch, x.view(), normed.view(), parts, config, width)?)
             }
             (AttentionParts::Grouped(parts), Attention::Grouped(_, config)) => {
                 let sizes = (width, eps);
-                AttentionKept::Grouped(grouped::add(batch, middle.view(), normed.view(), parts, config, sizes)?)
+                AttentionKept::Grouped(grouped::add(batch, x.view(), normed.view(), parts, config, sizes)?)
             }
             _ => unreachable!("all layers of a model have its kind of attention"),
         };
-        let normed_middle = norm(device, Rows::packed(middle.view(), width), &parts.feed_forward_norm, eps)?;
-        let out = copy_of(device, &middle)?;
+        let normed_middle = norm(device, Rows::packed(x.view(), width), &parts.feed_forward_norm, eps)?;
+        let middle = if keeps { Some(copy_of(device, &x)?) } else { None };
         let feed_forward =
-            feed_forward::add(device, out.view(), normed_middle.view(), &parts.feed_forward, mixture, width)?;
-        Ok((out, LayerKept { normed, attention, middle, normed_middle, feed_forward }))
+            feed_forward::add(device, x.view(), normed_middle.view(), &parts.feed_forward, mixture, width)?;
+        let went = feed_forward.chosen().cloned();
+        let kept = middle.map(|middle| LayerKept { normed, attention, middle, normed_middle, feed_forward });
+        Ok(LayerPassed { x, went, kept })
     }
 
     /// Turns the gradient `d_x` of a layer's result into that of its input.
@@ -235,7 +248,7 @@ impl Pass<'_> {
     ) -> Result<()> {
         let (device, width, eps) = (batch.device, self.config.hidden_size, self.config.rms_norm_eps);
         let LayerKept { normed, attention, middle, normed_middle, feed_forward } = kept;
-        let d_normed = device.zeros(d_x.len(), "gradients of normalised rows")?;
+        let d_normed = device.alloc(d_x.len(), "gradients of normalised rows")?;
         let d_y = device.alloc(d_x.len(), "gradients of activations")?;
         narrow(device, d_y.view(), d_x)?;
         feed_forward::backward(
@@ -250,7 +263,6 @@ impl Pass<'_> {
         drop((feed_forward, normed_middle));
         let (before, weight) = (Rows::packed(middle.view(), width), (&parts.feed_forward_norm, eps));
         norm_backward(device, (d_x, gradients.feed_forward_norm), before, weight, d_normed.view())?;
-        d_normed.fill_zero()?;
         narrow(device, d_y.view(), d_x)?;
         let (d_normed, d_y) = (d_normed.view(), d_y.view());
         match (&parts.attention, &gradients.attention, &attention, self.attention) {

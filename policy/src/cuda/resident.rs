@@ -1,7 +1,8 @@
 //! A policy's weights in a card's memory.
 //!
-//! All parameters lie in one array, in the order of `model::parameters::specs`, each from a multiple of 16 bytes on; between
-//! them lie zeros, which stay zeros. There is an array in f32, which the optimizer moves, and its copy in bf16, which products
+//! All parameters lie in one array, in the order of `model::parameters::specs` but for queries, keys and values, each from a
+//! multiple of 16 bytes on; between them lie zeros, which stay zeros. The weights that make a layer's queries, keys and values lie
+//! side by side, and so do their biases: one product makes all three. There is an array in f32, which the optimizer moves, and its copy in bf16, which products
 //! read. Gradients and moments are arrays of the same layout, so that norm, clipping and averaging are one launch each.
 
 use std::ops::Range;
@@ -14,7 +15,7 @@ use device::{Buffer, Device, Result, Slice, bf16};
 use crate::config::{AttentionKind, ModelConfig};
 use crate::model::Attention;
 use crate::model::parameters::specs;
-use crate::model::parts::ModelParts;
+use crate::model::parts::{AttentionParts, GroupedParts, ModelParts};
 
 /// Parameters begin at a multiple of so many numbers: 16 bytes of bf16.
 const ALIGNMENT: usize = 8;
@@ -63,21 +64,42 @@ struct Angles {
 
 impl Layout {
     fn new(config: &ModelConfig) -> Layout {
+        let specs = specs(config);
         let mut len = 0;
-        let (mut ranges, mut is_matrix) = (Vec::new(), Vec::new());
-        for spec in specs(config) {
-            let start = len;
-            let end = start + spec.shape.iter().product::<usize>();
-            ranges.push(start..end);
-            is_matrix.push(spec.shape.len() >= 2);
+        let mut ranges = vec![0..0; specs.len()];
+        for index in order(config, specs.len()) {
+            let end = len + specs[index].shape.iter().product::<usize>();
+            ranges[index] = len..end;
             len = end.next_multiple_of(ALIGNMENT);
         }
-        Layout { ranges, is_matrix, len }
+        Layout { ranges, is_matrix: specs.iter().map(|spec| spec.shape.len() >= 2).collect(), len }
     }
 
     /// An array of this layout by the places of its parts in the model.
     pub(crate) fn parts<'a>(&self, config: &ModelConfig, values: Slice<'a, f32>) -> ModelParts<Slice<'a, f32>> {
         ModelParts::new(config, self.ranges.iter().map(|range| values.slice(range.clone())))
+    }
+}
+
+/// The places of `count` parameters in the specs, in the order in which they lie.
+fn order(config: &ModelConfig, count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    for layer in ModelParts::new(config, 0..count).layers {
+        if let AttentionParts::Grouped(GroupedParts { query, key, value, .. }) = layer.attention {
+            let first = query.weight;
+            let biases = [query.bias, key.bias, value.bias].into_iter().flatten();
+            for (at, index) in [query.weight, key.weight, value.weight].into_iter().chain(biases).enumerate() {
+                order[first + at] = index;
+            }
+        }
+    }
+    order
+}
+
+impl<'a> Parameter<'a> {
+    /// This and another as one, which lie side by side.
+    pub(crate) fn joined(self, next: Parameter<'a>) -> Result<Parameter<'a>> {
+        Ok(Parameter { master: self.master.joined(next.master)?, copy: self.copy.joined(next.copy)? })
     }
 }
 

@@ -164,12 +164,12 @@ KERNEL(attention_backward_sum, bf16* d_key, bf16* d_value, const float* partial,
     }
 }
 
-// The gradients of queries, d_query [rows, heads, QK]. `blocks` and `runs` are those of the forward pass; its blocks are
+// The gradients of queries, d_query [rows, heads, QK] as its strides say. `blocks` and `runs` are those of the forward pass; its blocks are
 // computed in pieces of ROWS rows, `pieces` to a block.
 KERNEL_BOUNDS(128, 2, attention_backward_queries, bf16* d_query, const bf16* query, const bf16* key, const bf16* value,
               const bf16* d_out, const float* totals, const float* dots, const int* blocks, const int* runs, int pieces,
               int rows, int heads, int group, int query_row, int query_head, int key_row, int key_head, int value_row,
-              int value_head, float scale) {
+              int value_head, int d_query_row, int d_query_head, float scale) {
     DYNAMIC_SHARED(bf16, shared);
     bf16* queries = shared;                                 // [ROWS, QK]; in the end their gradients
     bf16* gradients = queries + ROWS * tile_stride(QK);     // [ROWS, V]
@@ -241,6 +241,5 @@ KERNEL_BOUNDS(128, 2, attention_backward_queries, bf16* d_query, const bf16* que
     __syncthreads(); // Nobody reads the queries any more.
     store_sums<QK>(queries, warp_row, d_queries, scales);
     __syncthreads();
-    store_tile<QK, ROWS, THREADS>(d_query + static_cast<size_t>(head) * QK, static_cast<size_t>(heads) * QK, first, end,
-                                  queries);
+    store_tile<QK, ROWS, THREADS>(d_query + static_cast<size_t>(head) * d_query_head, d_query_row, first, end, queries);
 }

@@ -1,7 +1,8 @@
 // Root-mean-square normalisation of rows: y = x r w with r = 1 / sqrt(mean(x^2) + eps).
 // (Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019.) With n columns,
 //     dx = r (dy w - x r^2 sum(dy w x) / n)        dw = sum over rows of dy x r.
-// A narrow row is a warp's work, a wide one a block's. Rows are read twice, the second time from the cache.
+// A narrow row is a warp's work, a wide one a block's. Rows are read twice, the second time from the cache. `heads` rows lie side
+// by side, and the next ones a stride further.
 
 // Rows of one group of threads in the backward pass, whose share of dw it sums up; as in ops/rms_norm.rs.
 constexpr int BACKWARD_ROWS = 32;
@@ -26,16 +27,22 @@ template <bool NARROW> DEVICE float group_sum(float value) {
     }
 }
 
-// out [rows, width], x rows [width] that begin `stride` apart.
+// Where a row begins.
+DEVICE size_t row_at(size_t row, int heads, int width, int stride) {
+    return row / heads * stride + row % heads * width;
+}
+
+// out, x [rows, width], `out_stride` and `stride` from `heads` rows to the next ones.
 template <bool NARROW, class X>
-DEVICE void normalise(bf16* out, const X* x, const float* weight, int rows, int width, int stride, float eps) {
+DEVICE void normalise(bf16* out, const X* x, const float* weight, int rows, int width, int heads, int stride,
+                      int out_stride, float eps) {
     const Group group = my_group<NARROW>();
     const size_t row = (size_t)blockIdx.x * group.count + group.index;
     if (row >= (size_t)rows) {
         return; // A warp as a whole; blocks that share a row have one each.
     }
-    x += row * stride;
-    out += row * width;
+    x += row_at(row, heads, width, stride);
+    out += row_at(row, heads, width, out_stride);
     float squares = 0;
     for (int column = group.lane * 8; column < width; column += group.lanes * 8) {
         float values[8];
@@ -56,18 +63,15 @@ DEVICE void normalise(bf16* out, const X* x, const float* weight, int rows, int 
     }
 }
 
-KERNEL(rms_norm_warp_f32, bf16* out, const float* x, const float* weight, int rows, int width, int stride, float eps) {
-    normalise<true>(out, x, weight, rows, width, stride, eps);
-}
-KERNEL(rms_norm_warp_bf16, bf16* out, const bf16* x, const float* weight, int rows, int width, int stride, float eps) {
-    normalise<true>(out, x, weight, rows, width, stride, eps);
-}
-KERNEL(rms_norm_block_f32, bf16* out, const float* x, const float* weight, int rows, int width, int stride, float eps) {
-    normalise<false>(out, x, weight, rows, width, stride, eps);
-}
-KERNEL(rms_norm_block_bf16, bf16* out, const bf16* x, const float* weight, int rows, int width, int stride, float eps) {
-    normalise<false>(out, x, weight, rows, width, stride, eps);
-}
+#define RMS_NORM(name, NARROW, X)                                                                                     \
+    KERNEL(name, bf16* out, const X* x, const float* weight, int rows, int width, int heads, int stride,              \
+           int out_stride, float eps) {                                                                               \
+        normalise<NARROW>(out, x, weight, rows, width, heads, stride, out_stride, eps);                               \
+    }
+RMS_NORM(rms_norm_warp_f32, true, float)
+RMS_NORM(rms_norm_warp_bf16, true, bf16)
+RMS_NORM(rms_norm_block_f32, false, float)
+RMS_NORM(rms_norm_block_bf16, false, bf16)
 
 // The gradient of the residual stream is added to; that of a projection is set.
 DEVICE void put_gradient(float* d_x, float (&values)[8]) {
@@ -82,11 +86,11 @@ DEVICE void put_gradient(bf16* d_x, float (&values)[8]) {
     store_8(d_x, values);
 }
 
-// d_x as x; d_y [rows, width]; partial [blocks, width] or null: each block's share of dw.
+// d_x as x; d_y [rows, width] as its stride says; partial [blocks, width] or null: each block's share of dw.
 // Dynamic shared memory: [groups, width] floats where dw is wanted.
 template <bool NARROW, class X, class G>
 DEVICE void gradients(X* d_x, float* partial, const X* x, const float* weight, const G* d_y, int rows, int width,
-                      int stride, float eps) {
+                      int heads, int stride, int d_y_stride, float eps) {
     DYNAMIC_SHARED(float, shared);
     const Group group = my_group<NARROW>();
     // Each thread adds to columns of its own.
@@ -100,8 +104,9 @@ DEVICE void gradients(X* d_x, float* partial, const X* x, const float* weight, c
     }
     const size_t first = ((size_t)blockIdx.x * group.count + group.index) * BACKWARD_ROWS;
     for (size_t row = first; row < first + BACKWARD_ROWS && row < (size_t)rows; row++) {
-        const X* x_row = x + row * stride;
-        const G* d_y_row = d_y + row * width;
+        const size_t place = row_at(row, heads, width, stride);
+        const X* x_row = x + place;
+        const G* d_y_row = d_y + row_at(row, heads, width, d_y_stride);
         float squares = 0, products = 0;
         for (int column = group.lane * 8; column < width; column += group.lanes * 8) {
             float values[8], weights[8], d[8];
@@ -123,7 +128,7 @@ DEVICE void gradients(X* d_x, float* partial, const X* x, const float* weight, c
             for (int i = 0; i < 8; i++) {
                 result[i] = r * (d[i] * weights[i] - values[i] * common);
             }
-            put_gradient(d_x + row * stride + column, result);
+            put_gradient(d_x + place + column, result);
             if (partial) {
                 // Eight at a time: one by one, a warp's numbers would lie in four banks only.
                 float sum[8];
@@ -149,8 +154,8 @@ DEVICE void gradients(X* d_x, float* partial, const X* x, const float* weight, c
 
 #define RMS_NORM_BACKWARD(name, NARROW, X, G)                                                                         \
     KERNEL(name, X* d_x, float* partial, const X* x, const float* weight, const G* d_y, int rows, int width,          \
-           int stride, float eps) {                                                                                   \
-        gradients<NARROW>(d_x, partial, x, weight, d_y, rows, width, stride, eps);                                    \
+           int heads, int stride, int d_y_stride, float eps) {                                                        \
+        gradients<NARROW>(d_x, partial, x, weight, d_y, rows, width, heads, stride, d_y_stride, eps);                 \
     }
 RMS_NORM_BACKWARD(rms_norm_backward_warp_f32_f32, true, float, float)
 RMS_NORM_BACKWARD(rms_norm_backward_warp_f32_bf16, true, float, bf16)

@@ -7,6 +7,9 @@
 constexpr int SAMPLER_THREADS = 1024;
 constexpr int SAMPLER_WARPS = SAMPLER_THREADS / 32;
 constexpr int BINS = 256;
+// How many copies of the bins there are, each of some of the warps: tokens crowd in few bins, and adding to one that others are
+// adding to has to wait for them.
+constexpr int BIN_COPIES = 4;
 // Bins of the first cut for one unit of distance from the largest logit; the last bin holds all that is further away.
 constexpr float BINS_PER_UNIT = 8.0f;
 // A probability of 1 as a whole number.
@@ -37,7 +40,15 @@ struct Row {
     float scale;
 };
 
-DEVICE float at(const Row& z, int token) { return z.logits[token] * z.scale; }
+// Rounded here, and not part of a fused multiply-add with what is done next: it has to be the same number in each pass over
+// the row, to the bit.
+DEVICE float at(const Row& z, int token) {
+#ifdef EMULATION
+    return z.logits[token] * z.scale;
+#else
+    return __fmul_rn(z.logits[token], z.scale);
+#endif
+}
 
 // An order of numbers that is that of their bits; NaN is the least.
 DEVICE unsigned ordered(float z) {
@@ -166,7 +177,8 @@ DEVICE int reaching_bin(const Mass* bins, Mass& target) {
 // The smallest head that weighs at least `target` (1 up to the weight of all tokens); weight(z) is a whole number.
 template <typename Weight>
 DEVICE Head smallest_head(const Row& z, float largest, Mass target, Weight weight) {
-    SHARED(Mass, bins, BINS);
+    SHARED(Mass, bins, BIN_COPIES * BINS);
+    Mass* own_bins = bins + warp_index() % BIN_COPIES * BINS;
     auto coarse = [&](float value) {
         float distance = (largest - value) * BINS_PER_UNIT;
         return distance < (float)(BINS - 1) ? (int)distance : BINS - 1;
@@ -175,7 +187,7 @@ DEVICE Head smallest_head(const Row& z, float largest, Mass target, Weight weigh
     unsigned prefix = 0;
     // First by distance from the largest, which spreads the tokens over many bins, then by eight bits of the key at a time.
     for (int shift = 32; shift >= 0; shift -= 8) {
-        for (int bin = threadIdx.x; bin < BINS; bin += SAMPLER_THREADS) bins[bin] = 0;
+        for (int bin = threadIdx.x; bin < BIN_COPIES * BINS; bin += SAMPLER_THREADS) bins[bin] = 0;
         __syncthreads();
         for (int token = threadIdx.x; token < z.vocabulary; token += SAMPLER_THREADS) {
             float value = at(z, token);
@@ -187,9 +199,12 @@ DEVICE Head smallest_head(const Row& z, float largest, Mass target, Weight weigh
             }
             if (bin >= 0) {
                 Mass w = weight(value);
-                if (w > 0) atomicAdd(&bins[bin], w);
+                if (w > 0) atomicAdd(&own_bins[bin], w);
             }
         }
+        __syncthreads();
+        for (int bin = threadIdx.x; bin < BINS; bin += SAMPLER_THREADS)
+            for (int copy = 1; copy < BIN_COPIES; ++copy) bins[bin] += bins[copy * BINS + bin];
         __syncthreads();
         int bin = reaching_bin(bins, target);
         if (shift == 32) {

@@ -41,8 +41,8 @@ pub struct Attended<'a> {
 /// Where the backward pass puts the gradients of query, key and value: nothing is added to what was there.
 #[derive(Debug, Clone, Copy)]
 pub struct Gradients<'a> {
-    /// `[rows, heads, query width]`, without gaps.
-    pub query: Slice<'a, bf16>,
+    /// `[rows, heads, query width]`.
+    pub query: Heads<'a>,
     /// `[rows, key heads, query width]`.
     pub key: Heads<'a>,
     /// `[rows, key heads, value width]`.
@@ -108,10 +108,11 @@ impl Attention<'_> {
         let sizes = self.check(NAME, attended)?;
         let rows = self.tree.rows();
         Heads::packed(d_out, self.query.heads, self.value.width).check(NAME, "the result's gradient", rows)?;
-        Heads::packed(gradients.query, self.query.heads, self.query.width).check(NAME, "the query's gradient", rows)?;
-        for (name, gradient, of) in
-            [("the key's gradient", gradients.key, self.key), ("the value's gradient", gradients.value, self.value)]
-        {
+        for (name, gradient, of) in [
+            ("the query's gradient", gradients.query, self.query),
+            ("the key's gradient", gradients.key, self.key),
+            ("the value's gradient", gradients.value, self.value),
+        ] {
             gradient.check(NAME, name, rows)?;
             if (gradient.heads, gradient.width) != (of.heads, of.width) {
                 return Err(DeviceError::operation(NAME, format!("{name}: {gradient:?} for {of:?}")));
@@ -198,17 +199,18 @@ impl Attention<'_> {
     fn query_gradients(
         &self,
         device: &Device,
-        d_query: Slice<'_, bf16>,
+        d_query: Heads<'_>,
         Known { d_out, totals, dots, sizes }: Known<'_>,
     ) -> Result<()> {
         const PIECES: usize = QUERY_BLOCK / BACKWARD_BLOCK;
         let (blocks, block_list, runs) = self.tree.queries();
         let [[query_row, query_head], [key_row, key_head], [value_row, value_head]] = self.strides();
+        let [d_query_row, d_query_head] = d_query.strides();
         device.launch(
             &self.kernel(device, "attention_backward", "attention_backward_queries")?,
             Grid::blocks_3d([PIECES * blocks, self.query.heads, 1], THREADS).with_shared(self.backward_shared()),
             &[
-                d_query.into(),
+                d_query.data.into(),
                 self.query.data.into(),
                 self.key.data.into(),
                 self.value.data.into(),
@@ -227,6 +229,8 @@ impl Attention<'_> {
                 key_head.into(),
                 value_row.into(),
                 value_head.into(),
+                d_query_row.into(),
+                d_query_head.into(),
                 self.scale.into(),
             ],
         )

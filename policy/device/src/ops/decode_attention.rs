@@ -47,6 +47,13 @@ pub struct CachedHeads<'a> {
 }
 
 impl DecodeAttention {
+    /// Into how many parts contexts of up to so many tokens are split: the longer they are, the more blocks share one. It depends
+    /// on nothing else, such as how many sequences there are, so that a sequence's result does not either.
+    #[must_use]
+    pub fn splits_for(most_tokens: usize) -> usize {
+        most_tokens.div_ceil(1024).clamp(2, 16)
+    }
+
     /// Numbers that [`DecodeAttention::run`] needs as its workspace.
     pub fn workspace(&self, sequences: usize) -> usize {
         sequences * self.heads * self.splits * (self.value_width + 1)

@@ -6,6 +6,7 @@ pub mod attention;
 mod checks;
 mod combine;
 pub mod decode_attention;
+pub mod decode_heads;
 mod experts;
 mod grouped_gemm;
 mod grouping;
@@ -29,7 +30,7 @@ pub use experts::{ExpertGradients, ExpertScratch, ExpertWeights, add_experts, ex
 pub use grouped_gemm::{ExpertMatrices, PairRows, Tile, activate_rows, add_weight_gradient, multiply_rows};
 pub use grouping::{Grouped, Grouping, GroupingScratch};
 pub use logprob::{Logprob, Logprobs, Slopes, Workspace as LogprobWorkspace};
-pub use rms_norm::{RmsNorm, WeightGradient};
+pub use rms_norm::{RmsNorm, Sides, WeightGradient};
 pub use rope::{Direction, Heads, Rope};
 pub use router::{MAX_CHOSEN, MAX_EXPERTS, Router};
 pub use rows::{

@@ -26,6 +26,17 @@ pub struct RmsNorm<'a> {
     pub eps: f32,
 }
 
+/// How rows lie: `heads` of them side by side, and the next ones a stride further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sides {
+    /// Rows side by side, such as the heads of a token; they divide the number of rows.
+    pub heads: usize,
+    /// From the first of them to the first of the next, of what is normalised and its gradient.
+    pub stride: usize,
+    /// The same of the result and its gradient.
+    pub close_stride: usize,
+}
+
 /// Where the weight's gradient goes.
 #[derive(Clone, Copy)]
 pub struct WeightGradient<'a> {
@@ -67,9 +78,24 @@ impl RmsNorm<'_> {
         x: impl Into<Numbers<'a>>,
         stride: usize,
     ) -> Result<()> {
+        let (rows, close_stride) = (self.rows("normalise rows", out.len())?, self.width());
+        self.forward_heads(device, out, x, rows, Sides { heads: 1, stride, close_stride })
+    }
+
+    /// The same for `rows` rows that lie side by side.
+    ///
+    /// # Errors
+    /// As [`RmsNorm::forward`].
+    pub fn forward_heads<'a>(
+        &self,
+        device: &Device,
+        out: Slice<'_, bf16>,
+        x: impl Into<Numbers<'a>>,
+        rows: usize,
+        sides: Sides,
+    ) -> Result<()> {
         let (check, x, width) = (Checks("normalise rows"), x.into(), self.width());
-        let rows = self.check(check, out.len(), x, stride)?;
-        check.aligned("the result", out)?;
+        self.check(check, [x, out.into()], rows, sides)?;
         let name = match (self.groups() > 1, x.is_f32()) {
             (true, true) => "rms_norm_warp_f32",
             (true, false) => "rms_norm_warp_bf16",
@@ -83,7 +109,9 @@ impl RmsNorm<'_> {
             self.weight.into(),
             check.int("rows", rows)?.into(),
             check.int("width", width)?.into(),
-            check.int("stride", stride)?.into(),
+            check.int("heads", sides.heads)?.into(),
+            check.int("stride", sides.stride)?.into(),
+            check.int("stride", sides.close_stride)?.into(),
             self.eps.into(),
         ];
         device.launch(&kernel, Grid::blocks(rows.div_ceil(self.groups()), self.threads()), &arguments)
@@ -102,11 +130,28 @@ impl RmsNorm<'_> {
         (x, stride): (impl Into<Numbers<'a>>, usize),
         d_y: impl Into<Numbers<'a>>,
     ) -> Result<()> {
+        let d_y = d_y.into();
+        let (rows, close_stride) = (self.rows("normalise rows, backward", d_y.len())?, self.width());
+        self.backward_heads(device, (d_x, d_weight), x, d_y, rows, Sides { heads: 1, stride, close_stride })
+    }
+
+    /// The same for `rows` rows that lie side by side.
+    ///
+    /// # Errors
+    /// As [`RmsNorm::backward`].
+    pub fn backward_heads<'a>(
+        &self,
+        device: &Device,
+        (d_x, d_weight): (impl Into<Numbers<'a>>, Option<WeightGradient<'_>>),
+        x: impl Into<Numbers<'a>>,
+        d_y: impl Into<Numbers<'a>>,
+        rows: usize,
+        sides: Sides,
+    ) -> Result<()> {
         let (check, width) = (Checks("normalise rows, backward"), self.width());
         let (d_x, x, d_y) = (d_x.into(), x.into(), d_y.into());
-        let rows = self.check(check, d_y.len(), x, stride)?;
-        check.rows("the gradient of the rows", d_x, rows, width, stride)?;
-        check.aligned("the gradient of the result", d_y)?;
+        self.check(check, [x, d_y], rows, sides)?;
+        check.rows("the gradient of the rows", d_x, rows / sides.heads, sides.heads * width, sides.stride)?;
         check.that(d_x.is_f32() == x.is_f32(), || "the rows and their gradient differ in precision".into())?;
         check.that(width <= WIDEST, || format!("rows of {width} numbers; at most {WIDEST} can be"))?;
         if let Some(WeightGradient { sum, partial }) = d_weight {
@@ -132,7 +177,9 @@ impl RmsNorm<'_> {
             d_y.argument(),
             check.int("rows", rows)?.into(),
             check.int("width", width)?.into(),
-            check.int("stride", stride)?.into(),
+            check.int("heads", sides.heads)?.into(),
+            check.int("stride", sides.stride)?.into(),
+            check.int("stride", sides.close_stride)?.into(),
             self.eps.into(),
         ];
         let blocks = rows.div_ceil(self.groups() * BACKWARD_ROWS);
@@ -144,14 +191,22 @@ impl RmsNorm<'_> {
         }
     }
 
-    /// Checks all that both passes share; returns the number of rows.
-    fn check(&self, check: Checks, close: usize, x: Numbers<'_>, stride: usize) -> Result<usize> {
-        let width = self.width();
+    /// How many rows so many numbers are.
+    fn rows(&self, operation: &'static str, len: usize) -> Result<usize> {
+        let (check, width) = (Checks(operation), self.width());
+        check.in_eights("the width", width)?;
+        let rows = len / width;
+        check.holds("the normalised rows or their gradient", len, rows * width)?;
+        Ok(rows)
+    }
+
+    /// Checks all that both passes share: rows, and what is made of them or its gradient.
+    fn check(&self, check: Checks, [x, close]: [Numbers<'_>; 2], rows: usize, sides: Sides) -> Result<()> {
+        let (width, Sides { heads, stride, close_stride }) = (self.width(), sides);
         check.in_eights("the width", width)?;
         check.aligned("the weight", self.weight)?;
-        let rows = close / width;
-        check.holds("the normalised rows or their gradient", close, rows * width)?;
-        check.rows("the rows", x, rows, width, stride)?;
-        Ok(rows)
+        check.that(heads > 0 && rows.is_multiple_of(heads), || format!("{rows} rows, {heads} side by side"))?;
+        check.rows("the rows", x, rows / heads, heads * width, stride)?;
+        check.rows("the normalised rows or their gradient", close, rows / heads, heads * width, close_stride)
     }
 }

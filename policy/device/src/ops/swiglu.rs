@@ -2,10 +2,12 @@
 
 use half::bf16;
 
-use super::checks::Checks;
+use super::checks::{Checks, EIGHT};
 use crate::{Argument, Device, Grid, Result, Slice};
 
 const THREADS: u32 = 128;
+/// Blocks that each multiprocessor is to have, where rows are few.
+const BLOCKS: usize = 4;
 
 /// `hidden` `[n, inner]` from `gate_up` `[n, 2 inner]`, where gate and up stand side by side.
 ///
@@ -16,7 +18,10 @@ pub fn swiglu(device: &Device, hidden: Slice<'_, bf16>, gate_up: Slice<'_, bf16>
     let rows = check_rows(check, hidden, gate_up, inner)?;
     let kernel = device.kernel("swiglu", &[], "swiglu")?;
     let arguments = [hidden.into(), gate_up.into(), check.int("inner", inner)?.into()];
-    device.launch(&kernel, Grid::blocks(rows, THREADS), &arguments)
+    // Each number stands for itself, so how rows are cut makes no difference to it.
+    let most = inner.div_ceil(EIGHT * THREADS as usize);
+    let pieces = (BLOCKS * device.multiprocessors()).div_ceil(rows.max(1)).min(most);
+    device.launch(&kernel, Grid::blocks_3d([rows, pieces, 1], THREADS), &arguments)
 }
 
 /// What rows of experts are multiplied with after the layer, and the gradient of that.

@@ -1,4 +1,4 @@
-use device::ops::{Numbers, RmsNorm, WeightGradient};
+use device::ops::{Numbers, RmsNorm, Sides, WeightGradient};
 use device::{Device, Slice, bf16};
 
 use super::support::{Real, UNTOUCHED, close, differences, exact, narrowed, numbers, on, rounded};
@@ -118,6 +118,35 @@ fn gradients_of_the_residual_stream_are_added() {
 fn gradients_of_projections_are_set() {
     check_backward::<bf16, bf16>(0.0);
     check_backward::<bf16, f32>(0.0);
+}
+
+/// Heads of several tokens, with gaps between those, against the same rows without gaps: to the bit.
+#[test]
+fn rows_side_by_side_are_as_rows_alone() {
+    let device = Device::for_tests();
+    let (tokens, heads, width) = (9, 3, 24);
+    let (rows, row) = (tokens * heads, heads * width);
+    let (stride, close_stride) = (row + 16, row + 8);
+    let gap = bf16::from_f32(UNTOUCHED);
+    let spread = |packed: &[bf16], stride: usize| -> Vec<bf16> {
+        packed.chunks_exact(row).flat_map(|token| [token, &vec![gap; stride - row]].concat()).collect()
+    };
+    let [x, d_y] = [10, 11].map(|seed| narrowed(&numbers(rows * width, seed)));
+    let weight = on(&device, &numbers(width, 12));
+    let norm = RmsNorm { weight: weight.view(), eps: EPS as f32 };
+    let run = |x: &[bf16], d_y: &[bf16], sides: Sides| {
+        let (x, d_y) = (on(&device, x), on(&device, d_y));
+        let (out, d_x) = (on(&device, &vec![gap; d_y.len()]), on(&device, &vec![gap; x.len()]));
+        let sum = on(&device, &vec![0_f32; width]);
+        let partial = device.alloc(norm.partial_len(rows), "partial sums").unwrap();
+        norm.forward_heads(&device, out.view(), x.view(), rows, sides).unwrap();
+        let gradients = (d_x.view(), Some(WeightGradient { sum: sum.view(), partial: partial.view() }));
+        norm.backward_heads(&device, gradients, x.view(), d_y.view(), rows, sides).unwrap();
+        (out.download().unwrap(), d_x.download().unwrap(), sum.download().unwrap())
+    };
+    let (out, d_x, sum) = run(&x, &d_y, Sides { heads: 1, stride: width, close_stride: width });
+    let expected = (spread(&out, close_stride), spread(&d_x, stride), sum);
+    assert!(run(&spread(&x, stride), &spread(&d_y, close_stride), Sides { heads, stride, close_stride }) == expected);
 }
 
 #[test]

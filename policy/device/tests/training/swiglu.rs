@@ -3,8 +3,9 @@ use device::{Device, bf16};
 
 use super::support::{Real, close, differences, exact, narrowed, numbers, on, widened};
 
-/// Rows and inner width; the widest takes more than one round of a block.
-const SIZES: [(usize, usize); 4] = [(1, 8), (7, 24), (3, 40), (2, 1048)];
+/// Rows and inner width. The widest take more than one round of a block: in a block each where rows are few, in one where they
+/// are many.
+const SIZES: [(usize, usize); 5] = [(1, 8), (7, 24), (3, 40), (2, 3080), (20, 1048)];
 
 fn activation(row: &[f64]) -> Vec<f64> {
     let (gate, up) = row.split_at(row.len() / 2);

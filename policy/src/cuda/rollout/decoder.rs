@@ -4,6 +4,7 @@
 //! reads. All memory is there before the first row is computed, so that a step can be recorded. Each activation is rounded
 //! where the training pass rounds it; latent attention alone goes another way there and rounds other products.
 
+use device::ops::decode_attention::DecodeAttention;
 use device::ops::paged_cache::PageTable;
 use device::ops::{RmsNorm, Rope, gather};
 use device::{Buffer, Device, Result, Slice, bf16};
@@ -35,6 +36,8 @@ pub(super) struct Room {
     pub(super) prompts: usize,
     /// Of sequences that are decoded.
     pub(super) slots: usize,
+    /// Most tokens of a context: what the tables of pages have room for.
+    pub(super) context: usize,
 }
 
 /// Rows to be computed. All but `ids` say where a row stands.
@@ -92,6 +95,16 @@ impl Room {
     pub(super) fn rows(self) -> usize {
         self.prompts.max(self.slots)
     }
+
+    /// Numbers that attention needs as its workspace for prompts and for a step.
+    pub(super) fn attention_workspace(self, operation: impl Fn(bool) -> DecodeAttention) -> usize {
+        operation(false).workspace(self.prompts).max(operation(true).workspace(self.slots))
+    }
+
+    /// Into how many parts attention splits a row's context. A row of a prompt has many beside it and is not split.
+    pub(super) fn splits(self, decoding: bool) -> usize {
+        if decoding { DecodeAttention::splits_for(self.context) } else { 1 }
+    }
 }
 
 impl Run<'_> {
@@ -107,9 +120,7 @@ impl<'a> Decoder<'a> {
             (Attention::Latent(operation), AttentionKind::Latent(sizes)) => {
                 LayerAttention::Latent(Latent::new(device, operation, sizes, room)?)
             }
-            (Attention::Grouped(sizes, operation), _) => {
-                LayerAttention::Grouped(Grouped::new(device, operation, sizes.query_key_norm, room)?)
-            }
+            (Attention::Grouped(_, operation), _) => LayerAttention::Grouped(Grouped::new(device, operation, room)?),
             _ => unreachable!("a policy's attention is of its configuration's kind"),
         };
         let identity: Vec<i32> = (0..).take(rows).collect();

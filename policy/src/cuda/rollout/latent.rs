@@ -19,13 +19,11 @@ use crate::model::latent::LATENT_EPS;
 use crate::model::parts::{LatentParts, QueryParts};
 use crate::ops::latent_attention::LatentConfig;
 
-/// Parts into which a sequence's tokens are split in decoding. The same for every batch, since a result depends on it.
-const SPLITS: usize = 4;
-
 /// The layers' attention with memory for its activations.
 pub(super) struct Latent<'a> {
     config: &'a LatentConfig,
     sizes: LatentSizes,
+    room: Room,
     /// The compressed query before its norm, and after: `[rows, rank]`.
     query_latent: Option<[Buffer<bf16>; 2]>,
     /// `[rows, heads, nope + rope]`
@@ -54,6 +52,7 @@ impl<'a> Latent<'a> {
         let mut attention = Latent {
             config,
             sizes: LatentSizes { heads, nope, rope, value, latent },
+            room,
             query_latent,
             query: activations(heads * (nope + rope))?,
             compressed: activations(latent + rope)?,
@@ -63,9 +62,8 @@ impl<'a> Latent<'a> {
             out: activations(heads * value)?,
             workspace: device.alloc(0, "workspace of attention")?,
         };
-        let needed = [(room.prompts, false), (room.slots, true)]
-            .map(|(rows, decoding)| attention.operation(decoding).workspace(rows));
-        attention.workspace = device.alloc(needed[0].max(needed[1]), "workspace of attention")?;
+        let needed = room.attention_workspace(|decoding| attention.operation(decoding));
+        attention.workspace = device.alloc(needed, "workspace of attention")?;
         Ok(attention)
     }
 
@@ -77,7 +75,7 @@ impl<'a> Latent<'a> {
             query_width: latent + rope,
             value_width: latent,
             scale: self.config.scale as f32,
-            splits: if decoding { SPLITS } else { 1 },
+            splits: self.room.splits(decoding),
         }
     }
 

@@ -6,9 +6,10 @@
 //! recorded for each number of rows and run again; it draws its tokens and feeds them to the next step on the card
 //! ([`slots`]), and the host reads one step behind who has ended ([`leaving`]).
 //!
-//! Random numbers are the host's, and what a row computes depends on the row alone, but for products of matrices: a card's
-//! library may add up in another order for another number of rows. So for the same requests and options the results are the
-//! same to the bit; with another batch they may differ in rounding.
+//! Random numbers are the host's, and what a row computes depends on the row alone, but for two things: in products of matrices a
+//! card's library may add up in another order for another number of rows, and the longer the longest context may become, the
+//! more parts attention is computed in. So for the same requests and options the results are the same to the bit; with another
+//! batch, or among other requests, they may differ in rounding.
 
 mod cache;
 mod decoder;
@@ -43,6 +44,8 @@ use slots::{Sizes, Slots};
 
 /// Memory that is left to others: products' workspace, uploads, what is copied of completions.
 const KEPT_BACK: usize = 1 << 30;
+/// Pages of the cache are a multiple of this, if there is memory for so many.
+const PAGE_STEP: usize = 64;
 
 /// Samples from a policy on a card.
 pub(crate) struct CardRollout {
@@ -107,7 +110,10 @@ impl CardRollout {
             shared_pages: shared / shape.page_tokens,
             prompt_rows: self.settings.prompt_rows,
         };
-        let room = Room { prompts: plan.prompt_rows_of(requests, shape), slots: plan.batch };
+        let longest = requests.iter().map(|request| request.prompt.len()).max().unwrap_or(0);
+        let row = shape.pages_of(longest + params.max_tokens);
+        let (prompts, context) = (plan.prompt_rows_of(requests, shape), row * shape.page_tokens);
+        let room = Room { prompts, slots: plan.batch, context };
         let model = Model {
             resident: &self.resident,
             config: &self.config,
@@ -115,7 +121,8 @@ impl CardRollout {
             router: self.router.as_ref(),
         };
         let decoder = Decoder::new(model, room).during(OPERATION)?;
-        let slots = self.slots(requests, params, options, plan, shape).during(OPERATION)?;
+        let sizes = Sizes { slots: plan.batch, capacity: params.max_tokens, row, page_tokens: shape.page_tokens };
+        let slots = self.slots(params, options, sizes).during(OPERATION)?;
         let least = plan.least_pages(requests, shape);
         let pages = self.pages(plan, requests, shape).during(OPERATION)?;
         if pages < least.pages {
@@ -135,22 +142,8 @@ impl CardRollout {
         scheduler.and_then(|mut scheduler| scheduler.run(on_finish)).during(OPERATION)
     }
 
-    fn slots(
-        &self,
-        requests: &[Request],
-        params: &SamplingParams,
-        options: &RolloutOptions,
-        plan: Plan,
-        shape: Shape,
-    ) -> DeviceResult<Slots<'_>> {
+    fn slots(&self, params: &SamplingParams, options: &RolloutOptions, sizes: Sizes) -> DeviceResult<Slots<'_>> {
         let sampling = Sampling { temperature: params.temperature, top_k: params.top_k, top_p: params.top_p };
-        let longest = requests.iter().map(|request| request.prompt.len()).max().unwrap_or(0);
-        let sizes = Sizes {
-            slots: plan.batch,
-            capacity: params.max_tokens,
-            row: shape.pages_of(longest + params.max_tokens),
-            page_tokens: shape.page_tokens,
-        };
         let key = [options.seed as u32, (options.seed >> 32) as u32, options.step];
         Slots::new(self.resident.device(), sizes, sampling, key, &options.end_of_text)
     }
@@ -165,8 +158,16 @@ impl CardRollout {
         if device.is_emulated() {
             return Ok(wanted);
         }
-        Ok(wanted.min(device.memory()?.free.saturating_sub(KEPT_BACK) / shape.page_bytes()))
+        // What was given back before counts as free once the work that used it is done.
+        device.synchronize()?;
+        Ok(wanted.min(in_steps(device.memory()?.free.saturating_sub(KEPT_BACK) / shape.page_bytes())))
     }
+}
+
+/// A number of pages rounded down to whole steps, as long as there is one. How many there are decides which sequences are
+/// decoded together, and with that products' rounding: a few more bytes in use than the last time must not change it.
+fn in_steps(pages: usize) -> usize {
+    if pages < PAGE_STEP { pages } else { pages / PAGE_STEP * PAGE_STEP }
 }
 
 #[cfg(test)]

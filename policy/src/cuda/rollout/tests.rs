@@ -212,6 +212,11 @@ fn requests_that_never_fit_are_refused_before_any_work() {
 }
 
 #[test]
+fn pages_that_fit_are_the_same_number_each_time() {
+    assert_eq!([0, 63, 64, 127, 1000].map(super::in_steps), [0, 63, 64, 64, 960]);
+}
+
+#[test]
 fn the_engine_dispatches_and_checks_as_on_the_host() {
     let (_, card) = both(&qwen3());
     let engine = RolloutEngine::new(&card).unwrap();

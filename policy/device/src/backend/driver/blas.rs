@@ -64,34 +64,62 @@ impl Blas {
         let batch = product.batch;
         let count = c_int::try_from(batch.count)
             .map_err(|_| DeviceError::operation("gemm", format!("{} products at once", batch.count)))?;
+        let of_result = if product.is_bf16 { bf16 } else { f32 };
+        let compute = sys::cublasComputeType_t::CUBLAS_COMPUTE_32F;
+        let algorithm = sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT;
+        // One product is no batch, and cuBLAS has a call of its own for it.
         // SAFETY: `Gemm::run` has checked that the matrices lie in their slices. Both factors are read from the host's
         // memory before the call returns.
         let outcome = unsafe {
-            result::gemm_strided_batched_ex(
-                self.handle,
-                operation(product.transpose_b),
-                operation(product.transpose_a),
-                size(product.n),
-                size(product.m),
-                size(product.k),
-                (&raw const product.alpha).cast(),
-                product.b as *const _,
-                bf16,
-                leading(product.ldb),
-                batch.stride_b as c_longlong,
-                product.a as *const _,
-                bf16,
-                leading(product.lda),
-                batch.stride_a as c_longlong,
-                (&raw const product.beta).cast(),
-                product.c as *mut _,
-                if product.is_bf16 { bf16 } else { f32 },
-                leading(product.ldc),
-                batch.stride_c as c_longlong,
-                count,
-                sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
-                sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
-            )
+            if count == 1 {
+                result::gemm_ex(
+                    self.handle,
+                    operation(product.transpose_b),
+                    operation(product.transpose_a),
+                    size(product.n),
+                    size(product.m),
+                    size(product.k),
+                    (&raw const product.alpha).cast(),
+                    product.b as *const _,
+                    bf16,
+                    leading(product.ldb),
+                    product.a as *const _,
+                    bf16,
+                    leading(product.lda),
+                    (&raw const product.beta).cast(),
+                    product.c as *mut _,
+                    of_result,
+                    leading(product.ldc),
+                    compute,
+                    algorithm,
+                )
+            } else {
+                result::gemm_strided_batched_ex(
+                    self.handle,
+                    operation(product.transpose_b),
+                    operation(product.transpose_a),
+                    size(product.n),
+                    size(product.m),
+                    size(product.k),
+                    (&raw const product.alpha).cast(),
+                    product.b as *const _,
+                    bf16,
+                    leading(product.ldb),
+                    batch.stride_b as c_longlong,
+                    product.a as *const _,
+                    bf16,
+                    leading(product.lda),
+                    batch.stride_a as c_longlong,
+                    (&raw const product.beta).cast(),
+                    product.c as *mut _,
+                    of_result,
+                    leading(product.ldc),
+                    batch.stride_c as c_longlong,
+                    count,
+                    compute,
+                    algorithm,
+                )
+            }
         };
         outcome.map_err(|error| {
             let Product { m, n, k, .. } = product;

@@ -20,7 +20,15 @@ pub(super) struct Context {
     /// While work is recorded: memory that was given up meanwhile. A recording must not free it, as it would do so again
     /// with each launch.
     recording: Mutex<Option<Vec<u64>>>,
+    /// Compiled kernels. All that may run them keeps this alive.
+    modules: Mutex<Vec<Module>>,
 }
+
+/// A compiled file on the card.
+struct Module(sys::CUmodule);
+
+// SAFETY: the driver's functions take a module on any thread.
+unsafe impl Send for Module {}
 
 // SAFETY: the driver's functions may be called from any thread with these handles, once the context is the thread's own
 // (`bind`).
@@ -79,15 +87,10 @@ impl Context {
             return Err(DeviceError::NoCard { ordinal, count });
         }
         let card = result::device::get(ordinal as i32).during("search of the card")?;
+        // All that a process does on a card shares one context. It is never released, the process's end does that: the last
+        // release resets it, while another device of the process may be about to open it.
         // SAFETY: a card that the driver has just named.
         let context = unsafe { result::primary_ctx::retain(card) }.during("opening of the card")?;
-        Context::with_context(card, context).inspect_err(|_| {
-            // SAFETY: retained above, and not kept.
-            let _ = unsafe { result::primary_ctx::release(card) };
-        })
-    }
-
-    fn with_context(card: sys::CUdevice, context: sys::CUcontext) -> Result<Self> {
         // SAFETY: a context that is retained.
         unsafe { result::ctx::set_current(context) }.during("opening of the card")?;
         // SAFETY: a valid card.
@@ -99,7 +102,15 @@ impl Context {
         unsafe { result::mem_pool::set_attribute(pool, attribute, (&raw mut threshold).cast()) }
             .during("setting up of the card's memory")?;
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking).during("opening of a stream")?;
-        Ok(Context { card, context, stream, pool, recording: Mutex::default() })
+        Ok(Context { card, context, stream, pool, recording: Mutex::default(), modules: Mutex::default() })
+    }
+
+    /// Loads compiled kernels, which stay as long as `self`. The context must be bound.
+    pub(super) fn load(&self, code: &[u8]) -> std::result::Result<sys::CUmodule, DriverError> {
+        // SAFETY: machine code, or intermediate code that ends with a zero, as the compiler wrote it.
+        let module = unsafe { result::module::load_data(code.as_ptr().cast()) }?;
+        self.modules.lock().unwrap_or_else(PoisonError::into_inner).push(Module(module));
+        Ok(module)
     }
 
     /// Makes this the context of the calling thread, which each call of the driver needs.
@@ -208,15 +219,17 @@ impl Context {
 impl Drop for Context {
     fn drop(&mut self) {
         if self.bind().is_ok() {
-            // SAFETY: nothing is given to the stream any more; all that uses the context keeps it alive.
+            let modules = std::mem::take(self.modules.get_mut().unwrap_or_else(PoisonError::into_inner));
+            // SAFETY: nothing is given to the stream any more; all that uses it or the modules keeps this alive.
             unsafe {
                 let _ = result::stream::synchronize(self.stream);
+                for Module(module) in modules {
+                    let _ = result::module::unload(module);
+                }
                 let _ = result::stream::destroy(self.stream);
                 let _ = result::mem_pool::trim_to(self.pool, 0);
             }
         }
-        // SAFETY: retained when it was opened.
-        let _ = unsafe { result::primary_ctx::release(self.card) };
     }
 }
 

@@ -110,20 +110,30 @@ fn open(file: &Path) -> bool {
     }
 }
 
-/// Where CUDA's installer puts libraries, and `pip` in the environment that is active.
+/// Where CUDA's installer puts libraries, and Python's package managers: in the environment that is active, the user's own
+/// folder, or the system's, of which many images have but one and never activate it.
 fn folders() -> Vec<PathBuf> {
     let named = |name| std::env::var_os(name).map(PathBuf::from);
-    let toolkits = [named("CUDA_HOME"), named("CUDA_PATH"), Some(PathBuf::from("/usr/local/cuda"))];
+    let toolkits = [named("CUDA_HOME"), named("CUDA_PATH"), Some("/usr/local/cuda".into())];
     let mut folders: Vec<PathBuf> =
         toolkits.into_iter().flatten().flat_map(|root| [root.join("lib64"), root.join("lib")]).collect();
-    for environment in [named("VIRTUAL_ENV"), named("CONDA_PREFIX")].into_iter().flatten() {
+    let environments = [named("VIRTUAL_ENV"), named("CONDA_PREFIX"), Some("/opt/conda".into())];
+    let users = named("HOME").map(|home| home.join(".local"));
+    let systems = [users, Some("/usr/local".into()), Some("/usr".into())];
+    for environment in environments.into_iter().flatten() {
         folders.push(environment.join("lib"));
-        for python in entries(&environment.join("lib")) {
-            let packages = python.join("site-packages").join("nvidia");
-            folders.extend(entries(&packages).into_iter().map(|package| package.join("lib")));
-        }
+        folders.extend(packaged(&environment));
     }
+    folders.extend(systems.iter().flatten().flat_map(|prefix| packaged(prefix)));
     folders
+}
+
+/// The folders of libraries of NVIDIA's packages in all versions of Python below a prefix.
+fn packaged(prefix: &Path) -> Vec<PathBuf> {
+    let pythons = entries(&prefix.join("lib")).into_iter().filter(|folder| is_named(folder, "python3"));
+    // Debian has packages of its own in a folder of another name.
+    let packages = pythons.flat_map(|python| ["site-packages", "dist-packages"].map(|name| python.join(name)));
+    packages.flat_map(|packages| entries(&packages.join("nvidia"))).map(|package| package.join("lib")).collect()
 }
 
 /// What is in a folder, in order; nothing if it cannot be read.
@@ -132,4 +142,26 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     let mut entries: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     entries.sort();
     entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_of_all_pythons_are_found() {
+        let prefix = std::env::temp_dir().join(format!("recipe-libraries-{}", std::process::id()));
+        let folders = [
+            "lib/python3/dist-packages/nvidia/cublas/lib",
+            "lib/python3.12/site-packages/nvidia/cu13/lib",
+            "lib/python3.12/site-packages/numpy/lib",
+            "lib/rust/site-packages/nvidia/cu13/lib",
+        ]
+        .map(|folder| prefix.join(folder));
+        folders.iter().for_each(|folder| std::fs::create_dir_all(folder).unwrap());
+        let found = packaged(&prefix);
+        std::fs::remove_dir_all(&prefix).unwrap();
+        assert_eq!(found, folders[..2]);
+        assert!(packaged(&prefix).is_empty());
+    }
 }

@@ -41,7 +41,7 @@ struct Card {
     context: Arc<Context>,
 }
 
-/// A compiled file on the card; kept until the context is given up.
+/// A compiled file on the card, which the context keeps.
 #[derive(Clone, Copy)]
 struct Module(sys::CUmodule);
 
@@ -91,13 +91,11 @@ impl Card {
         let (major, minor) = self.capability;
         let code = compile::compile(source, defines, 10 * major + minor)?;
         self.context.bind_outside_recording("loading of kernels")?;
-        // SAFETY: machine code, or intermediate code that ends with a zero, as the compiler wrote it.
-        let module =
-            unsafe { result::module::load_data(code.as_ptr().cast()) }.map_err(|error| DeviceError::Compile {
-                file: source.name,
-                defines: kernels::describe(defines),
-                log: format!("the driver does not load it: {} (is NVRTC newer than the driver?)", context::text(error)),
-            })?;
+        let module = self.context.load(&code).map_err(|error| DeviceError::Compile {
+            file: source.name,
+            defines: kernels::describe(defines),
+            log: format!("the driver does not load it: {} (is NVRTC newer than the driver?)", context::text(error)),
+        })?;
         modules.insert(key, Module(module));
         Ok(Module(module))
     }

@@ -275,10 +275,8 @@ impl Copied for HostCopy {
 /// `c = alpha a b + beta c`: what cuBLAS does, with sums in the order of `k`.
 fn multiply(product: &Product) {
     let Product { m, n, k, lda, ldb, ldc, alpha, beta, batch, .. } = *product;
-    let extent = |rows: usize, columns: usize, leading: usize| match rows.min(columns) {
-        0 => 0,
-        _ => (rows - 1) * leading + columns,
-    };
+    // No size is 0: `Gemm::run` does those itself.
+    let extent = |rows: usize, columns: usize, leading: usize| (rows - 1) * leading + columns;
     let [len_a, len_b] = [
         if product.transpose_a { extent(k, m, lda) } else { extent(m, k, lda) },
         if product.transpose_b { extent(n, k, ldb) } else { extent(k, n, ldb) },
@@ -288,8 +286,8 @@ fn multiply(product: &Product) {
             [(product.a, batch.stride_a, len_a), (product.b, batch.stride_b, len_b)].map(|(base, stride, len)| {
                 let start = base as *const bf16;
                 // SAFETY: `Gemm::run` has checked that all of the batch's matrices lie in their slices, which are aligned.
-                // Nothing writes to them meanwhile. Without numbers a dangling pointer is not read.
-                if len == 0 { &[] } else { unsafe { std::slice::from_raw_parts(start.add(index * stride), len) } }
+                // Nothing writes to them meanwhile.
+                unsafe { std::slice::from_raw_parts(start.add(index * stride), len) }
             });
         for row in 0..m {
             for column in 0..n {
