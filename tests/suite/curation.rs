@@ -338,6 +338,10 @@ fn a_wrong_job_is_refused_with_the_line_and_what_would_be_right() {
     );
     check(&format!("{LOAD}[[step]]\nkind = \"dedup\"\nnaer = 0.5"), "did you mean `near`?");
     check(
+        &format!("{LOAD}[[step]]\nkind = \"balance\"\nweights = {{ a = 2 }}"),
+        "`weights` has no meaning where all get",
+    );
+    check(
         &format!("{LOAD}[[step]]\nkind = \"filter\"\nwhere = \"level >\""),
         "line 6: `where` cannot be read: at character 8",
     );

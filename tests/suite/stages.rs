@@ -531,6 +531,7 @@ fn chains_that_do_not_fit_are_told_where_and_why() {
         &["line 50: no earlier stage is called \"traces\", and a file"],
     );
     check("kind = \"reject\"\n", "kind = \"sft\"\nname = \"first\"\n", &["unknown key `families`"]);
+    check(sft, "kind = \"sft\"\nname = \"a.b\"\n", &["line 50: `name` is \"a.b\": a stage's has no dot"]);
     check(
         "teacher = \"grpo\"",
         "teacher = \"gpro\"",

@@ -125,12 +125,7 @@ impl Stage {
             help: help.to_owned(),
         };
         vec![
-            key(
-                "name",
-                "the kind",
-                "letters, digits, and -, _ or .",
-                "What it is called in metrics, folders and --set.",
-            ),
+            key("name", "the kind", "letters, digits, and - or _", "What it is called in metrics, folders and --set."),
             key(
                 "from",
                 "the stage before",

@@ -167,9 +167,12 @@ pub(super) fn read_step(
         "verify" => Ok(verify(reader.table(table)?)),
         "difficulty" => difficulty(reader.table(table)?, data),
         "mix" => mix(reader.table(table)?),
-        "balance" => mix(reader.table::<MixTable>(table)?).map(|step| match step {
-            Step::Mix(mix) => Step::Mix(Mix { weights: None, ..mix }),
-            other => other,
+        "balance" => mix(reader.table(table)?).and_then(|step| match step {
+            Step::Mix(Mix { weights: Some(_), .. }) => {
+                Err(Problem::anywhere("`weights` has no meaning where all get the same")
+                    .hint("kind = \"mix\" has weights"))
+            }
+            step => Ok(step),
         }),
         "split" => split(reader.table(table)?),
         "sample" => sample(reader.table(table)?),

@@ -131,6 +131,10 @@ fn read_stage(
     let name = match take_text(document, &mut table, "name")? {
         None => kind.clone(),
         Some((name, name_span)) => match name_problem(&name) {
+            None if name.contains('.') => {
+                let message = format!("`name` is {name:?}: a stage's has no dot, which --set has a meaning for");
+                return Err(document.error(Problem::at(name_span, message)));
+            }
             None => name,
             Some(message) => return Err(document.error(Problem::at(name_span, message))),
         },

@@ -43,7 +43,7 @@ settings! {
         temperature: f64 = 1.0, positive_up_to(10);
         /// Sample among the likeliest tokens that hold this share of the probability; 1 is all.
         top_p: f64 = 1.0, positive_up_to(1);
-        /// A completion is cut off after so many tokens; 0 takes the grpo stage's limit.
+        /// A completion is cut off after so many tokens; 0 takes the largest limit of the stages that sample.
         max_new_tokens: usize = 0, between(0, MOST_TOKENS);
     }
 }
