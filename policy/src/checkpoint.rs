@@ -11,6 +11,6 @@ mod series;
 mod tensors;
 
 pub use archive::TensorArchive;
-pub use folder::{CheckpointWriter, FileRecord, MANIFEST, Manifest, verify};
+pub use folder::{CheckpointWriter, FileRecord, MANIFEST, Manifest, verify, verify_where};
 pub use series::{LatestValid, latest_valid, prune, remove_partial, step_dir, step_of};
 pub use tensors::{Numbers, TensorData, TensorView, load_tensors, save_tensors, save_tensors_as};

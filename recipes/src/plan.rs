@@ -1,8 +1,10 @@
 //! `recipe run --dry-run`: what a recipe would do and what it would take, without doing it.
 //!
 //! Tokens are upper bounds: every answer as long as it may be, nothing dropped; those of demonstrations in files are
-//! estimated from their letters. Time is the tokens over the rates of this machine's processor. A model of at most [`MEASURED`] parameters is made and timed for a moment; for a larger one, or one that is not
-//! here, [`ASSUMED`] operations per second and thread are taken, and it is said so.
+//! estimated from their letters. Time is the tokens over the rates of this machine's processor. A model of at most
+//! [`MEASURED`] parameters is made and timed for a moment; for a larger one, or one that is not here, [`ASSUMED`] operations
+//! per second and thread are taken, and it is said so. What depends on files that are not here is not known, nor is it said
+//! to be nothing.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -12,8 +14,10 @@ use policy::grpo::{Sampled, pack};
 use policy::{ModelConfig, Policy, Request, RolloutEngine, RolloutOptions, SamplingParams, Track};
 
 use crate::config::{ModelSettings, Recipe, Stage, StageSettings, weighted};
+use crate::hub::hub_name;
 use crate::progress::duration_text;
 use crate::table::count_text;
+use crate::wording::counted;
 
 /// Models up to this size are timed.
 const MEASURED: usize = 30_000_000;
@@ -25,6 +29,9 @@ const MOMENT: Duration = Duration::from_millis(400);
 const BYTES_PER_TOKEN: u64 = 3;
 /// Tokens of a prompt.
 const PROMPT: u64 = 24;
+
+/// Parameters of a model that is not here, where no name says how many.
+const USUAL_SIZE: f64 = 1.5e9;
 
 /// Tokens per second.
 struct Rates {
@@ -39,6 +46,8 @@ struct Work {
     what: String,
     sampled: u64,
     trained: u64,
+    /// Whether more of it depends on files that are not here.
+    is_open: bool,
 }
 
 /// Which stages are planned: from one on, up to one; none is the first, or the last.
@@ -63,7 +72,7 @@ pub fn render(recipe: &Recipe, threads: usize, span: Span<'_>) -> anyhow::Result
             continue;
         }
         let config = configuration(recipe, model)?;
-        let rates = rates(model, config.as_ref(), threads)?;
+        let rates = rates(model, config.as_ref(), missing_size(recipe, model), threads)?;
         models.push((model, config, rates));
     }
     let _ = writeln!(
@@ -74,7 +83,7 @@ pub fn render(recipe: &Recipe, threads: usize, span: Span<'_>) -> anyhow::Result
     let place_of = |name: &str| recipe.stages.iter().position(|stage| stage.name == name);
     let first = span.from.and_then(place_of).unwrap_or(0);
     let last = span.until.and_then(place_of).unwrap_or(recipe.stages.len());
-    let mut total = 0.0;
+    let (mut total, mut is_open) = (0.0, false);
     let mut model_of: Vec<(String, usize)> = vec![(crate::config::BASE.to_owned(), 0)];
     for (place, stage) in recipe.stages.iter().enumerate() {
         let own = stage.model.as_ref().and_then(|model| models.iter().position(|(known, ..)| *known == model));
@@ -94,6 +103,7 @@ pub fn render(recipe: &Recipe, threads: usize, span: Span<'_>) -> anyhow::Result
         let rates = &models[model].2;
         let seconds = work.sampled as f64 / rates.sampled + work.trained as f64 / rates.trained;
         total += seconds;
+        is_open |= work.is_open;
         let tokens = |count: u64| if count == 0 { "-".to_owned() } else { count_text(count) };
         let kind = stage.settings.kind();
         let origin = if kind == "pretrain" { "nothing".to_owned() } else { origin };
@@ -103,11 +113,30 @@ pub fn render(recipe: &Recipe, threads: usize, span: Span<'_>) -> anyhow::Result
             stage.name,
             tokens(work.sampled),
             tokens(work.trained),
-            if seconds > 0.0 { duration_text(seconds) } else { "-".to_owned() },
+            match (seconds > 0.0, work.is_open) {
+                (true, _) => duration_text(seconds),
+                (false, true) => "?".to_owned(),
+                (false, false) => "-".to_owned(),
+            },
             work.what
         );
     }
-    let _ = writeln!(text, "\nat most {} in all on {threads} threads", duration_text(total));
+    let on = counted(threads, "thread", "threads");
+    let _ = match (total > 0.0, is_open) {
+        (_, false) => writeln!(text, "\nat most {} in all on {on}", duration_text(total)),
+        (true, true) => writeln!(
+            text,
+            "\nat most {} on {on}, without what depends on files that are not here or cannot be read: that is not known",
+            duration_text(total)
+        ),
+        (false, true) => {
+            writeln!(
+                text,
+                "\nhow long it takes on {on} is not known: it depends on files that are not here or cannot be read"
+            )
+        }
+    };
+    text.push_str(&missing_files(recipe));
     for (model, config, rates) in &models {
         let name = match model {
             ModelSettings::Folder { path } => path.display().to_string(),
@@ -115,11 +144,16 @@ pub fn render(recipe: &Recipe, threads: usize, span: Span<'_>) -> anyhow::Result
             ModelSettings::Dense(_) => "a new dense model".to_owned(),
         };
         let Some(config) = config else {
-            let _ = writeln!(
-                text,
-                "{name}: not here, so its size is not known and times are those of a model of 1.5G parameters\n  hint: a \
-                 folder on this machine: --model DIR"
-            );
+            let size = match missing_size(recipe, model) {
+                Some(size) => {
+                    format!("times are those of the {} parameters that its name says", count_text(size as u64))
+                }
+                None => format!(
+                    "its size is not known and times are those of a model of {} parameters",
+                    count_text(USUAL_SIZE as u64)
+                ),
+            };
+            let _ = writeln!(text, "{name}: not here, so {size}\n  hint: a folder on this machine: --model DIR");
             continue;
         };
         let (parameters, active) = config.parameters();
@@ -154,8 +188,45 @@ fn configuration(recipe: &Recipe, model: &ModelSettings) -> anyhow::Result<Optio
     Ok(Some(ModelConfig::from_json(&json.to_string())?))
 }
 
-fn rates(model: &ModelSettings, config: Option<&ModelConfig>, threads: usize) -> anyhow::Result<Rates> {
-    let active = config.map_or(1_500_000_000, |config| config.parameters().1) as f64;
+/// The parameters of a model that is not here, as its folder's name says, or else the recipe's.
+fn missing_size(recipe: &Recipe, model: &ModelSettings) -> Option<f64> {
+    let ModelSettings::Folder { path } = model else { return None };
+    let folder = path.file_name().unwrap_or_default().to_string_lossy();
+    size_in(&folder).or_else(|| size_in(&recipe.name))
+}
+
+/// The size in a name such as `Qwen2.5-0.5B-Instruct`.
+fn size_in(name: &str) -> Option<f64> {
+    name.split(['-', '_', ' ']).find_map(|word| {
+        let digits = word.strip_suffix(['B', 'b'])?;
+        let is_number =
+            digits.starts_with(|c: char| c.is_ascii_digit()) && digits.ends_with(|c: char| c.is_ascii_digit());
+        let billions: f64 = digits.parse().ok().filter(|_| is_number)?;
+        // Nothing larger has ever been trained: it is a number of something else.
+        (billions > 0.0 && billions < 1e5).then_some(billions * 1e9)
+    })
+}
+
+/// The files that are not here, each on a line; data sets of the Hub are fetched when a run begins.
+fn missing_files(recipe: &Recipe) -> String {
+    let mut text = String::new();
+    let tasks = recipe.tasks.files.iter().map(|path| (path, "tasks"));
+    let data = recipe.data_files().map(|path| (path, "demonstrations"));
+    for (path, what) in tasks.chain(data).filter(|(path, _)| !path.is_file()) {
+        let of_hub = what == "tasks" && matches!(hub_name(path), Ok(Some(_)));
+        let why = if of_hub { "a data set of the Hub, fetched when a run begins" } else { "not here" };
+        let _ = writeln!(text, "{}: {why} ({what})", path.display());
+    }
+    text
+}
+
+fn rates(
+    model: &ModelSettings,
+    config: Option<&ModelConfig>,
+    missing_size: Option<f64>,
+    threads: usize,
+) -> anyhow::Result<Rates> {
+    let active = config.map_or(missing_size.unwrap_or(USUAL_SIZE), |config| config.parameters().1 as f64);
     let is_new = !matches!(model, ModelSettings::Folder { .. });
     match config {
         Some(config) if is_new && config.parameters().0 <= MEASURED => measure(config, threads),
@@ -230,6 +301,7 @@ fn work(recipe: &Recipe, stage: &Stage) -> Work {
                 what,
                 sampled: learned * (1 + settings.refill_rounds as u64) + quick,
                 trained: learned * settings.epochs as u64 + settings.steps * settings.prompts_per_step as u64 * PROMPT,
+                ..Work::default()
             }
         }
         StageSettings::Reject(sampling) => {
@@ -254,8 +326,14 @@ fn work(recipe: &Recipe, stage: &Stage) -> Work {
                         settings.steps(count as usize),
                         sources.join(", ")
                     ),
-                    None => format!("{} passes over {}, which is not here yet", settings.epochs, sources.join(", ")),
+                    None => format!(
+                        "{} over {}, {}",
+                        counted(settings.epochs as usize, "pass", "passes"),
+                        sources.join(", "),
+                        if sources.len() == 1 { "which is not here" } else { "not all of which are here" }
+                    ),
                 },
+                is_open: demonstrations.is_none(),
                 trained: demonstrations.map_or(0, |(count, tokens)| {
                     let shown = settings.steps(count as usize) * settings.batch_size as u64;
                     (tokens * shown.min(settings.epochs * count)).div_ceil(count.max(1))
@@ -268,8 +346,9 @@ fn work(recipe: &Recipe, stage: &Stage) -> Work {
             let answers = (families * eval.tasks_per_family * (eval.samples + 1)) as u64;
             Work {
                 what: format!(
-                    "{families} x {} held-out tasks, {} samples and the greedy answer",
-                    eval.tasks_per_family, eval.samples
+                    "{families} x {} held-out tasks, {} and the greedy answer",
+                    eval.tasks_per_family,
+                    counted(eval.samples, "sample", "samples")
                 ),
                 sampled: answers * recipe.eval_max_new_tokens() as u64,
                 ..Work::default()
@@ -326,7 +405,42 @@ mod tests {
             for stage in &recipe.stages {
                 assert!(text.contains(&format!("\n{} ", stage.name)), "{text}");
             }
-            assert!(text.contains("in all on 1 threads") && text.contains("nothing was started"), "{text}");
+            let is_whole = recipe.data_files().next().is_none();
+            assert_eq!(text.contains(" in all on 1 thread\n"), is_whole, "{text}");
+            assert!(text.contains(" on 1 thread") && text.contains("nothing was started"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_here_is_not_said_to_take_no_time() {
+        let text = "[model]\npath = \"none/Qwen2.5-0.5B\"\n[tasks]\nfiles = [\"none.jsonl\", \"openai/gsm8k\"]\n\
+                    [[stage]]\nkind = \"sft\"\ndata = [\"shown.jsonl\"]\n";
+        let plan = |text: &str| render(&Recipe::parse("x.toml", text, &[]).unwrap(), 1, Span::default()).unwrap();
+        let learned = plan(text);
+        for part in [
+            "how long it takes on 1 thread is not known",
+            "\nnone.jsonl: not here (tasks)\n",
+            "\nopenai/gsm8k: a data set of the Hub, fetched when a run begins (tasks)\n",
+            "\nshown.jsonl: not here (demonstrations)\n",
+            "not here, so times are those of the 500.0M parameters that its name says",
+        ] {
+            assert!(learned.contains(part), "{part}: {learned}");
+        }
+        let both = plan(&format!("{text}[[stage]]\nkind = \"eval\"\n"));
+        assert!(both.contains(" on 1 thread, without what depends on files that are not here"), "{both}");
+    }
+
+    #[test]
+    fn a_size_is_read_from_a_name() {
+        for (name, expected) in [
+            ("Qwen2.5-0.5B", Some(0.5e9)),
+            ("Qwen3-30B-A3B", Some(30e9)),
+            ("llama_7b_chat", Some(7e9)),
+            ("Qwen2.5", None),
+            ("gpt-4bit", None),
+            ("infB", None),
+        ] {
+            assert_eq!(size_in(name), expected, "{name}");
         }
     }
 

@@ -329,6 +329,7 @@ fn open_run(
     let tasks = Tasks::read(recipe, reporter)?;
     stage::check_model(recipe)?;
     stage::check_rewards(recipe, &options.cache_dir)?;
+    stage::check_targets(recipe)?;
     let earlier = newest_run(&options.runs_root, &recipe.name);
     let reuse = options.from.as_deref().filter(|first| recipe.stages.first().is_none_or(|stage| stage.name != *first));
     let reuse = reuse

@@ -18,7 +18,7 @@ pub fn render(summary: &RunSummary) -> String {
     let mut text = String::from("\n");
     match (summary.before_and_after(), summary.evaluations.last()) {
         (Some((before, after)), _) => comparison(&mut text, before, after),
-        (None, Some(only)) => comparison_of_one(&mut text, only),
+        (None, Some(only)) => one_evaluation(&mut text, only, summary.status == RunStatus::Finished),
         (None, None) => {}
     }
     each_evaluation(&mut text, summary);
@@ -67,6 +67,14 @@ fn share(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{:.1}%", value * 100.0))
 }
 
+fn estimate(value: Option<Estimate>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{:.1}% ±{:.1}", value.mean * 100.0, value.half_width * 100.0))
+}
+
+fn length(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"))
+}
+
 fn comparison(text: &mut String, before: &EvalMetrics, after: &EvalMetrics) {
     let samples = after.families.values().map(|family| family.samples).max().unwrap_or(0);
     heading(text, samples);
@@ -90,15 +98,44 @@ fn comparison(text: &mut String, before: &EvalMetrics, after: &EvalMetrics) {
         rule(text);
         family_row(text, "mean", "", &Figures::mean(before), &Figures::mean(after));
     }
-    text.push_str("held-out tasks; ± is half of the 95% confidence interval over tasks; length in tokens\n\n");
+    text.push_str(BELOW);
 }
 
-/// Where there is one evaluation, it stands as `after`.
-fn comparison_of_one(text: &mut String, only: &EvalMetrics) {
-    let _ = writeln!(text, "One evaluation so far: {}.", only.stage);
-    let blank = EvalMetrics::default();
-    comparison(text, &blank, only);
+/// Where there is one evaluation, it stands under its own name: it may be the one before or the one after.
+fn one_evaluation(text: &mut String, only: &EvalMetrics, finished: bool) {
+    let so_far = if finished { "" } else { " so far" };
+    let _ = writeln!(text, "{}, the only evaluation{so_far}\n", only.stage);
+    let samples = only.families.values().map(|family| family.samples).max().unwrap_or(0);
+    let majority = format!("majority of {samples}");
+    let columns = ["family", "tasks", "pass@1, sampled", "greedy", &majority, "length"];
+    let widths: Vec<usize> = columns.iter().map(|name| name.chars().count()).collect();
+    let line = |text: &mut String, cells: [&str; 6]| {
+        let _ = write!(text, "{:first$}", shortened(cells[0], WIDTHS[0]), first = WIDTHS[0]);
+        for (cell, width) in cells.iter().zip(&widths).skip(1) {
+            let _ = write!(text, "{GAP}{cell:>width$}");
+        }
+        let end = text.trim_end().len();
+        text.truncate(end);
+        text.push('\n');
+    };
+    let rule = "─".repeat(WIDTHS[0] + widths.iter().skip(1).map(|width| GAP.len() + width).sum::<usize>()) + "\n";
+    let row = |text: &mut String, name: &str, tasks: &str, of: &Figures| {
+        line(text, [name, tasks, &estimate(of.sampled), &share(of.greedy), &share(of.majority), &length(of.length)]);
+    };
+    line(text, columns);
+    text.push_str(&rule);
+    for (name, family) in &only.families {
+        row(text, name, &family.tasks.to_string(), &Figures::of(Some(family)));
+    }
+    if only.families.len() > 1 {
+        text.push_str(&rule);
+        row(text, "mean", "", &Figures::mean(only));
+    }
+    text.push_str(BELOW);
 }
+
+/// What is to be known of the figures above.
+const BELOW: &str = "held-out tasks; ± is half of the 95% confidence interval over tasks; length in tokens\n\n";
 
 /// The figures of one row, for one of before and after.
 #[derive(Default)]
@@ -133,13 +170,6 @@ impl Figures {
 }
 
 fn family_row(text: &mut String, name: &str, tasks: &str, before: &Figures, after: &Figures) {
-    let estimate = |value: Option<Estimate>| {
-        value.map_or_else(
-            || "-".to_owned(),
-            |value| format!("{:.1}% ±{:.1}", value.mean * 100.0, value.half_width * 100.0),
-        )
-    };
-    let length = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
     row(
         text,
         &[
@@ -202,11 +232,12 @@ fn costs(text: &mut String, summary: &RunSummary) {
         let flops: f64 = summary.stages.iter().map(|stage| stage.flops).sum();
         let _ = writeln!(
             text,
-            "\n{}, seed {}: {} in all, about {} FLOPs, {} on {}{}",
+            "\n{}, seed {}: {} in all, {}{} on {}{}",
             summary.recipe,
             summary.seed,
             duration_text(seconds),
-            flops_text(flops),
+            // Nothing computed, nothing to tell.
+            if flops > 0.0 { format!("about {} FLOPs, ", flops_text(flops)) } else { String::new() },
             counted(summary.threads, "thread", "threads"),
             counted(summary.host_cores, "core", "cores"),
             summary.card.as_ref().map_or_else(String::new, |card| format!(", {card}")),

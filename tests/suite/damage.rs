@@ -206,6 +206,8 @@ fn a_run_folder_that_cannot_be_made() {
 fn spoilt_model(name: &str, spoil: impl FnOnce(&Path)) -> PathBuf {
     let model = place(name);
     copy_folder(base(), &model);
+    // A model from elsewhere has none.
+    fs::remove_file(model.join("manifest.json")).unwrap();
     spoil(&model);
     model
 }

@@ -80,6 +80,47 @@ fn what_was_stopped_goes_on_to_the_same_figures_with_any_threads_and_batch() {
 }
 
 #[test]
+fn what_the_same_models_were_asked_earlier_stays_in_the_summary() {
+    let (at_once, by_turns) = (place("eval-at-once"), place("eval-by-turns"));
+    evaluate(&options(&[base()], &["countdown", "arithmetic"], &at_once)).unwrap();
+    evaluate(&options(&[base()], &["countdown"], &by_turns)).unwrap();
+    let (evaluation, _) = evaluate(&options(&[base()], &["arithmetic"], &by_turns)).unwrap();
+    let names: Vec<&str> = evaluation.benchmarks.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["countdown", "arithmetic"]);
+    for file in ["summary.json", "report.html"] {
+        assert!(fs::read(at_once.join(file)).unwrap() == fs::read(by_turns.join(file)).unwrap(), "{file}");
+    }
+    // Asked again, a benchmark keeps its place.
+    evaluate(&options(&[base()], &["countdown"], &by_turns)).unwrap();
+    assert!(left(&at_once, "base", "countdown") == left(&by_turns, "base", "countdown"));
+
+    // Of other models nothing is kept, nor figures whose answers are gone.
+    let (evaluation, _) = evaluate(&options(&[base(), whole()], &["countdown"], &by_turns)).unwrap();
+    assert_eq!(evaluation.benchmarks.len(), 1);
+    fs::remove_file(at_once.join("answers/base/countdown.jsonl")).unwrap();
+    let (evaluation, _) = evaluate(&options(&[base()], &["arithmetic"], &at_once)).unwrap();
+    assert_eq!(evaluation.benchmarks.len(), 1);
+}
+
+/// What stands in a cut text by chance is no answer.
+#[test]
+fn what_was_cut_off_is_not_right_without_a_mark() {
+    let out = place("eval-cut-off");
+    let mut options = options(&[base()], &["arithmetic"], &out);
+    (options.max_tokens, options.temperature) = (Some(3), Some(1.0));
+    let (evaluation, _) = evaluate(&options).unwrap();
+    let scored = &evaluation.benchmarks[0].results[0];
+    let cut: Vec<_> = rows(&out, "base/arithmetic.jsonl")
+        .into_iter()
+        .flat_map(|row| row.answers)
+        .filter(|answer| answer.truncated && !answer.text.contains("<answer>"))
+        .collect();
+    assert!(!cut.is_empty());
+    assert!(cut.iter().all(|answer| answer.right == Some(false) && answer.vote.is_none()));
+    assert_eq!(scored.causes["cut_off"], cut.len() as u64);
+}
+
+#[test]
 fn two_models_are_compared_on_the_same_problems() {
     let out = place("eval-pair");
     let (evaluation, _) = evaluate(&options(&[whole(), base()], &["arithmetic", "countdown"], &out)).unwrap();

@@ -437,10 +437,40 @@ fn what_is_lost_of_a_finished_run_is_made_again() {
     same(&path, whole());
     assert!(path.join("export/model.safetensors").is_file());
 
-    // All checkpoints of the fine-tuning, upon which all others rest.
+    // All checkpoints of the fine-tuning, upon which all others rest, and what it is made of.
     fs::remove_dir_all(path.join("checkpoints/sft")).unwrap();
+    spoil(&path.join("base/model.safetensors"));
+    let data = path.join("data/reject.jsonl");
+    let kept = fs::read_to_string(&data).unwrap();
+    fs::write(&data, kept.split_once('\n').unwrap().1).unwrap();
     finish(&chain(&[]), &resuming(&path));
     same(&path, whole());
+    assert!(fs::read_to_string(&data).unwrap() == kept);
+
+    let metrics = path.join("metrics.jsonl");
+    let rows = fs::read_to_string(&metrics).unwrap();
+    fs::write(&metrics, rows.split_inclusive('\n').take(3).collect::<String>()).unwrap();
+    let summary = fs::read(path.join("summary.json")).unwrap();
+    let error = failure(&chain(&[]), &resuming(&path));
+    assert!(error.contains("metrics.jsonl has lost rows of stage `"), "{error}");
+    assert!(fs::read(path.join("summary.json")).unwrap() == summary);
+}
+
+#[test]
+fn a_damaged_model_is_named() {
+    let folder = place("damaged-model");
+    copy_folder(&whole().join("export"), &folder);
+    spoil(&folder.join("model.safetensors"));
+    let model = path_setting("model={ path = ", &folder, " }");
+    let error = failure(&chain(&[&model]), &options(&place("damaged-model-run")));
+    assert!(error.contains("model.safetensors: damaged: expected SHA-256"), "{error}");
+}
+
+/// Changes the last byte of a file.
+fn spoil(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(path, bytes).unwrap();
 }
 
 /// A chain that judges no answer needs neither tasks with programs nor the Python that runs them.

@@ -131,19 +131,35 @@ impl Drop for CheckpointWriter {
 pub fn verify(folder: impl AsRef<Path>) -> Result<Manifest> {
     let folder = folder.as_ref();
     let manifest = has_all_files(folder)?;
-    for (name, expected) in &manifest.files {
-        let path = folder.join(name);
-        let sha256 = hash(&path)?;
-        if sha256 != expected.sha256 {
-            let message = format!("damaged: expected SHA-256 {}, found {sha256}", expected.sha256);
-            return Err(PolicyError::Checkpoint { path, message });
-        }
-    }
+    manifest.files.iter().try_for_each(|(name, expected)| expected.check_content(folder.join(name)))?;
     Ok(manifest)
+}
+
+/// Checks those files of a folder that `wanted` names, if the folder has a manifest: a folder from elsewhere has none, and
+/// what lies beside a model may have been changed by a person.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_where(folder: impl AsRef<Path>, wanted: impl Fn(&str) -> bool) -> Result<()> {
+    let folder = folder.as_ref();
+    if !folder.join(MANIFEST).exists() {
+        return Ok(());
+    }
+    for (name, expected) in read_manifest(folder)?.files.iter().filter(|(name, _)| wanted(name)) {
+        expected.check_length(folder.join(name))?;
+        expected.check_content(folder.join(name))?;
+    }
+    Ok(())
 }
 
 /// Reads a checkpoint's manifest and checks that every file it lists is there and as long as it was.
 pub(super) fn has_all_files(folder: &Path) -> Result<Manifest> {
+    let manifest = read_manifest(folder)?;
+    manifest.files.iter().try_for_each(|(name, expected)| expected.check_length(folder.join(name)))?;
+    Ok(manifest)
+}
+
+fn read_manifest(folder: &Path) -> Result<Manifest> {
     let path = folder.join(MANIFEST);
     let text = fs::read(&path).map_err(PolicyError::io("read", &path))?;
     let manifest: Manifest =
@@ -152,16 +168,28 @@ pub(super) fn has_all_files(folder: &Path) -> Result<Manifest> {
         let message = format!("expected version 1, found {}", manifest.version);
         return Err(PolicyError::Checkpoint { path, message });
     }
-    for (name, expected) in &manifest.files {
-        let path = folder.join(name);
-        let found = fs::metadata(&path).map_err(PolicyError::io("read", &path))?.len();
-        if found != expected.bytes {
-            let kind = if found < expected.bytes { "truncated" } else { "too long" };
-            let message = format!("{kind}: expected {} bytes, found {found}", expected.bytes);
-            return Err(PolicyError::Checkpoint { path, message });
-        }
-    }
     Ok(manifest)
+}
+
+impl FileRecord {
+    fn check_length(&self, path: PathBuf) -> Result<()> {
+        let found = fs::metadata(&path).map_err(PolicyError::io("read", &path))?.len();
+        if found == self.bytes {
+            return Ok(());
+        }
+        let kind = if found < self.bytes { "truncated" } else { "too long" };
+        let message = format!("{kind}: expected {} bytes, found {found}", self.bytes);
+        Err(PolicyError::Checkpoint { path, message })
+    }
+
+    fn check_content(&self, path: PathBuf) -> Result<()> {
+        let found = hash(&path)?;
+        if found == self.sha256 {
+            return Ok(());
+        }
+        let message = format!("damaged: expected SHA-256 {}, found {found}", self.sha256);
+        Err(PolicyError::Checkpoint { path, message })
+    }
 }
 
 /// Flushes and records every file below `folder`; `prefix` is its path within the checkpoint.

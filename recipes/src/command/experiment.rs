@@ -7,11 +7,12 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::show::columns;
-use super::{INTERRUPTED, print};
+use super::{FAILED, INTERRUPTED, print};
 use crate::config::{Experiment, SHIPPED_EXPERIMENTS};
-use crate::experiment::{self, ExperimentOptions};
+use crate::experiment::{self, ExperimentOptions, Outcome};
 use crate::interrupt::Interrupt;
 use crate::progress::Verbosity;
+use crate::wording::counted;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ExperimentCommand {
@@ -85,19 +86,53 @@ fn run_one(arguments: &ExperimentArguments) -> anyhow::Result<ExitCode> {
         verbosity: Verbosity::Auto,
         interrupt,
         command: std::env::args().collect(),
+        asked: arguments.experiment.clone(),
     };
-    if experiment::run(&found, &options)?.is_none() {
+    let Some(outcome) = experiment::run(&found, &options)? else {
         let _ = std::io::stderr().write_all(b"stopped; nothing is lost, and the same command goes on\n");
         return Ok(ExitCode::from(INTERRUPTED));
-    }
+    };
     let table = out.join("table.md");
     let text = std::fs::read_to_string(&table)?;
-    print(&format!("{text}\n{}\n{}\n", table.display(), out.join("report.html").display()))
+    let done = print(&format!("{text}\n{}\n{}\n", table.display(), out.join("report.html").display()))?;
+    if outcome.failed.is_empty() {
+        return Ok(done);
+    }
+    let _ = std::io::stderr().write_all(failures(&outcome).as_bytes());
+    Ok(ExitCode::from(FAILED))
+}
+
+/// Which runs failed and why, and how to go on.
+fn failures(outcome: &Outcome) -> String {
+    let all = outcome.variants.len() as u64 * outcome.seeds;
+    let mut text = format!("error: {} of {} failed\n", outcome.failed.len(), counted(all as usize, "run", "runs"));
+    for failure in &outcome.failed {
+        let why = failure.why.replace('\n', "\n  ");
+        text += &format!("  {}, seed {}: {why}\n", failure.variant, failure.seed);
+    }
+    text + "  hint: the same command tries what failed again, and keeps what is finished\n"
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::experiment::Failure;
+
+    #[test]
+    fn failed_runs_are_listed_with_a_hint_that_is_true() {
+        let failure = |seed, why: &str| Failure { variant: "v".to_owned(), seed, why: why.to_owned() };
+        let outcome = Outcome {
+            experiment: "x".to_owned(),
+            measures: Vec::new(),
+            variants: vec![("v".to_owned(), Vec::new())],
+            seeds: 3,
+            failed: vec![failure(0, "it broke\n  hint: mend it"), failure(2, "too")],
+            without_numbers: Vec::new(),
+        };
+        let expected = "error: 2 of 3 runs failed\n  v, seed 0: it broke\n    hint: mend it\n  v, seed 2: too\n  \
+                        hint: the same command tries what failed again, and keeps what is finished\n";
+        assert_eq!(failures(&outcome), expected);
+    }
 
     #[test]
     fn every_shipped_experiment_is_fine_and_listed() {

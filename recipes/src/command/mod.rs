@@ -219,10 +219,11 @@ fn run(arguments: &RunArguments, known: &Registry) -> anyhow::Result<ExitCode> {
         let _ = std::io::stderr().write_all(text.as_bytes());
     }
     if let RunStatus::Interrupted { stage, step } = &summary.status {
-        let text = format!(
-            "stopped in {stage} after step {step}; nothing is lost. To go on:\n  {}\n",
-            resume_command(arguments, &summary)
-        );
+        let what = match step {
+            0 => format!("stopped in {stage}, which will be begun anew; all before it is kept"),
+            _ => format!("stopped in {stage} after step {step}; nothing is lost"),
+        };
+        let text = format!("{what}. To go on:\n  {}\n", resume_command(arguments, &summary));
         let _ = std::io::stderr().write_all(text.as_bytes());
         return Ok(ExitCode::from(INTERRUPTED));
     }
@@ -271,13 +272,24 @@ fn check_model(recipe: &Recipe) -> anyhow::Result<()> {
     let ModelSettings::Folder { path } = &recipe.model else { return Ok(()) };
     let file = path.join("config.json");
     if !file.is_file() {
-        return Err(Wrong(format!("{} is no model folder: it holds no config.json", path.display())).into());
+        return Err(no_model(path).into());
     }
     let config = policy::ModelConfig::from_file(&file).map_err(|error| Wrong(error.to_string()))?;
     recipe.check_positions(&recipe.model, config.max_position_embeddings).map_err(|problem| {
         let text = format!("{}: {}", path.display(), problem.message);
         Wrong(problem.hint.map_or_else(|| text.clone(), |hint| format!("{text}\n  hint: {hint}"))).into()
     })
+}
+
+fn no_model(folder: &Path) -> Wrong {
+    let hint = if folder.join("recipe.toml").is_file() {
+        "\n  hint: it is a run: name its base or one of its checkpoints"
+    } else if !folder.exists() && folder.components().count() == 2 {
+        "\n  hint: a model of the Hugging Face Hub has to be fetched into a folder first"
+    } else {
+        ""
+    };
+    Wrong(format!("{} is no model folder: it holds no config.json{hint}", folder.display()))
 }
 
 fn stem(recipe: &str) -> String {
@@ -314,13 +326,19 @@ fn given_settings(arguments: &RunArguments, known: &Registry) -> anyhow::Result<
     if let Some(model) = &arguments.model {
         // Said now rather than after the sandbox has been prepared.
         if !model.join("config.json").is_file() {
-            return Err(Wrong(format!("{} is no model folder: it holds no config.json", model.display())).into());
+            return Err(no_model(model).into());
         }
         settings.push(format!("model={{ path = {} }}", toml_text(model)?));
     }
     if let Some(steps) = arguments.steps {
         let recipe = Recipe::find_with(&arguments.recipe, &[], known)?;
+        let before = settings.len();
         settings.extend(recipe.grpo().map(|(stage, _)| format!("{}.steps={steps}", stage.name)));
+        if settings.len() == before {
+            let text = "--steps is of stages of kind \"grpo\", and the recipe has none\n  hint: --set STAGE.max_steps=N limits \
+                        one of kind \"sft\" or \"distill\"";
+            return Err(Wrong(text.to_owned()).into());
+        }
     }
     settings.extend(arguments.settings.iter().cloned());
     Ok(settings)

@@ -245,14 +245,14 @@ impl GrpoSettings {
             ReferenceKind::None if moves => {
                 return problem(
                     "`reference_every` is set, but with `kl_coefficient = 0` there is no reference",
-                    "set kl_coefficient above 0, or leave reference_every out; with reference = \"replaced\" the \
-                     divergence is measured and not punished",
+                    "set reference_every = 0 as well, or kl_coefficient above 0; with reference = \"replaced\" the divergence \
+                     is measured and not punished",
                 );
             }
             ReferenceKind::Frozen if moves => {
                 return problem(
                     "`reference_every` is set, but a `frozen` reference does not move",
-                    "set reference = \"replaced\" or \"moving_average\", or leave reference_every out",
+                    "set reference = \"replaced\" or \"moving_average\", or reference_every = 0",
                 );
             }
             ReferenceKind::Replaced | ReferenceKind::MovingAverage if !moves => {

@@ -401,7 +401,7 @@ impl Recipe {
     pub(crate) fn check_positions(&self, model: &ModelSettings, positions: usize) -> Result<(), Problem> {
         let too_long = |key: &str, tokens: usize| {
             Problem::anywhere(format!(
-                "`{key}` is {tokens}, which leaves no room for a prompt: the model has {positions} positions"
+                "{key} is {tokens}, which leaves no room for a prompt: the model has {positions} positions"
             ))
             .hint("lower it, or raise model.max_position_embeddings where the model is a new one")
         };
@@ -411,12 +411,16 @@ impl Recipe {
         };
         for stage in of_model() {
             if let Some(tokens) = stage.settings.max_new_tokens().filter(|tokens| *tokens >= positions) {
-                return Err(too_long(&format!("{}.max_new_tokens", stage.name), tokens));
+                return Err(too_long(&format!("`{}.max_new_tokens`", stage.name), tokens));
             }
         }
         // Where [eval] names no limit of its own it is that of a stage that samples, or a default.
         if of_model().any(Stage::examines) && self.eval_max_new_tokens() >= positions {
-            return Err(too_long("eval.max_new_tokens", self.eval_max_new_tokens()));
+            let key = match self.eval.max_new_tokens {
+                0 => "the largest max_new_tokens of the stages, up to which evaluations answer,",
+                _ => "`eval.max_new_tokens`",
+            };
+            return Err(too_long(key, self.eval_max_new_tokens()));
         }
         Ok(())
     }

@@ -243,7 +243,7 @@ small.toml, line 16: `reference_every` is set, but with `kl_coefficient = 0` the
      |
   16 | [[stage]]
      | ^^^^^^^^^
-  hint: set kl_coefficient above 0, or leave reference_every out; with reference = \"replaced\" the divergence is measured and \
+  hint: set reference_every = 0 as well, or kl_coefficient above 0; with reference = \"replaced\" the divergence is measured and \
 not punished",
     );
     check(
@@ -412,7 +412,10 @@ fn names_stay_within_the_run_folder() {
         let recipe = SMALL.replacen("name = \"small\"", &format!("name = {name:?}"), 1);
         assert_eq!(parse(&recipe, &[]).is_ok(), fine, "recipe {name:?}");
     }
-    check("rl-2_b.1", true);
+    check("rl-2_b", true);
+    // `--set` finds keys by dots.
+    assert!(parse(&SMALL.replacen("name = \"train\"", "name = \"rl.2\"", 1), &[]).is_err());
+    assert!(parse(&SMALL.replacen("name = \"small\"", "name = \"qwen2.5\"", 1), &[]).is_ok());
     for name in ["../../../evil", "a/b", "a\\b", ".", "..", ".hidden", "", "a b", &"long".repeat(40)] {
         check(name, false);
     }

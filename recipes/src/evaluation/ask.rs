@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
-use datasets::Task;
+use datasets::{Domain, Task};
 use policy::model::batch::BatchBuilder;
 use policy::{Request, RolloutEngine, RolloutOptions, SamplingParams, Track};
 use rewards::{Reference, RewardSet};
@@ -21,6 +21,9 @@ use crate::stage::{Graded, Grader, Model, opening_of};
 const AT_A_TIME: usize = 4096;
 /// Tokens that go through the model at a time where choices are compared.
 const ROWS: usize = 4096;
+
+/// Why an answer is not right that was cut off before it was given.
+const CUT_OFF: &str = "cut_off";
 
 /// What asks.
 pub(super) struct Asker<'a> {
@@ -178,7 +181,7 @@ struct Notes<'a> {
 impl Notes<'_> {
     fn take(&self, graded: &Graded, writer: &Mutex<JsonLines>) -> anyhow::Result<()> {
         let place = graded.completion.task;
-        let answer = Answer {
+        let mut answer = Answer {
             text: graded.text.clone(),
             right: graded.right(),
             cause: graded.breakdown.cause().map(str::to_owned),
@@ -187,6 +190,10 @@ impl Notes<'_> {
             truncated: graded.truncated(),
             choices: Vec::new(),
         };
+        // A program has its fence, which the verifier looks for.
+        if self.tasks[place as usize].domain != Domain::Code {
+            without_end(&mut answer);
+        }
         let whole = {
             let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
             let answers = under_way.entry(place).or_default();
@@ -205,11 +212,41 @@ impl Notes<'_> {
     }
 }
 
+/// What was cut off before it gave its answer gives none: its last number is on the way, and of what a model without any
+/// skill writes, one in ten would be right by it.
+fn without_end(answer: &mut Answer) {
+    // Where such a mark is begun and not finished, the verifier finds no answer by itself.
+    let is_marked = ["<answer>", "\\boxed", "\\fbox"].iter().any(|mark| answer.text.contains(mark));
+    if !answer.truncated || is_marked || answer.right.is_none() {
+        return;
+    }
+    answer.right = Some(false);
+    answer.cause = Some(CUT_OFF.to_owned());
+    answer.vote = None;
+}
+
 #[cfg(test)]
 mod tests {
     use datasets::Split;
 
     use super::*;
+
+    #[test]
+    fn what_was_cut_off_has_no_answer_but_a_marked_one() {
+        let judged = |text: &str, truncated: bool, right: Option<bool>| {
+            let vote = Some("4".to_owned());
+            let mut answer = Answer { text: text.to_owned(), right, truncated, vote, ..Answer::default() };
+            without_end(&mut answer);
+            (answer.right, answer.cause.is_some(), answer.vote.is_some())
+        };
+        assert_eq!(judged("3 1 4", true, Some(true)), (Some(false), true, false));
+        assert_eq!(judged("3 1 4", true, Some(false)), (Some(false), true, false));
+        assert_eq!(judged("3 1 4", false, Some(true)), (Some(true), false, true));
+        assert_eq!(judged("<answer> 4 </answer> and", true, Some(true)), (Some(true), false, true));
+        assert_eq!(judged("\\boxed{4}. Now", true, Some(true)), (Some(true), false, true));
+        // A reference that cannot be used makes nothing wrong.
+        assert_eq!(judged("3 1 4", true, None), (None, false, true));
+    }
 
     #[test]
     fn the_likeliest_letter_is_the_answer_and_of_equals_the_first() {

@@ -10,6 +10,7 @@
 //! | `store` | answers on disk, so that a run that was killed goes on |
 //! | `answers` | pass@1, pass@k, the majority's answer: of one problem |
 //! | `result` | the figures of a benchmark |
+//! | `earlier` | benchmarks that were asked earlier in the same folder |
 //! | `paired` | two models on the same problems |
 //! | `table` | what is printed |
 //!
@@ -18,6 +19,7 @@
 mod answers;
 mod ask;
 mod benchmark;
+mod earlier;
 mod paired;
 mod problems;
 mod prompt;
@@ -56,6 +58,9 @@ pub use table::{list, render};
 use ask::Asker;
 use problems::Problems;
 use store::Store;
+
+/// The file of the figures.
+const SUMMARY: &str = "summary.json";
 
 /// What is examined on what, and how.
 #[derive(Clone, Debug)]
@@ -98,12 +103,12 @@ pub struct EvalOptions {
     pub interrupt: Interrupt,
 }
 
-/// What came out: what `summary.json` holds.
+/// What came out: what `summary.json` holds, of this call and of earlier ones in the same folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// The models, in the order in which they were named.
     pub models: Vec<Subject>,
-    /// Each benchmark.
+    /// Each benchmark, in the order in which they were first asked.
     pub benchmarks: Vec<BenchmarkResult>,
 }
 
@@ -169,20 +174,26 @@ pub fn evaluate(options: &EvalOptions) -> anyhow::Result<(Evaluation, PathBuf)> 
         answered.push(ready.iter().map(each).collect::<anyhow::Result<_>>()?);
     }
 
-    let benchmarks = ready.iter().enumerate().map(|(place, one)| {
-        let of_models: Vec<&(Asked, Vec<Answered>)> = answered.iter().map(|of_model| &of_model[place]).collect();
+    let mut answered: Vec<_> = answered.into_iter().map(Vec::into_iter).collect();
+    let figures = |one: &Ready| {
+        let of_models: Vec<(Asked, Vec<Answered>)> = answered.iter_mut().filter_map(Iterator::next).collect();
         let results = of_models.iter().map(|(asked, rows)| result::score(asked, rows, &one.k)).collect();
-        let paired = match of_models[..] {
+        let paired = match &of_models[..] {
             [(_, first), (_, second)] => result::pair(first, second, options.seed),
             _ => None,
         };
-        BenchmarkResult { name: one.benchmark.name.clone(), results, paired }
-    });
-    let evaluation = Evaluation { benchmarks: benchmarks.collect(), models: subjects };
+        let result = BenchmarkResult { name: one.benchmark.name.clone(), results, paired };
+        (result, of_models.into_iter().map(|(_, rows)| rows).collect())
+    };
+    let now = ready.iter().map(figures).collect();
+    let all = earlier::with_earlier(&out, &subjects, now, &options.reporter)?;
+    let (benchmarks, answered): (Vec<BenchmarkResult>, Vec<Vec<Vec<Answered>>>) = all.into_iter().unzip();
+    let evaluation = Evaluation { benchmarks, models: subjects };
     let text = serde_json::to_string_pretty(&evaluation)? + "\n";
-    write_whole(&out.join("summary.json"), text.as_bytes())?;
-    let rows: Vec<Vec<&[Answered]>> =
-        answered.iter().map(|of_model| of_model.iter().map(|(_, rows)| rows.as_slice()).collect()).collect();
+    write_whole(&out.join(SUMMARY), text.as_bytes())?;
+    // The page wants them by model, then by benchmark.
+    let of_model = |model: usize| answered.iter().map(|of_models| of_models[model].as_slice()).collect();
+    let rows: Vec<Vec<&[Answered]>> = (0..evaluation.models.len()).map(of_model).collect();
     write_whole(&out.join("report.html"), crate::report::eval::render(&evaluation, &rows).as_bytes())?;
     Ok((evaluation, out))
 }
@@ -243,7 +254,7 @@ fn ask(
     let grader = match (generate, programs) {
         (false, _) => "the likeliest letter after `Answer:` is the answer",
         (true, true) => "code: the program passes every assertion, in the sandbox",
-        (true, false) => "accuracy: the answer equals the reference",
+        (true, false) => "accuracy: the answer equals the reference; one that was cut off must stand in tags or a box",
     };
     let asked = Asked {
         benchmark: benchmark.name.clone(),

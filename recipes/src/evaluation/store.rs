@@ -114,11 +114,16 @@ pub(super) struct Store {
 }
 
 impl Store {
+    /// The files below `folder`, whether or not there are any.
+    pub(super) fn of(folder: &Path, benchmark: &str) -> Store {
+        let file = |end: &str| folder.join(format!("{benchmark}{end}"));
+        Store { asked: file(".json"), partial: file(".partial.jsonl"), whole: file(".jsonl") }
+    }
+
     /// The store below `folder`, which is made for `asked` or was: an earlier run of other settings is not mixed in.
     pub(super) fn open(folder: &Path, asked: &Asked) -> anyhow::Result<Store> {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        let file = |end: &str| folder.join(format!("{}{end}", asked.benchmark));
-        let store = Store { asked: file(".json"), partial: file(".partial.jsonl"), whole: file(".jsonl") };
+        let store = Store::of(folder, &asked.benchmark);
         let new = serde_json::to_value(asked)?;
         match std::fs::read(&store.asked) {
             // How many were asked does not change what a problem was answered: more can be asked later.

@@ -8,25 +8,26 @@
 //! | `table` | the table, in Markdown |
 //!
 //! A run that is finished is not repeated and one that was stopped goes on, so an experiment can be stopped at any time and
-//! be given more seeds later.
+//! be given more seeds later. One that failed is tried again by the next call, and does not keep the others from running.
 
 mod read;
 mod table;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow, bail};
 use serde::Serialize;
 
-use crate::config::Experiment;
+use crate::config::{Experiment, Recipe, StageSettings, Variant};
+use crate::hub::hub_name;
 use crate::interrupt::Interrupt;
 use crate::progress::{Reporter, Verbosity};
 use crate::report;
 use crate::run::write_whole;
 use crate::session::{RunOptions, RunStatus, RunSummary, run_recipe};
 
-pub(crate) use read::{Lines, Run};
-pub(crate) use table::{markdown, written};
+pub(crate) use read::{Curve, Lines, Run};
+pub(crate) use table::{markdown, notes, written};
 
 /// How an experiment is run.
 #[derive(Clone, Debug)]
@@ -47,12 +48,14 @@ pub struct ExperimentOptions {
     pub interrupt: Interrupt,
     /// The command line, for the record.
     pub command: Vec<String>,
+    /// The experiment as it was typed: a shipped one's name, or a file.
+    pub asked: String,
 }
 
 /// One measure of one variant over its seeds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Cell {
-    /// The value under each seed; none where the run has none.
+    /// The value under each seed; none where the run has none, or failed.
     pub values: Vec<Option<f64>>,
 }
 
@@ -67,53 +70,41 @@ pub struct Outcome {
     pub variants: Vec<(String, Vec<Cell>)>,
     /// Seeds that every variant was run under.
     pub seeds: u64,
+    /// Runs that failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<Failure>,
+    /// Measures and figures that found no number in any run, each with where it looked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub without_numbers: Vec<String>,
+}
+
+/// A run that failed, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// The variant.
+    pub variant: String,
+    /// The seed.
+    pub seed: u64,
+    /// What it failed of.
+    pub why: String,
 }
 
 /// Runs what is not finished yet, then writes `results.json`, `table.md`, `figure-1.svg` and so on, and `report.html`. None
-/// if it was stopped.
+/// if it was stopped. A run that fails is told of in the outcome, and the others are run.
 ///
 /// # Errors
-/// If a run fails, or a file cannot be written.
+/// If there is no such device, the folder holds runs of another recipe, or a file cannot be written.
 pub fn run(experiment: &Experiment, options: &ExperimentOptions) -> anyhow::Result<Option<Outcome>> {
     let out = &options.out;
     std::fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
     let _lock = crate::run::lock(out)?;
-    let reporter = Reporter::new(options.verbosity);
-    let all = experiment.variants.len() as u64 * options.seeds;
-    let mut number = 0;
-    let mut runs: Vec<Vec<Run>> = vec![Vec::new(); experiment.variants.len()];
-    // Seed by seed: whatever was stopped, the variants are compared on the same seeds.
-    for seed in 0..options.seeds {
-        for (variant, runs) in experiment.variants.iter().zip(&mut runs) {
-            number += 1;
-            let folder = out.join("runs").join(format!("{}-seed-{seed}", variant.name));
-            reporter.note(&format!("run {number} of {all}: {}, seed {seed}", variant.name));
-            let recipe = experiment.recipe_of(variant, seed)?;
-            let run_options = RunOptions {
-                run_dir: Some(folder.clone()),
-                resume: folder.join("recipe.toml").is_file(),
-                threads: options.threads,
-                device: options.device.clone(),
-                cache_dir: options.cache_dir.clone(),
-                verbosity: options.verbosity,
-                interrupt: options.interrupt.clone(),
-                settings: experiment.settings_of(variant, seed),
-                command: options.command.clone(),
-                ..RunOptions::default()
-            };
-            let summary = match finished(&folder, &recipe)? {
-                Some(summary) => summary,
-                None => run_recipe(&recipe, &run_options)?,
-            };
-            if summary.status != RunStatus::Finished {
-                return Ok(None);
-            }
-            runs.push(Run::read(summary, &folder)?);
-        }
-    }
+    // What every run would fail of is said once, before any.
+    crate::place::open(options.device.as_deref())?;
+    check_kept(experiment, options)?;
+    let Some((runs, failed)) = all_runs(experiment, options)? else { return Ok(None) };
     let variants = experiment.variants.iter().zip(&runs).map(|(variant, runs)| {
-        let cells = experiment.measures.iter();
-        let cells = cells.map(|measure| Cell { values: runs.iter().map(|run| run.measure(measure)).collect() });
+        let of = |measure| runs.iter().map(|run| run.as_ref()?.measure(measure)).collect();
+        let cells = experiment.measures.iter().map(|measure| Cell { values: of(measure) });
         (variant.name.clone(), cells.collect())
     });
     let outcome = Outcome {
@@ -121,38 +112,190 @@ pub fn run(experiment: &Experiment, options: &ExperimentOptions) -> anyhow::Resu
         measures: experiment.measures.iter().map(|measure| measure.name.clone()).collect(),
         variants: variants.collect(),
         seeds: options.seeds,
+        failed,
+        without_numbers: read::without_numbers(experiment, &runs),
     };
     let figures: Vec<Lines> = experiment.figures.iter().map(|figure| read::lines(experiment, figure, &runs)).collect();
     let drawn = report::experiment::figures(experiment, &figures);
-    write(out, experiment, &outcome, &runs, &drawn)?;
+    write(options, experiment, &outcome, &runs, &drawn)?;
     Ok(Some(outcome))
 }
 
+/// The runs of each variant by seed, with none in the place of one that failed.
+type Runs = Vec<Vec<Option<Run>>>;
+
+/// Every variant under every seed, and what failed; none if it was stopped.
+fn all_runs(experiment: &Experiment, options: &ExperimentOptions) -> anyhow::Result<Option<(Runs, Vec<Failure>)>> {
+    let reporter = Reporter::new(options.verbosity);
+    let all = experiment.variants.len() as u64 * options.seeds;
+    let mut number = 0;
+    let mut runs: Runs = vec![Vec::new(); experiment.variants.len()];
+    let mut failed = Vec::new();
+    // Seed by seed: whatever was stopped, the variants are compared on the same seeds.
+    for seed in 0..options.seeds {
+        for (variant, runs) in experiment.variants.iter().zip(&mut runs) {
+            number += 1;
+            reporter.note(&format!("run {number} of {all}: {}, seed {seed}", variant.name));
+            match one_run(experiment, variant, seed, options) {
+                Ok(Some(run)) => runs.push(Some(run)),
+                Ok(None) => return Ok(None),
+                // Asked to stop, it is not to begin the next one.
+                Err(error) if options.interrupt.requested() => return Err(anyhow!(why(&error))),
+                Err(error) => {
+                    let failure = Failure { variant: variant.name.clone(), seed, why: why(&error) };
+                    reporter.note(&format!("{}, seed {seed} failed: {}", variant.name, failure.why));
+                    failed.push(failure);
+                    runs.push(None);
+                }
+            }
+        }
+    }
+    Ok(Some((runs, failed)))
+}
+
+/// A variant under a seed, run to its end if it is not there yet; none if it was stopped.
+fn one_run(
+    experiment: &Experiment,
+    variant: &Variant,
+    seed: u64,
+    options: &ExperimentOptions,
+) -> anyhow::Result<Option<Run>> {
+    let folder = folder_of(options, variant, seed);
+    let recipe = experiment.recipe_of(variant, seed)?;
+    let run_options = RunOptions {
+        run_dir: Some(folder.clone()),
+        resume: folder.join("recipe.toml").is_file(),
+        threads: options.threads,
+        device: options.device.clone(),
+        cache_dir: options.cache_dir.clone(),
+        verbosity: options.verbosity,
+        interrupt: options.interrupt.clone(),
+        settings: experiment.settings_of(variant, seed),
+        command: options.command.clone(),
+        ..RunOptions::default()
+    };
+    let summary = match finished(&folder, &recipe)? {
+        Some(summary) => summary,
+        None => run_recipe(&recipe, &run_options)?,
+    };
+    if summary.status != RunStatus::Finished {
+        return Ok(None);
+    }
+    Ok(Some(Run::read(summary, &folder)?))
+}
+
+fn folder_of(options: &ExperimentOptions, variant: &Variant, seed: u64) -> PathBuf {
+    options.out.join("runs").join(format!("{}-seed-{seed}", variant.name))
+}
+
 /// The summary of a run that came to its end, and was made by this very recipe.
-fn finished(folder: &Path, recipe: &crate::config::Recipe) -> anyhow::Result<Option<RunSummary>> {
+fn finished(folder: &Path, recipe: &Recipe) -> anyhow::Result<Option<RunSummary>> {
     let path = folder.join("summary.json");
     let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
     let summary: RunSummary = serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
-    let stored = crate::config::Recipe::read(&folder.join("recipe.toml"), &[])?;
-    let same = recipe.difference(&stored).is_none();
+    let stored = Recipe::read(&folder.join("recipe.toml"), &[])?;
+    let same = as_kept(recipe, &stored)?.difference(&stored).is_none();
     // Of another recipe, the run itself will say so when it is resumed.
     Ok(Some(summary).filter(|summary| same && summary.status == RunStatus::Finished))
 }
 
+/// That no run in the folder was made by another recipe: the table would compare what was not asked for. Looked at before
+/// anything is run.
+fn check_kept(experiment: &Experiment, options: &ExperimentOptions) -> anyhow::Result<()> {
+    for (variant, seed) in experiment.variants.iter().flat_map(|one| (0..options.seeds).map(move |seed| (one, seed))) {
+        let folder = folder_of(options, variant, seed);
+        // One that cannot be read is told of where it is resumed.
+        let Ok(stored) = Recipe::read(&folder.join("recipe.toml"), &[]) else { continue };
+        let recipe = as_kept(&experiment.recipe_of(variant, seed)?, &stored)?;
+        if let Some((key, now, before)) = recipe.difference(&stored) {
+            bail!(
+                "the run in {} has {key} = {before}, the experiment now has {now}: going on would make it a different \
+                 run\n  hint: take the change back, give the experiment another `name` or --out, or remove the folder",
+                folder.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The recipe as its run keeps it: with absolute paths. Which files a data set of the Hub became, only the kept one knows.
+fn as_kept(recipe: &Recipe, stored: &Recipe) -> anyhow::Result<Recipe> {
+    let mut recipe = recipe.clone();
+    for file in &recipe.tasks.files {
+        if hub_name(file)?.is_some() {
+            recipe.tasks.files.clone_from(&stored.tasks.files);
+            break;
+        }
+    }
+    let absolute = |path: &Path| {
+        std::path::absolute(path).with_context(|| format!("cannot find the folder of {}", path.display()))
+    };
+    for path in recipe.paths_mut() {
+        *path = absolute(path)?;
+    }
+    for stage in &mut recipe.stages {
+        if let StageSettings::Export(settings) = &mut stage.settings
+            && !settings.path.is_empty()
+        {
+            settings.path = absolute(settings.path.as_ref())?.display().to_string();
+        }
+    }
+    Ok(recipe)
+}
+
+/// Why a run failed, with its causes. An experiment has no `--resume` and no `--from`: what a run advises of them is put
+/// otherwise or left out, for it is the same command that goes on.
+fn why(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        // Many errors say what caused them within their own text.
+        if !text.contains(&cause) {
+            text += if text.is_empty() { "" } else { ": " };
+            text += &cause;
+        }
+    }
+    let text = text
+        .replace("; what it did is kept, and --resume goes on from there", "")
+        .replace("start a new run without --resume", "remove the run's folder");
+    let of_run_alone = |line: &&str| ["--resume", "--from", "--run-dir"].iter().any(|option| line.contains(option));
+    let advises = |line: &&str| line.trim_start().starts_with("hint:") && of_run_alone(line);
+    text.lines().filter(|line| !advises(line)).collect::<Vec<_>>().join("\n")
+}
+
 fn write(
-    out: &Path,
+    options: &ExperimentOptions,
     experiment: &Experiment,
     outcome: &Outcome,
-    runs: &[Vec<Run>],
+    runs: &[Vec<Option<Run>>],
     drawn: &report::experiment::Drawn,
 ) -> anyhow::Result<()> {
+    let out = &options.out;
     let json = serde_json::to_string_pretty(outcome)? + "\n";
     write_whole(&out.join("results.json"), json.as_bytes())?;
-    write_whole(&out.join("table.md"), markdown(experiment, outcome, runs).as_bytes())?;
+    write_whole(&out.join("table.md"), markdown(experiment, &options.asked, outcome, runs).as_bytes())?;
     write_whole(&out.join("experiment.toml"), experiment.text.as_bytes())?;
     for (number, svg) in drawn.files.iter().enumerate() {
         write_whole(&out.join(format!("figure-{}.svg", number + 1)), svg.as_bytes())?;
     }
     let page = report::experiment::render(experiment, outcome, &drawn.page);
     write_whole(&out.join("report.html"), page.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_is_what_an_experiment_can_follow() {
+        let error = anyhow!("the reward is wrong\n  hint: mend it")
+            .context("the run in x failed; what it did is kept, and --resume goes on from there");
+        assert_eq!(why(&error), "the run in x failed: the reward is wrong\n  hint: mend it");
+        let error = anyhow!("metrics.jsonl is gone\n  hint: put the file back, or start a new run without --resume");
+        assert_eq!(why(&error), "metrics.jsonl is gone\n  hint: put the file back, or remove the run's folder");
+        let error = anyhow!("it has no model yet\n  hint: let it go on: --resume");
+        assert_eq!(why(&error), "it has no model yet");
+        let error = anyhow!("too little memory\n  hint: --set grpo.group_size=4 takes less");
+        assert_eq!(why(&error), "too little memory\n  hint: --set grpo.group_size=4 takes less");
+        assert_eq!(why(&anyhow!("a: b").context("in a: b")), "in a: b");
+    }
 }

@@ -1,11 +1,11 @@
 //! Numbers and lines out of finished runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
 
-use crate::config::{Cost, EvalValue, Experiment, Figure, Line, Measure, OfSamples};
+use crate::config::{Cost, EvalValue, Experiment, Figure, Line, Measure, OfSamples, nearest};
 use crate::metrics::{EvalMetrics, FamilyEval, mean};
 use crate::run::read_rows;
 use crate::session::RunSummary;
@@ -21,10 +21,20 @@ pub(crate) struct Run {
     rows: Vec<Value>,
 }
 
-/// A figure's lines: name, and points as (x, y), the mean over seeds.
+/// One line of a figure.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Curve {
+    pub(crate) name: String,
+    /// As (x, y), the mean over seeds.
+    pub(crate) points: Vec<(f64, f64)>,
+    /// Over the steps of several stages: after which x each begins, and its name.
+    pub(crate) stages: Vec<(f64, String)>,
+}
+
+/// A figure's lines.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Lines {
-    pub(crate) lines: Vec<(String, Vec<(f64, f64)>)>,
+    pub(crate) lines: Vec<Curve>,
     /// Whether x is a number of samples rather than of steps.
     pub(crate) over_samples: bool,
 }
@@ -77,6 +87,18 @@ impl Run {
         over_families(eval, measure.family.as_deref(), of)
     }
 
+    /// Where each stage begins on the axis of a line's steps; nothing where there is one stage, or no steps.
+    fn stages(&self, line: &Line) -> Vec<(f64, String)> {
+        let mut stages: Vec<(f64, String)> = Vec::new();
+        for (before, row) in self.steps(line.stage.as_deref()).into_iter().enumerate() {
+            let name = row["stage"].as_str().unwrap_or("");
+            if stages.last().is_none_or(|(_, last)| last != name) {
+                stages.push((before as f64, name.to_owned()));
+            }
+        }
+        if line.step.is_some() && stages.len() > 1 { stages } else { Vec::new() }
+    }
+
     fn evaluation(&self, stage: &str) -> Option<&EvalMetrics> {
         self.summary.evaluations.iter().find(|eval| eval.stage == stage)
     }
@@ -112,12 +134,12 @@ fn at(row: &Value, path: &str) -> Option<f64> {
 }
 
 /// The lines of a figure, each the mean over the seeds that have the point.
-pub(super) fn lines(experiment: &Experiment, figure: &Figure, runs: &[Vec<Run>]) -> Lines {
+pub(super) fn lines(experiment: &Experiment, figure: &Figure, runs: &[Vec<Option<Run>>]) -> Lines {
     let mut lines = Vec::new();
     for (variant, runs) in experiment.variants.iter().zip(runs) {
         for line in &figure.lines {
             let mut points = BTreeMap::<u64, Vec<f64>>::new();
-            for (x, y) in runs.iter().flat_map(|run| run.line(line)) {
+            for (x, y) in runs.iter().flatten().flat_map(|run| run.line(line)) {
                 points.entry(x).or_default().push(y);
             }
             let name = match (experiment.variants.len(), line.name.as_str()) {
@@ -125,10 +147,88 @@ pub(super) fn lines(experiment: &Experiment, figure: &Figure, runs: &[Vec<Run>])
                 (1, name) => name.to_owned(),
                 (_, name) => format!("{}, {name}", variant.name),
             };
-            lines.push((name, points.into_iter().map(|(x, values)| (x as f64, mean(&values))).collect()));
+            let points = points.into_iter().map(|(x, values)| (x as f64, mean(&values))).collect();
+            // Seeds of a variant have the same stages.
+            let stages = runs.iter().flatten().next().map(|run| run.stages(line)).unwrap_or_default();
+            lines.push(Curve { name, points, stages });
         }
     }
     Lines { lines, over_samples: figure.lines.iter().any(|line| line.eval.is_some()) }
+}
+
+/// What a misspelt path or a name that no run has comes to: measures and figures without a number in any run, each with
+/// where it looked. Nothing if no run came to its end.
+pub(super) fn without_numbers(experiment: &Experiment, runs: &[Vec<Option<Run>>]) -> Vec<String> {
+    let runs: Vec<&Run> = runs.iter().flatten().flatten().collect();
+    if runs.is_empty() {
+        return Vec::new();
+    }
+    let measures = experiment.measures.iter().filter(|measure| runs.iter().all(|run| run.measure(measure).is_none()));
+    let mut found: Vec<String> = measures
+        .map(|measure| format!("the measure `{}`: {}", measure.name, searched_by_measure(measure, &runs)))
+        .collect();
+    for figure in &experiment.figures {
+        let empty = figure.lines.iter().filter(|line| runs.iter().all(|run| run.line(line).is_empty()));
+        found.extend(empty.map(|line| format!("the figure `{}`: {}", figure.title, searched_by_line(line, &runs))));
+    }
+    found
+}
+
+fn searched_by_measure(measure: &Measure, runs: &[&Run]) -> String {
+    if let Some(path) = &measure.step {
+        return searched_steps(path, measure.stage.as_deref(), runs);
+    }
+    let what = match (measure.value, &measure.reward) {
+        (Some(EvalValue::Sampled), _) => "sampled",
+        (Some(EvalValue::Greedy), _) => "greedy",
+        (Some(EvalValue::Majority), _) => "majority",
+        (Some(EvalValue::Length), _) => "length",
+        (None, reward) => reward.as_deref().unwrap_or_default(),
+    };
+    searched_evaluation(what, measure.eval.as_deref(), measure.family.as_deref())
+}
+
+fn searched_by_line(line: &Line, runs: &[&Run]) -> String {
+    if let Some(path) = &line.step {
+        return searched_steps(path, line.stage.as_deref(), runs);
+    }
+    let what = if line.of == Some(OfSamples::Majority) { "majority" } else { "pass" };
+    searched_evaluation(what, line.eval.as_deref(), line.family.as_deref())
+}
+
+fn searched_evaluation(what: &str, eval: Option<&str>, family: Option<&str>) -> String {
+    let family = family.map_or_else(String::new, |family| format!(" of the family `{family}`"));
+    format!("no run has `{what}`{family} in the evaluation `{}`", eval.unwrap_or_default())
+}
+
+fn searched_steps(path: &str, stage: Option<&str>, runs: &[&Run]) -> String {
+    let whose = stage.map_or_else(|| "the grpo stages".to_owned(), |stage| format!("the stage `{stage}`"));
+    let rows = || runs.iter().flat_map(|run| run.steps(stage));
+    if rows().next().is_none() {
+        return format!("looked for `{path}`, but no run has steps of {whose}");
+    }
+    let text = format!("no run has a number at `{path}` in the steps of {whose}");
+    // One that holds nothing but blanks is spelt as it should be.
+    if rows().any(|row| path.split('.').try_fold(row, |value, key| value.get(key)).is_some()) {
+        return text;
+    }
+    let mut paths = BTreeSet::new();
+    rows().for_each(|row| paths_of(row, "", &mut paths));
+    match nearest(path, paths.iter().map(String::as_str)) {
+        Some(near) => format!("{text}; did you mean `{near}`?"),
+        None => text,
+    }
+}
+
+/// The paths of all numbers.
+fn paths_of(value: &Value, path: &str, paths: &mut BTreeSet<String>) {
+    if value.is_number() {
+        paths.insert(path.to_owned());
+    }
+    for (key, inner) in value.as_object().into_iter().flatten() {
+        let inner_path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        paths_of(inner, &inner_path, paths);
+    }
 }
 
 #[cfg(test)]
@@ -259,15 +359,43 @@ of = "majority"
     #[test]
     fn lines_are_means_over_seeds() {
         let experiment = Experiment::parse("x.toml", TEXT).unwrap();
-        let runs = [vec![made_up(0.2, 2), made_up(0.4, 3)], vec![made_up(0.1, 1)]];
+        let runs = [vec![Some(made_up(0.2, 2)), None, Some(made_up(0.4, 3))], vec![Some(made_up(0.1, 1))]];
         let length = lines(&experiment, &experiment.figures[0], &runs);
-        let names: Vec<&str> = length.lines.iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<&str> = length.lines.iter().map(|line| line.name.as_str()).collect();
         assert_eq!((names, length.over_samples), (vec!["with", "without"], false));
-        assert_eq!(length.lines[0].1, [(1.0, 11.0), (2.0, 12.0), (3.0, 13.0)]);
+        assert_eq!(length.lines[0].points, [(1.0, 11.0), (2.0, 12.0), (3.0, 13.0)]);
         let votes = lines(&experiment, &experiment.figures[1], &runs);
-        assert_eq!(votes.lines[1].0, "without, votes");
+        assert_eq!(votes.lines[1].name, "without, votes");
         // Means of 0.2, 0.4 (seed 0) and 0.4, 0.6 (seed 1).
-        assert!((votes.lines[0].1[0].1 - 0.4).abs() < 1e-12 && votes.over_samples, "{votes:?}");
-        assert_eq!(votes.lines[0].1.iter().map(|(k, _)| *k).collect::<Vec<_>>(), [1.0, 2.0, 4.0]);
+        assert!((votes.lines[0].points[0].1 - 0.4).abs() < 1e-12 && votes.over_samples, "{votes:?}");
+        assert_eq!(votes.lines[0].points.iter().map(|(k, _)| *k).collect::<Vec<_>>(), [1.0, 2.0, 4.0]);
+    }
+
+    #[test]
+    fn what_finds_no_number_is_named_with_where_it_looked() {
+        let text = TEXT.replacen("length.mean", "lenght.mean", 1)
+            + "[[figure]]\ntitle = \"Mood\"\ny_label = \"y\"\n\
+            [[figure.line]]\nstep = \"something.else\"\n";
+        let experiment = Experiment::parse("x.toml", &text).unwrap();
+        let runs = [vec![Some(made_up(0.2, 2)), None], vec![None, Some(made_up(0.1, 1))]];
+        let expected = [
+            "the measure `length, first`: no run has a number at `lenght.mean` in the steps of the grpo stages; did you \
+             mean `length.mean`?",
+            "the measure `greedy`: no run has `greedy` in the evaluation `after`",
+            "the figure `Mood`: no run has a number at `something.else` in the steps of the grpo stages",
+        ];
+        assert_eq!(without_numbers(&experiment, &runs), expected);
+        assert!(without_numbers(&experiment, &[vec![None], vec![None]]).is_empty(), "there was nothing to look in");
+    }
+
+    #[test]
+    fn a_line_over_several_stages_knows_where_each_begins() {
+        let mut run = made_up(0.2, 3);
+        let line = Experiment::parse("x.toml", TEXT).unwrap().figures[0].lines[0].clone();
+        assert!(run.stages(&line).is_empty());
+        run.rows.push(serde_json::json!({"kind": "step", "stage": "two", "step": 1, "length": {"mean": 1}}));
+        assert_eq!(run.stages(&line), [(0.0, String::new()), (3.0, "two".to_owned())]);
+        let of_one = Line { stage: Some("two".to_owned()), ..line };
+        assert!(run.stages(&of_one).is_empty());
     }
 }

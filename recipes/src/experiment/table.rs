@@ -6,11 +6,11 @@ use super::{Cell, Outcome, Run};
 use crate::config::{Experiment, NumberKind};
 use crate::metrics::mean;
 use crate::progress::duration_text;
-use crate::wording::counted;
+use crate::wording::{counted, one_line};
 
 /// Title, question, table, figures, and what made them.
 #[must_use]
-pub(crate) fn markdown(experiment: &Experiment, outcome: &Outcome, runs: &[Vec<Run>]) -> String {
+pub(crate) fn markdown(experiment: &Experiment, asked: &str, outcome: &Outcome, runs: &[Vec<Option<Run>>]) -> String {
     let question = experiment.question.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut text = format!("## {}: {}\n\n{question}\n\n", experiment.name, experiment.description);
     let _ = writeln!(text, "| variant | {} |", outcome.measures.join(" | "));
@@ -22,43 +22,82 @@ pub(crate) fn markdown(experiment: &Experiment, outcome: &Outcome, runs: &[Vec<R
     }
     let seeds = counted(outcome.seeds as usize, "seed", "seeds");
     let spread = if outcome.seeds > 1 { ", mean ± standard deviation over them" } else { "" };
-    let all = || runs.iter().flatten().map(|run| &run.summary);
-    let seconds: Vec<f64> = all().map(|run| run.stages.iter().map(|stage| stage.seconds).sum()).collect();
-    let machine = all().next().map_or_else(String::new, |run| {
-        let card = run.card.as_ref().map_or_else(String::new, |card| format!(", {card}"));
-        format!(
-            " on {} of {}{card}",
-            counted(run.threads, "thread", "threads"),
-            counted(run.host_cores, "core", "cores")
-        )
-    });
-    let _ = writeln!(text, "\n{seeds}{spread}; {} a run{machine}.\n", duration_text(mean(&seconds)));
+    let _ = writeln!(text, "\n{seeds}{spread}; {}.\n", took(runs));
+    for note in notes(outcome) {
+        let _ = writeln!(text, "**{note}**\n");
+    }
     for (number, figure) in experiment.figures.iter().enumerate() {
         let _ = writeln!(text, "![{}](figure-{}.svg)\n", figure.title, number + 1);
     }
     let _ = writeln!(
         text,
         "`recipe experiment run {} --seeds {}`, recipe {}.",
-        experiment.name,
+        as_typed(asked),
         outcome.seeds,
         env!("CARGO_PKG_VERSION")
     );
     text
 }
 
-/// Mean and standard deviation over seeds; a dash where a run has no such number.
+/// What a run took, on what machine.
+fn took(runs: &[Vec<Option<Run>>]) -> String {
+    let all = || runs.iter().flatten().flatten().map(|run| &run.summary);
+    let Some(one) = all().next() else { return "no run came to its end".to_owned() };
+    let seconds: Vec<f64> = all().map(|run| run.stages.iter().map(|stage| stage.seconds).sum()).collect();
+    let card = one.card.as_ref().map_or_else(String::new, |card| format!(", {card}"));
+    format!(
+        "{} a run, {} on {}{card}",
+        duration_text(mean(&seconds)),
+        counted(one.threads, "thread", "threads"),
+        counted(one.host_cores, "core", "cores")
+    )
+}
+
+/// What the table does not show by itself: runs that failed, and what was looked for in vain.
+pub(crate) fn notes(outcome: &Outcome) -> Vec<String> {
+    let failed = outcome.failed.iter().map(|failure| {
+        let why = one_line(&failure.why, LONGEST);
+        format!("Failed: {}, seed {}: {why}", failure.variant, failure.seed)
+    });
+    let vain = outcome.without_numbers.iter().map(|what| format!("No number: {what}"));
+    failed.chain(vain).collect()
+}
+
+/// The characters of a failure that are shown beside the table.
+const LONGEST: usize = 400;
+
+/// A word as a shell takes it.
+fn as_typed(word: &str) -> String {
+    let plain = |letter: char| letter.is_alphanumeric() || "._-/+@%,:=".contains(letter);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+/// Mean and standard deviation over seeds, and of how many if some run has no such number; a dash where none has.
 pub(crate) fn written(cell: &Cell, unit: NumberKind) -> String {
-    let Some(values) = cell.values.iter().copied().collect::<Option<Vec<f64>>>() else { return "–".to_owned() };
+    let values: Vec<f64> = cell.values.iter().copied().flatten().collect();
+    if values.is_empty() {
+        return "–".to_owned();
+    }
+    let (have, all) = (values.len(), cell.values.len());
+    let part = if have < all { format!(" ({have} of {all})") } else { String::new() };
+    mean_and_deviation(&values, unit) + &part
+}
+
+fn mean_and_deviation(values: &[f64], unit: NumberKind) -> String {
     let (factor, sign, decimals) = match unit {
         NumberKind::Share => (100.0, "%", 1),
-        NumberKind::Number => match mean(&values).abs() {
+        NumberKind::Number => match mean(values).abs() {
             size if size >= 1000.0 => (1.0, "", 0),
             size if size >= 10.0 => (1.0, "", 1),
             size if size >= 1.0 => (1.0, "", 2),
             _ => (1.0, "", 3),
         },
     };
-    let middle = mean(&values) * factor;
+    let middle = mean(values) * factor;
     let shown = if middle.abs() >= 1e7 { format!("{middle:.2e}") } else { format!("{middle:.decimals$}{sign}") };
     if values.len() < 2 {
         return shown;
@@ -74,21 +113,28 @@ pub(crate) fn written(cell: &Cell, unit: NumberKind) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Failure;
     use super::super::read::tests::{TEXT, made_up};
     use super::*;
 
-    fn outcome() -> (Experiment, Outcome, Vec<Vec<Run>>) {
+    fn outcome() -> (Experiment, Outcome, Vec<Vec<Option<Run>>>) {
+        let runs = [[0.2, 0.4], [0.1, 0.1]].map(|seeds| seeds.map(|after| Some(made_up(after, 10))).into());
+        outcome_of(runs.into())
+    }
+
+    fn outcome_of(runs: Vec<Vec<Option<Run>>>) -> (Experiment, Outcome, Vec<Vec<Option<Run>>>) {
         let experiment = Experiment::parse("x.toml", TEXT).unwrap();
-        let runs = vec![vec![made_up(0.2, 10), made_up(0.4, 10)], vec![made_up(0.1, 10), made_up(0.1, 10)]];
-        let cells = |runs: &[Run]| -> Vec<Cell> {
-            let measures = experiment.measures.iter();
-            measures.map(|one| Cell { values: runs.iter().map(|run| run.measure(one)).collect() }).collect()
+        let cells = |runs: &[Option<Run>]| -> Vec<Cell> {
+            let of = |one| runs.iter().map(|run| run.as_ref()?.measure(one)).collect();
+            experiment.measures.iter().map(|one| Cell { values: of(one) }).collect()
         };
         let outcome = Outcome {
             experiment: "x".to_owned(),
             measures: experiment.measures.iter().map(|measure| measure.name.clone()).collect(),
             variants: vec![("with".to_owned(), cells(&runs[0])), ("without".to_owned(), cells(&runs[1]))],
             seeds: 2,
+            failed: Vec::new(),
+            without_numbers: Vec::new(),
         };
         (experiment, outcome, runs)
     }
@@ -96,7 +142,7 @@ mod tests {
     #[test]
     fn the_table_of_an_experiment() {
         let (experiment, outcome, runs) = outcome();
-        let text = markdown(&experiment, &outcome, &runs);
+        let text = markdown(&experiment, "x", &outcome, &runs);
         let expected = "\
 ## x: d
 
@@ -107,7 +153,7 @@ q
 | with | 40.0% ± 14.1 | 60.0% ± 14.1 | 11.0 ± 0.0 | 20.0 ± 0.0 | 200.0 ± 0.0 | – |
 | without | 20.0% ± 0.0 | 40.0% ± 0.0 | 11.0 ± 0.0 | 20.0 ± 0.0 | 200.0 ± 0.0 | – |
 
-2 seeds, mean ± standard deviation over them; 0.0 s a run on 1 thread of 1 core.
+2 seeds, mean ± standard deviation over them; 0.0 s a run, 1 thread on 1 core.
 
 ![Length](figure-1.svg)
 
@@ -116,5 +162,29 @@ q
 `recipe experiment run x --seeds 2`, recipe 0.1.0.
 ";
         assert_eq!(text, expected, "{text}");
+        // The file as it was typed: the experiment's own name would start another one, or none.
+        let of_file = |file: &str| markdown(&experiment, file, &outcome, &runs);
+        assert!(of_file("mine/exp.toml").contains("`recipe experiment run mine/exp.toml --seeds 2`"));
+        assert!(of_file("my exp.toml").contains("`recipe experiment run 'my exp.toml' --seeds 2`"));
+    }
+
+    #[test]
+    fn a_run_that_failed_is_marked_and_the_others_count() {
+        let (experiment, mut outcome, runs) =
+            outcome_of(vec![vec![None, Some(made_up(0.4, 10))], vec![Some(made_up(0.1, 10)), Some(made_up(0.1, 10))]]);
+        let why = "the reward broke\n  hint: mend it".to_owned();
+        outcome.failed.push(Failure { variant: "with".to_owned(), seed: 0, why });
+        outcome.without_numbers.push("the measure `x`".to_owned());
+        let text = markdown(&experiment, "x", &outcome, &runs);
+        assert!(text.contains("| with | 50.0% (1 of 2) | 70.0% (1 of 2) |"), "{text}");
+        assert!(text.contains("| without | 20.0% ± 0.0 |"), "{text}");
+        assert!(text.contains("**Failed: with, seed 0: the reward broke hint: mend it**"), "{text}");
+        assert!(text.contains("**No number: the measure `x`**"), "{text}");
+        let page = crate::report::experiment::render(&experiment, &outcome, "");
+        assert!(page.contains("Failed: with, seed 0: the reward broke") && page.contains("50.0% (1 of 2)"), "{page}");
+
+        let (experiment, outcome, runs) = outcome_of(vec![vec![None, None], vec![None, None]]);
+        let text = markdown(&experiment, "x", &outcome, &runs);
+        assert!(text.contains("| with | – | – |") && text.contains("; no run came to its end."), "{text}");
     }
 }

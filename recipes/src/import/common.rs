@@ -9,15 +9,15 @@ use super::{Outcome, Reader};
 
 /// The stage's table as it grows: key, value as TOML, remark.
 #[derive(Default)]
-pub(super) struct Table(Vec<(&'static str, String, &'static str)>);
+pub(super) struct Table(Vec<(&'static str, String, String)>);
 
 impl Table {
     pub(super) fn set(&mut self, key: &'static str, value: impl ToString) {
-        self.0.push((key, value.to_string(), ""));
+        self.remark(key, value, "");
     }
 
-    pub(super) fn remark(&mut self, key: &'static str, value: impl ToString, remark: &'static str) {
-        self.0.push((key, value.to_string(), remark));
+    pub(super) fn remark(&mut self, key: &'static str, value: impl ToString, remark: impl Into<String>) {
+        self.0.push((key, value.to_string(), remark.into()));
     }
 
     /// As lines of TOML.
@@ -88,9 +88,42 @@ pub(super) fn schedule(reader: &mut Reader, stage: &mut Table, default: f64) {
     }
 }
 
+/// A warm-up as the file has it: `number` steps, or that share of all steps.
+pub(super) struct Warmup {
+    /// Where the file says it; what became of it is still to be said.
+    pub(super) entry: Entry,
+    pub(super) number: f64,
+    pub(super) is_share: bool,
+}
+
+/// The warm-up, if there is one. Of two keys the one that decides is given, and the other is dealt with.
+pub(super) fn warmup(reader: &mut Reader) -> Option<Warmup> {
+    if without_warmup(reader) {
+        return None;
+    }
+    let mut found = None;
+    for key in ["warmup_steps", "warmup_ratio"] {
+        let Some(entry) = reader.take(key) else { continue };
+        match entry.value.number() {
+            Some(number) if number > 0.0 && found.is_none() => {
+                // In transformers 5 a number of steps below 1 is a share, too.
+                let is_share = key == "warmup_ratio" || number < 1.0;
+                found = Some(Warmup { entry, number: if is_share { number.min(1.0) } else { number }, is_share });
+            }
+            Some(number) if number > 0.0 => reader.attention(
+                &entry,
+                "warmup_steps decides here, as in transformers 4; where both are given, transformers 5 takes this one",
+            ),
+            Some(0.0) => reader.carried(&entry, "0 is none"),
+            _ => reader.attention(&entry, "expected a number, 0 or more: it counts for none in the recipe"),
+        }
+    }
+    found
+}
+
 /// Whether there is no warm-up, whatever the file says of one: transformers' `constant` has none, which is what
 /// `constant_with_warmup` is for.
-pub(super) fn without_warmup(reader: &mut Reader) -> bool {
+fn without_warmup(reader: &mut Reader) -> bool {
     if reader.look("lr_scheduler_type").and_then(|entry| entry.value.text()) != Some("constant") {
         return false;
     }

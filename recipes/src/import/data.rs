@@ -1,15 +1,34 @@
 //! The data set of both kinds of configuration: its file, and what is set aside of it.
 
+use std::path::Path;
+
+use datasets::source::hub::HubName;
+
 use super::common::{float, quoted, take_starting};
 use super::yaml::Entry;
 use super::{Outcome, Reader};
 
+/// What may stand before a data set's name, and must where it could be a path.
+const HUB: &str = "hub:";
+
 /// How the names of files with rows end.
 const ENDS: [&str; 5] = [".jsonl", ".json", ".csv", ".parquet", ".gz"];
 
-/// The list of files that `setting` gets, as TOML, with a remark. `place` is where a person names a file; `unnamed` stands
-/// for one that the file does not name.
-pub(super) fn files(reader: &mut Reader, setting: &str, place: &str, unnamed: &str) -> (String, &'static str) {
+/// What the data set's files are for.
+pub(super) struct Files {
+    /// The setting that gets them.
+    pub(super) setting: &'static str,
+    /// Where a person names them.
+    pub(super) place: &'static str,
+    /// What stands for one that the file does not name.
+    pub(super) unnamed: &'static str,
+    /// Whether the setting may hold the name of a data set of the Hub.
+    pub(super) from_hub: bool,
+}
+
+/// The list of files that the setting gets, as TOML, with a remark.
+pub(super) fn files(reader: &mut Reader, wanted: &Files) -> (String, &'static str) {
+    let Files { setting, place, unnamed, from_hub } = wanted;
     for entry in take_starting(reader, &["dataset_mixture"]) {
         reader
             .attention(&entry, format!("mix data sets with `recipe curate` (mix), and name what it makes in {place}"));
@@ -21,11 +40,46 @@ pub(super) fn files(reader: &mut Reader, setting: &str, place: &str, unnamed: &s
     };
     let name = entry.value.full();
     if ENDS.iter().any(|end| name.ends_with(end)) {
-        reader.carried(&entry, setting);
+        reader.carried(&entry, *setting);
+        return (list(&name), "");
+    }
+    if *from_hub && let Some(name) = of_hub(reader, &name, setting) {
+        let what = "a data set of the Hub, fetched when a run begins as its branch is then; @REVISION pins it";
+        reader.carried(&entry, format!("{setting} = {} ({what})", list(&name)));
         return (list(&name), "");
     }
     reader.attention(&entry, format!("the name of a data hub: fetch its file, and name that in {place}"));
     (list(&format!("{}.parquet", name.replace('/', "--"))), "the file that you fetched")
+}
+
+/// The data set of the Hub that is meant, as a recipe names it, with the part that the file asks for.
+fn of_hub(reader: &mut Reader, name: &str, setting: &str) -> Option<String> {
+    let is_hub = |name: &str| HubName::recognise(Path::new(name)).is_some_and(|name| name.is_ok());
+    // TRL, too, takes a folder that is there for the data set.
+    if Path::new(name).exists() || !is_hub(&format!("{HUB}{name}")) {
+        return None;
+    }
+    let mut whole = name.to_owned();
+    if !name.contains(':') {
+        let parts = [part(reader, "dataset_config", "default"), part(reader, "dataset_train_split", "train")];
+        let parts: Vec<Entry> = parts.into_iter().flatten().collect();
+        let words: Vec<String> = parts.iter().map(|entry| entry.value.full()).collect();
+        if !words.is_empty() {
+            whole = format!("{name}:{}", words.join("/"));
+        }
+        for entry in &parts {
+            reader.carried(entry, format!("{setting} (the part of the data set)"));
+        }
+    }
+    Some(if is_hub(&whole) { whole } else { format!("{HUB}{whole}") })
+}
+
+/// The entry that names a part of the data set which is not the usual one. A slice such as `train[:10%]` is no part: it is
+/// left to be asked about.
+fn part(reader: &mut Reader, key: &str, usual: &str) -> Option<Entry> {
+    let is_word = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    let named = reader.look(key)?.value.text().filter(|text| *text != usual && is_word(text))?;
+    if named.is_empty() { None } else { reader.take(key) }
 }
 
 /// What is set aside for evaluation, which TRL has a split of its own for.

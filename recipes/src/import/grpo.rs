@@ -8,7 +8,7 @@
 
 use std::fmt::Write;
 
-use super::common::{Table, adapters, float, model, quoted, schedule, without_warmup};
+use super::common::{Table, Warmup, adapters, float, model, quoted, schedule, warmup};
 use super::rewards::rewards;
 use super::yaml::{Entry, Value};
 use super::{Outcome, Reader, data};
@@ -43,6 +43,14 @@ pub(super) fn recipe(reader: &mut Reader, name: &str, shown: &str, processes: u6
         quoted(&format!("GRPO as {shown} has it")),
         stage.lines()
     )
+}
+
+/// How many steps there are.
+#[derive(Clone, Copy)]
+struct Steps {
+    number: u64,
+    /// Whether the file says so: else a person has to fill them in.
+    are_known: bool,
 }
 
 /// What TRL's counts have to be divided by.
@@ -102,21 +110,23 @@ fn batches(reader: &mut Reader, stage: &mut Table, processes: u64) -> Batch {
         );
         reader.worked_out("prompts_per_step", what);
     }
+    let prompts = completions.div_ceil(group);
+    let sampled = prompts.saturating_mul(group);
     reader.missing(
         "number of GPUs",
         format!(
-            "{processes} assumed (--gpus N says otherwise): a step then samples {completions} completions of {} prompts",
-            completions.div_ceil(group)
+            "{processes} assumed (--gpus N says otherwise): a step then samples {sampled} completions of {prompts} prompts"
         ),
     );
-    if !completions.is_multiple_of(group) {
-        reader.worked_out(
-            "prompts_per_step",
-            format!("{completions} completions are not whole groups of {group}: rounded up to whole ones"),
+    if sampled != completions {
+        let what = format!(
+            "the batch of {completions} completions is not whole groups of {group}, which TRL refuses; here it is rounded up \
+             to whole ones: a step samples {sampled}, {group} for each of {prompts} prompts"
         );
+        reader.worked_out("prompts_per_step", what);
     }
     let epochs = reader.whole("num_iterations", "epochs", 1).max(1);
-    stage.set("prompts_per_step", completions.div_ceil(group));
+    stage.set("prompts_per_step", prompts);
     stage.set("group_size", group);
     if mini_batches > 1 {
         stage.set("mini_batches", mini_batches);
@@ -186,7 +196,7 @@ fn asking(reader: &mut Reader) -> String {
     text
 }
 
-fn steps(reader: &mut Reader, stage: &mut Table, batch: Batch) -> u64 {
+fn steps(reader: &mut Reader, stage: &mut Table, batch: Batch) -> Steps {
     let epochs = reader.take("num_train_epochs");
     if let Some(entry) = reader.take("max_steps") {
         if let Some(steps @ 1..) = entry.value.whole() {
@@ -196,7 +206,7 @@ fn steps(reader: &mut Reader, stage: &mut Table, batch: Batch) -> u64 {
             if let Some(epochs) = epochs {
                 reader.note(&epochs, Outcome::Ignored("max_steps decides"));
             }
-            return steps;
+            return Steps { number: steps, are_known: true };
         }
         reader.note(&entry, Outcome::Ignored("it is not set"));
     }
@@ -209,35 +219,34 @@ fn steps(reader: &mut Reader, stage: &mut Table, batch: Batch) -> u64 {
         Some(entry) => reader.attention(&entry, what),
         None => reader.missing("num_train_epochs", format!("TRL's default is 3; {what}")),
     }
-    STEPS
+    Steps { number: STEPS, are_known: false }
 }
 
-fn warmup(reader: &mut Reader, batch: Batch, steps: u64) -> u64 {
-    if without_warmup(reader) {
-        return 0;
+fn warmup_steps(reader: &mut Reader, stage: &mut Table, batch: Batch, steps: Steps) {
+    let Some(Warmup { entry, number, is_share }) = warmup(reader) else { return stage.set("warmup_steps", 0) };
+    if !is_share {
+        let warmup = batch.steps(number as u64);
+        stage.set("warmup_steps", warmup);
+        return reader.carried(&entry, batch.said("warmup_steps", warmup));
     }
-    let ratio = reader.take("warmup_ratio");
-    let fixed = reader.take("warmup_steps");
-    let number = |entry: &Option<Entry>| entry.as_ref().and_then(|entry| entry.value.number()).unwrap_or(0.0);
-    let (counted, share) = (number(&fixed), number(&ratio));
-    let (warmup, said) = if counted >= 1.0 {
-        let warmup = batch.steps(counted as u64);
-        (warmup, batch.said("warmup_steps", warmup))
-    } else {
-        // TRL takes a share of the steps for a number below 1.
-        let share = if counted > 0.0 { counted } else { share };
-        let warmup = (share * steps as f64).ceil() as u64;
-        (warmup, format!("warmup_steps = {warmup}"))
-    };
-    for entry in [fixed, ratio].into_iter().flatten() {
-        reader.carried(&entry, said.as_str());
+    let warmup = (number * steps.number as f64).ceil() as u64;
+    if steps.are_known {
+        stage.set("warmup_steps", warmup);
+        return reader.carried(&entry, format!("warmup_steps = {warmup}"));
     }
-    warmup
+    // A share of steps that only stand in for others is none of those that will be filled in.
+    stage.remark("warmup_steps", warmup, format!("{number} x steps: fill in with steps"));
+    let what = format!(
+        "it is a share of steps that are still to be filled in: warmup_steps = {warmup} stands in the recipe, which is that \
+         of {}; set it to {number} x steps once `steps` is right",
+        steps.number
+    );
+    reader.attention(&entry, what);
 }
 
-fn optimizer(reader: &mut Reader, stage: &mut Table, batch: Batch, steps: u64) {
+fn optimizer(reader: &mut Reader, stage: &mut Table, batch: Batch, steps: Steps) {
     stage.set("learning_rate", float(reader.number("learning_rate", "learning_rate", 1e-6)));
-    stage.set("warmup_steps", warmup(reader, batch, steps));
+    warmup_steps(reader, stage, batch, steps);
     schedule(reader, stage, 1e-6);
     stage.set("max_grad_norm", float(reader.number("max_grad_norm", "max_grad_norm", 1.0)));
     let decay = reader.number("weight_decay", "weight_decay", 0.0);
@@ -302,10 +311,7 @@ fn loss(reader: &mut Reader, stage: &mut Table) {
     };
     stage.set("clip_low", float(low.clamp(f64::MIN_POSITIVE, 1.0)));
     stage.set("clip_high", float(high));
-    let dual = reader.number("delta", "dual_clip", 0.0);
-    if dual > 0.0 {
-        stage.set("dual_clip", float(dual));
-    }
+    dual_clip(reader, stage, &named);
     if named == "sapo" {
         stage.set("sapo_positive", float(reader.number("sapo_temperature_pos", "sapo_positive", 1.0)));
         stage.set("sapo_negative", float(reader.number("sapo_temperature_neg", "sapo_negative", 1.05)));
@@ -336,6 +342,20 @@ fn loss(reader: &mut Reader, stage: &mut Table) {
     let entropy = reader.number("entropy_coef", "entropy_coefficient", 0.0);
     if entropy > 0.0 {
         stage.set("entropy_coefficient", float(entropy));
+    }
+}
+
+/// `dual_clip`, for the losses that TRL bounds so.
+fn dual_clip(reader: &mut Reader, stage: &mut Table, loss: &str) {
+    if ["cispo", "sapo"].contains(&loss) {
+        if let Some(entry) = reader.take("delta") {
+            reader.note(&entry, Outcome::Ignored("TRL's cispo and sapo do not look at it"));
+        }
+        return;
+    }
+    let bound = reader.number("delta", "dual_clip", 0.0);
+    if bound > 0.0 {
+        stage.set("dual_clip", float(bound));
     }
 }
 
@@ -433,8 +453,13 @@ fn examination(reader: &mut Reader, stage: &mut Table, batch: Batch) -> String {
 }
 
 fn tasks(reader: &mut Reader) -> String {
-    let place = "tasks.files or with --tasks FILE";
-    let (files, remark) = data::files(reader, "tasks.files", place, "TASKS.jsonl");
+    const FILES: data::Files = data::Files {
+        setting: "tasks.files",
+        place: "tasks.files or with --tasks FILE",
+        unnamed: "TASKS.jsonl",
+        from_hub: true,
+    };
+    let (files, remark) = data::files(reader, &FILES);
     if let Some(entry) = reader.take("shuffle_dataset") {
         match entry.value.flag() {
             Some(false) => reader.attention(&entry, "tasks come in a seeded order here, not in that of the file"),

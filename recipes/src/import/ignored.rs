@@ -123,6 +123,10 @@ const AT_ONE_VALUE: &[AtOneValue] = &[
 /// Deals with the keys that may be left out at one value.
 pub(super) fn at_one_value(reader: &mut Reader) {
     for known in AT_ONE_VALUE {
+        // Some of them are carried over where a setting has a place for them.
+        if reader.taken.iter().any(|key| key == known.key) {
+            continue;
+        }
         let Some(entry) = reader.take(known.key) else { continue };
         match (known.fits)(&entry.value) {
             true => reader.note(&entry, Outcome::Ignored(known.reason)),

@@ -12,9 +12,11 @@
 //! | `common` | what both have: the model, the schedule, adapters |
 //! | `data` | what both have: the data set's file, and what is set aside |
 //! | `ignored` | the keys of hardware, logging, hubs and the like |
+//! | `fault` | which key of the file is at fault where the recipe made of it is not valid |
 
 mod common;
 mod data;
+mod fault;
 mod grpo;
 mod ignored;
 mod rewards;
@@ -80,7 +82,9 @@ pub fn import(shown: &str, name: &str, text: &str, processes: u64) -> Result<Imp
     let order = |note: &Note| note.line.unwrap_or(usize::MAX);
     reader.notes.sort_by_key(order);
     // What is written must be what is read: a value that TRL would refuse is found here.
-    Recipe::parse("the imported recipe", &toml, &[])?;
+    if let Err(error) = Recipe::parse(fault::MADE, &toml, &[]) {
+        return Err(fault::in_file(shown, &reader.notes, &error));
+    }
     Ok(Imported { toml, notes: reader.notes })
 }
 

@@ -1,6 +1,6 @@
 //! TRL's `SFTConfig` with Open R1's script arguments, as a recipe with one sft stage.
 
-use super::common::{Table, adapters, float, model, quoted, schedule, without_warmup};
+use super::common::{Table, adapters, float, model, quoted, schedule, warmup};
 use super::yaml::Entry;
 use super::{Outcome, Reader, data};
 use crate::config::SftSettings;
@@ -9,7 +9,9 @@ pub(super) fn recipe(reader: &mut Reader, name: &str, shown: &str, processes: u6
     let mut stage = Table::default();
     let seed = reader.whole("seed", "seed", 42).min(crate::config::LARGEST_SEED);
     let model = model(reader);
-    let (files, remark) = data::files(reader, "data", "the stage's `data`", "DEMONSTRATIONS.jsonl");
+    const FILES: data::Files =
+        data::Files { setting: "data", place: "the stage's `data`", unnamed: "DEMONSTRATIONS.jsonl", from_hub: false };
+    let (files, remark) = data::files(reader, &FILES);
     stage.remark("data", files, remark);
     stage.set("template", quoted("chat"));
     reader.missing(
@@ -24,12 +26,12 @@ pub(super) fn recipe(reader: &mut Reader, name: &str, shown: &str, processes: u6
         "number of GPUs",
         format!("{processes} assumed (--gpus N says otherwise): an optimizer step then has {batch} demonstrations"),
     );
-    steps(reader, &mut stage);
+    let max_steps = steps(reader, &mut stage);
     length(reader, &mut stage);
     learned(reader);
     others(reader);
     stage.set("learning_rate", float(reader.number("learning_rate", "learning_rate", 2e-5)));
-    stage.set("warmup_share", float(warmup(reader)));
+    stage.set("warmup_share", float(warmup_share(reader, max_steps)));
     schedule(reader, &mut stage, 2e-5);
     stage.set("max_grad_norm", float(reader.number("max_grad_norm", "max_grad_norm", 1.0)));
     stage.set("weight_decay", float(reader.number("weight_decay", "weight_decay", 0.0)));
@@ -49,16 +51,34 @@ pub(super) fn recipe(reader: &mut Reader, name: &str, shown: &str, processes: u6
     )
 }
 
-fn warmup(reader: &mut Reader) -> f64 {
-    if without_warmup(reader) {
-        return 0.0;
+/// `warmup_share`. `max_steps` is the number of all steps, where the file gives it.
+fn warmup_share(reader: &mut Reader, max_steps: Option<u64>) -> f64 {
+    let Some(warmup) = warmup(reader) else { return 0.0 };
+    if warmup.is_share {
+        reader.carried(&warmup.entry, "warmup_share");
+        return warmup.number;
     }
-    let share = reader.number("warmup_ratio", "warmup_share", 0.0).clamp(0.0, 1.0);
-    if let Some(entry) = reader.take("warmup_steps") {
-        match entry.value.number() {
-            Some(0.0) => reader.carried(&entry, "warmup_share decides"),
-            _ => reader.attention(&entry, "set warmup_share to these steps over all of them"),
+    match max_steps {
+        Some(all) => {
+            let share = share_of(warmup.number.floor(), all as f64);
+            reader.carried(&warmup.entry, format!("warmup_share = {share} (of max_steps)"));
+            share
         }
+        None => {
+            let what = "how many steps there are depends on the data's size: warmup_share = 0 stands in the recipe; set it to \
+                        these steps over all of them";
+            reader.attention(&warmup.entry, what);
+            0.0
+        }
+    }
+}
+
+/// The share of `all` steps that a stage takes for this many: it rounds up, so that a share that is a hair too large would
+/// be a step more.
+fn share_of(steps: f64, all: f64) -> f64 {
+    let mut share = (steps / all).min(1.0);
+    while (share * all).ceil() > steps {
+        share = share.next_down();
     }
     share
 }
@@ -72,7 +92,8 @@ fn evaluation(reader: &mut Reader, stage: &mut Table) {
     }
 }
 
-fn steps(reader: &mut Reader, stage: &mut Table) {
+/// `epochs` and `max_steps`; the second is given, where the file has it.
+fn steps(reader: &mut Reader, stage: &mut Table) -> Option<u64> {
     let epochs = reader.take("num_train_epochs");
     let whole = epochs.as_ref().map_or(Some(3), |entry| entry.value.whole().filter(|epochs| *epochs >= 1));
     stage.set("epochs", whole.unwrap_or(1));
@@ -82,15 +103,14 @@ fn steps(reader: &mut Reader, stage: &mut Table) {
             None => reader.attention(&entry, "passes are whole here; epochs = 1 stands in the recipe"),
         }
     }
-    if let Some(entry) = reader.take("max_steps") {
-        match entry.value.whole() {
-            Some(steps @ 1..) => {
-                stage.set("max_steps", steps);
-                reader.carried(&entry, "max_steps");
-            }
-            _ => reader.note(&entry, Outcome::Ignored("it is not set")),
-        }
-    }
+    let entry = reader.take("max_steps")?;
+    let Some(steps @ 1..) = entry.value.whole() else {
+        reader.note(&entry, Outcome::Ignored("it is not set"));
+        return None;
+    };
+    stage.set("max_steps", steps);
+    reader.carried(&entry, "max_steps");
+    Some(steps as u64)
 }
 
 fn length(reader: &mut Reader, stage: &mut Table) {

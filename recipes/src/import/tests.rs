@@ -118,7 +118,7 @@ fn a_published_recipe_becomes_ours() {
         "learning_rate",
         "num_generations",
         "lr_scheduler_kwargs.min_lr_rate",
-        "warmup_ratio",
+        "dataset_name",
         "seed",
         "system_prompt",
     ];
@@ -128,7 +128,7 @@ fn a_published_recipe_becomes_ours() {
     for key in ["bf16", "use_vllm", "hub_model_id", "report_to", "gradient_checkpointing_kwargs.use_reentrant"] {
         assert!(matches!(outcome(&notes, key), Outcome::Ignored(_)), "{key}");
     }
-    let asks = ["reward_funcs", "dataset_name", "model_name_or_path", "num_train_epochs", "number of GPUs"];
+    let asks = ["reward_funcs", "warmup_ratio", "model_name_or_path", "num_train_epochs", "number of GPUs"];
     for key in asks {
         assert!(matches!(outcome(&notes, key), Outcome::Attention(_)), "{key}");
     }
@@ -169,6 +169,109 @@ fn groups_that_are_not_whole_are_rounded_up() {
         text.contains("prompts_per_step: worked out") && !text.contains("num_generations: not in the file"),
         "{text}"
     );
+    let (_, notes) = imported("num_generations: 14\nper_device_train_batch_size: 64\n", 1);
+    let text = account(&notes);
+    assert!(text.contains("a step then samples 70 completions of 5 prompts"), "{text}");
+    assert!(text.contains("a step samples 70, 14 for each of 5 prompts"), "{text}");
+}
+
+/// A share of steps that only stand in for others is not what it will be.
+#[test]
+fn a_share_of_unknown_steps_is_to_be_filled_in() {
+    #[track_caller]
+    fn check(text: &str, key: &str, asks: bool, warmup: u64) {
+        let (grpo, notes) = grpo(&format!("num_generations: 4\n{text}"));
+        assert_eq!(grpo.warmup_steps, warmup);
+        let what = outcome(&notes, key);
+        let is_said = matches!(what, Outcome::Attention(what) if what.contains("set it to 0.1 x steps"));
+        assert_eq!(is_said, asks, "{what:?}");
+        assert_eq!(notes.toml.contains("# 0.1 x steps: fill in with steps"), asks, "{}", notes.toml);
+    }
+    check("num_train_epochs: 1\nwarmup_ratio: 0.1\n", "warmup_ratio", true, 20);
+    check("num_train_epochs: 1\nwarmup_steps: 0.1\n", "warmup_steps", true, 20);
+    check("max_steps: 50\nwarmup_ratio: 0.1\n", "warmup_ratio", false, 5);
+    check("num_train_epochs: 1\nwarmup_steps: 7\n", "warmup_steps", false, 7);
+    check("num_train_epochs: 1\nwarmup_ratio: 0\n", "warmup_ratio", false, 0);
+    check("warmup_ratio: 0.1\nwarmup_steps: 7\n", "warmup_steps", false, 7);
+}
+
+#[test]
+fn a_warmup_in_steps_becomes_a_share_where_all_steps_are_known() {
+    #[track_caller]
+    fn check(text: &str, key: &str, asks: bool, share: f64) {
+        let (sft, notes) = sft(&format!("packing: true\n{text}"));
+        assert_eq!(sft.warmup_share, share);
+        assert_eq!(open(&notes).contains(&key), asks, "{}", account(&notes));
+    }
+    check("max_steps: 1000\nwarmup_steps: 100\n", "warmup_steps", false, 0.1);
+    check("max_steps: 10\nwarmup_steps: 100\n", "warmup_steps", false, 1.0);
+    check("warmup_steps: 100\n", "warmup_steps", true, 0.0);
+    check("warmup_steps: 0.05\n", "warmup_steps", false, 0.05);
+    check("warmup_steps: 0\nwarmup_ratio: 0.03\n", "warmup_steps", false, 0.03);
+    // Both are given, which transformers 4 and 5 read otherwise.
+    check("max_steps: 1000\nwarmup_steps: 100\nwarmup_ratio: 0.03\n", "warmup_ratio", true, 0.1);
+    // As many steps as the file says, although 0.28 x 25 is a hair above 7.
+    let (sft, _) = sft("packing: true\nmax_steps: 25\nwarmup_steps: 7\n");
+    assert_eq!((sft.warmup_share * 25.0).ceil(), 7.0);
+}
+
+/// Tasks may be named as on the Hub, demonstrations may not.
+#[test]
+fn a_data_set_of_the_hub_stays_one_where_it_may() {
+    #[track_caller]
+    fn check(text: &str, file: &str, asks: &[&str]) {
+        let (recipe, notes) = imported(&format!("num_generations: 4\n{text}"), 1);
+        assert_eq!(recipe.tasks.files, [std::path::PathBuf::from(file)]);
+        let open: Vec<&str> = open(&notes).into_iter().filter(|key| key.starts_with("dataset_")).collect();
+        assert_eq!(open, asks, "{}", account(&notes));
+    }
+    check("dataset_name: openai/gsm8k\n", "openai/gsm8k", &[]);
+    check("dataset_name: openai/gsm8k\ndataset_config: socratic\n", "openai/gsm8k:socratic", &[]);
+    check(
+        "dataset_name: openai/gsm8k\ndataset_config: main\ndataset_train_split: test\n",
+        "openai/gsm8k:main/test",
+        &[],
+    );
+    check(
+        "dataset_name: openai/gsm8k\ndataset_config: default\ndataset_train_split: train[:10%]\n",
+        "openai/gsm8k",
+        &["dataset_train_split"],
+    );
+    check("dataset_name: a/math.v2\n", "hub:a/math.v2", &[]);
+    check("dataset_name: gsm8k\n", "gsm8k.parquet", &["dataset_name"]);
+
+    let (recipe, notes) = imported("packing: true\ndataset_name: a/traces\n", 1);
+    assert!(recipe.to_toml().unwrap().contains("a--traces.parquet") && open(&notes).contains(&"dataset_name"));
+}
+
+/// What is wrong is said of the file, since the recipe is not written.
+#[test]
+fn errors_name_the_key_of_the_file() {
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let error = import("x.yaml", "x", text, 1).unwrap_err().to_string();
+        assert!(error.starts_with(expected) && !error.contains("the imported recipe"), "{error}");
+    }
+    check(
+        "beta: 0\nnum_generations: 1\n",
+        "x.yaml: `num_generations: 1` (line 2) becomes `group_size` here: `group_size` is 1",
+    );
+    check("num_generations: 4\ntemperature: 0\n", "x.yaml: `temperature: 0` (line 2) becomes `temperature` here: ");
+    check("num_generations: 4\ndelta: 1.1\n", "x.yaml: `delta: 1.1` (line 2) becomes `dual_clip` here: ");
+    check(
+        "num_generations: 4\nper_device_train_batch_size: 4\ngradient_accumulation_steps: 9000000\n",
+        "x.yaml: `per_device_train_batch_size: 4` (line 2) and `gradient_accumulation_steps: 9000000` (line 3) become",
+    );
+}
+
+/// TRL's losses cispo and sapo do not look at `delta`.
+#[test]
+fn a_bound_that_the_loss_does_not_have_is_left_out() {
+    for (loss, bound) in [("cispo\nepsilon_high: 5", 0.0), ("sapo", 0.0), ("dapo", 4.0)] {
+        let (grpo, notes) = grpo(&format!("num_generations: 4\ndelta: 4\nloss_type: {loss}\n"));
+        assert_eq!(grpo.dual_clip, bound, "{loss}");
+        assert_eq!(matches!(outcome(&notes, "delta"), Outcome::Ignored(_)), bound == 0.0, "{loss}");
+    }
 }
 
 #[test]
@@ -268,7 +371,7 @@ fn names_are_not_shortened() {
 
     let (recipe, notes) = imported(&format!("{text}reward_funcs: [{reward}]\nlora_r: 8\n"), 1);
     assert_eq!(recipe.model, ModelSettings::Folder { path: model.into() });
-    assert_eq!(recipe.tasks.files, [std::path::PathBuf::from(file)]);
+    assert_eq!(recipe.tasks.files, [std::path::PathBuf::from(data)]);
     assert!(matches!(outcome(&notes, "reward_funcs"), Outcome::Attention(what) if what.contains(reward)));
     let shown: Vec<&str> = notes.notes.iter().map(|note| note.value.as_str()).collect();
     assert!(shown.contains(&"/models/of/some-organization/with-a-name…"), "{shown:?}");

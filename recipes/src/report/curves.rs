@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::scale::Unit;
-use super::svg::{Chart, Point, Series};
+use super::svg::{Chart, Mark, Point, Series};
 
 /// Rows of several grpo stages follow each other on one axis of steps.
 struct Rows<'a> {
@@ -13,12 +13,15 @@ struct Rows<'a> {
     evals: Vec<(f64, &'a Value)>,
     pretrain: Vec<(f64, &'a Value)>,
     sft: Vec<(f64, &'a Value)>,
+    /// Where each grpo stage begins.
+    stages: Vec<Mark>,
 }
 
 impl<'a> Rows<'a> {
     fn sort(rows: &'a [Value]) -> Rows<'a> {
-        let mut sorted = Rows { steps: Vec::new(), evals: Vec::new(), pretrain: Vec::new(), sft: Vec::new() };
-        let mut stage = "";
+        let mut sorted =
+            Rows { steps: Vec::new(), evals: Vec::new(), pretrain: Vec::new(), sft: Vec::new(), stages: Vec::new() };
+        let mut stage = None;
         let mut before = 0.0;
         let mut last = 0.0;
         for row in rows {
@@ -26,9 +29,10 @@ impl<'a> Rows<'a> {
             match row["kind"].as_str() {
                 Some("step") => {
                     let name = row["stage"].as_str().unwrap_or("");
-                    if name != stage {
-                        stage = name;
+                    if stage != Some(name) {
+                        stage = Some(name);
                         before = last;
+                        sorted.stages.push(Mark { after: before, name: name.to_owned() });
                     }
                     last = before + step;
                     sorted.steps.push((last, row));
@@ -51,7 +55,7 @@ fn at(row: &Value, path: &str) -> Option<f64> {
 
 fn line(name: &str, rows: &[(f64, &Value)], path: &str) -> Series {
     let points = rows.iter().filter_map(|(x, row)| Some(Point { x: *x, y: at(row, path)?, half_width: 0.0 })).collect();
-    Series { name: name.to_owned(), points }
+    Series { name: name.to_owned(), points, breaks: Vec::new() }
 }
 
 /// One line for each key of the table at the path; of each, the number at `inner`, and at
@@ -69,7 +73,7 @@ fn lines(rows: &[(f64, &Value)], path: &str, inner: &str, half_width: &str) -> V
             }
         }
     }
-    series.into_iter().map(|(name, points)| Series { name, points }).collect()
+    series.into_iter().map(|(name, points)| Series { name, points, breaks: Vec::new() }).collect()
 }
 
 /// The loss and the validation loss of each stage.
@@ -98,18 +102,32 @@ pub(super) fn charts(rows: &[Value]) -> Vec<Chart> {
         unit,
         x_powers: false,
         from_zero: true,
+        marks: Vec::new(),
+        joined: false,
         series: series.into_iter().filter(|series| !series.points.is_empty()).collect(),
+    };
+    // Over the steps of all grpo stages. Of one stage there is nothing to tell apart.
+    let marks = if rows.stages.len() > 1 { rows.stages.clone() } else { Vec::new() };
+    let breaks: Vec<f64> = marks.iter().map(|mark| mark.after).collect();
+    let over_stages = |chart: Chart| Chart {
+        marks: marks.clone(),
+        series: chart.series.into_iter().map(|series| Series { breaks: breaks.clone(), ..series }).collect(),
+        ..chart
     };
     let mut reward = vec![line("total", steps, "reward.mean")];
     reward.extend(lines(steps, "reward_parts", "", ""));
-    vec![
-        chart(
+    let held_out = Chart {
+        // The same tasks each time: the line goes on, also where it jumps.
+        joined: true,
+        ..chart(
             "Held-out pass@1",
             "tasks that are never trained on; bars are 95% confidence intervals",
             "right",
             Unit::Share,
             lines(&rows.evals, "families", "sampled.mean", "sampled.half_width"),
-        ),
+        )
+    };
+    let of_steps = [
         chart("Reward", "the weighted sum and its parts, on training tasks", "reward", Unit::Number, reward),
         chart(
             "Right answers",
@@ -190,6 +208,8 @@ pub(super) fn charts(rows: &[Value]) -> Vec<Chart> {
             Unit::Number,
             lines(steps, "time.phases", "tokens_per_second", ""),
         ),
+    ];
+    let losses = [
         Chart {
             from_zero: false,
             ..chart(
@@ -210,7 +230,8 @@ pub(super) fn charts(rows: &[Value]) -> Vec<Chart> {
                 by_stage(&rows.pretrain),
             )
         },
-    ]
+    ];
+    [held_out].into_iter().chain(of_steps).map(over_stages).chain(losses).collect()
 }
 
 #[cfg(test)]
@@ -236,5 +257,17 @@ mod tests {
         let places: Vec<f64> = find("Entropy").series[0].points.iter().map(|point| point.x).collect();
         assert_eq!(places, [1.0, 3.0]);
         assert!(find("Divergence from the reference").series.is_empty());
+
+        // Two stages: a mark where each begins, at which lines of steps break and those of evaluations do not.
+        let marks: Vec<(f64, &str)> = find("Entropy").marks.iter().map(|mark| (mark.after, &*mark.name)).collect();
+        assert_eq!(marks, [(0.0, "one"), (2.0, "two")]);
+        assert_eq!(find("Entropy").series[0].breaks, [0.0, 2.0]);
+        let held_out = find("Held-out pass@1");
+        assert!(held_out.joined && held_out.marks.len() == 2 && !find("Entropy").joined);
+        assert!(find("The base's loss").marks.is_empty());
+        // Of one stage there is nothing to mark.
+        let charts = super::charts(&rows[..3]);
+        assert!(charts.iter().all(|chart| chart.marks.is_empty()));
+        assert!(charts.iter().flat_map(|chart| &chart.series).all(|series| series.breaks.is_empty()));
     }
 }

@@ -7,7 +7,7 @@ use super::scale::Unit;
 use super::svg::{self, Chart, Point, Series};
 use crate::evaluation::{Answered, BenchmarkResult, Evaluation, Method, Scored, difference, settings};
 use crate::metrics::Estimate;
-use crate::wording::thousands;
+use crate::wording::{counted, thousands};
 
 const BODY: &str = include_str!("eval.html");
 const STYLE: &str = include_str!("eval.css");
@@ -136,8 +136,12 @@ fn chart(one: &BenchmarkResult, names: &[&str]) -> Chart {
                 .collect()
         };
         let first = scored.pass.iter().filter(|(k, _)| **k == 1);
-        series.push(Series { name: whose("pass@k"), points: points(&mut scored.pass.iter()) });
-        series.push(Series { name: whose("majority of k"), points: points(&mut first.chain(&scored.majority)) });
+        series.push(Series { name: whose("pass@k"), points: points(&mut scored.pass.iter()), ..Series::default() });
+        series.push(Series {
+            name: whose("majority of k"),
+            points: points(&mut first.chain(&scored.majority)),
+            ..Series::default()
+        });
     }
     // One answer makes no curve.
     series.retain(|series| series.points.len() > 1);
@@ -149,6 +153,8 @@ fn chart(one: &BenchmarkResult, names: &[&str]) -> Chart {
         unit: Unit::Share,
         x_powers: true,
         from_zero: true,
+        marks: Vec::new(),
+        joined: false,
         series,
     }
 }
@@ -189,7 +195,11 @@ fn article(text: &mut String, row: &Answered) {
         row.problem + 1,
         escape(&cause),
         row.answers.len(),
-        if answer.tokens > 0 { format!("; {} tokens", answer.tokens) } else { String::new() },
+        if answer.tokens > 0 {
+            format!("; {}", counted(answer.tokens as usize, "token", "tokens"))
+        } else {
+            String::new()
+        },
         escape(&shortened(&row.question, SHOWN)),
         escape(&shortened(answer.text.trim(), SHOWN))
     );

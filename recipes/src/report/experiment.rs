@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use super::html::{escape, page};
 use super::scale::{self, Unit};
-use super::svg::{self, Chart, Point, Series};
+use super::svg::{self, Chart, Mark, Point, Series};
 use crate::config::{Experiment, Figure, NumberKind};
-use crate::experiment::{Lines, Outcome, written};
+use crate::experiment::{Curve, Lines, Outcome, notes, written};
 use crate::wording::counted;
 
 const BODY: &str = include_str!("experiment.html");
@@ -34,9 +34,10 @@ fn unit(kind: NumberKind) -> Unit {
 
 fn chart(figure: &Figure, lines: &Lines) -> Chart {
     let x = |x: f64| if lines.over_samples { x.log2() } else { x };
-    let series = lines.lines.iter().map(|(name, points)| Series {
-        name: name.clone(),
-        points: points.iter().map(|(at, y)| Point { x: x(*at), y: *y, half_width: 0.0 }).collect(),
+    let series = lines.lines.iter().map(|line| Series {
+        name: line.name.clone(),
+        points: line.points.iter().map(|(at, y)| Point { x: x(*at), y: *y, half_width: 0.0 }).collect(),
+        breaks: line.stages.iter().map(|(after, _)| *after).collect(),
     });
     Chart {
         title: figure.title.clone().into(),
@@ -46,8 +47,17 @@ fn chart(figure: &Figure, lines: &Lines) -> Chart {
         unit: unit(figure.unit),
         x_powers: lines.over_samples,
         from_zero: true,
+        marks: marks(&lines.lines),
+        joined: false,
         series: series.filter(|series| !series.points.is_empty()).collect(),
     }
+}
+
+/// Where stages begin, if they begin at the same steps in all lines.
+fn marks(lines: &[Curve]) -> Vec<Mark> {
+    let mut all = lines.iter().filter(|line| !line.points.is_empty()).map(|line| &line.stages);
+    let Some(stages) = all.next().filter(|first| all.all(|other| other == *first)) else { return Vec::new() };
+    stages.iter().map(|(after, name)| Mark { after: *after, name: name.clone() }).collect()
 }
 
 /// The page; `charts` are its figures.
@@ -83,6 +93,9 @@ fn table(experiment: &Experiment, outcome: &Outcome) -> String {
         text.push_str("</tr>");
     }
     text.push_str("</tbody></table></div>");
+    for note in notes(outcome) {
+        let _ = write!(text, "<p class=\"notice small\">{}</p>", escape(&note));
+    }
     if outcome.seeds > 1 {
         text.push_str("<p class=\"small\">Mean ± standard deviation over seeds.</p>");
     }

@@ -77,8 +77,9 @@ pub(super) fn tiles(summary: &RunSummary, rows: &[Value]) -> String {
     }
     let seconds: f64 = summary.stages.iter().map(|stage| stage.seconds).sum();
     if seconds > 0.0 {
-        let card = summary.card.as_ref().map_or_else(String::new, |card| format!("{card}, "));
-        let cores = format!("on {card}{} of {} cores", summary.threads, summary.host_cores);
+        let card = summary.card.as_ref().map_or_else(String::new, |card| format!(", {card}"));
+        let threads = counted(summary.threads, "thread", "threads");
+        let cores = format!("{threads} on {}{card}", counted(summary.host_cores, "core", "cores"));
         tile(&duration_text(seconds), "", &cores);
     }
     let sampled: u64 = rows.iter().filter_map(|row| row["sampled_tokens"].as_u64()).sum();
@@ -98,10 +99,9 @@ pub(super) fn tiles(summary: &RunSummary, rows: &[Value]) -> String {
 
 /// Before and after, family by family.
 pub(super) fn table(summary: &RunSummary) -> String {
-    let blank = EvalMetrics::default();
     let (before, after) = match (summary.before_and_after(), summary.evaluations.last()) {
         (Some(pair), _) => pair,
-        (None, Some(only)) => (&blank, only),
+        (None, Some(only)) => return one_evaluation(only),
         (None, None) => return String::new(),
     };
     let samples = after.families.values().map(|family| family.samples).max().unwrap_or(0);
@@ -121,24 +121,53 @@ pub(super) fn table(summary: &RunSummary) -> String {
         let tasks = new.or(old).map_or(0, |family| family.tasks).to_string();
         let _ = write!(text, "<tr><td>{}</td><td>{tasks}</td>", escape(name));
         pair(&mut text, old.map(|family| family.sampled), new.map(|family| family.sampled));
-        shares(&mut text, old.and_then(|family| family.greedy), new.and_then(|family| family.greedy));
-        shares(&mut text, old.and_then(|family| family.majority), new.and_then(|family| family.majority));
-        lengths(&mut text, old.map(|family| family.mean_length), new.map(|family| family.mean_length));
+        shares(&mut text, &[old, new].map(|family| family.and_then(|family| family.greedy)));
+        shares(&mut text, &[old, new].map(|family| family.and_then(|family| family.majority)));
+        lengths(&mut text, &[old, new].map(|family| family.map(|family| family.mean_length)));
         text.push_str("</tr>");
     }
     if names.len() > 1 {
         let known = |eval: &EvalMetrics| !eval.families.is_empty();
         text.push_str("<tr class=\"mean\"><td>mean</td><td></td>");
         pair(&mut text, known(before).then(|| before.sampled()), known(after).then(|| after.sampled()));
-        shares(&mut text, before.greedy(), after.greedy());
-        shares(&mut text, before.majority(), after.majority());
-        lengths(&mut text, known(before).then(|| before.mean_length()), known(after).then(|| after.mean_length()));
+        shares(&mut text, &[before.greedy(), after.greedy()]);
+        shares(&mut text, &[before.majority(), after.majority()]);
+        lengths(&mut text, &[before, after].map(|eval| known(eval).then(|| eval.mean_length())));
         text.push_str("</tr>");
     }
     text.push_str(
         "</tbody></table></div>\n<p class=\"small\">Held-out tasks. pass@1 is the mean over tasks of \
          the share of right samples, ± half of its 95% confidence interval over tasks; it is green \
          or red where the intervals of before and after do not meet. Length in tokens.</p>\n",
+    );
+    text
+}
+
+/// Family by family, where there is one evaluation: it may be the one before or the one after.
+fn one_evaluation(only: &EvalMetrics) -> String {
+    let samples = only.families.values().map(|family| family.samples).max().unwrap_or(0);
+    let mut text = format!(
+        "<h2>Evaluation: {}</h2>\n<div class=\"scroll\"><table><thead><tr><th>family</th><th>tasks</th>\
+         <th>pass@1, sampled</th><th>greedy</th><th>majority of {samples}</th><th>length</th></tr></thead><tbody>",
+        escape(&only.stage)
+    );
+    for (name, family) in &only.families {
+        let _ = write!(text, "<tr><td>{}</td><td>{}</td>", escape(name), family.tasks);
+        text.push_str(&cell(Some(family.sampled), ""));
+        shares(&mut text, &[family.greedy, family.majority]);
+        lengths(&mut text, &[Some(family.mean_length)]);
+        text.push_str("</tr>");
+    }
+    if only.families.len() > 1 {
+        text.push_str("<tr class=\"mean\"><td>mean</td><td></td>");
+        text.push_str(&cell(Some(only.sampled()), ""));
+        shares(&mut text, &[only.greedy(), only.majority()]);
+        lengths(&mut text, &[Some(only.mean_length())]);
+        text.push_str("</tr>");
+    }
+    text.push_str(
+        "</tbody></table></div>\n<p class=\"small\">Held-out tasks. pass@1 is the mean over tasks of the share of right \
+         samples, ± half of its 95% confidence interval over tasks. Length in tokens.</p>\n",
     );
     text
 }
@@ -199,14 +228,14 @@ fn cell(estimate: Option<Estimate>, class: &str) -> String {
     }
 }
 
-fn shares(text: &mut String, before: Option<f64>, after: Option<f64>) {
-    for value in [before, after] {
+fn shares(text: &mut String, values: &[Option<f64>]) {
+    for value in values {
         let _ = write!(text, "<td>{}</td>", value.map_or_else(|| "–".to_owned(), percent));
     }
 }
 
-fn lengths(text: &mut String, before: Option<f64>, after: Option<f64>) {
-    for value in [before, after] {
+fn lengths(text: &mut String, values: &[Option<f64>]) {
+    for value in values {
         let value = value.map_or_else(|| "–".to_owned(), |value| format!("{value:.1}"));
         let _ = write!(text, "<td>{value}</td>");
     }
@@ -260,8 +289,8 @@ fn article(text: &mut String, completion: &CompletionRecord) {
     let cut = if completion.truncated { ", cut off" } else { "" };
     let _ = write!(
         text,
-        "<span>{} tokens{cut}</span></header><pre class=\"prompt\">{}</pre><pre>{}</pre></article>",
-        completion.tokens,
+        "<span>{}{cut}</span></header><pre class=\"prompt\">{}</pre><pre>{}</pre></article>",
+        counted(completion.tokens as usize, "token", "tokens"),
         escape(&shortened(&completion.prompt, SHOWN_CHARACTERS)),
         escape(&shortened(completion.completion.trim(), SHOWN_CHARACTERS))
     );

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use super::html::escape;
+use super::html::{escape, shortened};
 use super::scale::{Unit, number, range, tick_step, ticks, value};
 
 /// One line of a chart.
@@ -12,6 +12,22 @@ use super::scale::{Unit, number, range, tick_step, ticks, value};
 pub(super) struct Series {
     pub(super) name: String,
     pub(super) points: Vec<Point>,
+    /// After which x another stage begins: what is before it has no part in the averages behind it.
+    pub(super) breaks: Vec<f64>,
+}
+
+impl Series {
+    /// Whether a point is the first one of another stage than the point before it.
+    fn begins_anew(&self, before: f64, x: f64) -> bool {
+        self.breaks.iter().any(|at| before <= *at && *at < x)
+    }
+}
+
+/// Where a stage begins: after which x, and its name.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Mark {
+    pub(super) after: f64,
+    pub(super) name: String,
 }
 
 /// One point: where on the x axis, how high, and how far its confidence interval reaches.
@@ -35,6 +51,10 @@ pub(super) struct Chart {
     pub(super) x_powers: bool,
     /// Whether the y axis begins at 0 even if no value is near.
     pub(super) from_zero: bool,
+    /// Dashed lines, where there are several stages.
+    pub(super) marks: Vec<Mark>,
+    /// Whether lines are drawn through from stage to stage.
+    pub(super) joined: bool,
     pub(super) series: Vec<Series>,
 }
 
@@ -46,6 +66,8 @@ const TOP: f64 = 14.0;
 const BOTTOM: f64 = 40.0;
 /// Colours in the style sheet.
 const COLOURS: usize = 6;
+/// How wide a letter of a mark's name is, about.
+const LETTER: f64 = 6.2;
 /// Lines with fewer points are drawn as they are, with a dot for each point.
 const SMOOTHED_FROM: usize = 24;
 
@@ -82,7 +104,7 @@ pub(super) fn standalone(chart: &Chart) -> String {
     for (index, series) in chart.series.iter().enumerate() {
         let y = HEAD + HEIGHT + ROW * index as f64 + 4.0;
         let colour = index % COLOURS + 1;
-        let last = smoothed(&series.points).last().map_or_else(String::new, |point| value(point.y, chart.unit));
+        let last = smoothed(series).last().map_or_else(String::new, |point| value(point.y, chart.unit));
         let _ = write!(
             svg,
             "<path class=\"line c{colour}\" d=\"M{LEFT} {y:.1}h16\"/><text x=\"{}\" y=\"{:.1}\">{} {last}</text>",
@@ -97,7 +119,8 @@ pub(super) fn standalone(chart: &Chart) -> String {
 
 /// The page's style sheet, as far as a chart needs it.
 const STYLE: &str = ".paper{fill:#fff}text{font:11px system-ui,sans-serif;fill:#5d6673}.title{font-weight:600;font-size:13px;\
-    fill:#1d2127}.grid{stroke:#eceae4}.axis{stroke:#5d6673;stroke-opacity:.6}.raw,.line{fill:none;stroke:currentColor;\
+    fill:#1d2127}.grid{stroke:#eceae4}.axis{stroke:#5d6673;stroke-opacity:.6}\
+    .mark{stroke:#5d6673;stroke-opacity:.6;stroke-dasharray:3 3}.raw,.line{fill:none;stroke:currentColor;\
     stroke-linejoin:round;stroke-linecap:round}.raw{stroke-width:1;stroke-opacity:.28}.line{stroke-width:2}\
     .reach{stroke:currentColor;stroke-width:1.4;stroke-opacity:.55}.dot{fill:currentColor}.c1{color:#2459c4}\
     .c2{color:#d2600f}.c3{color:#1f8a58}.c4{color:#9440b0}.c5{color:#b3860b}.c6{color:#5d6673}";
@@ -127,8 +150,9 @@ fn drawing(chart: &Chart) -> Option<String> {
 
     let mut svg = String::new();
     axes(&mut svg, chart, &frame, &y_ticks);
+    marks(&mut svg, &chart.marks, &frame);
     for (index, series) in chart.series.iter().enumerate() {
-        line(&mut svg, series, index % COLOURS + 1, &frame);
+        line(&mut svg, series, index % COLOURS + 1, chart.joined, &frame);
     }
     Some(svg)
 }
@@ -198,15 +222,42 @@ fn axes(svg: &mut String, chart: &Chart, frame: &Frame, y_ticks: &[f64]) {
     );
 }
 
-fn line(svg: &mut String, series: &Series, colour: usize, frame: &Frame) {
-    let points: Vec<Point> = series.points.iter().copied().filter(|point| point.y.is_finite()).collect();
+/// A dashed line where each stage begins, and the stage's name above it, as far as there is room up to the next one.
+fn marks(svg: &mut String, marks: &[Mark], frame: &Frame) {
+    // Between the last step of one stage and the first of the next; the first step itself is the left edge.
+    let places: Vec<f64> = marks.iter().map(|mark| frame.place_x((mark.after + 0.5).max(frame.x.0))).collect();
+    let ends = places.iter().skip(1).copied().chain([WIDTH]);
+    for ((mark, x), end) in marks.iter().zip(&places).zip(ends) {
+        let _ = write!(svg, "<g><title>{}</title>", escape(&mark.name));
+        let _ = write!(
+            svg,
+            "<line class=\"mark\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{:.1}\" y2=\"{:.1}\"/>",
+            TOP - 10.0,
+            HEIGHT - BOTTOM
+        );
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let letters = ((end - x - 6.0) / LETTER).max(0.0) as usize;
+        if letters > 1 {
+            let name = if mark.name.chars().count() > letters { letters - 1 } else { letters };
+            let name = escape(&shortened(&mark.name, name));
+            let _ = write!(svg, "<text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\">{name}</text>", x + 4.0, TOP - 3.0);
+        }
+        svg.push_str("</g>");
+    }
+}
+
+fn line(svg: &mut String, series: &Series, colour: usize, joined: bool, frame: &Frame) {
+    let points = series.points.iter().copied().filter(|point| point.y.is_finite()).collect();
+    let series = &Series { points, ..series.clone() };
+    let points = &series.points;
     let few = points.len() < SMOOTHED_FROM;
     let class = if few { "line" } else { "raw" };
-    path(svg, &points, &format!("{class} c{colour}"), frame);
+    let begins = |before: f64, x: f64| !joined && series.begins_anew(before, x);
+    path(svg, points, &format!("{class} c{colour}"), frame, begins);
     if !few {
-        path(svg, &smoothed(&points), &format!("line c{colour}"), frame);
+        path(svg, &smoothed(series), &format!("line c{colour}"), frame, begins);
     }
-    for point in &points {
+    for point in points {
         let (x, y) = (frame.place_x(point.x), frame.place_y(point.y));
         if point.half_width > 0.0 {
             let _ = write!(
@@ -222,11 +273,17 @@ fn line(svg: &mut String, series: &Series, colour: usize, frame: &Frame) {
     }
 }
 
-fn path(svg: &mut String, points: &[Point], class: &str, frame: &Frame) {
+/// A line through the points, which breaks where `begins` says so of the x of two that follow each other.
+fn path(svg: &mut String, points: &[Point], class: &str, frame: &Frame, begins: impl Fn(f64, f64) -> bool) {
     let _ = write!(svg, "<path class=\"{class}\" d=\"");
     for (index, point) in points.iter().enumerate() {
-        let command = if index == 0 { 'M' } else { 'L' };
-        let _ = write!(svg, "{command}{:.1} {:.1}", frame.place_x(point.x), frame.place_y(point.y));
+        let (x, y) = (frame.place_x(point.x), frame.place_y(point.y));
+        let _ = match index.checked_sub(1).map(|before| begins(points[before].x, point.x)) {
+            None => write!(svg, "M{x:.1} {y:.1}"),
+            // A line of no length: a stage of a single step is seen too.
+            Some(true) => write!(svg, "M{x:.1} {y:.1}h0"),
+            Some(false) => write!(svg, "L{x:.1} {y:.1}"),
+        };
     }
     svg.push_str("\"/>");
 }
@@ -235,7 +292,7 @@ fn legend(figure: &mut String, chart: &Chart) {
     let alone = chart.series.len() == 1;
     figure.push_str("<p class=\"legend\">");
     for (index, series) in chart.series.iter().enumerate() {
-        let Some(last) = smoothed(&series.points).last().map(|point| point.y) else { continue };
+        let Some(last) = smoothed(series).last().map(|point| point.y) else { continue };
         let name = if alone { "at the end" } else { &series.name };
         let _ = write!(
             figure,
@@ -248,20 +305,24 @@ fn legend(figure: &mut String, chart: &Chart) {
     figure.push_str("</p>");
 }
 
-/// An exponential moving average over about a twentieth of the points. The first value begins it, so
+/// An exponential moving average over about a twentieth of the points. The first value of each stage begins it, so
 /// it lags a little, and shows nothing that has not happened yet.
-fn smoothed(points: &[Point]) -> Vec<Point> {
+fn smoothed(series: &Series) -> Vec<Point> {
+    let points = &series.points;
     if points.len() < SMOOTHED_FROM {
-        return points.to_vec();
+        return points.clone();
     }
     #[allow(clippy::cast_precision_loss)]
     let window = (points.len() as f64 / 20.0).max(2.0);
     let weight = 2.0 / (window + 1.0);
-    let mut average = points[0].y;
+    let mut last = points[0];
+    let mut average = last.y;
     points
         .iter()
         .map(|&point| {
-            average += weight * (point.y - average);
+            let gone = if series.begins_anew(last.x, point.x) { 1.0 } else { weight };
+            last = point;
+            average += gone * (point.y - average);
             Point { y: average, ..point }
         })
         .collect()
@@ -282,9 +343,12 @@ mod tests {
             unit: Unit::Number,
             x_powers: false,
             from_zero: true,
+            marks: Vec::new(),
+            joined: false,
             series: vec![Series {
                 name: "s".to_owned(),
                 points: vec![point(1.0, 2.0), point(2.0, f64::NAN), point(3.0, 4.0)],
+                breaks: Vec::new(),
             }],
         };
         let text = render(&chart);
@@ -294,5 +358,46 @@ mod tests {
         let file = standalone(&chart);
         assert!(file.starts_with("<svg xmlns") && file.contains("A &lt;b&gt;") && file.contains(">s 4.000<"), "{file}");
         assert_eq!(render(&Chart { series: Vec::new(), ..chart }), "");
+    }
+
+    /// 30 steps at 1, then 30 at 3, then one at 2.
+    fn of_stages(joined: bool) -> Chart {
+        let points = (1..=61).map(|step| Point {
+            x: f64::from(step),
+            y: if step > 60 { 2.0 } else { [1.0, 3.0][usize::from(step > 30)] },
+            half_width: 0.0,
+        });
+        let marks = [(0.0, "zero"), (30.0, "a<b"), (60.0, "short")];
+        Chart {
+            title: "T".into(),
+            note: "".into(),
+            x_label: "step".into(),
+            y_label: "y".into(),
+            unit: Unit::Number,
+            x_powers: false,
+            from_zero: true,
+            marks: marks.map(|(after, name)| Mark { after, name: name.to_owned() }).into(),
+            joined,
+            series: vec![Series { name: "s".to_owned(), points: points.collect(), breaks: vec![0.0, 30.0, 60.0] }],
+        }
+    }
+
+    #[test]
+    fn a_line_breaks_between_stages_and_is_smoothed_within_each() {
+        let chart = of_stages(false);
+        let smooth: Vec<f64> = smoothed(&chart.series[0]).iter().map(|point| point.y).collect();
+        let expected: Vec<f64> = chart.series[0].points.iter().map(|point| point.y).collect();
+        for (smooth, expected) in smooth.iter().zip(&expected) {
+            assert!((smooth - expected).abs() < 1e-12, "nothing of the stage before is left: {smooth} {expected}");
+        }
+        let text = render(&chart);
+        // The faint line and the strong one, each of three pieces.
+        assert_eq!((text.matches('M').count(), text.matches("h0").count()), (6, 4), "{text}");
+        assert_eq!(text.matches("class=\"mark\"").count(), 3);
+        assert!(text.contains(">zero</text>") && text.contains(">a&lt;b</text>"), "{text}");
+        // No room for a name; what it is is told on pointing at it.
+        assert!(!text.contains(">short</text>") && text.contains("<title>short</title>"), "{text}");
+        assert!(standalone(&chart).contains(".mark{") && standalone(&chart).contains("class=\"mark\""));
+        assert_eq!(render(&of_stages(true)).matches('M').count(), 2, "joined, they are drawn through");
     }
 }

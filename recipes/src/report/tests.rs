@@ -142,7 +142,7 @@ fn made_up(root: &std::path::Path, steps: u64) -> (RunDir, crate::config::Recipe
         trained_tokens: steps * 45_000,
         seconds,
         flops: 4.2e12,
-        note: None,
+        ..StageRecord::default()
     };
     let summary = RunSummary {
         recipe: recipe.name.clone(),
@@ -268,6 +268,38 @@ report: runs/r1-zero/report.html
     summary.card = Some("NVIDIA H100".to_owned());
     let text = crate::table::render(&summary);
     assert!(text.contains("FLOPs, 1 thread on 1 core, NVIDIA H100\n"), "{text}");
+    let tiles = super::sections::tiles(&summary, &[]);
+    assert!(tiles.contains("<span>1 thread on 1 core, NVIDIA H100</span>"), "{tiles}");
+    summary.stages.iter_mut().for_each(|stage| stage.flops = 0.0);
+    let text = crate::table::render(&summary);
+    assert!(text.contains("11 min 10 s in all, 1 thread on 1 core, NVIDIA H100\n"), "{text}");
+}
+
+#[test]
+fn one_evaluation_stands_under_its_own_name() {
+    let root = tempfile::tempdir().unwrap();
+    let (_, _, mut summary) = made_up(root.path(), 3);
+    summary.evaluations.truncate(1);
+    summary.status = RunStatus::Interrupted { stage: "grpo".to_owned(), step: 2 };
+    let text = crate::table::render(&summary);
+    let expected = "
+before, the only evaluation so far
+
+family        tasks  pass@1, sampled  greedy  majority of 8  length
+───────────────────────────────────────────────────────────────────
+arithmetic      500       31.0% ±2.7   35.0%          37.0%    62.0
+countdown       500       12.0% ±2.7   16.0%          18.0%    62.0
+python          500       18.0% ±2.7   22.0%          24.0%    62.0
+───────────────────────────────────────────────────────────────────
+mean                      20.3% ±1.6   24.3%          26.3%    62.0
+held-out tasks; ± is half of the 95% confidence interval over tasks; length in tokens
+";
+    assert!(text.starts_with(expected) && !text.contains("after"), "{text}");
+    let page = super::sections::table(&summary);
+    assert!(page.contains("<h2>Evaluation: before</h2>") && !page.contains("after"), "{page}");
+    assert!(!page.contains("<td>–</td>") && page.contains("<td>24.3%</td><td>26.3%</td><td>62.0</td>"), "{page}");
+    summary.status = RunStatus::Finished;
+    assert!(crate::table::render(&summary).starts_with("\nbefore, the only evaluation\n"));
 }
 
 #[test]

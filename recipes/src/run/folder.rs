@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use policy::checkpoint::step_of;
 use rewards::Printed;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::files::{
     RECIPE, check_unused, clear_unfinished, create_numbered, drop_checkpoints, drop_files_after, lock, read_json,
@@ -98,8 +99,8 @@ impl RunDir {
         if let Some((key, now, before)) = recipe.difference(&stored) {
             bail!(
                 "the run in {} has {key} = {before}, the recipe now has {now}: resuming would \
-                 make it a different run\n  hint: take the change back, or start a new run \
-                 without --resume",
+                 make it a different run\n  hint: take the change back, or start a new run without --resume; --from STAGE \
+                 takes over what was done before the first stage that changes",
                 path.display()
             );
         }
@@ -130,7 +131,30 @@ impl RunDir {
         write_json(&path.join(INFO), &info)?;
         let mut run = RunDir::assemble(path.to_owned(), recipe, info, lock)?;
         run.changed_rewards = changed;
+        run.check_rows()?;
         Ok(run)
+    }
+
+    /// That the metrics hold the last row of every stage that is done: a summary and a report without it would pass for
+    /// those of the run.
+    fn check_rows(&self) -> anyhow::Result<()> {
+        let rows = self.metrics()?;
+        for done in self.stages_done()? {
+            let examines = done.kind == "eval";
+            let is_last = |row: &Value| {
+                row["stage"] == done.name.as_str()
+                    && if examines { row["kind"] == "eval" } else { row["step"].as_u64() == Some(done.steps) }
+            };
+            if (examines || done.steps > 0) && !rows.iter().any(is_last) {
+                bail!(
+                    "{} has lost rows of stage `{}`, which is done\n  hint: put the file back, or start a new run without \
+                     --resume",
+                    self.path.join(METRICS).display(),
+                    done.name
+                );
+            }
+        }
+        Ok(())
     }
 
     /// What made the run in this folder.

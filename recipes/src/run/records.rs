@@ -54,6 +54,9 @@ pub struct StageRecord {
     pub seconds: f64,
     /// Estimated floating-point operations.
     pub flops: f64,
+    /// SHA-256 of the demonstrations that it kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
     /// A remark for the final table, such as `from the cache`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,

@@ -42,7 +42,7 @@ impl Reuse {
         if let Some((key, now, then)) = wanted.difference(&there) {
             bail!(
                 "the run in {} has {key} = {then}, the recipe now has {now}: what it did before stage `{first}` cannot be \
-                 taken over\n  hint: take the change back, or start a new run without --from",
+                 taken over\n  hint: take the change back, name another run with --of, or do all stages anew",
                 source.display()
             );
         }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use policy::checkpoint::verify_where;
 use policy::{Place, Policy, Tokenizer};
 use rewards::{PythonUse, RewardSet, RewardSpec, Surroundings};
 use sandbox::{Limits, Python};
@@ -102,6 +103,8 @@ pub(crate) fn prepare_python(reporter: &Reporter, interrupt: &Interrupt, cache_d
 /// The policy in a folder, at `place`.
 pub(crate) fn load_policy(folder: &Path, place: &Place) -> anyhow::Result<Policy> {
     let context = || format!("cannot use the model in {}", folder.display());
+    // Tokenizer and configuration may have been changed by a person; numbers have not.
+    verify_where(folder, |name| name.ends_with(".safetensors")).with_context(context)?;
     let mut policy = Policy::load(folder).with_context(context)?;
     policy.to_place(place).with_context(context)?;
     Ok(policy)

@@ -12,7 +12,7 @@ use super::Ended;
 use super::bench::Model;
 use super::start::Refused;
 use crate::RunContext;
-use crate::config::{ExportSettings, ExportType, Stage};
+use crate::config::{ExportSettings, ExportType, Recipe, Stage, StageSettings};
 use crate::run::StageRecord;
 
 const CARD: &str = "README.md";
@@ -30,14 +30,7 @@ pub(super) fn run(
 ) -> anyhow::Result<Ended> {
     let start = Instant::now();
     let target = target(context, settings);
-    if target.exists() && !ours(context, &target) {
-        return Err(Refused::because(format!(
-            "{} exists already and is no export of this recipe\n  hint: remove it, or name another folder: path = \"...\" in stage \
-             `{}`",
-            target.display(),
-            stage.name
-        )));
-    }
+    check_unused(context.recipe, stage, &target)?;
     let model = Model::load(from, &Place::Cpu)?;
     let writer = CheckpointWriter::begin(&target)?;
     let numbers = match settings.dtype {
@@ -59,10 +52,32 @@ pub(super) fn run(
     Ok(Ended::Done(from.to_owned()))
 }
 
-/// Whether a folder is what a run of this very recipe wrote there before.
-fn ours(context: &RunContext<'_>, folder: &Path) -> bool {
-    let Ok(recipe) = context.recipe.to_toml() else { return false };
-    std::fs::read_to_string(folder.join(CARD)).is_ok_and(|card| card.contains(&recipe))
+/// That the exports of a new run do not write over anything.
+pub(crate) fn check_targets(recipe: &Recipe) -> anyhow::Result<()> {
+    for stage in &recipe.stages {
+        match &stage.settings {
+            StageSettings::Export(settings) if !settings.path.is_empty() => {
+                check_unused(recipe, stage, Path::new(&settings.path))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// That there is nothing in the place of an export, or what a run of this very recipe wrote there before.
+fn check_unused(recipe: &Recipe, stage: &Stage, target: &Path) -> anyhow::Result<()> {
+    let text = recipe.to_toml()?;
+    let is_ours = || std::fs::read_to_string(target.join(CARD)).is_ok_and(|card| card.contains(&text));
+    if !target.exists() || is_ours() {
+        return Ok(());
+    }
+    Err(Refused::because(format!(
+        "{} exists already and is no export of this recipe\n  hint: remove it, or name another folder: path = \"...\" in stage \
+         `{}`",
+        target.display(),
+        stage.name
+    )))
 }
 
 fn card(context: &RunContext<'_>, stage: &Stage, model: &Model) -> anyhow::Result<String> {

@@ -35,6 +35,7 @@ use crate::{RunContext, StagesOutcome};
 
 use bench::Bench;
 pub(crate) use bench::{Model, check_rewards, load_policy, prepare_python, verdict};
+pub(crate) use export::check_targets;
 pub(crate) use grade::{Graded, Grader};
 pub(crate) use prompt::{PromptEncoder, chat_options, opening_of};
 pub(crate) use reject::candidate_positions;
@@ -78,7 +79,7 @@ pub(crate) fn run(context: &mut RunContext<'_>, tasks: Tasks) -> anyhow::Result<
         }
         bench.turn_to(stage);
         let ended = match &stage.settings {
-            StageSettings::Pretrain(_) if done => Ended::Done(context.run.base_of(stage)),
+            StageSettings::Pretrain(settings) if done => Ended::Done(pretrain::restored(context, stage, settings)?),
             StageSettings::Pretrain(settings) => pretrain::run(context, stage, settings)?,
             // A stage that trains is entered also when it is done: it finds its last checkpoint, or, if that is damaged,
             // goes back to the one before.

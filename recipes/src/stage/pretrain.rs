@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::bench::Model;
 use super::prompt::PromptEncoder;
+use super::start::Refused;
 use super::tasks::pick;
 use super::trainer::{Divergence, StepSettings, Trainer, Training};
 use super::{Ended, flops};
@@ -65,6 +66,27 @@ pub(super) fn run(context: &mut RunContext<'_>, stage: &Stage, settings: &Pretra
     record.seconds = start.elapsed().as_secs_f64();
     context.run.finish_stage(record)?;
     Ok(Ended::Done(base))
+}
+
+/// The base of a stage that is done: as it was made, or copied again from the cache.
+pub(super) fn restored(
+    context: &RunContext<'_>,
+    stage: &Stage,
+    settings: &PretrainSettings,
+) -> anyhow::Result<PathBuf> {
+    let base = context.run.base_of(stage);
+    let Err(error) = verify(&base) else { return Ok(base) };
+    let cached = cached_base(context, stage, settings, &context.recipe.tasks.weighted_families());
+    if verify(&cached).is_ok() {
+        context.reporter.note(&format!("the base is damaged and copied again from the cache: {error}"));
+        copy_base(&cached, &base)?;
+        return Ok(base);
+    }
+    Err(Refused::because(format!(
+        "the base in {} is damaged or gone ({error}), and the cache has no copy of it\n  hint: put it back, or start a new run \
+         without --resume",
+        base.display()
+    )))
 }
 
 /// Where the base lies, or will lie: named by the hash of what makes it. The texts stand for the code that writes them. A
@@ -136,6 +158,7 @@ fn train(
         model,
         &Training { adamw: settings.adamw(), moments_on_host: settings.moments_on_host, lora: None },
     )?;
+    let _awaiting = context.interrupt.awaiting("this step is done; a base has no checkpoints and is begun anew");
     let phase = context.reporter.phase("base", Some(settings.steps()), "steps");
     let schedule = settings.lr_schedule();
     let mut divergence = Divergence::new();
@@ -144,7 +167,6 @@ fn train(
     let mut rows = Vec::new();
     for step in 1..=settings.steps() {
         if context.interrupt.requested() {
-            context.reporter.note("the base is not finished; --resume begins it anew");
             return Ok(None);
         }
         let start = Instant::now();

@@ -15,17 +15,19 @@ use anyhow::Context;
 use datasets::Task;
 use policy::{Request, RolloutEngine, RolloutOptions};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::bench::{Bench, Model};
 use super::eval::DECODE_BATCH;
 use super::grade::{Graded, Grader};
 use super::grpo::completion_record;
 use super::prompt::PromptEncoder;
+use super::start::Refused;
 use super::{Ended, flops};
 use crate::RunContext;
 use crate::config::{RejectStage, Stage};
 use crate::metrics::{MetricRow, RejectMetrics, Times, mean};
-use crate::run::{StageRecord, write_whole};
+use crate::run::{StageRecord, hex, write_whole};
 use crate::wording::counted;
 
 /// Stands where training has its step in the random numbers' key; the stage's place and the step follow.
@@ -66,8 +68,12 @@ pub(super) fn run(
 ) -> anyhow::Result<Ended> {
     let settings = &sampling.settings;
     let data = context.run.data(&stage.name);
-    if context.run.is_done(&stage.name)? && data.is_file() {
-        return Ok(Ended::Done(from.to_owned()));
+    if let Some(record) = context.run.stages_done()?.into_iter().find(|record| record.name == stage.name) {
+        if std::fs::read(&data).is_ok_and(|lines| record.data.is_none_or(|hash| hash == sha256(&lines))) {
+            return Ok(Ended::Done(from.to_owned()));
+        }
+        let path = data.display();
+        context.reporter.note(&format!("{path} is damaged or gone: it is put together again from its parts"));
     }
     let tasks = different_tasks(bench, settings.tasks);
     if tasks.len() < settings.tasks {
@@ -149,14 +155,15 @@ fn finish(
     let reasons: Vec<String> = dropped.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     let result = format!("kept {kept} of {} answers ({})", sum("answers"), reasons.join(", "));
     phase.finish(&result);
-    anyhow::ensure!(
-        kept > 0,
-        "stage `{}` has kept no answer: {}\n  hint: the answers are in {}; a base that is hardly ever right, or a `require` \
-         that it never meets, leaves nothing to learn from",
-        stage.name,
-        reasons.join(", "),
-        context.run.completions(&stage.name, 1).display()
-    );
+    if kept == 0 {
+        return Err(Refused::because(format!(
+            "stage `{}` has kept no answer: {}\n  hint: the answers are in {}; a base that is hardly ever right, or a \
+             `require` that it never meets, leaves nothing to learn from",
+            stage.name,
+            reasons.join(", "),
+            context.run.completions(&stage.name, 1).display()
+        )));
+    }
     let sampled_tokens = sum("sampled_tokens");
     context.run.finish_stage(StageRecord {
         name: stage.name.clone(),
@@ -166,9 +173,14 @@ fn finish(
         // Over all the processes that worked on it.
         seconds: rows.iter().filter_map(|row| row["time"]["seconds"].as_f64()).sum(),
         flops: flops(model.policy.config().parameters().1, sampled_tokens, 0),
+        data: Some(sha256(&lines)),
         note: Some(format!("kept {kept}")),
         ..StageRecord::default()
     })
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 /// Among so many training tasks `wanted` different ones are looked for.

@@ -37,6 +37,10 @@ pub(crate) fn check_model(recipe: &Recipe) -> anyhow::Result<()> {
     check_chat_templates(recipe)?;
     // What cannot be read is found now rather than after the stages before it; encoding waits for the tokenizer.
     for file in recipe.data_files() {
+        if !file.is_file() {
+            let error = RecipeError::new(file.display().to_string(), "there is no such file of demonstrations");
+            return Err(error.hint("name yours: --set 'STAGE.data=[\"FILE\"]'").into());
+        }
         datasets::source::read_demonstrations(file, recipe.tasks.on_bad_line.into())?;
     }
     Ok(())

@@ -8,7 +8,7 @@ use policy::ModelConfig;
 use policy::config::AttentionKind;
 use rewards::Registry;
 
-use crate::config::{LoraSettings, ModelSettings, Recipe, find_shipped};
+use crate::config::{LoraSettings, ModelSettings, Recipe, RecipeError, find_shipped};
 
 /// What memory is stated for, unless it is said.
 const TOKENS: u64 = 2048;
@@ -63,8 +63,12 @@ fn find(model: &str, known: &Registry) -> anyhow::Result<ModelConfig> {
     let path = Path::new(model);
     let inside = path.join("config.json");
     // A folder that happens to have a recipe's name hides it only if it is a model.
-    if inside.is_file() || (path.is_dir() && find_shipped(model).is_err()) {
+    if inside.is_file() {
         return Ok(ModelConfig::from_file(inside)?);
+    }
+    if path.is_dir() && find_shipped(model).is_err() {
+        let error = RecipeError::new(model, "this is no model: it holds no config.json");
+        return Err(error.hint("name a Hugging Face folder, or a checkpoint or the base of a run").into());
     }
     if path.extension().is_some_and(|extension| extension == "json") {
         return Ok(ModelConfig::from_file(path)?);
@@ -72,6 +76,12 @@ fn find(model: &str, known: &Registry) -> anyhow::Result<ModelConfig> {
     let recipe =
         Recipe::find_with(model, &[], known).with_context(|| format!("{model} is neither a folder nor a recipe"))?;
     match &recipe.model {
+        ModelSettings::Folder { path } if !path.join("config.json").is_file() => {
+            let what = format!("it begins with the model in {}, which is not here", path.display());
+            Err(RecipeError::new(model, what)
+                .hint("fetch the model, and name its folder in place of the recipe")
+                .into())
+        }
         ModelSettings::Folder { path } => Ok(ModelConfig::from_file(path.join("config.json"))?),
         shape => {
             let vocabulary = recipe.pretrain().map(|settings| settings.vocab_size);

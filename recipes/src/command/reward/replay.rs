@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Context;
 use clap::Args;
@@ -18,7 +19,7 @@ use super::{RewardOptions, build};
 use crate::command::{Wrong, print};
 use crate::config::{Recipe, StageSettings};
 use crate::progress::{Reporter, Verbosity};
-use crate::run::CompletionRecord;
+use crate::run::{CompletionRecord, RunDir};
 use crate::stage::{Tasks, candidate_positions};
 use crate::wording::thousands;
 
@@ -39,7 +40,11 @@ pub(in crate::command) struct ReplayArguments {
     #[arg(long, value_name = "DIR")]
     run: PathBuf,
 
-    /// Only this step of training
+    /// The stage whose completions are scored [default: every stage of reinforcement learning]
+    #[arg(long, value_name = "STAGE")]
+    stage: Option<String>,
+
+    /// Only this step
     #[arg(long, value_name = "N")]
     step: Option<u64>,
 
@@ -70,18 +75,22 @@ pub(super) fn replay(arguments: &ReplayArguments, known: &Registry) -> anyhow::R
         return Err(Wrong(text).into());
     }
     let recipe = Recipe::read_with(&recipe_file, &[], known)?;
-    let groups = read_groups(&arguments.run.join("completions"), arguments.step)?;
+    let groups = read_groups(&arguments.run, &recipe, &chosen(&recipe, arguments)?, arguments.step)?;
     let reporter = Reporter::new(Verbosity::Auto);
     let tasks = find_tasks(&recipe, &groups, &reporter)?;
     let rewards = build(&spec, known, &reporter)?;
     let total: usize = groups.iter().map(|group| group.records.len()).sum();
+    let lost = AtomicUsize::new(0);
     let phase = reporter.phase("completions", Some(total as u64), "completions");
     let scored: Vec<Vec<Scored<'_>>> = groups
         .par_iter()
         .map(|group| {
             let scored = match tasks.get(&group.records[0].task) {
                 Some(task) => score_group(&rewards, group, task)?,
-                None => Vec::new(),
+                None => {
+                    lost.fetch_add(group.records.len(), Ordering::Relaxed);
+                    Vec::new()
+                }
             };
             phase.inc(group.records.len() as u64);
             Ok(scored)
@@ -93,26 +102,40 @@ pub(super) fn replay(arguments: &ReplayArguments, known: &Registry) -> anyhow::R
         let _ = writeln!(text, "on {:?} the reward prints:\n{}", printed.prompt, printed.text.trim_end());
     }
     text.push_str(&report(&spec.name, &scored));
-    let found: usize = scored.iter().map(Vec::len).sum();
-    if found < total {
-        let _ = writeln!(
-            text,
-            "{} completions are left out: their tasks are not found any more",
-            thousands((total - found) as u64)
-        );
+    let lost = lost.into_inner();
+    let others = total - lost - scored.iter().map(Vec::len).sum::<usize>();
+    for (count, why) in
+        [(others, "the reward does not apply to their tasks"), (lost, "their tasks are not found any more")]
+    {
+        if count > 0 {
+            let _ = writeln!(text, "{} completions are left out: {why}", thousands(count as u64));
+        }
     }
     print(&text)
 }
 
-/// Every group of completions below the folder, in the order of stages and steps.
-fn read_groups(folder: &Path, step: Option<u64>) -> anyhow::Result<Vec<Group>> {
+/// The stages whose completions are scored.
+fn chosen(recipe: &Recipe, arguments: &ReplayArguments) -> anyhow::Result<Vec<String>> {
+    let Some(name) = &arguments.stage else {
+        return Ok(recipe.grpo().map(|(stage, _)| stage.name.clone()).collect());
+    };
+    if !recipe.stages.iter().any(|stage| stage.name == *name) {
+        let names: Vec<&str> = recipe.stages.iter().map(|stage| stage.name.as_str()).collect();
+        return Err(Wrong(format!("the run has no stage `{name}`\n  hint: its stages are {}", names.join(", "))).into());
+    }
+    Ok(vec![name.clone()])
+}
+
+/// Every group of completions of these stages, in the order of stages and steps.
+fn read_groups(run: &Path, recipe: &Recipe, stages: &[String], step: Option<u64>) -> anyhow::Result<Vec<Group>> {
     let mut files = Vec::new();
-    list_files(folder, "", &mut files)?;
+    for stage in stages {
+        list_files(&RunDir::folder_of(run, recipe, "completions", stage), stage, &mut files)?;
+    }
     files.retain(|(_, number, _)| step.is_none_or(|step| step == *number));
-    files.sort();
     if files.is_empty() {
         let which = step.map_or(String::new(), |step| format!(" of step {step}"));
-        return Err(Wrong(format!("{} holds no completions{which}", folder.display())).into());
+        return Err(Wrong(format!("{} holds no completions{which} of {}", run.display(), stages.join(", "))).into());
     }
     let mut groups: Vec<Group> = Vec::new();
     for (stage, step, path) in files {
@@ -133,21 +156,22 @@ fn read_groups(folder: &Path, step: Option<u64>) -> anyhow::Result<Vec<Group>> {
     Ok(groups)
 }
 
-/// `step-000001.jsonl` directly in the folder is of the only training stage; those of others lie in folders.
+/// The files of a stage's steps, in order; a stage that has not sampled yet has no folder.
 fn list_files(folder: &Path, stage: &str, files: &mut Vec<(String, u64, PathBuf)>) -> anyhow::Result<()> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
     let context = || format!("cannot read {}", folder.display());
+    let begun = files.len();
     for entry in std::fs::read_dir(folder).with_context(context)? {
-        let entry = entry.with_context(context)?;
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else { continue };
-        if entry.path().is_dir() {
-            list_files(&entry.path(), name, files)?;
-        } else if let Some(step) =
-            name.strip_prefix("step-").and_then(|rest| rest.strip_suffix(".jsonl")?.parse::<u64>().ok())
+        let path = entry.with_context(context)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if let Some(step) = name.strip_prefix("step-").and_then(|rest| rest.strip_suffix(".jsonl")?.parse::<u64>().ok())
         {
-            files.push((stage.to_owned(), step, entry.path()));
+            files.push((stage.to_owned(), step, path));
         }
     }
+    files[begun..].sort();
     Ok(())
 }
 
@@ -217,9 +241,9 @@ fn score_group<'a>(rewards: &RewardSet, group: &'a Group, task: &Task) -> Result
 fn report(name: &str, groups: &[Vec<Scored<'_>>]) -> String {
     let scored: Vec<&Scored<'_>> = groups.iter().flatten().collect();
     let mut text = String::new();
-    let Some(first) = scored.first() else {
-        return format!("{name} applies to no completion of this run\n");
-    };
+    if scored.is_empty() {
+        return format!("{name} applies to none of these completions\n");
+    }
     let now: Vec<f64> = scored.iter().filter_map(|one| one.now.value).collect();
     let _ = writeln!(
         text,
@@ -242,7 +266,7 @@ fn report(name: &str, groups: &[Vec<Scored<'_>>]) -> String {
     line(&mut text, "now", &now, flat(&|one| one.now.value));
     let had: Vec<&Scored<'_>> = scored.iter().copied().filter(|one| one.before.is_some()).collect();
     if had.is_empty() {
-        let _ = writeln!(text, "  the run ({}) did not score by {name}", first.group.stage_name());
+        let _ = writeln!(text, "  the run did not score by {name}");
     } else {
         let before: Vec<f64> = had.iter().filter_map(|one| one.before.flatten()).collect();
         line(&mut text, "in the run", &before, flat(&|one| one.before.flatten()));
@@ -263,12 +287,6 @@ fn report(name: &str, groups: &[Vec<Scored<'_>>]) -> String {
     text
 }
 
-impl Group {
-    fn stage_name(&self) -> &str {
-        if self.stage.is_empty() { "its training stage" } else { &self.stage }
-    }
-}
-
 fn changes(text: &mut String, had: &[&Scored<'_>]) {
     let difference = |one: &Scored<'_>| match (one.before.flatten(), one.now.value) {
         (Some(before), Some(now)) => (now - before).abs(),
@@ -286,7 +304,8 @@ fn changes(text: &mut String, had: &[&Scored<'_>]) {
         let completion: String = one.record.completion.chars().take(SHOWN_CHARACTERS).collect();
         let _ = writeln!(
             text,
-            "  step {}: {} -> {}{}\n    {:?}\n    {:?}",
+            "  {} {}: {} -> {}{}\n    {:?}\n    {:?}",
+            one.group.stage,
             one.group.step,
             shown(one.before.flatten()),
             shown(one.now.value),
@@ -340,7 +359,7 @@ mod tests {
     #[test]
     fn changes_and_distribution_are_told() {
         let records: Vec<CompletionRecord> = [Some(0.0), Some(1.0), Some(1.0), None].map(record).into();
-        let group = Group { stage: String::new(), step: 3, records };
+        let group = Group { stage: "grpo".to_owned(), step: 3, records };
         let now = [Score::full(), Score::full(), Score::zero("wrong"), Score::zero("wrong")];
         let scored = group.records.iter().zip(now).map(|(record, now)| {
             let before = record.parts.first().map(|part| part.score);
@@ -353,11 +372,11 @@ mod tests {
             "  in the run  mean 0.6667, 1 without a score, 0 groups without variance\n",
             "causes: wrong 2\n",
             "3 of 4 scores change: 2 up, 1 down\n",
-            "  step 3: none -> 0 (wrong)\n",
+            "  grpo 3: none -> 0 (wrong)\n",
         ] {
             assert!(text.contains(expected), "{expected}\n{text}");
         }
-        assert_eq!(report("mine", &[]), "mine applies to no completion of this run\n");
+        assert_eq!(report("mine", &[]), "mine applies to none of these completions\n");
     }
 
     #[test]

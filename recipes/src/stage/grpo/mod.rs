@@ -121,7 +121,7 @@ pub(super) fn run(
         trained_tokens: state.trained_tokens,
         seconds: state.seconds,
         flops: flops(active, state.sampled_tokens, state.trained_tokens),
-        note: None,
+        ..StageRecord::default()
     })?;
     Ok(Ended::Done(context.run.checkpoint(&stage.name, settings.steps)))
 }
@@ -144,7 +144,9 @@ impl<'a> Learner<'a> {
         if let Some(path) = found.path {
             let learner = Learner::load(&path, settings, &training, from, &context.place)
                 .with_context(|| format!("cannot resume {}", path.display()))?;
-            context.reporter.note(&format!("{}: going on after step {}", stage.name, learner.state.step));
+            if learner.state.step < settings.steps {
+                context.reporter.note(&format!("{}: going on after step {}", stage.name, learner.state.step));
+            }
             return Ok(learner);
         }
         let trainer = Trainer::new(Model::load(from, &context.place)?, &training)?;
