@@ -88,6 +88,30 @@ pub(crate) fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>)
         .map(|(_, name)| name)
 }
 
+/// Keys as other trainers call them (TRL, transformers, verl), and as they are called here.
+const ELSEWHERE: [(&str, &str); 20] = [
+    ("lr", "learning_rate"),
+    ("beta", "kl_coefficient"),
+    ("kl_coef", "kl_coefficient"),
+    ("kl_loss_coef", "kl_coefficient"),
+    ("num_generations", "group_size"),
+    ("n", "group_size"),
+    ("max_completion_length", "max_new_tokens"),
+    ("max_response_length", "max_new_tokens"),
+    ("max_tokens", "max_new_tokens"),
+    ("max_steps", "steps"),
+    ("num_train_epochs", "epochs"),
+    ("num_iterations", "epochs"),
+    ("epsilon", "clip_low"),
+    ("epsilon_high", "clip_high"),
+    ("delta", "dual_clip"),
+    ("loss_type", "loss"),
+    ("scale_rewards", "advantage_scale"),
+    ("lr_scheduler_type", "schedule"),
+    ("warmup_ratio", "warmup_share"),
+    ("save_steps", "checkpoint_every"),
+];
+
 /// The words between backticks: how serde's messages quote names.
 fn quoted(message: &str) -> Vec<&str> {
     message.split('`').skip(1).step_by(2).collect()
@@ -129,9 +153,11 @@ pub(crate) fn translate(error: &toml::de::Error, text: &str, more_keys: &[&str])
         let mut names = quoted(rest);
         let typed = if names.is_empty() { "" } else { names.remove(0) };
         names.extend(more_keys);
-        hint = Some(match nearest(typed, names.iter().copied()) {
-            Some(name) => format!("did you mean `{name}`?"),
-            None => format!("the keys here are {}", names.join(", ")),
+        let elsewhere = ELSEWHERE.iter().find(|(theirs, ours)| *theirs == typed && names.contains(ours));
+        hint = Some(match (elsewhere, nearest(typed, names.iter().copied())) {
+            (Some((_, ours)), _) => format!("it is called `{ours}` here"),
+            (None, Some(name)) => format!("did you mean `{name}`?"),
+            (None, None) => format!("the keys here are {}", names.join(", ")),
         });
         format!("unknown key `{typed}`")
     } else if let Some(rest) = message.strip_prefix("unknown variant ") {
@@ -160,6 +186,21 @@ pub(crate) fn translate(error: &toml::de::Error, text: &str, more_keys: &[&str])
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_names_of_other_trainers_are_known() {
+        let recipe = |settings: &[&str]| {
+            let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+            crate::config::find_shipped("smoke").unwrap().recipe(&settings)
+        };
+        let keys = recipe(&[]).unwrap().flattened();
+        for (theirs, ours) in ELSEWHERE {
+            let error = recipe(&[&format!("grpo.{theirs}=1")]).unwrap_err().to_string();
+            // A key of other kinds of stages has nothing to stand for in this one.
+            let is_here = keys.iter().any(|(key, _)| *key == format!("grpo.{ours}"));
+            assert_eq!(error.contains(&format!("it is called `{ours}` here")), is_here, "{theirs}: {error}");
+        }
+    }
 
     #[test]
     fn the_nearest_name_is_near() {

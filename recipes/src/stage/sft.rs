@@ -25,6 +25,7 @@ use crate::RunContext;
 use crate::config::{ModelSettings, SftSettings, Stage};
 use crate::metrics::{MetricRow, SftMetrics, Times};
 use crate::run::StageRecord;
+use crate::wording::counted;
 
 const STATE: &str = "trainer.json";
 
@@ -71,6 +72,12 @@ pub(super) fn run(
     let positions = trainer.model.policy.config().max_position_embeddings;
     let examples = Examples::read(context, settings, &trainer.model.tokenizer, positions, files)?;
     context.run.rewind(&stage.name, state.step)?;
+    if examples.train.len() < settings.batch_size {
+        let found = counted(examples.train.len(), "demonstration", "demonstrations");
+        context
+            .reporter
+            .note(&format!("{}: only {found}, fewer than batch_size = {}", stage.name, settings.batch_size));
+    }
     let steps = settings.steps(examples.train.len());
     let schedule = settings.lr_schedule(steps);
     let order = Order::new(examples.train.len(), context.recipe.seed);

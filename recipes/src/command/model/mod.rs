@@ -31,7 +31,7 @@ pub(super) enum ModelCommand {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         tokens: Option<u64>,
         /// State what LoRA adapters of this rank on every projection would take
-        #[arg(long, value_name = "RANK")]
+        #[arg(long, value_name = "RANK", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
         lora: Option<usize>,
         /// Rows of a micro-batch, for --device
         #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u64).range(1..))]
