@@ -276,19 +276,7 @@ pub fn run_to_resume(options: &RunOptions, name: &str) -> anyhow::Result<PathBuf
 fn with_absolute_paths(recipe: &Recipe, fetcher: &Fetcher<'_>) -> anyhow::Result<Recipe> {
     let mut recipe = recipe.clone();
     recipe.tasks.files = fetcher.task_files(&recipe.tasks.files)?;
-    let absolute = |path: &std::path::Path| {
-        std::path::absolute(path).with_context(|| format!("cannot find the folder of {}", path.display()))
-    };
-    for path in recipe.paths_mut() {
-        *path = absolute(path)?;
-    }
-    for stage in &mut recipe.stages {
-        if let StageSettings::Export(settings) = &mut stage.settings
-            && !settings.path.is_empty()
-        {
-            settings.path = absolute(settings.path.as_ref())?.display().to_string();
-        }
-    }
+    recipe.make_paths_absolute()?;
     Ok(recipe)
 }
 

@@ -73,7 +73,9 @@ fn dropped_tasks(
         if !wanted(reason, detail) {
             continue;
         }
-        let (part, row) = (parts.get(at).unwrap_or_default(), rows.get(at).unwrap_or_default());
+        let (Some(part), Some(row)) = (parts.get(at), rows.get(at)) else {
+            return Err(DatasetError::Frame { what: format!("row {at} of the dropped ones has no place") });
+        };
         if open.as_ref().is_none_or(|(known, _)| *known != part) {
             open = Some((part, input.read(part as usize)?));
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::error::nearest;
+use super::error::{RecipeError, nearest};
 use super::fine_tuning::Template;
 use super::keys::{KeyHelp, Problem};
 use super::model::ModelSettings;
@@ -255,7 +255,7 @@ impl Recipe {
     }
 
     /// Every path of what is read or written outside of the run's folder, to be made absolute.
-    pub(crate) fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
+    fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
         let mut paths: Vec<&mut PathBuf> = self.tasks.files.iter_mut().collect();
         paths.extend(self.model.path_mut());
         paths.extend(self.rewards.iter_mut().filter_map(|reward| Some(&mut reward.custom.as_mut()?.path)));
@@ -267,6 +267,27 @@ impl Recipe {
             }));
         }
         paths
+    }
+
+    /// Makes every path absolute, so that it means the same from any folder.
+    pub(crate) fn make_paths_absolute(&mut self) -> Result<(), RecipeError> {
+        let shown = self.name.clone();
+        let absolute = |path: &Path| {
+            let failed = |error| format!("cannot find the folder of {}: {error}", path.display());
+            std::path::absolute(path).map_err(|error: std::io::Error| RecipeError::new(shown.as_str(), failed(error)))
+        };
+        for path in self.paths_mut() {
+            *path = absolute(path)?;
+        }
+        for stage in &mut self.stages {
+            match &mut stage.settings {
+                StageSettings::Export(settings) if !settings.path.is_empty() => {
+                    settings.path = absolute(settings.path.as_ref())?.display().to_string();
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// The model folders that stages name, besides the one that the recipe begins with.

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail};
 use serde::Serialize;
 
-use crate::config::{Experiment, Recipe, StageSettings, Variant};
+use crate::config::{Experiment, Recipe, Variant};
 use crate::hub::hub_name;
 use crate::interrupt::Interrupt;
 use crate::progress::{Reporter, Verbosity};
@@ -195,7 +195,7 @@ fn finished(folder: &Path, recipe: &Recipe) -> anyhow::Result<Option<RunSummary>
     let summary: RunSummary = serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
     let stored = Recipe::read(&folder.join("recipe.toml"), &[])?;
     let same = as_kept(recipe, &stored)?.difference(&stored).is_none();
-    // Of another recipe, the run itself will say so when it is resumed.
+    // One of another recipe was refused before anything was run (`check_kept`).
     Ok(Some(summary).filter(|summary| same && summary.status == RunStatus::Finished))
 }
 
@@ -227,19 +227,7 @@ fn as_kept(recipe: &Recipe, stored: &Recipe) -> anyhow::Result<Recipe> {
             break;
         }
     }
-    let absolute = |path: &Path| {
-        std::path::absolute(path).with_context(|| format!("cannot find the folder of {}", path.display()))
-    };
-    for path in recipe.paths_mut() {
-        *path = absolute(path)?;
-    }
-    for stage in &mut recipe.stages {
-        if let StageSettings::Export(settings) = &mut stage.settings
-            && !settings.path.is_empty()
-        {
-            settings.path = absolute(settings.path.as_ref())?.display().to_string();
-        }
-    }
+    recipe.make_paths_absolute()?;
     Ok(recipe)
 }
 

@@ -335,22 +335,9 @@ mod tests {
     #[test]
     fn a_chart_leaves_out_what_is_no_number() {
         let point = |x: f64, y: f64| Point { x, y, half_width: 0.0 };
-        let chart = Chart {
-            title: "A <b>".into(),
-            note: "".into(),
-            x_label: "step".into(),
-            y_label: "y".into(),
-            unit: Unit::Number,
-            x_powers: false,
-            from_zero: true,
-            marks: Vec::new(),
-            joined: false,
-            series: vec![Series {
-                name: "s".to_owned(),
-                points: vec![point(1.0, 2.0), point(2.0, f64::NAN), point(3.0, 4.0)],
-                breaks: Vec::new(),
-            }],
-        };
+        let points = vec![point(1.0, 2.0), point(2.0, f64::NAN), point(3.0, 4.0)];
+        let series = vec![Series { name: "s".to_owned(), points, breaks: Vec::new() }];
+        let chart = Chart { title: "A <b>".into(), marks: Vec::new(), series, ..of_stages(false) };
         let text = render(&chart);
         assert!(text.contains("A &lt;b&gt;") && !text.contains("<b>\""), "{text}");
         assert!(!text.contains("NaN"), "{text}");

@@ -97,7 +97,7 @@ fn card(context: &RunContext<'_>, stage: &Stage, model: &Model) -> anyhow::Resul
     // No figures that depend on what was in a cache or taken over, and nothing of later stages, which are done where an
     // export is made again: the same recipe writes the same card.
     let place = |name: &str| recipe.stages.iter().position(|stage| stage.name == name);
-    let here = place(&stage.name).unwrap_or(recipe.stages.len());
+    let here = place(&stage.name).context("a stage is one of its recipe's")?;
     for done in &recipe.stages[..here] {
         let _ = writeln!(text, "- {} ({})", done.name, done.settings.kind());
     }
