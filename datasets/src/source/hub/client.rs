@@ -2,8 +2,8 @@
 //! `/datasets/NAME/resolve/COMMIT/PATH` is a file. Large files are kept elsewhere: the answer is then a redirection whose
 //! head already says the content's hash and size (`x-linked-etag`, `x-linked-size`).
 //!
-//! The client is the one that polars brings (reqwest over rustls, with the system's certificates and proxy). It is asynchronous
-//! and is waited for here, on a runtime of its own thread.
+//! The client is reqwest over rustls, with the system's certificates and proxy. It is asynchronous, so that a person's wish to
+//! stop is seen while it waits, and is itself waited for here, on a runtime of its own thread.
 
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
