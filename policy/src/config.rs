@@ -22,6 +22,9 @@ pub use mixture::Mixture;
 pub use rope::{Rope, RopeScaling, Yarn};
 pub use size::Memory;
 
+/// The most positions that a model may have: more than any published one has, and few enough for a card to hold their angles.
+pub const MOST_POSITIONS: usize = 1 << 24;
+
 /// The sizes and constants of a model. Field names are the keys of `config.json`, but for what is grouped by kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
@@ -35,6 +38,9 @@ pub struct ModelConfig {
     pub intermediate_size: usize,
     /// Number of layers, the dense ones included.
     pub num_hidden_layers: usize,
+    /// DeepSeek-V3's modules for multi-token prediction, which lie as layers after the last in a checkpoint. They are left
+    /// out as it is read, so none is written again.
+    pub num_nextn_predict_layers: usize,
     /// Attention heads, of queries.
     pub num_attention_heads: usize,
     /// Which attention, and its sizes.
@@ -45,13 +51,14 @@ pub struct ModelConfig {
     pub rms_norm_eps: f64,
     /// How positions are encoded.
     pub rope: Rope,
-    /// Longest sequence the model is meant for, in tokens.
+    /// Longest sequence the model is meant for, in tokens; at most [`MOST_POSITIONS`].
     pub max_position_embeddings: usize,
     /// Whether the output head is the embedding.
     pub tie_word_embeddings: bool,
     /// Token that begins a text.
     pub bos_token_id: Option<u32>,
-    /// Tokens that end a completion.
+    /// Tokens that end a text, as `config.json` has them. They are checked and written again; which tokens end a completion
+    /// is said by the tokenizer ([`Tokenizer::end_ids`](crate::tokenizer::Tokenizer::end_ids)).
     pub eos_token_ids: Vec<u32>,
     /// Token that fills a batch.
     pub pad_token_id: Option<u32>,
@@ -72,6 +79,7 @@ impl ModelConfig {
             hidden_size: 128,
             intermediate_size: 384,
             num_hidden_layers: 4,
+            num_nextn_predict_layers: 0,
             num_attention_heads: 4,
             attention: AttentionKind::Latent(LatentAttention {
                 kv_lora_rank: 32,
@@ -156,6 +164,10 @@ impl ModelConfig {
         for (key, value) in positive {
             ensure(value > 0, key, || "expected a positive number, found 0".to_owned())?;
         }
+        let positions = self.max_position_embeddings;
+        ensure(positions <= MOST_POSITIONS, "max_position_embeddings", || {
+            format!("expected at most {MOST_POSITIONS}, found {positions}")
+        })?;
         for (key, value) in [("rms_norm_eps", self.rms_norm_eps), ("initializer_range", self.initializer_range)] {
             ensure(value.is_finite() && value > 0.0, key, || format!("expected a positive number, found {value}"))?;
         }

@@ -19,8 +19,8 @@
 //! itself. Embedding, head and router, which are none of the targets, stay as they are, as do norms and biases.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{Device, Tensor, Var};
 use rayon::prelude::*;
@@ -82,17 +82,20 @@ impl LoraConfig {
         Ok(adapted.iter().map(|one| one.count * (one.rows + one.columns) * self.rank).sum())
     }
 
-    /// Bytes to sample and to train: as [`ModelConfig::memory`], with the adapted weights a second time, and moments for
-    /// the adapters alone.
+    /// Bytes to sample and to train: as [`ModelConfig::memory`], with the parameters that hold adapted weights a second time,
+    /// and moments for the adapters alone.
     ///
     /// # Errors
     /// As [`LoraConfig::check`].
     pub fn memory(&self, config: &ModelConfig, sequences: u64, tokens: u64) -> Result<Memory> {
         const BYTES: u64 = size_of::<f32>() as u64;
-        let frozen: usize = self.adapted(config)?.iter().map(|one| one.count * one.rows * one.columns).sum();
+        // A parameter is kept as a whole, such as an expert's three matrices of which one is adapted.
+        let kept: BTreeSet<usize> = self.adapted(config)?.into_iter().map(|one| one.parameter).collect();
+        let specs = specs(config);
+        let frozen: usize = kept.into_iter().map(|parameter| specs[parameter].shape.iter().product::<usize>()).sum();
         let whole = config.memory(sequences, tokens);
-        // Each adapter with its gradient and two moments; the model with its gradient as it is made and as it is summed.
-        let train = 3 * whole.weights + BYTES * (frozen + 4 * self.parameters(config)?) as u64;
+        // Of the model the moments are spared; each adapter has its gradient and two moments.
+        let train = whole.train - 2 * whole.weights + BYTES * (frozen + 4 * self.parameters(config)?) as u64;
         Ok(Memory { train, ..whole })
     }
 

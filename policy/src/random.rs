@@ -5,8 +5,11 @@
 //! nor on the number of threads, and a resumed run draws what the uninterrupted one would have.
 //!
 //! Philox (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011)
-//! turns a 128-bit counter under a 64-bit key into 128 random bits; it passes BigCrush, and since it
-//! is a bijection of the counter, two different draws of one run never share their bits.
+//! turns a 128-bit counter under a 64-bit key into 128 random bits; it passes BigCrush, and it is a
+//! bijection of the counter. So two draws under one seed never get the same 128 bits as long as they
+//! differ in one of step, task, sample and position; two that are alike in all four are one draw. It
+//! is for those who draw to see to that: the engine tells samples and positions apart, its caller
+//! the tasks of a call, and, by `step`, all calls of a run: steps, stages, evaluations.
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -35,9 +38,9 @@ pub fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 pub struct RandomKey {
     /// The run's seed.
     pub seed: u64,
-    /// The training step, or the evaluation.
+    /// What sets this call apart from all others under the seed, such as a training step or an evaluation.
     pub step: u32,
-    /// The task, as its index within the step or the evaluation.
+    /// The task, as its index within that.
     pub task: u32,
     /// The sample of that task's group.
     pub sample: u32,

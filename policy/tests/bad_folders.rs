@@ -6,16 +6,23 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use policy::{Policy, PolicyError};
+use policy::{ModelConfig, Policy, PolicyError};
+use tempfile::TempDir;
 
-/// Copies a golden checkpoint, damages the copy, and returns what loading it says.
-fn message(case: &str, damage: impl FnOnce(&Path)) -> String {
+/// A copy of a golden checkpoint.
+fn copy(case: &str) -> TempDir {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(case);
     let folder = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
     }
+    folder
+}
+
+/// Copies a golden checkpoint, damages the copy, and returns what loading it says.
+fn message(case: &str, damage: impl FnOnce(&Path)) -> String {
+    let folder = copy(case);
     assert!(Policy::load(folder.path()).is_ok(), "{case} loads before it is damaged");
     damage(folder.path());
     match Policy::load(folder.path()) {
@@ -103,6 +110,63 @@ fn tensors_of_the_wrong_name_shape_or_type() {
     check("qwen3", configure("intermediate_size", "25"), &["mlp.down_proj.weight", "[16, 24]", "[16, 25]"]);
     check("deepseek", configure("n_routed_experts", "12"), &["mlp.gate.e_score_correction_bias", "[8]", "[12]"]);
     check("deepseek", configure("n_shared_experts", "1"), &["mlp.shared_experts.", "[16, 12]", "[16, 6]"]);
+}
+
+#[test]
+fn layers_after_the_last_are_refused_unless_they_are_for_multi_token_prediction() {
+    // Half a model would load otherwise.
+    check(
+        "llama",
+        configure("num_hidden_layers", "1"),
+        &["model.layers.1.", "LlamaForCausalLM", "`num_hidden_layers` is 1"],
+    );
+    check("deepseek", configure("num_hidden_layers", "1"), &["model.layers.1.", "no such tensor"]);
+
+    let layers = ModelConfig::from_file(copy("deepseek").path().join("config.json")).unwrap().num_hidden_layers;
+    let with_module = |after: usize| {
+        rewrite(move |tensors| {
+            let module = Tensor::zeros(4, DType::F32, &Device::Cpu).unwrap();
+            tensors.insert(format!("model.layers.{}.enorm.weight", layers + after), module);
+        })
+    };
+    check("deepseek", with_module(0), &["enorm.weight", "no such tensor"]);
+    for said in ["1", "null"] {
+        let folder = copy("deepseek");
+        configure("num_nextn_predict_layers", said)(folder.path());
+        with_module(0)(folder.path());
+        let policy = Policy::load(folder.path()).unwrap();
+        // It is not kept, and that is what is written.
+        policy.save(folder.path()).unwrap();
+        assert_eq!(Policy::load(folder.path()).unwrap().config().num_nextn_predict_layers, 0);
+
+        configure("num_nextn_predict_layers", said)(folder.path());
+        with_module(1)(folder.path());
+        let message = Policy::load(folder.path()).map(|_| ()).unwrap_err().to_string();
+        assert!(message.contains("enorm.weight") && message.contains("no such tensor"), "{message}");
+    }
+}
+
+#[test]
+fn a_model_saved_over_one_of_several_files_is_what_is_loaded() {
+    let numbers = |policy: &Policy| -> Vec<f32> {
+        let each = policy.parameters().unwrap().iter();
+        each.flat_map(|(_, var)| var.flatten_all().unwrap().to_vec1::<f32>().unwrap()).collect()
+    };
+    let folder = copy("qwen2");
+    let index = folder.path().join("model.safetensors.index.json");
+    let stale = fs::read(&index).unwrap();
+    let other = Policy::new(Policy::load(folder.path()).unwrap().config().clone(), 77).unwrap();
+    other.save(folder.path()).unwrap();
+    assert!(numbers(&Policy::load(folder.path()).unwrap()) == numbers(&other));
+    let left: Vec<String> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("model"))
+        .collect();
+    assert_eq!(left, ["model.safetensors"]);
+    // As transformers does, an index beside the whole is not asked.
+    fs::write(index, stale).unwrap();
+    assert!(numbers(&Policy::load(folder.path()).unwrap()) == numbers(&other));
 }
 
 #[test]

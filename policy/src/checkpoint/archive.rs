@@ -16,6 +16,9 @@ use serde_json::Value;
 use super::tensors::TensorData;
 use crate::error::{During, PolicyError, Result};
 
+/// The file of a model that lies in one, and the list of those of a model that lies in several.
+const WHOLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
 /// The longest header that is believed; the same limit as the `safetensors` crate's.
 const MAX_HEADER: u64 = 100_000_000;
 
@@ -36,8 +39,8 @@ struct Entry {
 }
 
 impl TensorArchive {
-    /// Opens a safetensors file, an index of several (`*.index.json`), or a model folder (`model.safetensors.index.json`
-    /// if there, else `model.safetensors`).
+    /// Opens a safetensors file, an index of several (`*.index.json`), or a model folder: its `model.safetensors`, or where
+    /// there is none the files of its `model.safetensors.index.json`, in the order in which transformers looks for them.
     ///
     /// # Errors
     /// A missing, truncated or malformed file, or a tensor that the index promises and the file lacks, by name.
@@ -45,11 +48,11 @@ impl TensorArchive {
         let path = path.as_ref();
         let mut archive = TensorArchive { files: Vec::new(), tensors: BTreeMap::new() };
         if path.is_dir() {
-            let index = path.join("model.safetensors.index.json");
-            if index.exists() {
+            let (whole, index) = (path.join(WHOLE), path.join(INDEX));
+            if index.exists() && !whole.exists() {
                 archive.open_indexed(&index)?;
             } else {
-                archive.open_file(&path.join("model.safetensors"), None)?;
+                archive.open_file(&whole, None)?;
             }
         } else if path.extension().is_some_and(|extension| extension == "json") {
             archive.open_indexed(path)?;
@@ -60,31 +63,11 @@ impl TensorArchive {
     }
 
     fn open_indexed(&mut self, index: &Path) -> Result<()> {
-        let text = std::fs::read(index).map_err(PolicyError::io("read", index))?;
-        let value: Value =
-            serde_json::from_slice(&text).map_err(|source| PolicyError::Json { path: index.to_path_buf(), source })?;
-        let malformed = |message: &str| damaged(index, message.to_owned());
-        let map = value
-            .get("weight_map")
-            .and_then(Value::as_object)
-            .ok_or_else(|| malformed("expected an object `weight_map` from tensors to files"))?;
-        let mut promised: BTreeMap<PathBuf, BTreeSet<&str>> = BTreeMap::new();
-        for (tensor, file) in map {
-            // A name only: an index must not reach outside its folder.
-            let file = file
-                .as_str()
-                .filter(|file| Path::new(file).file_name().is_some_and(|name| name == *file))
-                .ok_or_else(|| malformed(&format!("`weight_map.{tensor}` is not a file's name")))?;
-            promised.entry(index.with_file_name(file)).or_default().insert(tensor);
-        }
-        for (file, tensors) in &promised {
-            self.open_file(file, Some(tensors))?;
-        }
-        Ok(())
+        read_index(index)?.iter().try_for_each(|(file, tensors)| self.open_file(file, Some(tensors)))
     }
 
     /// Opens one file; of several, only what the index says lies in it is taken.
-    fn open_file(&mut self, path: &Path, promised: Option<&BTreeSet<&str>>) -> Result<()> {
+    fn open_file(&mut self, path: &Path, promised: Option<&BTreeSet<String>>) -> Result<()> {
         let file = File::open(path).map_err(PolicyError::io("read", path))?;
         let length = file.metadata().map_err(PolicyError::io("read", path))?.len();
         let mut prefix = [0; 8];
@@ -110,11 +93,11 @@ impl TensorArchive {
             let kind = if length < expected { "truncated" } else { "too long" };
             return Err(damaged(path, format!("{kind}: its header describes {expected} bytes, found {length}")));
         }
-        if let Some(name) = promised.into_iter().flatten().find(|name| !tensors.contains_key(**name)) {
+        if let Some(name) = promised.into_iter().flatten().find(|name| !tensors.contains_key(*name)) {
             return Err(damaged(path, format!("lacks the tensor `{name}` of its index")));
         }
         for (name, info) in tensors {
-            if promised.is_none_or(|promised| promised.contains(name.as_str())) {
+            if promised.is_none_or(|promised| promised.contains(&name)) {
                 let (start, end) = info.data_offsets;
                 let entry = Entry {
                     file: self.files.len(),
@@ -216,6 +199,50 @@ fn e4m3(byte: u8) -> f32 {
         _ => (1.0 + mantissa) * 2f32.powi(exponent - 7),
     };
     if byte & 0x80 == 0 { magnitude } else { -magnitude }
+}
+
+/// The files that an index names, each with the tensors that it promises there.
+fn read_index(index: &Path) -> Result<BTreeMap<PathBuf, BTreeSet<String>>> {
+    let text = std::fs::read(index).map_err(PolicyError::io("read", index))?;
+    let value: Value =
+        serde_json::from_slice(&text).map_err(|source| PolicyError::Json { path: index.to_path_buf(), source })?;
+    let malformed = |message: &str| damaged(index, message.to_owned());
+    let map = value
+        .get("weight_map")
+        .and_then(Value::as_object)
+        .ok_or_else(|| malformed("expected an object `weight_map` from tensors to files"))?;
+    let mut promised: BTreeMap<PathBuf, BTreeSet<String>> = BTreeMap::new();
+    for (tensor, file) in map {
+        // A name only: an index must not reach outside its folder.
+        let file = file
+            .as_str()
+            .filter(|file| Path::new(file).file_name().is_some_and(|name| name == *file))
+            .ok_or_else(|| malformed(&format!("`weight_map.{tensor}` is not a file's name")))?;
+        promised.entry(index.with_file_name(file)).or_default().insert(tensor.clone());
+    }
+    Ok(promised)
+}
+
+/// Removes the index and the files of an earlier model from a folder into which another has been written as one file: they
+/// are no part of it, and there are tools that read every safetensors file of a folder.
+pub(crate) fn remove_shards(folder: &Path) -> Result<()> {
+    let index = folder.join(INDEX);
+    if !index.exists() {
+        return Ok(());
+    }
+    // An index that cannot be read names no file; it goes all the same.
+    let named = read_index(&index).unwrap_or_default().into_keys();
+    let shards = named.filter(|path| path.extension() == Some("safetensors".as_ref()) && *path != folder.join(WHOLE));
+    // The index last: after a kill it still says what is left to be removed.
+    for path in shards.chain([index]) {
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(PolicyError::io("remove", &path)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn damaged(path: &Path, message: String) -> PolicyError {

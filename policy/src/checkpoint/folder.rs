@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::series::partial_name;
+use super::series::{aside_name, partial_name, put_back};
 use crate::error::{PolicyError, Result};
 
 /// The name of the file that lists a checkpoint's other files.
@@ -51,7 +51,8 @@ pub struct CheckpointWriter {
 }
 
 impl CheckpointWriter {
-    /// Makes the folder `<target>.partial-<process>` to write into, and the folders above it.
+    /// Makes the folder `<target>.partial-<process>` to write into, and the folders above it. Where a killed process was just
+    /// about to replace the checkpoint of this name, what was there before is put back first.
     ///
     /// # Errors
     /// The file system's refusal, naming the path.
@@ -61,6 +62,7 @@ impl CheckpointWriter {
         if let Some(parent) = target.parent() {
             fs::create_dir_all(parent).map_err(PolicyError::io("create", parent))?;
         }
+        put_back(&target)?;
         remove_if_there(&partial)?;
         fs::create_dir(&partial).map_err(PolicyError::io("create", &partial))?;
         Ok(Self { target, partial, finished: false })
@@ -73,10 +75,13 @@ impl CheckpointWriter {
     }
 
     /// Flushes all files to the disk, writes the manifest, and renames the folder into place. A
-    /// checkpoint that is already there under this name gives way.
+    /// checkpoint that is already there under this name gives way: it is renamed aside, and removed
+    /// once the new one is in its place.
     ///
     /// # Errors
-    /// The file system's refusal, naming the path; what was there before is still there then.
+    /// The file system's refusal, naming the path. What was there before is there again then; if the
+    /// file system refuses that as well, it lies aside until it is put back
+    /// ([`remove_partial`](super::remove_partial)).
     pub fn finish(mut self) -> Result<Manifest> {
         let mut files = BTreeMap::new();
         list(&self.partial, "", &mut files)?;
@@ -88,9 +93,9 @@ impl CheckpointWriter {
         flush(&path)?;
         flush(&self.partial)?;
 
-        // A folder cannot be renamed onto one that holds files: move the old one aside first. A kill
-        // between the two renames loses a checkpoint that was about to be replaced by its equal.
-        let aside = self.partial.with_added_extension("replaced");
+        // A folder cannot be renamed onto one that holds files: move the old one aside first. After a
+        // kill between the two renames its name says where it belongs.
+        let aside = aside_name(&self.partial);
         let replaces = self.target.exists();
         if replaces {
             remove_if_there(&aside)?;
@@ -317,6 +322,41 @@ mod tests {
         write(&target, &[("a", "new")]);
         assert_eq!(fs::read_to_string(target.join("a")).unwrap(), "new");
         assert_eq!(names(&target), ["a", MANIFEST]);
+        assert_eq!(names(root.path()), ["step-000001"]);
+    }
+
+    #[test]
+    fn what_was_being_replaced_is_put_back_after_a_kill() {
+        // As a kill between the two renames of `finish` leaves it.
+        fn killed(root: &Path) -> (PathBuf, Manifest) {
+            let target = root.join("step-000001");
+            let manifest = write(&target, &[("a", "old")]);
+            let partial = root.join("step-000001.partial-4711");
+            write(&partial, &[("a", "new")]);
+            fs::rename(&target, aside_name(&partial)).unwrap();
+            (target, manifest)
+        }
+        let root = tempfile::tempdir().unwrap();
+        let (target, old) = killed(root.path());
+        let removed = super::super::remove_partial(root.path()).unwrap();
+        assert_eq!(removed, [root.path().join("step-000001.partial-4711")]);
+        assert_eq!(verify(&target).unwrap(), old);
+        assert_eq!(names(root.path()), ["step-000001"]);
+
+        // By the next writer of that name, also where it is stopped again.
+        let root = tempfile::tempdir().unwrap();
+        let (target, old) = killed(root.path());
+        drop(CheckpointWriter::begin(&target).unwrap());
+        assert_eq!(verify(&target).unwrap(), old);
+
+        // A kill after the second rename has left what was replaced: there is nothing to put back.
+        let root = tempfile::tempdir().unwrap();
+        let (target, _) = killed(root.path());
+        let new = write(&target, &[("a", "new")]);
+        let aside = aside_name(&root.path().join("step-000001.partial-4712"));
+        write(&aside, &[("a", "older")]);
+        super::super::remove_partial(root.path()).unwrap();
+        assert_eq!(verify(&target).unwrap(), new);
         assert_eq!(names(root.path()), ["step-000001"]);
     }
 

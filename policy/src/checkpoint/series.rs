@@ -8,6 +8,7 @@ use crate::error::{PolicyError, Result};
 
 const STEP: &str = "step-";
 const PARTIAL: &str = ".partial-";
+const REPLACED: &str = ".replaced";
 
 /// What [`latest_valid`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,7 +51,8 @@ pub fn latest_valid(root: impl AsRef<Path>) -> Result<LatestValid> {
     Ok(found)
 }
 
-/// Removes what killed processes left unfinished in `root`, and tells what.
+/// Puts back the checkpoints that killed processes had renamed aside and not yet replaced, removes what else they left
+/// unfinished in `root`, and tells what it removed.
 ///
 /// To be called while no other process writes checkpoints there.
 ///
@@ -59,13 +61,45 @@ pub fn latest_valid(root: impl AsRef<Path>) -> Result<LatestValid> {
 pub fn remove_partial(root: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
     let mut removed = Vec::new();
     for folder in folders(root.as_ref())? {
-        let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.contains(PARTIAL) {
+        let Some(target) = belongs_to(&folder) else { continue };
+        // A folder that was put back for its target is there no more.
+        if put_back(&target)?.as_ref() != Some(&folder) && folder.exists() {
             remove_if_there(&folder)?;
             removed.push(folder);
         }
     }
     Ok(removed)
+}
+
+/// Where a checkpoint lies aside and nothing is in its place, puts it back, and tells from where.
+pub(super) fn put_back(target: &Path) -> Result<Option<PathBuf>> {
+    let parent = match target.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    if target.exists() {
+        return Ok(None);
+    }
+    let is_aside = |folder: &PathBuf| {
+        let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.ends_with(REPLACED) && belongs_to(folder).is_some_and(|other| other.file_name() == target.file_name())
+    };
+    let Some(aside) = folders(parent)?.into_iter().find(is_aside) else { return Ok(None) };
+    fs::rename(&aside, target).map_err(PolicyError::io("put back", target))?;
+    Ok(Some(aside))
+}
+
+/// The checkpoint that an unfinished folder, or one that lies aside, was to become or to make room for.
+fn belongs_to(folder: &Path) -> Option<PathBuf> {
+    let name = folder.file_name()?.to_str()?;
+    Some(folder.with_file_name(&name[..name.rfind(PARTIAL)?]))
+}
+
+/// Where what `partial` is to replace lies in the meantime.
+pub(super) fn aside_name(partial: &Path) -> PathBuf {
+    let mut name = partial.file_name().unwrap_or_default().to_os_string();
+    name.push(REPLACED);
+    partial.with_file_name(name)
 }
 
 /// Removes all checkpoints in `root` but the `keep_last` newest and the protected (the best, say),

@@ -8,6 +8,8 @@ use serde_json::{Map, Value, json};
 use super::{Architecture, AttentionKind, GroupedAttention, LatentAttention, Mixture, ModelConfig, rope};
 use crate::error::{PolicyError, Result};
 
+const NEXTN: &str = "num_nextn_predict_layers";
+
 pub(super) fn config_error(key: &str, message: String) -> PolicyError {
     PolicyError::Config { path: None, key: key.to_owned(), message }
 }
@@ -28,6 +30,8 @@ pub(super) fn parse(text: &str) -> Result<ModelConfig> {
         hidden_size: keys.size("hidden_size")?,
         intermediate_size: keys.size("intermediate_size")?,
         num_hidden_layers: keys.size("num_hidden_layers")?,
+        // One where it is not said, as in DeepSeek's own code; other architectures have none.
+        num_nextn_predict_layers: if latent { keys.optional(NEXTN, "an integer", as_size)?.unwrap_or(1) } else { 0 },
         num_attention_heads: keys.size("num_attention_heads")?,
         attention: if latent { keys.latent_attention()? } else { keys.grouped_attention(architecture)? },
         mixture: if latent { Some(keys.mixture()?) } else { None },
@@ -83,8 +87,8 @@ pub(super) fn write(config: &ModelConfig) -> String {
             "v_head_dim": latent.v_head_dim,
             "attention_bias": latent.attention_bias,
             "rope_interleave": config.rope.interleave,
-            // The module for multi-token prediction is not kept.
-            "num_nextn_predict_layers": 0,
+            // The modules for multi-token prediction are not kept.
+            NEXTN: 0,
         }),
         AttentionKind::Grouped(grouped) => json!({
             "num_key_value_heads": grouped.num_key_value_heads,

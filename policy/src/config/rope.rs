@@ -59,9 +59,9 @@ pub struct Yarn {
     pub beta_fast: f64,
     /// Pairs that turn less often than this are slowed in full.
     pub beta_slow: f64,
-    /// Weight of the factor's logarithm in the amplitude of the rotary part.
+    /// Weight of the factor's logarithm in the amplitude of the rotary part; 0 is none.
     pub mscale: Option<f64>,
-    /// Weight of the factor's logarithm in the scale of the scores (DeepSeek's addition).
+    /// Weight of the factor's logarithm in the scale of the scores (DeepSeek's addition); 0 is none.
     pub mscale_all_dim: Option<f64>,
     /// The amplitude, where it is given rather than computed.
     pub attention_factor: Option<f64>,
@@ -129,6 +129,14 @@ impl Rope {
                 positive("rope_scaling.factor", yarn.factor)?;
                 positive("rope_scaling.beta_slow", yarn.beta_slow)?;
                 positive("rope_scaling.beta_fast", yarn.beta_fast)?;
+                positive("rope_scaling.attention_factor", yarn.attention_factor.unwrap_or(1.0))?;
+                for (key, weight) in [("mscale", yarn.mscale), ("mscale_all_dim", yarn.mscale_all_dim)] {
+                    // Zero is as good as none.
+                    let weight = weight.unwrap_or(0.0);
+                    ensure(weight.is_finite() && weight >= 0.0, &format!("rope_scaling.{key}"), || {
+                        format!("expected a number of 0 or more, found {weight}")
+                    })?;
+                }
                 let original = yarn.original_max_position_embeddings;
                 let key = "rope_scaling.original_max_position_embeddings";
                 ensure(original > 0 && original <= config.max_position_embeddings, key, || {

@@ -1,16 +1,21 @@
 //! What a model of these sizes consists of and needs: parameters, cache, memory on the host and on a card.
 
 use super::{AttentionKind, ModelConfig};
+use crate::ops::packed::LARGE;
+use crate::ops::rope::RopeTable;
 
 /// Bytes that this crate needs to use a model, all numbers being f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// The weights alone.
     pub weights: u64,
-    /// To sample: the weights as they are loaded, the engine's copy of them, and the cache of the sequences.
+    /// To sample: the weights, the engine's copy of them, the cache of the sequences, and the rotary angles of their
+    /// positions. The copy is of the whole of a small model; of a large one, which is decoded where its weights lie, it is of
+    /// the weights that are read in another order than they lie in.
     pub sample: u64,
-    /// To train: the weights, their gradients as they are made and as they are summed, and AdamW's two moments; without
-    /// activations, which grow with the micro-batch.
+    /// To train: the weights, their gradients (a micro-batch's are added where they are summed as they are made), AdamW's
+    /// two moments, and the rotary angles; without activations, which grow with the micro-batch, and without the second
+    /// layout of the weight that is being multiplied with.
     pub train: u64,
 }
 
@@ -31,7 +36,7 @@ pub struct CardMemory {
     pub checkpointed_row: u64,
     /// What a row of a micro-batch takes in one layer at a time, forward and backward; about.
     pub layer_row: u64,
-    /// Logits and other room that does not grow with the model; about.
+    /// The rotary angles of all positions, logits, and other room that does not grow with the model; about.
     pub workspace: u64,
 }
 
@@ -102,7 +107,33 @@ impl ModelConfig {
         let weights = self.parameters().0 as u64 * BYTES;
         let (key, value) = self.attention.cached_widths();
         let cache = (key + value) as u64 * self.num_hidden_layers as u64 * BYTES;
-        Memory { weights, sample: 2 * weights + sequences * tokens * cache, train: 5 * weights }
+        let copied = self.copied_to_sample() as u64 * BYTES;
+        let longest = usize::try_from(tokens).unwrap_or(usize::MAX).min(self.max_position_embeddings);
+        let angles = RopeTable::bytes(longest, self.attention.rope_width() / 2);
+        Memory { weights, sample: weights + copied + sequences * tokens * cache + angles, train: 4 * weights + angles }
+    }
+
+    /// Numbers that a `RolloutEngine` on the host has besides the policy's.
+    fn copied_to_sample(&self) -> usize {
+        let (d, all) = (self.hidden_size, self.parameters().0);
+        if all < LARGE {
+            // A tied embedding is copied as a table and as a head.
+            return all + if self.tie_word_embeddings { self.vocab_size * d } else { 0 };
+        }
+        let expand = match &self.attention {
+            AttentionKind::Latent(latent) => {
+                self.num_attention_heads * (latent.qk_nope_head_dim + latent.v_head_dim) * latent.kv_lora_rank
+            }
+            AttentionKind::Grouped(_) => 0,
+        };
+        // The router, and the projections down, which lie the other way round.
+        let feed_forward = |layer| {
+            self.mixture_of(layer).map_or(d * self.intermediate_size, |mixture| {
+                let (experts, shared) = (mixture.n_routed_experts, mixture.n_shared_experts);
+                d * (experts + mixture.moe_intermediate_size * (experts + shared))
+            })
+        };
+        (0..self.num_hidden_layers).map(|layer| expand + feed_forward(layer)).sum()
     }
 
     /// Bytes on a card. Weights, gradients, moments and cache are exact but for alignment; activations are counted from what
@@ -148,7 +179,7 @@ impl ModelConfig {
             row: ((stream + attention) * layers + inner) as u64,
             checkpointed_row: (FULL * d * layers) as u64,
             layer_row: layer_row as u64,
-            workspace: 512 << 20,
+            workspace: (512 << 20) + (self.max_position_embeddings * self.attention.rope_width() * FULL) as u64,
         }
     }
 }

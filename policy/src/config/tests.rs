@@ -170,6 +170,10 @@ fn bad_values_are_refused_by_name() {
     check("n_group", json!(8), "fewer than two");
     check("topk_group", json!(2), "2 of 1");
     check("num_experts_per_tok", json!(9), "reaches 8");
+    check("num_experts_per_tok", json!(0), "found 0");
+    check("num_nextn_predict_layers", json!("one"), "expected an integer");
+    check("max_position_embeddings", json!(1u64 << 62), "expected at most 16777216, found 4611686018427387904");
+    check("max_position_embeddings", json!(MOST_POSITIONS + 1), "found 16777217");
     check("first_k_dense_replace", json!(5), "5 dense layers of 4");
     check("rms_norm_eps", json!(0.0), "positive");
     check("hidden_act", json!("gelu"), "silu");
@@ -179,6 +183,32 @@ fn bad_values_are_refused_by_name() {
     check("scoring_func", json!("softmax"), "sigmoid");
     check("quantization_config", json!({"quant_method": "awq"}), "awq");
     check("quantization_config", json!({"quant_method": "fp8", "weight_block_size": [128]}), "two sizes");
+}
+
+#[test]
+fn bad_values_of_yarn_are_refused_by_name() {
+    fn yarn(key: &str, value: f64) -> Result<ModelConfig> {
+        let mut scaling = json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 512});
+        scaling[key] = json!(value);
+        ModelConfig::from_json(&with(|map| {
+            map.insert("rope_scaling".into(), scaling);
+        }))
+    }
+    for (key, value) in
+        [("attention_factor", 0.0), ("attention_factor", -1.0), ("mscale", -1.5), ("mscale_all_dim", -0.1)]
+    {
+        let message = yarn(key, value).unwrap_err().to_string();
+        assert!(message.contains(&format!("`rope_scaling.{key}`: expected a")), "{message}");
+        assert!(message.contains(&format!("found {value}")), "{message}");
+    }
+    // Not from a file, which cannot say it.
+    let mut config = yarn("mscale", 0.0).unwrap();
+    for strange in [f64::NAN, f64::INFINITY] {
+        let RopeScaling::Yarn(yarn) = &mut config.rope.scaling else { panic!("it is YaRN") };
+        yarn.attention_factor = Some(strange);
+        let message = config.validate().unwrap_err().to_string();
+        assert!(message.contains("`rope_scaling.attention_factor`"), "{message}");
+    }
 }
 
 #[test]

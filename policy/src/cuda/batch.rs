@@ -34,7 +34,7 @@ impl Inputs {
         Ok(Inputs {
             token_ids: batch.token_ids.clone(),
             target_rows: batch.target_rows.clone(),
-            positions: device.upload(&batch.positions, "positions of a batch")?,
+            positions: device.upload(&batch.positions(), "positions of a batch")?,
             target_ids: device.upload(&batch.target_ids, "targets of a batch")?,
             tree: Tree::new(device, &segments, group)?,
         })

@@ -107,7 +107,7 @@ mod tests {
         let batches = pack(&completions, 7).unwrap();
         let ids: Vec<_> = batches.iter().map(|b| b.batch.token_ids.clone()).collect();
         assert_eq!(ids, [vec![1, 2, 3, 7, 4, 7], vec![1, 2, 5, 7]]);
-        assert_eq!(batches[0].batch.positions, [0, 1, 2, 3, 2, 3]);
+        assert_eq!(batches[0].batch.positions(), [0, 1, 2, 3, 2, 3]);
     }
 
     #[test]

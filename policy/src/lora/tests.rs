@@ -197,6 +197,20 @@ fn what_is_trained_is_counted() {
     let lora = Lora::new(&policy, &config, 1).unwrap();
     let count: usize = lora.parameters().iter().map(|(_, var)| var.elem_count()).sum();
     assert_eq!(config.parameters(policy.config()).unwrap(), count);
-    let (whole, adapted) = (policy.config().memory(1, 1), config.memory(policy.config(), 1, 1).unwrap());
-    assert!(adapted.train < whole.train && adapted.train > 3 * whole.weights);
+}
+
+#[test]
+fn what_training_takes_is_counted() {
+    for targets in [EVERYTHING, &["gate_proj"], &["q_proj", "kv_b_proj"]] {
+        let policy = Policy::new(small("deepseek_v3"), 1).unwrap();
+        let config = lora(4, targets);
+        let lora = Lora::new(&policy, &config, 1).unwrap();
+        let (whole, adapted) = (policy.config().memory(1, 1), config.memory(policy.config(), 1, 1).unwrap());
+        let angles = whole.train - 4 * whole.weights;
+        let frozen: usize = lora.frozen.values().map(Vec::len).sum();
+        let count: usize = lora.parameters().iter().map(|(_, var)| var.elem_count()).sum();
+        // The model and its gradient, and in 4 bytes each what the adapters need.
+        assert_eq!(adapted.train, 2 * whole.weights + angles + 4 * (frozen + 4 * count) as u64, "{targets:?}");
+        assert_eq!(adapted.sample, whole.sample);
+    }
 }

@@ -7,13 +7,13 @@ use crate::ops::router::ExpertChoices;
 use crate::{PolicyError, Result};
 
 /// Token ids laid out row by row, with how they hang together and what is to be predicted from them.
+///
+/// [`BatchBuilder`] makes one whose parts fit; [`Policy::forward`](crate::Policy::forward) refuses one whose parts do not.
 #[derive(Debug, Clone)]
 pub struct PackedBatch {
     /// One token id per row.
     pub token_ids: Vec<u32>,
-    /// The position of each row in its sequence.
-    pub positions: Vec<u32>,
-    /// Who continues whom.
+    /// Who continues whom, and so each row's position.
     pub layouts: Arc<Layouts>,
     /// For each prediction, the row from which it is made.
     pub target_rows: Vec<u32>,
@@ -24,6 +24,27 @@ pub struct PackedBatch {
 }
 
 impl PackedBatch {
+    /// The position of each row in its sequence.
+    #[must_use]
+    pub fn positions(&self) -> Vec<u32> {
+        let segments = self.layouts.segments().iter();
+        segments.flat_map(|segment| (segment.position..).take(segment.rows.len()).map(|p| p as u32)).collect()
+    }
+
+    /// What does not fit in it, if anything does not, whatever the model.
+    pub(super) fn fault(&self) -> Option<String> {
+        let (rows, laid_out) = (self.token_ids.len(), self.layouts.rows());
+        if rows != laid_out {
+            return Some(format!("{rows} token ids for a layout of {laid_out} rows"));
+        }
+        let (from, targets) = (self.target_rows.len(), self.target_ids.len());
+        if from != targets {
+            return Some(format!("{from} rows to predict from for {targets} tokens to predict"));
+        }
+        let outside = self.target_rows.iter().find(|row| **row as usize >= rows);
+        outside.map(|row| format!("a token to predict from row {row} of {rows}"))
+    }
+
     /// The same rows, for a policy that chooses its experts itself.
     #[must_use]
     pub fn without_choices(&self) -> Self {
@@ -118,13 +139,10 @@ impl BatchBuilder {
             });
         }
         let choices = (!noted.is_empty()).then_some(self.choices);
-        let positions =
-            self.segments.iter().flat_map(|s| (s.position..s.position + s.rows.len()).map(|p| p as u32)).collect();
         let layouts = Layouts::new(self.segments)
             .map_err(|source| PolicyError::Tensor { operation: "pack a batch".into(), source })?;
         Ok(PackedBatch {
             token_ids: self.token_ids,
-            positions,
             layouts: Arc::new(layouts),
             target_rows: self.target_rows,
             target_ids: self.target_ids,
@@ -146,7 +164,7 @@ mod tests {
         builder.completion(prompt, &[40, 41]).unwrap();
         let batch = builder.build().unwrap();
         assert_eq!(batch.token_ids, [10, 11, 12, 20, 21, 40]);
-        assert_eq!(batch.positions, [0, 1, 2, 3, 4, 3]);
+        assert_eq!(batch.positions(), [0, 1, 2, 3, 4, 3]);
         let predictions: Vec<(u32, u32)> = batch.target_rows.iter().copied().zip(batch.target_ids.clone()).collect();
         assert_eq!(predictions, [(2, 20), (3, 21), (4, 22), (2, 30), (2, 40), (5, 41)]);
     }

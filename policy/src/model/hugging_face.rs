@@ -11,7 +11,7 @@ use std::path::Path;
 use super::Policy;
 use super::feed_forward::is_fused;
 use super::parameters::{Parameters, Spec, from_values, layer_prefix, specs, values};
-use crate::checkpoint::{Numbers, TensorArchive, TensorView, save_tensors_as};
+use crate::checkpoint::{Numbers, TensorArchive, TensorView, remove_shards, save_tensors_as};
 use crate::config::ModelConfig;
 use crate::{PolicyError, Result};
 
@@ -42,6 +42,11 @@ fn stored(spec: &Spec) -> Vec<(String, Vec<usize>)> {
 /// The tensors of the routers' biases, with their shapes.
 fn stored_biases(config: &ModelConfig) -> impl Iterator<Item = (String, Vec<usize>)> {
     config.moe_layers().map(|(layer, mixture)| (layer_prefix(layer) + BIAS, vec![mixture.n_routed_experts]))
+}
+
+/// The layer, from 0, that a tensor of this name belongs to.
+fn layer_of(name: &str) -> Option<usize> {
+    name.strip_prefix("model.layers.")?.split('.').next()?.parse().ok()
 }
 
 fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
@@ -110,10 +115,16 @@ impl Source<'_> {
             }
         }
         match self.archive.names().find(|name| !known.contains(*name) && !self.is_left_out(name)) {
-            Some(name) => Err(self.mismatch(
-                name,
-                format!("a {} of this config.json has no such tensor", self.config.architecture.name()),
-            )),
+            Some(name) => {
+                let kind = self.config.architecture.name();
+                let hint = match layer_of(name) {
+                    Some(layer) if layer >= self.config.num_hidden_layers => {
+                        format!(": `num_hidden_layers` is {}", self.config.num_hidden_layers)
+                    }
+                    _ => String::new(),
+                };
+                Err(self.mismatch(name, format!("a {kind} of this config.json has no such tensor{hint}")))
+            }
             None => Ok(()),
         }
     }
@@ -145,11 +156,11 @@ impl Source<'_> {
         }
     }
 
-    /// Tensors that checkpoints have and the model does not need: the modules for multi-token prediction (layers after the
-    /// last), tables that older versions of transformers saved, and a tied head.
+    /// Tensors that checkpoints have and the model does not need: DeepSeek-V3's modules for multi-token prediction, as many
+    /// layers after the last as config.json says, tables that older versions of transformers saved, and a tied head.
     fn is_left_out(&self, name: &str) -> bool {
-        let layer = name.strip_prefix("model.layers.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
-        layer.is_some_and(|layer| layer >= self.config.num_hidden_layers)
+        let after = layer_of(name).and_then(|layer| layer.checked_sub(self.config.num_hidden_layers));
+        after.is_some_and(|after| after < self.config.num_nextn_predict_layers)
             || name.ends_with("rotary_emb.inv_freq")
             || (self.config.tie_word_embeddings && name == "lm_head.weight")
     }
@@ -170,7 +181,7 @@ impl Source<'_> {
     }
 }
 
-/// Writes `model.safetensors` with the checkpoint's names. The routers' biases keep 32 bits, as in DeepSeek's own files:
+/// Writes `model.safetensors` with the checkpoint's names, and takes away the shards that an earlier model left there. The routers' biases keep 32 bits, as in DeepSeek's own files:
 /// they choose among scores that differ by little.
 pub(super) fn save(folder: &Path, policy: &Policy, numbers: Numbers) -> Result<()> {
     let config = policy.config();
@@ -197,5 +208,6 @@ pub(super) fn save(folder: &Path, policy: &Policy, numbers: Numbers) -> Result<(
     let tensors: Vec<TensorView<'_>> =
         named.iter().map(|(name, shape, values)| (name.clone(), shape.clone(), values.as_slice())).collect();
     let of = |name: &str| if name.ends_with(BIAS) { Numbers::F32 } else { numbers };
-    save_tensors_as(folder.join("model.safetensors"), &tensors, &BTreeMap::new(), of)
+    save_tensors_as(folder.join("model.safetensors"), &tensors, &BTreeMap::new(), of)?;
+    remove_shards(folder)
 }

@@ -122,7 +122,8 @@ impl Policy {
         Ok(Self::assemble(config, parameters, router_bias))
     }
 
-    /// Writes `config.json` and `model.safetensors` into an existing folder.
+    /// Writes `config.json` and `model.safetensors` into an existing folder. A model that lay there in several files, with a
+    /// `model.safetensors.index.json`, is removed.
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -145,15 +146,22 @@ impl Policy {
     }
 
     fn assemble(config: ModelConfig, parameters: parameters::Parameters, router_bias: Vec<Vec<f32>>) -> Self {
-        Self::with_weights(config, Weights::on_host(parameters), router_bias)
-    }
-
-    fn with_weights(config: ModelConfig, weights: Weights, router_bias: Vec<Vec<f32>>) -> Self {
         let attention = match &config.attention {
             AttentionKind::Latent(kind) => Attention::Latent(latent::operation(&config, kind)),
             AttentionKind::Grouped(kind) => Attention::Grouped(kind.clone(), grouped::operation(&config, kind)),
         };
-        Policy { config, weights, router_bias, attention }
+        Policy { config, weights: Weights::on_host(parameters), router_bias, attention }
+    }
+
+    /// The same model with other weights, which are at the same place.
+    fn with_weights(&self, weights: Weights) -> Self {
+        Policy {
+            config: self.config.clone(),
+            weights,
+            router_bias: self.router_bias.clone(),
+            // With the rotary angles, which all copies share.
+            attention: self.attention.clone(),
+        }
     }
 
     /// The configuration.
@@ -184,9 +192,10 @@ impl Policy {
     /// Log-probabilities of a batch's targets at a sampling temperature, which is positive.
     ///
     /// # Errors
-    /// If a token id lies outside the vocabulary or a sequence is longer than the model's positions.
+    /// If the temperature is not, if the batch's parts do not fit each other, if a token id lies outside the vocabulary, or if
+    /// a sequence is longer than the model's positions.
     pub fn forward(&self, batch: &PackedBatch, temperature: f64, track: Track) -> Result<Forward> {
-        self.check(batch)?;
+        self.check(batch, temperature)?;
         #[cfg(feature = "cuda")]
         if let Some(resident) = self.weights.resident() {
             return self.forward_on_card(resident, batch, temperature, track);
@@ -203,8 +212,14 @@ impl Policy {
         Pass { config: &self.config, attention: &self.attention, parts, layouts }
     }
 
-    fn check(&self, batch: &PackedBatch) -> Result<()> {
+    fn check(&self, batch: &PackedBatch, temperature: f64) -> Result<()> {
         let bad = |message| Err(PolicyError::Argument { operation: "forward pass of the policy", message });
+        if !(temperature.is_finite() && temperature > 0.0) {
+            return bad(format!("the temperature is {temperature}, expected a positive number"));
+        }
+        if let Some(message) = batch.fault() {
+            return bad(message);
+        }
         if let Some(id) =
             batch.token_ids.iter().chain(&batch.target_ids).find(|id| **id as usize >= self.config.vocab_size)
         {
@@ -258,5 +273,66 @@ impl Policy {
         with_numbers(self.weights.get(), |numbers| {
             self.pass(numbers, &layouts).backward(activations, slopes, balance, &mut sums);
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::batch::BatchBuilder;
+    use super::*;
+
+    fn batch() -> PackedBatch {
+        let mut builder = BatchBuilder::default();
+        let prompt = builder.context(&[3, 7, 11], None).unwrap();
+        builder.completion(prompt, &[9, 30, 12]).unwrap();
+        builder.completion(prompt, &[21]).unwrap();
+        builder.build().unwrap()
+    }
+
+    #[test]
+    fn arguments_that_do_not_fit_are_refused() {
+        let policy = Policy::new(ModelConfig { max_position_embeddings: 5, ..ModelConfig::tiny(40) }, 1).unwrap();
+        let check = |change: &dyn Fn(&mut PackedBatch), temperature: f64, expected: &str| {
+            let mut batch = batch();
+            change(&mut batch);
+            let message = policy.forward(&batch, temperature, Track::Nothing).map(|_| ()).unwrap_err().to_string();
+            assert!(message.starts_with("forward pass of the policy: ") && message.contains(expected), "{message}");
+        };
+        assert!(policy.forward(&batch(), 1.0, Track::Nothing).is_ok());
+        for temperature in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            check(&|_| (), temperature, &format!("the temperature is {temperature}, expected a positive number"));
+        }
+        check(&|batch| batch.token_ids.push(3), 1.0, "6 token ids for a layout of 5 rows");
+        check(&|batch| batch.target_rows[0] = 5, 1.0, "a token to predict from row 5 of 5");
+        check(&|batch| batch.target_rows.truncate(3), 1.0, "3 rows to predict from for 4 tokens to predict");
+        check(&|batch| batch.target_ids[1] = 40, 1.0, "token id 40 outside the vocabulary of 40");
+        check(
+            &|batch| {
+                let mut builder = BatchBuilder::default();
+                builder.context(&[3; 6], None).unwrap();
+                *batch = builder.build().unwrap();
+            },
+            1.0,
+            "6 positions; the model has 5",
+        );
+    }
+
+    #[test]
+    fn an_empty_batch_has_an_empty_result() {
+        let policy = Policy::new(ModelConfig::tiny(40), 1).unwrap();
+        let empty = BatchBuilder::default().build().unwrap();
+        let forward = policy.forward(&empty, 1.0, Track::Nothing).unwrap();
+        assert!(forward.logprobs.is_empty() && forward.entropy.is_empty());
+    }
+
+    #[test]
+    fn copies_share_their_rotary_angles() {
+        let policy = Policy::new(ModelConfig::tiny(40), 1).unwrap();
+        let (Attention::Latent(mine), Attention::Latent(copied)) =
+            (policy.attention(), policy.duplicate().unwrap().attention().clone())
+        else {
+            panic!("tiny models have latent attention");
+        };
+        assert!(std::sync::Arc::ptr_eq(&mine.table, &copied.table));
     }
 }

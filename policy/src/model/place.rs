@@ -2,7 +2,6 @@
 
 use candle_core::Var;
 
-#[cfg(feature = "cuda")]
 use super::weights::Weights;
 #[cfg(feature = "cuda")]
 use super::{parameters, with_numbers};
@@ -68,15 +67,14 @@ impl Policy {
     pub fn duplicate(&self) -> Result<Self> {
         #[cfg(feature = "cuda")]
         if let Some(resident) = self.weights.resident() {
-            let weights = Weights::on_card(resident.duplicate().during("duplicate a policy")?);
-            return Ok(Self::with_weights(self.config.clone(), weights, self.router_bias.clone()));
+            return Ok(self.with_weights(Weights::on_card(resident.duplicate().during("duplicate a policy")?)));
         }
         let copy = |(name, var): &(String, Var)| {
             let tensor = var.copy().and_then(|tensor| Var::from_tensor(&tensor)).during("duplicate a policy")?;
             Ok((name.clone(), tensor))
         };
         let parameters = self.parameters()?.iter().map(copy).collect::<Result<_>>()?;
-        Ok(Self::assemble(self.config.clone(), parameters, self.router_bias.clone()))
+        Ok(self.with_weights(Weights::on_host(parameters)))
     }
 
     /// Moves every weight, and the routers' biases, a share `rate` (0 to 1) of the way to another policy's: what a reference

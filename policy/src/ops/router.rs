@@ -5,6 +5,7 @@
 //! `norm_topk_prob`, times `routed_scaling_factor`. DeepSeek-V3 technical report, section 2.1.2. The bias moves after each
 //! step by a fixed rate against the load ([`Balance`]); it has no gradient, and neither has the choice.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::{Real, sigmoid, vectorised};
@@ -28,7 +29,7 @@ pub struct RouterConfig {
 
 /// Chooses a token's experts by `affinities + bias`; `chosen` (of length `top_k`) receives their numbers in ascending order.
 ///
-/// Ties go to the expert with the lower number.
+/// Ties go to the expert with the lower number. A score that is not a number loses to every number, as on a card.
 pub(crate) fn choose<T: Real>(affinities: &[T], bias: &[f32], config: &RouterConfig, chosen: &mut [u32]) {
     let score = |expert: usize| affinities[expert].to_f64() + f64::from(bias[expert]);
     let group_size = config.experts / config.groups;
@@ -37,11 +38,11 @@ pub(crate) fn choose<T: Real>(affinities: &[T], bias: &[f32], config: &RouterCon
         let mut groups: Vec<(f64, usize)> = (0..config.groups)
             .map(|group| {
                 let mut scores: Vec<f64> = (group * group_size..(group + 1) * group_size).map(score).collect();
-                scores.sort_by(|a, b| b.total_cmp(a));
+                scores.sort_by(|a, b| best_first(*a, *b));
                 (scores.iter().take(2).sum(), group)
             })
             .collect();
-        groups.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        groups.sort_by(|a, b| best_first(a.0, b.0).then(a.1.cmp(&b.1)));
         for (_, group) in groups.iter().take(config.top_groups) {
             open[group * group_size..(group + 1) * group_size].fill(true);
         }
@@ -49,9 +50,10 @@ pub(crate) fn choose<T: Real>(affinities: &[T], bias: &[f32], config: &RouterCon
     for slot in chosen.iter_mut() {
         let mut best: Option<(f64, usize)> = None;
         for expert in (0..config.experts).filter(|expert| open[*expert]) {
-            // A NaN never compares as better; it is taken only where nothing else is left.
-            if best.is_none_or(|(b, _)| score(expert) > b) {
-                best = Some((score(expert), expert));
+            let score = score(expert);
+            // The second part: the first open one may be a NaN, than which nothing is greater.
+            if best.is_none_or(|(b, _)| score > b || b.is_nan() && !score.is_nan()) {
+                best = Some((score, expert));
             }
         }
         let expert = best.map_or(0, |(_, expert)| expert);
@@ -59,6 +61,11 @@ pub(crate) fn choose<T: Real>(affinities: &[T], bias: &[f32], config: &RouterCon
         *slot = expert as u32;
     }
     chosen.sort_unstable();
+}
+
+/// The order of scores from the best, those that are not numbers last.
+fn best_first(a: f64, b: f64) -> Ordering {
+    a.is_nan().cmp(&b.is_nan()).then(b.total_cmp(&a))
 }
 
 /// The gates of a token's chosen experts.
@@ -97,8 +104,9 @@ impl Routing {
 
 /// The experts that a run of tokens went to in each MoE layer: noted while sampling, repeated while training.
 ///
-/// Sampling and training round differently, and where two experts' scores are nearly equal that would send a token
-/// elsewhere: a jump in its log-probability far above rounding. So the choice is kept, and only the gates are computed
+/// The routers' biases move between sampling and a later optimizer step on what was sampled, and on a card the two passes
+/// round differently (on the host they agree to the bit). Where two experts' scores are nearly equal, either would send a
+/// token elsewhere: a jump in its log-probability far above rounding. So the choice is kept, and only the gates are computed
 /// anew. (The field's remedy for two engines that disagree, "routing replay": Ma et al., 2025, arXiv 2510.11370.)
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExpertChoices {
@@ -256,9 +264,9 @@ impl Balance {
         let experts = self.load.len() as u64;
         for (bias, load) in bias.iter_mut().zip(&self.load) {
             match (load * experts).cmp(&total) {
-                std::cmp::Ordering::Greater => *bias -= rate,
-                std::cmp::Ordering::Less => *bias += rate,
-                std::cmp::Ordering::Equal => {}
+                Ordering::Greater => *bias -= rate,
+                Ordering::Less => *bias += rate,
+                Ordering::Equal => {}
             }
         }
     }
@@ -305,8 +313,23 @@ mod tests {
     }
 
     #[test]
-    fn nan_affinities_do_not_panic() {
-        let mut chosen = [0; 2];
-        choose(&[f32::NAN; 4], &[0.0; 4], &config(4, 2, 1, 1), &mut chosen);
+    fn what_is_not_a_number_loses_to_every_number() {
+        fn check(affinities: &[f64], config: &RouterConfig, expected: &[u32]) {
+            let mut chosen = vec![0; expected.len()];
+            choose(affinities, &[0.0; 8][..affinities.len()], config, &mut chosen);
+            assert_eq!(chosen, expected, "{affinities:?}");
+        }
+        const NAN: f64 = f64::NAN;
+        let one_group = config(4, 2, 1, 1);
+        check(&[NAN, 0.1, 0.3, 0.2], &one_group, &[2, 3]);
+        check(&[NAN, 0.0, NAN, 0.0], &one_group, &[1, 3]);
+        check(&[0.1, -NAN, NAN, 0.2], &one_group, &[0, 3]);
+        // Only where no number is left, and then from the lowest.
+        check(&[NAN, NAN, NAN, 0.2], &one_group, &[0, 3]);
+        check(&[NAN; 4], &one_group, &[0, 1]);
+        let groups = config(6, 2, 2, 1);
+        check(&[NAN, NAN, 0.9, 0.1, 0.2, NAN], &groups, &[3, 4]);
+        check(&[NAN, 0.8, 0.9, 0.1, 0.2, 0.3], &groups, &[1, 2]);
+        check(&[NAN; 6], &groups, &[0, 1]);
     }
 }

@@ -11,6 +11,7 @@ mod grouped;
 mod matrix;
 mod sampler;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -37,7 +38,8 @@ const ROWS_PER_CALL: usize = 64;
 /// A prompt to be completed several times.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The task's number in the step or evaluation; part of the random numbers' key.
+    /// The task's number in the step or evaluation; part of the random numbers' key, and that by which its prompt is found
+    /// again. No two requests of a call may have the same.
     pub task: u32,
     /// The prompt's token ids.
     pub prompt: Vec<u32>,
@@ -79,7 +81,8 @@ pub struct Completion {
 pub struct RolloutOptions {
     /// The run's seed.
     pub seed: u64,
-    /// The step, or another number that sets this call apart.
+    /// The step, or another number that sets this call apart from all others under the seed: two calls alike in both draw the
+    /// same for the same task, sample and position.
     pub step: u32,
     /// The tokens that end a completion.
     pub end_of_text: Vec<u32>,
@@ -138,8 +141,8 @@ impl RolloutEngine {
     /// Completes every request; `on_finish` receives each completion as it ends.
     ///
     /// # Errors
-    /// If a prompt is empty, longer than the model's positions allow, or holds ids outside the vocabulary. On a card: if it
-    /// fails, or if a request needs more memory than it has.
+    /// If two requests are of one task; if a prompt is empty, longer than the model's positions allow, or holds ids outside
+    /// the vocabulary. On a card: if it fails, or if a request needs more memory than it has.
     pub fn generate(
         &self,
         requests: &[Request],
@@ -165,8 +168,16 @@ impl RolloutEngine {
 
 /// Refuses requests that the model cannot complete.
 fn check(config: &ModelConfig, requests: &[Request], params: &SamplingParams) -> Result<()> {
+    let mut tasks = HashSet::with_capacity(requests.len());
     for request in requests {
         let bad = |message| Err(PolicyError::Argument { operation: "sample", message });
+        if !tasks.insert(request.task) {
+            return bad(format!(
+                "two requests are of task {}: give each prompt a task number of its own, and ask for several completions \
+                 of one prompt by `samples`",
+                request.task
+            ));
+        }
         let needed = request.prompt.len() + params.max_tokens;
         if request.prompt.is_empty() {
             return bad(format!("the prompt of task {} has no tokens", request.task));
@@ -363,6 +374,19 @@ pub(crate) mod tests {
             out.sort_by_key(|completion| (completion.task, completion.sample));
             out
         })
+    }
+
+    #[test]
+    fn two_prompts_of_one_task_are_refused() {
+        let policy = Policy::new(latent(), 5).unwrap();
+        let request = |task: u32, first: u32| Request { task, prompt: vec![first, 7], samples: 1 };
+        let params = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens: 2 };
+        let options = RolloutOptions { seed: 2, step: 0, end_of_text: vec![1], batch: 4 };
+        let generate =
+            |requests: &[Request]| RolloutEngine::new(&policy).unwrap().generate(requests, &params, &options, |_| ());
+        let message = generate(&[request(6, 3), request(4, 3), request(6, 9)]).unwrap_err().to_string();
+        assert!(message.contains("sample: two requests are of task 6"), "{message}");
+        generate(&[request(6, 3), request(4, 3)]).unwrap();
     }
 
     #[test]

@@ -56,7 +56,8 @@ pub(crate) fn sample(logits: &mut [f32], params: &SamplingParams, draw: f32) -> 
             let token = if params.temperature == 0.0 {
                 likeliest(logits)
             } else if params.top_k == 0 && params.top_p >= 1.0 {
-                draw_from(logits.iter().enumerate().map(|(i, z)| (i, *z)), total, draw)
+                let drawn = draw_from(logits.iter().enumerate().map(|(i, z)| (i, *z)), total, draw);
+                drawn.unwrap_or_else(|| likeliest(logits))
             } else {
                 draw_from_head(logits, total, params, draw)
             };
@@ -75,22 +76,19 @@ fn likeliest(logits: &[f32]) -> usize {
     best
 }
 
-/// The first candidate at which the running probability passes `draw`; rounding leaves the last one that had any.
+/// The first candidate at which the running probability passes `draw`; none where rounding leaves their sum below it.
+///
+/// The sum is in f64: in f32 a vocabulary's long tail would not count once the sum is near 1.
 #[inline(always)]
-fn draw_from(candidates: impl Iterator<Item = (usize, f32)>, total: f32, draw: f32) -> usize {
+fn draw_from(candidates: impl Iterator<Item = (usize, f32)>, total: f32, draw: f32) -> Option<usize> {
     let mut running = 0.0;
-    let mut last = 0;
     for (i, z) in candidates {
-        let p = crate::ops::Real::exp(z - total);
-        if p > 0.0 {
-            running += p;
-            last = i;
-            if running > draw {
-                break;
-            }
+        running += f64::from(crate::ops::Real::exp(z - total));
+        if running > f64::from(draw) {
+            return Some(i);
         }
     }
-    last
+    None
 }
 
 fn draw_from_head(logits: &[f32], total: f32, params: &SamplingParams, draw: f32) -> usize {
@@ -100,23 +98,26 @@ fn draw_from_head(logits: &[f32], total: f32, params: &SamplingParams, draw: f32
         order.truncate(params.top_k);
     }
     // As in transformers: top-p counts over what top-k left.
-    let mass: f32 = order.iter().map(|i| crate::ops::Real::exp(logits[*i] - total)).sum();
+    let probability = |i: &usize| f64::from(crate::ops::Real::exp(logits[*i] - total));
+    let mass: f64 = order.iter().map(probability).sum();
     let mut kept = 0.0;
     let mut count = 0;
     for i in &order {
-        kept += crate::ops::Real::exp(logits[*i] - total);
+        kept += probability(i);
         count += 1;
-        if f64::from(kept) >= params.top_p * f64::from(mass) {
+        if kept >= params.top_p * mass {
             break;
         }
     }
     order.truncate(count);
-    draw_from(order.into_iter().map(|i| (i, logits[i])), total + kept.ln(), draw)
+    let drawn = draw_from(order.iter().map(|i| (*i, logits[*i])), total + kept.ln() as f32, draw);
+    drawn.unwrap_or(order[0])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::{RandomKey, uniform};
 
     fn params(temperature: f64, top_p: f64, top_k: usize) -> SamplingParams {
         SamplingParams { temperature, top_p, top_k, max_tokens: 8 }
@@ -152,6 +153,36 @@ mod tests {
         check(&[0.1, 0.6, 0.3], (1.0, 0.8, 0), &[0.0, 2.0 / 3.0, 1.0 / 3.0]);
         // Temperature 1/2 squares the odds.
         check(&[0.2, 0.4, 0.4], (0.5, 1.0, 0), &[1.0 / 9.0, 4.0 / 9.0, 4.0 / 9.0]);
+    }
+
+    /// Hundred thousands of unlikely tokens weigh what they weigh: where a draw falls is where it falls in exact sums.
+    #[test]
+    fn a_long_tail_is_drawn_from() {
+        let tokens = 151_936;
+        let noise = |position| 12.0 * uniform(RandomKey { seed: 5, step: 0, task: 0, sample: 0, position });
+        let logits: Vec<f32> = (0..tokens).map(|i| noise(i) + if i % 8_000 == 5 { 16.0 } else { 0.0 }).collect();
+        let largest = logits.iter().copied().fold(f32::MIN, f32::max);
+        let mut running = 0.0;
+        let sums: Vec<f64> = logits
+            .iter()
+            .map(|z| {
+                running += f64::from(z - largest).exp();
+                running
+            })
+            .collect();
+        for draw in [0.25, 0.5, 0.75, 0.9, 0.99, 0.999, 0.999_9, 0.999_99, 1.0 - f32::EPSILON / 2.0] {
+            let (token, _) = sample(&mut logits.clone(), &params(1.0, 1.0, 0), draw);
+            let token = token as usize;
+            let (before, through) = (if token == 0 { 0.0 } else { sums[token - 1] }, sums[token]);
+            let place = f64::from(draw) * running;
+            // What rounding the logarithm of the total does; sums in f32 are off by 2e-4 here.
+            let near = 1e-5 * running;
+            let (low, high) = ((place - before) / running, (place - through) / running);
+            assert!(
+                before - near <= place && place <= through + near,
+                "{draw}: {low:e} to {high:e} past token {token}"
+            );
+        }
     }
 
     #[test]

@@ -34,7 +34,8 @@ pub struct ChatOptions {
     pub add_generation_prompt: bool,
     /// Seconds since 1970 in universal time, for templates that state the date.
     pub now: Option<i64>,
-    /// Further variables that a template knows, such as `tools` or `enable_thinking`.
+    /// Further variables that a template knows, such as `enable_thinking`, or `tools` and `documents`, which are none where
+    /// they are not given.
     pub variables: BTreeMap<String, serde_json::Value>,
 }
 
@@ -66,6 +67,10 @@ impl Tokenizer {
         environment.add_template("chat_template", template).map_err(|error| refuse(&explain(&error)))?;
         let mut variables: BTreeMap<String, Value> =
             options.variables.iter().map(|(name, value)| (name.clone(), Value::from(Serde(value)))).collect();
+        // transformers passes these two to every template, so templates ask whether they are none, not whether they are there.
+        for name in ["tools", "documents"] {
+            variables.entry(name.into()).or_insert_with(|| ().into());
+        }
         variables.insert("messages".into(), Value::from(Serde(messages)));
         variables.insert("add_generation_prompt".into(), options.add_generation_prompt.into());
         for role in ["bos", "eos", "pad", "unk"] {

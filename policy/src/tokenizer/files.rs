@@ -16,8 +16,11 @@ const TEMPLATE: &str = "chat_template.jinja";
 
 impl Tokenizer {
     /// Reads `tokenizer.json`, whatever its pipeline. Which tokens begin, end and pad a text is said by
-    /// `tokenizer_config.json` or, for what that leaves out, by `generation_config.json` and then `config.json`; a
-    /// completion may also end with any other that one of these two lists. A chat template may lie in a file of its own.
+    /// `tokenizer_config.json` or, for what that leaves out, by `generation_config.json`, or by `config.json` where that one
+    /// does not have the key either. A completion ends with the token that ends a text, and with any other in the
+    /// `eos_token_id` of `generation_config.json`, or of `config.json` where that one has none: the lists are not joined.
+    /// (transformers, too, generates by `generation_config.json` where there is one.) A chat template may lie in a file of
+    /// its own.
     ///
     /// # Errors
     /// A missing or malformed file, a tokenizer that cannot encode, or no end token; the message names the file.

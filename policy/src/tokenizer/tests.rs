@@ -323,8 +323,7 @@ fn chat_templates_render_as_in_transformers() {
         let mut tokenizer = with_template(case["template"].as_str().unwrap());
         tokenizer.config.insert("bos_token".into(), "<s>".into());
         tokenizer.config.insert("eos_token".into(), serde_json::json!({"content": "</s>"}));
-        let mut variables = case["variables"].as_object().unwrap().clone();
-        variables.entry("tools").or_insert(serde_json::Value::Null);
+        let variables = case["variables"].as_object().unwrap().clone();
         let options = ChatOptions {
             add_generation_prompt: case["add_generation_prompt"].as_bool().unwrap(),
             now: None,

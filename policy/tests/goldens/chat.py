@@ -60,6 +60,9 @@ TEMPLATES = {
 {%- for key, value in tools[0].items() %} {{ key }}={{ value | string | length }}{% endfor %}
 {%- endif %}
 {{ messages | map(attribute='role') | join(',') }} {{ messages[-1]['content'].endswith('?') }} {{ 'x' if messages[0].get('name') else 'y' }}""",
+    # What is not given is none rather than undefined.
+    "documents": """{% if documents is not none %}{{ documents | map(attribute='title') | join('; ') }}{% endif %}
+{{ tools is none }} {{ documents is none }} {{ documents is defined }} {{ citations is defined }}""",
     "refusal": """{% if messages[0].role == 'system' %}{{ raise_exception('no system message, please') }}{% endif %}""",
 }
 VARIABLES = dict(bos_token="<s>", eos_token="</s>")
@@ -72,7 +75,7 @@ def case(name, add_generation_prompt=True, **variables):
     try:
         texts, _ = render_jinja_template(
             conversations=[TALK], chat_template=TEMPLATES[name], add_generation_prompt=add_generation_prompt,
-            **VARIABLES, **({"tools": None} | variables),
+            **VARIABLES, **variables,
         )
         record["expected"] = texts[0]
     except jinja2.exceptions.TemplateError as error:
@@ -87,6 +90,8 @@ cases = [
     case("thoughts", enable_thinking=False),
     case("tools"),
     case("tools", tools=TOOLS),
+    case("documents"),
+    case("documents", documents=[{"title": "Sums", "text": "7 + 8 = 15"}, {"title": "Products", "text": ""}]),
     case("refusal"),
 ]
 path = pathlib.Path(__file__).with_name("chat.json")

@@ -98,6 +98,7 @@ CASES = {
                 rope_interleave=False,
                 tie_word_embeddings=True,
                 eos_token_id=[1, 3],
+                num_nextn_predict_layers=1,
                 rope_parameters=YARN | dict(mscale=0.7, mscale_all_dim=0.4),
             )
         ),

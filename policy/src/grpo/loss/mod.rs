@@ -20,6 +20,7 @@ mod sapo;
 mod tests;
 
 use super::kl::{KlEstimator, KlPenalty};
+use crate::{PolicyError, Result};
 
 /// Which loss.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,14 +49,14 @@ pub enum LossKind {
     },
 }
 
-/// The loss's settings.
+/// The loss's settings. [`GrpoLoss::validate`] says whether they can be computed with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GrpoLoss {
     /// Which one.
     pub kind: LossKind,
-    /// How far the importance weight may fall below 1.
+    /// How far the importance weight may fall below 1: 0 or more.
     pub clip_low: f64,
-    /// How far the importance weight may rise above 1.
+    /// How far the importance weight may rise above 1: 0 or more.
     pub clip_high: f64,
     /// Above this importance weight a completion that did worse is not pushed down any more (Ye et al., "Mastering
     /// Complex Control in MOBA Games", 2020; TRL's `delta`); above `1 + clip_high`. None is no such bound.
@@ -167,6 +168,36 @@ struct Term {
 }
 
 impl GrpoLoss {
+    /// Checks that every number is one that a loss can be computed with.
+    ///
+    /// # Errors
+    /// The first that is not, by its name, and what is expected.
+    pub fn validate(&self) -> Result<()> {
+        let (positive, negative) = match self.kind {
+            LossKind::Sapo { positive, negative } => (positive, negative),
+            _ => (1.0, 1.0),
+        };
+        let penalty = self.kl.as_ref().map_or(0.0, |kl| kl.coefficient);
+        let longest = if let LossKind::DrGrpo { max_tokens } = self.kind { max_tokens } else { 1 };
+        let numbers = [
+            ("clip_low", self.clip_low, self.clip_low >= 0.0, "0 or more"),
+            ("clip_high", self.clip_high, self.clip_high >= 0.0, "0 or more"),
+            ("dual_clip", self.dual_clip.unwrap_or(1.0), self.dual_clip.is_none_or(|b| b >= 1.0), "at least 1"),
+            ("positive", positive, positive.is_finite() && positive > 0.0, "a positive number"),
+            ("negative", negative, negative.is_finite() && negative > 0.0, "a positive number"),
+            ("kl.coefficient", penalty, penalty.is_finite(), "a number"),
+            ("entropy_coefficient", self.entropy_coefficient, self.entropy_coefficient.is_finite(), "a number"),
+            ("max_tokens", longest as f64, longest > 0, "at least 1"),
+        ];
+        match numbers.into_iter().find(|(_, _, holds, _)| !holds) {
+            None => Ok(()),
+            Some((name, found, _, expected)) => Err(PolicyError::Argument {
+                operation: "compute the loss",
+                message: format!("`{name}` is {found}, expected {expected}"),
+            }),
+        }
+    }
+
     fn term(&self, weight: f64, new: f64, advantage: f64) -> Term {
         match self.kind {
             LossKind::Grpo | LossKind::Bnpo | LossKind::DrGrpo { .. } | LossKind::Dapo | LossKind::Gspo => {
@@ -193,8 +224,11 @@ impl GrpoLoss {
 /// The loss of some of a step's completions, and its gradient.
 ///
 /// # Panics
-/// If a completion's slices differ in length.
+/// If a completion's slices differ in length, or [`GrpoLoss::validate`] refuses the settings.
 pub fn loss<T: Copy + Into<f64>>(inputs: &[LossInput<'_, T>], settings: &GrpoLoss, counts: &Counts) -> LossOutput {
+    if let Err(error) = settings.validate() {
+        panic!("{error}");
+    }
     let mut out = LossOutput::default();
     for input in inputs {
         let n = input.new.len();

@@ -64,6 +64,34 @@ fn two_completions_by_hand() {
 }
 
 #[test]
+fn settings_that_no_loss_can_be_computed_with_are_named() {
+    fn check(settings: GrpoLoss, expected: &str) {
+        let message = settings.validate().unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+    let grpo = || settings(LossKind::Grpo);
+    check(GrpoLoss { clip_low: -0.3, ..grpo() }, "compute the loss: `clip_low` is -0.3, expected 0 or more");
+    check(GrpoLoss { clip_low: f64::NAN, ..grpo() }, "`clip_low` is NaN");
+    check(GrpoLoss { clip_high: f64::NAN, ..grpo() }, "`clip_high` is NaN");
+    check(GrpoLoss { dual_clip: Some(0.5), ..grpo() }, "`dual_clip` is 0.5, expected at least 1");
+    check(GrpoLoss { entropy_coefficient: f64::INFINITY, ..grpo() }, "`entropy_coefficient` is inf");
+    check(settings(LossKind::DrGrpo { max_tokens: 0 }), "`max_tokens` is 0");
+    check(settings(LossKind::Sapo { positive: 0.0, negative: 1.0 }), "`positive` is 0");
+    check(settings(LossKind::Sapo { positive: 1.0, negative: f64::NAN }), "`negative` is NaN");
+    let kl = Some(KlPenalty { coefficient: f64::NAN, estimator: KlEstimator::K3, importance: false });
+    check(GrpoLoss { kl, ..grpo() }, "`kl.coefficient` is NaN");
+    KINDS.into_iter().for_each(|kind| settings(kind).validate().unwrap());
+    GrpoLoss { clip_low: 0.0, clip_high: f64::INFINITY, ..grpo() }.validate().unwrap();
+}
+
+#[test]
+#[should_panic(expected = "`clip_high` is NaN, expected 0 or more")]
+fn such_settings_are_not_computed_with() {
+    let strange = GrpoLoss { clip_high: f64::NAN, ..settings(LossKind::Grpo) };
+    loss(&[input(&[-1.0], &[-1.0], 1.0)], &strange, &COUNTS);
+}
+
+#[test]
 fn the_dual_clip_bounds_what_did_worse() {
     let (new, old) = ([4f64.ln()], [0.0]);
     let bounded = GrpoLoss { dual_clip: Some(3.0), ..settings(LossKind::Grpo) };
