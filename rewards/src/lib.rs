@@ -34,4 +34,5 @@ pub use error::RewardError;
 pub use registry::{PythonUse, Registry, RewardDescription, Surroundings};
 pub use reward::{Component, Message, Printed, Reference, Reward, Sample, Score, ScoreBreakdown};
 pub use set::{Pending, RewardSet, RewardSpec};
+pub use shape::{overlong_begins, within_limit};
 pub use vote::vote_key;

@@ -242,6 +242,22 @@ def report_of(error, frames):
     return text, detail
 
 
+def let_go(
+    error, set_traceback=BaseException.__traceback__.__set__, set_context=BaseException.__context__.__set__,
+    context_of=BaseException.__context__.__get__,
+):
+    """Frees the frames of an exception that is over, and what they hold: the instance may have more tests to run, and
+    guest.c keeps the exception. By the built-in class itself, since a class derived from it may do anything.
+    """
+    for _ in range(TRACEBACK_FRAMES):
+        if error is None:
+            break
+        context = context_of(error)
+        set_traceback(error, None)
+        set_context(error, None)
+        error = context
+
+
 def report(
     error, frames, write=os.write, streams=(sys.stdout, sys.stderr), at_exit=atexit._run_exitfuncs,
     collects=gc.isenabled, collect=gc.enable, do_not_collect=gc.disable,
@@ -275,6 +291,7 @@ def report(
         pass
     if collected:
         collect()
+    let_go(error)
     return detail
 
 

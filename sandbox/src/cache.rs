@@ -1,31 +1,55 @@
 //! The prepared interpreter on disk: one file, named by the hash of everything that made it, that begins with the
 //! hash of its content. A file that does not match is as good as none.
+//!
+//! It holds machine code that this process will run, and the hash beside it finds damage, not malice. So it is loaded only
+//! where nobody but this user can have put it: [`owner`](crate::owner).
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::engine;
 use crate::error::SandboxError;
 use crate::guest::{self, Package, Packages};
+use crate::{host, owner};
 
+/// Changed by hand where the way in which the interpreter is made or stored changes and nothing else of the name does.
+const FORMAT: &str = "2";
+/// The crates that put the interpreter together (wasmtime's own version is part of its hash). A test holds them to what is
+/// built.
+const MADE_WITH: [(&str, &str); 2] = [("wit-component", "0.254.2"), ("wasmtime-wizer", "48.0.8")];
 const HASH_BYTES: usize = 32;
 /// What a prepared interpreter takes on disk, at least.
 const USUAL_BYTES: usize = 48 << 20;
 
 /// Where prepared interpreters are kept unless told otherwise: `$XDG_CACHE_HOME/recipe`, else `~/.cache/recipe`.
+///
+/// A user without a home gets a new folder for each process, which only this user can enter: what is in a folder with a name
+/// that others can guess, such as `/tmp/recipe`, may be anybody's.
 #[must_use]
 pub fn default_cache_dir() -> PathBuf {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    absolute("XDG_CACHE_HOME")
-        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
-        .unwrap_or_else(std::env::temp_dir)
+    static HOMELESS: OnceLock<Option<TempDir>> = OnceLock::new();
+    cache_dir(std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from), std::env::home_dir(), || {
+        let made = HOMELESS.get_or_init(|| tempfile::Builder::new().prefix("recipe-").tempdir().ok());
+        made.as_ref().map(|folder| folder.path().to_owned())
+    })
+}
+
+fn cache_dir(cache: Option<PathBuf>, home: Option<PathBuf>, private: impl FnOnce() -> Option<PathBuf>) -> PathBuf {
+    let absolute = |path: &PathBuf| path.is_absolute();
+    cache
+        .filter(absolute)
+        .or_else(|| home.filter(absolute).map(|home| home.join(".cache")))
+        .or_else(private)
+        // Nothing can be written there: the error names it.
+        .unwrap_or_else(|| PathBuf::from("/nonexistent (set HOME or XDG_CACHE_HOME)"))
         .join("recipe")
 }
 
@@ -35,15 +59,18 @@ pub(crate) struct CacheFile {
 }
 
 impl CacheFile {
-    /// Makes the folder where it is not there.
+    /// Makes the folder where it is not there. One that is another user's is an error.
     pub(crate) fn new(folder: &Path, engine: &Engine, packages: &[Package]) -> Result<CacheFile, SandboxError> {
-        fs::create_dir_all(folder).map_err(cache_error("making the folder", folder))?;
+        owner::make_private(folder).map_err(cache_error("making the folder", folder))?;
         Ok(CacheFile { path: folder.join(CacheFile::name(engine, packages)) })
     }
 
     /// Says everything that made the interpreter, so that anything else has another name.
     fn name(engine: &Engine, packages: &[Package]) -> String {
         let mut hash = Sha256::new();
+        let made_with = MADE_WITH.into_iter().flat_map(|(name, version)| [name, version]);
+        guest::hash_texts(&mut hash, std::iter::once(FORMAT).chain(made_with));
+        host::hash_snapshot_world(&mut hash);
         guest::hash_inputs(&mut hash, packages);
         // Covers wasmtime's version, its settings and the processor's features.
         let mut compatibility = DefaultHasher::new();
@@ -53,13 +80,25 @@ impl CacheFile {
         format!("python-{name}.cwasm")
     }
 
-    /// The content, where the file is there and whole.
+    /// The content, where the file is there, whole, and of this user alone.
     pub(crate) fn load(&self) -> Result<Option<Vec<u8>>, SandboxError> {
-        let mut bytes = match fs::read(&self.path) {
-            Ok(bytes) => bytes,
+        let mut file = match File::open(&self.path) {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(cache_error("reading", &self.path)(error)),
         };
+        let mut bytes = Vec::new();
+        // Of the file that was opened, not of the name, which could come to mean another one.
+        let trusted = file.metadata().and_then(|state| {
+            let trusted = owner::check(&state).is_ok();
+            if trusted {
+                file.read_to_end(&mut bytes)?;
+            }
+            Ok(trusted)
+        });
+        if !trusted.map_err(cache_error("reading", &self.path))? {
+            return Ok(None);
+        }
         if bytes.len() < HASH_BYTES || Sha256::digest(&bytes[HASH_BYTES..]).as_slice() != &bytes[..HASH_BYTES] {
             return Ok(None);
         }
@@ -138,9 +177,11 @@ impl CacheState {
 /// The cached interpreter, if it is whole and was made for this engine.
 pub(crate) fn load(engine: &Engine, cache: &CacheFile) -> Result<Option<Component>, SandboxError> {
     let Some(bytes) = cache.load()? else { return Ok(None) };
-    // SAFETY: `deserialize` trusts its input to be what `precompile_component` made. `CacheFile::load` has just compared
-    // these very bytes (not a file that could change) with the hash stored with them, so they are what some process of
-    // this user wrote through `store`, which is given nothing else; the name covers the engine's version and settings.
+    // SAFETY: `deserialize` trusts its input to be what `precompile_component` made. `CacheFile::load` has read these very
+    // bytes from a file that belongs to this user and that nobody else may write to, in such a folder (`CacheFile::new`), and
+    // found them undamaged by the hash stored with them. So a process of this user wrote them there, and what this program
+    // writes under that name goes through `store`, which is given nothing else; the name covers the engine's version and
+    // settings.
     let component = unsafe { Component::deserialize(engine, bytes) };
     Ok(component.ok())
 }
@@ -181,6 +222,57 @@ mod tests {
         let engine = Engine::default();
         let error = CacheFile::new(&file.path().join("inside"), &engine, &[]).err().unwrap().to_string();
         assert!(error.contains("making the folder") && error.contains("inside"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn nothing_is_loaded_that_another_user_may_have_written() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Engine::default();
+        let allow = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let inner = folder.path().join("recipe");
+        let cache = CacheFile::new(&inner, &engine, &[]).unwrap();
+        assert_eq!(fs::metadata(&inner).unwrap().permissions().mode() & 0o777, 0o700);
+        cache.store(cache.reserve().unwrap(), b"machine code").unwrap();
+        for mode in [0o620, 0o602, 0o666] {
+            allow(&cache.path, mode);
+            assert_eq!(cache.load().unwrap(), None, "{mode:o}");
+        }
+        allow(&cache.path, 0o644);
+        assert!(cache.load().unwrap().is_some());
+        for mode in [0o770, 0o707, 0o1777] {
+            allow(&inner, mode);
+            assert!(CacheFile::new(&inner, &engine, &[]).is_ok());
+            assert_eq!(fs::metadata(&inner).unwrap().permissions().mode() & 0o022, 0, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn the_folder_is_never_one_that_others_can_guess() {
+        let path = |text: &str| Some(PathBuf::from(text));
+        let private = || path("/tmp/recipe-Xy12");
+        for (cache, home, expected) in [
+            (path("/cache"), path("/home/me"), "/cache/recipe"),
+            (None, path("/home/me"), "/home/me/.cache/recipe"),
+            (path("relative"), path("/home/me"), "/home/me/.cache/recipe"),
+            (None, path("relative"), "/tmp/recipe-Xy12/recipe"),
+            (None, None, "/tmp/recipe-Xy12/recipe"),
+        ] {
+            assert_eq!(cache_dir(cache, home, private), PathBuf::from(expected));
+        }
+        let nowhere = cache_dir(None, None, || None);
+        assert!(nowhere.to_string_lossy().contains("set HOME or XDG_CACHE_HOME"), "{}", nowhere.display());
+    }
+
+    /// The name says with what the interpreter was made.
+    #[test]
+    fn the_versions_in_the_name_are_those_that_are_built() {
+        let lock = include_str!("../../Cargo.lock");
+        for (name, version) in MADE_WITH {
+            assert!(lock.contains(&format!("name = \"{name}\"\nversion = \"{version}\"\n")), "{name} is not {version}");
+        }
     }
 
     /// Whole by its hash, but nothing that this engine made.

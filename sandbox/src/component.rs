@@ -9,12 +9,13 @@ use wasmtime::component::{self, ComponentExportIndex, ComponentNamedList, Instan
 use wasmtime::{Engine, Store};
 use wit_component::ComponentEncoder;
 
+use crate::deadline::{Deadline, FUEL_BETWEEN_LOOKS, drive};
+use crate::ending::{cause_of, timed_out};
 use crate::engine;
 use crate::error::SandboxError;
 use crate::host::{self, Host};
 use crate::limits::Limits;
 use crate::outcome::{Cause, Outcome};
-use crate::python::{FUEL_BETWEEN_LOOKS, cause_of_trap, drive, timed_out};
 
 /// The largest component that is compiled.
 const MOST_BYTES: usize = 64 << 20;
@@ -82,8 +83,11 @@ impl Component {
         limits.check()?;
         let fail = SandboxError::run;
         let started = Instant::now();
+        let deadline = Deadline::after(limits.wall);
         let mut store = Store::new(&self.engine, Host::for_program("", limits));
+        store.data_mut().deadline = deadline;
         store.limiter(|host| &mut host.memory);
+        store.set_hostcall_fuel(host::MOST_PASSED_BYTES);
         store.set_fuel(limits.fuel).map_err(fail("setting the fuel"))?;
         store.fuel_async_yield_interval(Some(FUEL_BETWEEN_LOOKS)).map_err(fail("setting the fuel"))?;
         let mut mistyped = None;
@@ -97,7 +101,7 @@ impl Component {
                 }
             }
         };
-        let ended = drive(call, limits.wall);
+        let ended = drive(call, deadline);
         if let Some(reason) = mistyped {
             return Err(SandboxError::Component {
                 reason: format!("`{}` is not of the type expected: {reason}", self.name),
@@ -111,13 +115,7 @@ impl Component {
                 value = returned;
                 (Cause::Ok, String::new())
             }
-            // The memory that it declares is more than it may have.
-            Some(Err(error)) => match cause_of_trap(&error, refused) {
-                Err(_) if refused => (Cause::OutOfMemory, "more memory than allowed".to_owned()),
-                // What it returned is no value of the type: a text that is not UTF-8, say.
-                Err(_) => (Cause::Exception, format!("what it returned cannot be read: {error:#}")),
-                Ok((cause, detail)) => (cause, detail.replace("the interpreter", "the component")),
-            },
+            Some(Err(error)) => cause_of(&error, refused, "the component")?,
             None => timed_out(),
         };
         let (stdout, stderr) = store.data_mut().take_output();

@@ -1,7 +1,8 @@
 //! The WebAssembly engine: how programs are compiled and how many instances there can be.
 //!
 //! Work is counted as fuel, in the compiled code. The wall clock needs no counter of its own: a program gives way every
-//! so much fuel, and whoever runs it looks at the clock then. (Epochs would do the same for 15 % more time.)
+//! so much fuel, and whoever runs it looks at the clock then; functions of the host that charge for their work look too
+//! ([`deadline`](crate::deadline)). (Epochs would do the same for 15 % more time.)
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result};
 
@@ -18,7 +19,8 @@ const IMAGE_BYTES: u64 = 512 << 20;
 const CORE_INSTANCES: u32 = 40;
 const TABLES: u32 = 8;
 const MEMORIES: u32 = 4;
-const TABLE_ELEMENTS: usize = 32_768;
+/// Room for one table of the interpreter's.
+const POOLED_TABLE_ELEMENTS: usize = 32_768;
 
 /// An engine with room for `instances` interpreters at once, whose memory is reused.
 pub(crate) fn pooled(instances: u32) -> Result<Engine> {
@@ -30,7 +32,7 @@ pub(crate) fn pooled(instances: u32) -> Result<Engine> {
         .max_memories_per_component(MEMORIES)
         .total_tables(instances * TABLES)
         .max_tables_per_component(TABLES)
-        .table_elements(TABLE_ELEMENTS)
+        .table_elements(POOLED_TABLE_ELEMENTS)
         .total_stacks(instances)
         .max_memory_size(LARGEST_MEMORY)
         .max_core_instance_size(4 << 20)

@@ -3,16 +3,20 @@
 //! WASI is linked because libc imports it, and each part of it is either harmless (standard streams that are
 //! buffers, an empty environment, no directories) or replaced here: clocks that only move when they are read or
 //! slept on, random bytes that are always the same, sockets that are refused before the operating system is asked.
+//!
+//! A function whose work grows with what a program passes is charged to the program's fuel; those that wasmtime's WASI
+//! would do for nothing (random bytes, waiting for many things, looking up a name) are therefore here.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
-use wasmtime::{ResourceLimiter, Result};
+use sha2::{Digest as _, Sha256};
+use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable, WasmStr};
+use wasmtime::{Result, StoreContextMut};
 use wasmtime_wasi::p2::bindings::clocks::monotonic_clock;
+use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup::ResolveAddressStream;
 use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, IpAddressFamily};
 use wasmtime_wasi::p2::bindings::sockets::tcp_create_socket;
 use wasmtime_wasi::p2::bindings::sync::sockets::udp_create_socket;
@@ -27,24 +31,47 @@ use wasmtime_wasi::{
     Deterministic, FsPerms, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView,
 };
 
+use crate::deadline::{Deadline, charge};
+use crate::ending::OutputExceeded;
+use crate::fixed::{FixedRandom, VirtualClock};
+use crate::guest::hash_texts;
 use crate::limits::Limits;
+use crate::memory::MemoryLimit;
 
 /// Where the standard library lies while the snapshot is made; gone afterwards.
 pub(crate) const LIBRARY_FOLDER: &str = "/stdlib";
 
-/// What the tables of function pointers may grow to: CPython's have 10,000 entries and do not grow.
-const TABLE_ELEMENTS: usize = 100_000;
-
 /// Handles that a program may hold at once. The interpreter holds a dozen; each takes memory of the host's.
 const HANDLES: usize = 1_000;
+
+/// What one call may pass to the host, in bytes of the host's: more than the interpreter's 4 KiB of output, and enough for
+/// what a component returns.
+pub(crate) const MOST_PASSED_BYTES: usize = 16 << 20;
+
+/// Random bytes that a program may ask for in one call.
+const MOST_RANDOM_BYTES: u64 = 1 << 20;
+
+/// What the interpreter finds in its environment while the snapshot is made; gone afterwards.
+pub(crate) const SNAPSHOT_ENVIRONMENT: [(&str, &str); 6] = [
+    ("PYTHONHOME", LIBRARY_FOLDER),
+    ("PYTHONPATH", LIBRARY_FOLDER),
+    ("PYTHONHASHSEED", "0"),
+    ("PYTHONDONTWRITEBYTECODE", "1"),
+    ("PYTHONNOUSERSITE", "1"),
+    ("PYTHONUTF8", "1"),
+];
 
 /// The state of one instance.
 pub(crate) struct Host {
     wasi: WasiCtx,
     table: ResourceTable,
     clock: VirtualClock,
+    secure: FixedRandom,
+    insecure: FixedRandom,
     output: Arc<Mutex<Output>>,
     pub(crate) memory: MemoryLimit,
+    /// When the time of what is running is over.
+    pub(crate) deadline: Deadline,
 }
 
 impl Host {
@@ -59,8 +86,11 @@ impl Host {
             wasi: wasi.build(),
             table,
             clock,
-            output: Arc::new(Mutex::new(Output { room: limits.output_bytes, ..Output::default() })),
+            secure: FixedRandom::default(),
+            insecure: FixedRandom::default(),
+            output: Arc::new(Mutex::new(Output::new(limits.output_bytes))),
             memory: MemoryLimit::new(limits.memory_bytes),
+            deadline: Deadline::NEVER,
         }
     }
 
@@ -69,25 +99,26 @@ impl Host {
         let clock = VirtualClock::default();
         let mut wasi = closed_world(&clock);
         wasi.stderr(stderr)
-            .env("PYTHONHOME", LIBRARY_FOLDER)
-            .env("PYTHONPATH", LIBRARY_FOLDER)
-            .env("PYTHONHASHSEED", "0")
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .env("PYTHONNOUSERSITE", "1")
-            .env("PYTHONUTF8", "1")
+            .envs(&SNAPSHOT_ENVIRONMENT)
+            .secure_random(snapshot_random())
+            .insecure_random(snapshot_random())
             .preopened_dir(library, LIBRARY_FOLDER, FsPerms::ReadOnly)?;
         Ok(Host {
             wasi: wasi.build(),
             table: ResourceTable::new(),
             clock,
-            output: Arc::default(),
+            secure: FixedRandom::default(),
+            insecure: FixedRandom::default(),
+            output: Arc::new(Mutex::new(Output::new(0))),
             memory: MemoryLimit::new(usize::MAX),
+            deadline: Deadline::NEVER,
         })
     }
 
-    /// Standard output and standard error, as far as the limit allowed.
+    /// Standard output and standard error, as far as the limit allowed. What comes next may write as much again.
     pub(crate) fn take_output(&mut self) -> (String, String) {
         let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        output.room = output.limit;
         (text(std::mem::take(&mut output.stdout)), text(std::mem::take(&mut output.stderr)))
     }
 
@@ -103,20 +134,37 @@ impl Host {
     }
 }
 
+/// Feeds what the interpreter sees of the world while it starts into `hash`.
+pub(crate) fn hash_snapshot_world(hash: &mut Sha256) {
+    hash_texts(hash, SNAPSHOT_ENVIRONMENT.into_iter().flat_map(|(name, value)| [name, value]));
+    hash_texts(hash, [LIBRARY_FOLDER]);
+    let clock = [VirtualClock::EPOCH, VirtualClock::STEP].map(|time| time.as_nanos() as u64);
+    for number in [clock[0], clock[1], FixedRandom::default().next()] {
+        hash.update(number.to_le_bytes());
+    }
+}
+
 /// Neither files nor environment nor network; fixed randomness.
 fn closed_world(clock: &VirtualClock) -> WasiCtxBuilder {
     let mut wasi = WasiCtxBuilder::new();
     wasi.wall_clock(clock.clone())
         .monotonic_clock(clock.clone())
-        .secure_random(fixed_random())
-        .insecure_random(fixed_random())
+        // Programs get `FixedRandom` in place of these; should they ever not, nothing may differ between two runs.
+        .secure_random(Deterministic::new(vec![0]))
+        .insecure_random(Deterministic::new(vec![0]))
         .insecure_random_seed(0)
-        .max_random_size(1 << 20)
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)
         .allow_blocking_current_thread(true);
     wasi
+}
+
+/// What the interpreter is seeded with while it starts; wasmtime's generator goes round in it.
+fn snapshot_random() -> Deterministic {
+    let mut bytes = vec![0; 8 << 10];
+    FixedRandom::default().fill(&mut bytes);
+    Deterministic::new(bytes)
 }
 
 fn text(bytes: Vec<u8>) -> String {
@@ -138,27 +186,56 @@ pub(crate) fn link_program(linker: &mut Linker<Host>) -> Result<()> {
     cli::stderr::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)?;
     sockets::tcp_create_socket::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)?;
     udp_create_socket::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)?;
+    link_charged(linker)?;
     linker.allow_shadowing(false);
     Ok(())
 }
 
-/// Time that passes only when the program looks at the clock or sleeps: sleeping takes none of ours, and a program
-/// that waits in a loop for a moment to come sees it come.
-#[derive(Clone, Default)]
-struct VirtualClock(Arc<AtomicU64>);
+/// The functions whose work grows with what is passed or asked for. The versions are those of wasmtime's own: these
+/// definitions stand in place of them.
+fn link_charged(linker: &mut Linker<Host>) -> Result<()> {
+    type Store<'a> = StoreContextMut<'a, Host>;
 
-impl VirtualClock {
-    /// 2026-01-01, in seconds since 1970.
-    const EPOCH_SECONDS: u64 = 1_767_225_600;
-    /// How far one look at the clock moves it.
-    const STEP_NANOSECONDS: u64 = 10_000;
-
-    fn advance(&self, nanoseconds: u64) -> u64 {
-        // One instance runs on one thread, so the two steps are not raced. Saturating: a program may sleep for ever.
-        let now = self.0.load(Ordering::Relaxed).saturating_add(nanoseconds);
-        self.0.store(now, Ordering::Relaxed);
-        now
+    fn bytes(mut store: Store<'_>, length: u64, random: fn(&mut Host) -> &mut FixedRandom) -> Result<(Vec<u8>,)> {
+        if length > MOST_RANDOM_BYTES {
+            wasmtime::bail!("{length} random bytes are more than the {MOST_RANDOM_BYTES} of one call");
+        }
+        let deadline = store.data().deadline;
+        charge(&mut store, deadline, length)?;
+        let mut bytes = vec![0; length as usize];
+        random(store.data_mut()).fill(&mut bytes);
+        Ok((bytes,))
     }
+
+    let mut random = linker.instance("wasi:random/random@0.2.12")?;
+    random.func_wrap("get-random-bytes", |store: Store<'_>, (length,): (u64,)| {
+        bytes(store, length, |host| &mut host.secure)
+    })?;
+    random.func_wrap("get-random-u64", |mut store: Store<'_>, ()| Ok((store.data_mut().secure.next(),)))?;
+
+    let mut insecure = linker.instance("wasi:random/insecure@0.2.12")?;
+    insecure.func_wrap("get-insecure-random-bytes", |store: Store<'_>, (length,): (u64,)| {
+        bytes(store, length, |host| &mut host.insecure)
+    })?;
+    insecure
+        .func_wrap("get-insecure-random-u64", |mut store: Store<'_>, ()| Ok((store.data_mut().insecure.next(),)))?;
+
+    // Everything that can be waited for is there: time has passed when it was asked for, and streams are buffers.
+    let mut poll = linker.instance("wasi:io/poll@0.2.12")?;
+    poll.func_wrap("poll", |mut store: Store<'_>, (waited,): (Vec<Resource<DynPollable>>,)| {
+        if waited.is_empty() {
+            wasmtime::bail!("waiting for nothing never ends");
+        }
+        let deadline = store.data().deadline;
+        charge(&mut store, deadline, waited.len() as u64)?;
+        Ok(((0..waited.len() as u32).collect::<Vec<u32>>(),))
+    })?;
+
+    // The name is not even read.
+    let mut lookup = linker.instance("wasi:sockets/ip-name-lookup@0.2.12")?;
+    lookup.func_wrap("resolve-addresses", |_: Store<'_>, _: (Resource<Network>, WasmStr)| {
+        Ok((Err::<Resource<ResolveAddressStream>, ErrorCode>(ErrorCode::AccessDenied),))
+    })
 }
 
 impl HostMonotonicClock for VirtualClock {
@@ -167,7 +244,7 @@ impl HostMonotonicClock for VirtualClock {
     }
 
     fn now(&self) -> u64 {
-        self.advance(Self::STEP_NANOSECONDS)
+        self.look()
     }
 }
 
@@ -177,7 +254,7 @@ impl HostWallClock for VirtualClock {
     }
 
     fn now(&self) -> Duration {
-        Duration::from_secs(Self::EPOCH_SECONDS) + Duration::from_nanos(self.advance(Self::STEP_NANOSECONDS))
+        self.look_at_wall()
     }
 }
 
@@ -237,25 +314,17 @@ impl udp_create_socket::Host for Host {
     }
 }
 
-/// The same bytes for every program: `os.urandom`, `uuid4`, `random.SystemRandom`.
-fn fixed_random() -> Deterministic {
-    // SplitMix64. The stream repeats after 8 KiB, which a program that asks for randomness cannot mind much.
-    let mut state = 0_u64;
-    let bytes = (0..1024).flat_map(|_| {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)).to_le_bytes()
-    });
-    Deterministic::new(bytes.collect())
-}
-
-#[derive(Default)]
 struct Output {
     stdout: Vec<u8>,
     stderr: Vec<u8>,
+    limit: usize,
     room: usize,
+}
+
+impl Output {
+    fn new(limit: usize) -> Output {
+        Output { stdout: Vec::new(), stderr: Vec::new(), limit, room: limit }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -268,11 +337,6 @@ struct Capture {
     output: Arc<Mutex<Output>>,
     stream: Stream,
 }
-
-/// The trap of a program that writes more than it may.
-#[derive(Debug, thiserror::Error)]
-#[error("more output than allowed")]
-pub(crate) struct OutputExceeded;
 
 #[wasmtime_wasi::async_trait]
 impl Pollable for Capture {
@@ -318,41 +382,5 @@ impl cli::stdout::Host for Host {
 impl cli::stderr::Host for Host {
     fn get_stderr(&mut self) -> Result<Resource<DynOutputStream>> {
         self.capture(Stream::Error)
-    }
-}
-
-/// Refuses memory beyond the limit (Python then raises `MemoryError`) and remembers that it did. What counts is the sum
-/// over all memories of an instance, and over all tables.
-pub(crate) struct MemoryLimit {
-    limit: usize,
-    bytes: usize,
-    elements: usize,
-    pub(crate) refused: bool,
-}
-
-impl MemoryLimit {
-    pub(crate) fn new(limit: usize) -> MemoryLimit {
-        MemoryLimit { limit, bytes: 0, elements: 0, refused: false }
-    }
-}
-
-impl ResourceLimiter for MemoryLimit {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
-        let bytes = self.bytes.saturating_add(desired.saturating_sub(current));
-        let allowed = bytes <= self.limit;
-        if allowed {
-            self.bytes = bytes;
-        }
-        self.refused |= !allowed;
-        Ok(allowed)
-    }
-
-    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
-        let elements = self.elements.saturating_add(desired.saturating_sub(current));
-        let allowed = elements <= TABLE_ELEMENTS;
-        if allowed {
-            self.elements = elements;
-        }
-        Ok(allowed)
     }
 }

@@ -7,7 +7,8 @@
 //!
 //! A program reaches nothing but its own memory: no file, no network, no environment, no clock but a virtual one, no
 //! randomness but a fixed one. So its [`Outcome`], including the fuel it used, is the same on every machine. How it
-//! ended is decided outside Python and cannot be forged by what the program prints, raises or redefines.
+//! ended is decided outside Python: ordinary Python, whatever it prints, raises or redefines, cannot forge it. (A program
+//! that takes the interpreter over, by bytecode of its own, can say how it ended, and still reaches nothing.)
 //!
 //! ```no_run
 //! # fn main() -> Result<(), sandbox::SandboxError> {
@@ -22,12 +23,17 @@
 mod batch;
 mod cache;
 mod component;
+mod deadline;
+mod ending;
 mod engine;
 mod error;
+mod fixed;
 mod guest;
 mod host;
 mod limits;
+mod memory;
 mod outcome;
+mod owner;
 mod python;
 mod slots;
 mod wasi_command;

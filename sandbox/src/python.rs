@@ -1,20 +1,19 @@
 //! The prepared interpreter, and running programs in fresh instances of it.
 
 use std::path::Path;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker, TypedFunc};
-use wasmtime::{Engine, Store, Trap};
-use wasmtime_wasi::I32Exit;
+use wasmtime::{Engine, Store};
 
 use crate::cache::{self, CacheFile};
+use crate::deadline::{Deadline, FUEL_BETWEEN_LOOKS, drive};
+use crate::ending::{cause_of, timed_out};
 use crate::engine;
 use crate::error::SandboxError;
 use crate::guest::{self, Packages, PrepareStep};
-use crate::host::{self, Host, OutputExceeded};
+use crate::host::{self, Host};
 use crate::limits::Limits;
 use crate::outcome::{Cause, Outcome};
 use crate::slots::Slots;
@@ -24,8 +23,6 @@ const REPORT_FUEL: u64 = 300_000_000;
 const REPORT_WALL: Duration = Duration::from_secs(2);
 /// How long making an instance may take: a millisecond, unless the machine is in trouble.
 const INSTANCE_WALL: Duration = Duration::from_secs(60);
-/// How often a program is interrupted to look at the wall clock: every few milliseconds.
-pub(crate) const FUEL_BETWEEN_LOOKS: u64 = 20_000_000;
 
 /// CPython, ready to run programs. Share it by `Arc`: any number of threads may call it at once.
 pub struct Python {
@@ -41,6 +38,9 @@ pub struct Python {
 pub enum Sharing {
     /// One instance: the submission runs once, and each test after it, in the same `__main__`. After a test that the
     /// instance did not survive (fuel, `os._exit`), the next begins with a fresh one.
+    ///
+    /// The submission is there while later tests are compiled and run, and can change what they mean: a test whose verdict
+    /// must not be the submission's to decide is to say something that is judged elsewhere, as rewards' do.
     Instance,
     /// An instance for each test, in which the submission runs first.
     Nothing,
@@ -109,53 +109,75 @@ impl Python {
     ///
     /// The host's own failures only: limits that make no sense, no memory to be had.
     pub fn run(&self, program: &str, stdin: &str, limits: &Limits) -> Result<Outcome, SandboxError> {
-        let mut outcomes = self.run_in_turn(&[program], stdin, limits)?;
-        outcomes.pop().ok_or(SandboxError::Run { operation: "running", reason: "nothing ran".to_owned() })
+        let mut ran = None;
+        self.run_in_turn(&[program], stdin, limits, |outcome| {
+            ran = Some(outcome);
+            false
+        })?;
+        ran.ok_or(SandboxError::Run { operation: "running", reason: "nothing ran".to_owned() })
     }
 
     /// Runs each of `tests` after `program`. Where the program itself does not run to its end, its outcome is that of
-    /// every test. Limits hold for the program and for each test separately.
+    /// every test. Fuel, output and time are counted for the program and for each test anew; memory is the instance's, so
+    /// what earlier tests left in it counts.
+    ///
+    /// `keep` is given each outcome as soon as it is there, and says what is kept of it: outputs of many tests together may
+    /// be large.
     ///
     /// # Errors
     ///
     /// As [`Python::run`].
-    pub fn run_tests(
+    pub fn run_tests<T: Clone>(
         &self,
         program: &str,
         tests: &[&str],
         sharing: Sharing,
         limits: &Limits,
-    ) -> Result<Vec<Outcome>, SandboxError> {
-        let mut outcomes = Vec::with_capacity(tests.len());
-        while let Some(rest) = tests.get(outcomes.len()..).filter(|rest| !rest.is_empty()) {
+        mut keep: impl FnMut(Outcome) -> T,
+    ) -> Result<Vec<T>, SandboxError> {
+        let mut kept = Vec::with_capacity(tests.len());
+        while let Some(rest) = tests.get(kept.len()..).filter(|rest| !rest.is_empty()) {
             let rest = if sharing == Sharing::Instance { rest } else { &rest[..1] };
             let texts: Vec<&str> = std::iter::once(program).chain(rest.iter().copied()).collect();
-            let mut ran = self.run_in_turn(&texts, "", limits)?.into_iter();
-            match ran.next() {
-                Some(first) if first.cause != Cause::Ok => outcomes.resize(tests.len(), first),
-                _ => outcomes.extend(ran),
+            let mut failed = None;
+            let mut at = 0;
+            self.run_in_turn(&texts, "", limits, |outcome| {
+                match at {
+                    0 if outcome.cause != Cause::Ok => failed = Some(keep(outcome)),
+                    0 => {}
+                    _ => kept.push(keep(outcome)),
+                }
+                at += 1;
+                failed.is_none()
+            })?;
+            if let Some(failed) = failed {
+                kept.resize(tests.len(), failed);
             }
         }
-        Ok(outcomes)
+        Ok(kept)
     }
 
-    /// Runs the texts one after the other in one fresh instance; fewer outcomes than texts where the instance did not
-    /// survive one.
-    fn run_in_turn(&self, texts: &[&str], stdin: &str, limits: &Limits) -> Result<Vec<Outcome>, SandboxError> {
+    /// Runs the texts one after the other in one fresh instance, and gives `take` each outcome, until it wants no more, or
+    /// the instance did not survive a text.
+    fn run_in_turn(
+        &self,
+        texts: &[&str],
+        stdin: &str,
+        limits: &Limits,
+        mut take: impl FnMut(Outcome) -> bool,
+    ) -> Result<(), SandboxError> {
         limits.check()?;
         let _slot = self.slots.take();
         let mut started = Instant::now();
         let mut session = Session::new(self, stdin, limits)?;
-        let mut outcomes = Vec::with_capacity(texts.len());
         for text in texts {
             let (outcome, alive) = session.run(text, limits, started)?;
-            outcomes.push(outcome);
-            if !alive {
+            if !take(outcome) || !alive {
                 break;
             }
             started = Instant::now();
         }
-        Ok(outcomes)
+        Ok(())
     }
 }
 
@@ -174,7 +196,8 @@ impl Session {
         // Making the instance is the host's work; the program's own begins after it.
         store.set_fuel(u64::MAX).map_err(fail("setting the fuel"))?;
         store.fuel_async_yield_interval(Some(FUEL_BETWEEN_LOOKS)).map_err(fail("setting the fuel"))?;
-        let instance = match drive(python.instance.instantiate_async(&mut store), INSTANCE_WALL) {
+        store.set_hostcall_fuel(host::MOST_PASSED_BYTES);
+        let instance = match drive(python.instance.instantiate_async(&mut store), Deadline::after(INSTANCE_WALL)) {
             Some(Ok(instance)) => instance,
             Some(Err(_)) if store.data().memory.refused => {
                 return Err(SandboxError::Limit {
@@ -195,21 +218,25 @@ impl Session {
     fn run(&mut self, text: &str, limits: &Limits, started: Instant) -> Result<(Outcome, bool), SandboxError> {
         let fail = SandboxError::run;
         self.store.set_fuel(limits.fuel).map_err(fail("setting the fuel"))?;
-        let ended = drive(self.run.call_async(&mut self.store, (text.to_owned(),)), limits.wall);
+        let deadline = Deadline::after(limits.wall);
+        self.store.data_mut().deadline = deadline;
+        self.store.data_mut().memory.refused = false;
+        let ended = drive(self.run.call_async(&mut self.store, (text.to_owned(),)), deadline);
         let mut left = self.store.get_fuel().map_err(fail("reading the fuel"))?;
         let mut alive = false;
         let (cause, detail) = match ended {
             Some(Ok((code,))) => {
-                let cause = cause_of_code(code)?;
+                let cause = cause_of_code(code);
                 // Of a program that came to its end, what it left to be done (`atexit`, output still in buffers) is
                 // part of it. Of one that failed, what is reported is not: that gets fuel of its own, and where it
                 // fails (a hostile `__str__`), the cause stands.
                 let at_its_end = matches!(cause, Cause::Ok | Cause::Exit);
-                let wall = if at_its_end { limits.wall.saturating_sub(started.elapsed()) } else { REPORT_WALL };
+                let deadline = if at_its_end { deadline } else { Deadline::after(REPORT_WALL) };
+                self.store.data_mut().deadline = deadline;
                 if !at_its_end {
                     self.store.set_fuel(REPORT_FUEL).map_err(fail("setting the fuel"))?;
                 }
-                let reported = drive(self.report.call_async(&mut self.store, ()), wall);
+                let reported = drive(self.report.call_async(&mut self.store, ()), deadline);
                 if at_its_end {
                     left = self.store.get_fuel().map_err(fail("reading the fuel"))?;
                 }
@@ -217,7 +244,7 @@ impl Session {
                 match reported {
                     Some(Ok((detail,))) => (cause, detail),
                     Some(Err(error)) if at_its_end => {
-                        let (worse, detail) = self.cause_of_trap(&error)?;
+                        let (worse, detail) = self.cause_of(&error)?;
                         if cause == Cause::Exit && worse == Cause::Exception {
                             (cause, detail)
                         } else {
@@ -228,7 +255,7 @@ impl Session {
                     Some(Err(_)) | None => (cause, String::new()),
                 }
             }
-            Some(Err(error)) => self.cause_of_trap(&error)?,
+            Some(Err(error)) => self.cause_of(&error)?,
             None => timed_out(),
         };
         let (stdout, stderr) = self.store.data_mut().take_output();
@@ -236,63 +263,21 @@ impl Session {
         Ok((Outcome { cause, detail, stdout, stderr, fuel, seconds: started.elapsed().as_secs_f64() }, alive))
     }
 
-    fn cause_of_trap(&self, error: &wasmtime::Error) -> Result<(Cause, String), SandboxError> {
-        cause_of_trap(error, self.store.data().memory.refused)
+    fn cause_of(&self, error: &wasmtime::Error) -> Result<(Cause, String), SandboxError> {
+        cause_of(error, self.store.data().memory.refused, "the interpreter")
     }
 }
 
-/// Runs a guest to its end, or until `wall` has passed. It comes up for air every [`FUEL_BETWEEN_LOOKS`]: that is all
-/// that it ever waits for. Dropping its future ends it where it is.
-pub(crate) fn drive<T>(future: impl Future<Output = T>, wall: Duration) -> Option<T> {
-    let mut future = pin!(future);
-    let mut context = Context::from_waker(Waker::noop());
-    let started = Instant::now();
-    loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(value) => return Some(value),
-            Poll::Pending if started.elapsed() >= wall => return None,
-            Poll::Pending => {}
-        }
-    }
-}
-
-pub(crate) fn timed_out() -> (Cause, String) {
-    (Cause::TimedOut, "more time than allowed".to_owned())
-}
-
-/// The numbers of `guest/guest.c`.
-fn cause_of_code(code: u32) -> Result<Cause, SandboxError> {
-    Ok(match code {
+/// The numbers of `guest/guest.c`. Another one comes from a program that has taken the interpreter over.
+fn cause_of_code(code: u32) -> Cause {
+    match code {
         0 => Cause::Ok,
         1 => Cause::AssertionFailed,
         2 => Cause::SyntaxError,
-        3 => Cause::Exception,
         4 => Cause::Exit,
         5 => Cause::OutOfMemory,
-        _ => {
-            return Err(SandboxError::Run { operation: "reading the cause", reason: format!("unknown number {code}") });
-        }
-    })
-}
-
-/// Why the instance was stopped from outside, or gave up.
-pub(crate) fn cause_of_trap(error: &wasmtime::Error, memory_refused: bool) -> Result<(Cause, String), SandboxError> {
-    let (cause, detail) = if let Some(exit) = error.downcast_ref::<I32Exit>() {
-        (Cause::Exit, format!("exited with status {}", exit.0))
-    } else if error.is::<OutputExceeded>() {
-        (Cause::TooMuchOutput, OutputExceeded.to_string())
-    } else if let Some(trap) = error.downcast_ref::<Trap>() {
-        match trap {
-            Trap::OutOfFuel => (Cause::OutOfFuel, "more work than allowed".to_owned()),
-            // The interpreter aborts where it can do nothing without memory.
-            _ if memory_refused => (Cause::OutOfMemory, "more memory than allowed".to_owned()),
-            Trap::StackOverflow => (Cause::Exception, "the interpreter's stack overflowed".to_owned()),
-            trap => (Cause::Exception, format!("the interpreter crashed: {trap}")),
-        }
-    } else {
-        return Err(SandboxError::run("calling the interpreter")(wasmtime::format_err!("{error:#}")));
-    };
-    Ok((cause, detail))
+        _ => Cause::Exception,
+    }
 }
 
 /// Links, starts and compiles the interpreter, and puts it into the cache. One process at a time.
@@ -323,32 +308,4 @@ fn make(
         step: "loading the interpreter",
         reason: "what was just written to the cache cannot be read back".to_owned(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn traps_have_causes() {
-        let check = |error: wasmtime::Error, refused, expected| {
-            assert_eq!(cause_of_trap(&error, refused).unwrap().0, expected);
-        };
-        check(Trap::OutOfFuel.into(), false, Cause::OutOfFuel);
-        check(Trap::OutOfFuel.into(), true, Cause::OutOfFuel);
-        check(Trap::StackOverflow.into(), false, Cause::Exception);
-        check(Trap::UnreachableCodeReached.into(), false, Cause::Exception);
-        check(Trap::UnreachableCodeReached.into(), true, Cause::OutOfMemory);
-        check(wasmtime::Error::new(I32Exit(0)), false, Cause::Exit);
-        check(wasmtime::Error::new(OutputExceeded).context("writing"), false, Cause::TooMuchOutput);
-        assert!(cause_of_trap(&wasmtime::format_err!("something else"), false).is_err());
-        assert!(cause_of_code(9).is_err());
-    }
-
-    #[test]
-    fn what_never_ends_is_given_up() {
-        let never = std::future::poll_fn(|_| Poll::<()>::Pending);
-        assert_eq!(drive(never, Duration::from_millis(5)), None);
-        assert_eq!(drive(async { 7 }, Duration::ZERO), Some(7));
-    }
 }

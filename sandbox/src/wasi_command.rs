@@ -4,7 +4,7 @@
 //! Preview 1 is a list of functions. Those that a program with arguments, standard streams and a clock needs are here,
 //! a few lines each, on nothing but the program's own state; all others answer that they are not permitted. So there is
 //! nothing to configure and nothing that could reach the operating system. Host functions take time that the program's
-//! own fuel does not count: those whose work grows with their arguments charge for it.
+//! own fuel does not count: those whose work grows with their arguments charge for it, and all look at the wall clock.
 
 use std::time::Instant;
 
@@ -13,21 +13,22 @@ use wasmtime::{
 };
 use wasmtime_wasi::I32Exit;
 
+use crate::deadline::{Deadline, FUEL_BETWEEN_LOOKS, charge, drive};
+use crate::ending::{OutputExceeded, cause_of, timed_out};
 use crate::engine;
 use crate::error::SandboxError;
-use crate::host::{MemoryLimit, OutputExceeded};
+use crate::fixed::{FixedRandom, VirtualClock};
 use crate::limits::Limits;
+use crate::memory::MemoryLimit;
 use crate::outcome::{Cause, Outcome};
-use crate::python::{FUEL_BETWEEN_LOOKS, cause_of_trap, drive, timed_out};
 
 /// The largest module that is compiled.
 const MOST_MODULE_BYTES: usize = 64 << 20;
 /// Buffers in one call of `fd_read` or `fd_write`, and subscriptions in one of `poll_oneoff`.
 const MOST_BUFFERS: u32 = 1_024;
 const MODULE: &str = "wasi_snapshot_preview1";
-/// 2026-01-01 in nanoseconds since 1970, and how far one look at the clock moves it.
-const EPOCH_NANOSECONDS: u64 = 1_767_225_600_000_000_000;
-const STEP_NANOSECONDS: u64 = 10_000;
+/// What the wall clock shows at the beginning, in nanoseconds since 1970.
+const EPOCH_NANOSECONDS: u64 = VirtualClock::EPOCH.as_nanos() as u64;
 
 /// Preview 1's numbers for how a call ended.
 mod errno {
@@ -82,14 +83,17 @@ pub struct WasiCommand {
 /// One running command, seen from outside.
 struct State {
     arguments: Vec<Vec<u8>>,
+    /// Of all arguments, each with the zero at its end.
+    argument_bytes: u64,
     stdin: Vec<u8>,
     read: usize,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     room: usize,
-    nanoseconds: u64,
-    random: u64,
+    clock: VirtualClock,
+    random: FixedRandom,
     memory: MemoryLimit,
+    deadline: Deadline,
 }
 
 impl WasiCommand {
@@ -134,16 +138,21 @@ impl WasiCommand {
         limits.check()?;
         let fail = SandboxError::run;
         let started = Instant::now();
+        let deadline = Deadline::after(limits.wall);
+        let arguments: Vec<Vec<u8>> =
+            std::iter::once(&"program").chain(arguments).map(|text| text.as_bytes().to_vec()).collect();
         let state = State {
-            arguments: std::iter::once(&"program").chain(arguments).map(|text| text.as_bytes().to_vec()).collect(),
+            argument_bytes: arguments.iter().map(|argument| argument.len() as u64 + 1).sum(),
+            arguments,
             stdin: stdin.to_vec(),
             read: 0,
             stdout: Vec::new(),
             stderr: Vec::new(),
             room: limits.output_bytes,
-            nanoseconds: 0,
-            random: 0,
+            clock: VirtualClock::default(),
+            random: FixedRandom::default(),
             memory: MemoryLimit::new(limits.memory_bytes),
+            deadline,
         };
         let mut store = Store::new(&self.engine, state);
         store.limiter(|state| &mut state.memory);
@@ -153,7 +162,7 @@ impl WasiCommand {
             let instance = self.instance.instantiate_async(&mut store).await?;
             instance.get_typed_func::<(), ()>(&mut store, "_start")?.call_async(&mut store, ()).await
         };
-        let ended = drive(run, limits.wall);
+        let ended = drive(run, deadline);
         let left = store.get_fuel().map_err(fail("reading the fuel"))?;
         let state = store.into_data();
         let (cause, detail) = match ended {
@@ -161,11 +170,7 @@ impl WasiCommand {
             Some(Err(error)) if error.downcast_ref::<I32Exit>().is_some_and(|exit| exit.0 == 0) => {
                 (Cause::Ok, String::new())
             }
-            // The memory that it declares is more than it may have.
-            Some(Err(error)) => match cause_of_trap(&error, state.memory.refused) {
-                Err(_) if state.memory.refused => (Cause::OutOfMemory, "more memory than allowed".to_owned()),
-                cause => cause.map(|(cause, detail)| (cause, detail.replace("the interpreter", "the program")))?,
-            },
+            Some(Err(error)) => cause_of(&error, state.memory.refused, "the program")?,
             None => timed_out(),
         };
         Ok(Outcome {
@@ -214,11 +219,6 @@ impl Call<'_> {
             .collect()
     }
 
-    fn now(&mut self) -> u64 {
-        self.state.nanoseconds = self.state.nanoseconds.saturating_add(STEP_NANOSECONDS);
-        self.state.nanoseconds
-    }
-
     fn arguments(&mut self, pointers: u32, mut text: u32) -> Answer {
         for (index, argument) in self.state.arguments.clone().iter().enumerate() {
             self.write(pointers.wrapping_add(4 * index as u32), &text.to_le_bytes())?;
@@ -231,9 +231,8 @@ impl Call<'_> {
     }
 
     fn argument_sizes(&mut self, count: u32, size: u32) -> Answer {
-        let bytes: usize = self.state.arguments.iter().map(|argument| argument.len() + 1).sum();
         self.write(count, &(self.state.arguments.len() as u32).to_le_bytes())?;
-        self.write(size, &(bytes as u32).to_le_bytes())
+        self.write(size, &(self.state.argument_bytes as u32).to_le_bytes())
     }
 
     fn read_stdin(&mut self, descriptor: u32, at: u32, count: u32, read: u32) -> Answer {
@@ -314,7 +313,7 @@ impl Call<'_> {
             event[..8].copy_from_slice(&entry[..8]);
             event[10] = entry[8];
             if entry[8] == 0 {
-                let now = self.state.nanoseconds;
+                let now = self.state.clock.advance(0);
                 let absolute = entry[40] & 1 == 1;
                 let base = if number(16) & 0xffff_ffff == 0 { EPOCH_NANOSECONDS } else { 0 };
                 let wait = if absolute { number(24).saturating_sub(base.saturating_add(now)) } else { number(24) };
@@ -327,38 +326,25 @@ impl Call<'_> {
             }
         }
         if let (0, Some((wait, event))) = (written, first) {
-            self.state.nanoseconds = self.state.nanoseconds.saturating_add(wait);
+            self.state.clock.advance(wait);
             self.write(events, &event)?;
             written = 1;
         }
         self.write(found, &written.to_le_bytes())
     }
 
-    /// SplitMix64, the same bytes for every program.
     fn random(&mut self, at: u32, length: u32) -> Answer {
-        let mut state = self.state.random;
-        for chunk in self.bytes(at, length)?.chunks_mut(8) {
-            state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let mut mixed = state;
-            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            chunk.copy_from_slice(&(mixed ^ (mixed >> 31)).to_le_bytes()[..chunk.len()]);
-        }
-        self.state.random = state;
-        Ok(())
+        let mut random = std::mem::take(&mut self.state.random);
+        let filled = self.bytes(at, length).map(|bytes| random.fill(bytes));
+        self.state.random = random;
+        filled
     }
 }
 
-/// Gives `work` the caller's memory, after charging it `cost` for what it is about to do.
+/// Gives `work` the caller's memory, after charging it `cost` for what it is about to do, unless its time is over.
 fn call<T>(mut caller: Caller<'_, State>, cost: u64, work: impl FnOnce(&mut Call<'_>) -> T) -> Result<T> {
-    let fuel = caller.get_fuel()?;
-    let Some(left) = fuel.checked_sub(cost) else {
-        caller.set_fuel(0)?;
-        return Err(wasmtime::Error::new(wasmtime::Trap::OutOfFuel));
-    };
-    if cost > 0 {
-        caller.set_fuel(left)?;
-    }
+    let deadline = caller.data().deadline;
+    charge(&mut caller, deadline, cost)?;
     let memory = match caller.get_export("memory") {
         Some(Extern::Memory(memory)) => memory,
         _ => return Err(wasmtime::format_err!("the module has no memory")),
@@ -374,7 +360,10 @@ fn number(answer: Answer) -> i32 {
 fn link(linker: &mut Linker<State>, engine: &Engine) -> Result<()> {
     type C<'a> = Caller<'a, State>;
     linker
-        .func_wrap(MODULE, "args_get", |c: C<'_>, a: u32, b: u32| call(c, 0, |c| number(c.arguments(a, b))))?
+        .func_wrap(MODULE, "args_get", |c: C<'_>, a: u32, b: u32| {
+            let cost = c.data().argument_bytes;
+            call(c, cost, |c| number(c.arguments(a, b)))
+        })?
         .func_wrap(MODULE, "args_sizes_get", |c: C<'_>, a: u32, b: u32| call(c, 0, |c| number(c.argument_sizes(a, b))))?
         .func_wrap(MODULE, "environ_get", |_: u32, _: u32| errno::SUCCESS)?
         .func_wrap(MODULE, "environ_sizes_get", |c: C<'_>, a: u32, b: u32| {
@@ -386,7 +375,7 @@ fn link(linker: &mut Linker<State>, engine: &Engine) -> Result<()> {
         .func_wrap(MODULE, "clock_time_get", |c: C<'_>, clock: u32, _: u64, at: u32| {
             call(c, 0, |c| {
                 let base = if clock == 0 { EPOCH_NANOSECONDS } else { 0 };
-                let now = base.saturating_add(c.now());
+                let now = base.saturating_add(c.state.clock.look());
                 number(c.write(at, &now.to_le_bytes()))
             })
         })?

@@ -42,8 +42,9 @@ fn end_with(allowed: &[Cause], programs: &[&str]) {
 
 #[track_caller]
 fn within_limits(outcome: &Outcome) {
-    assert!(outcome.stdout.len() + outcome.stderr.len() <= 3 * limits().output_bytes, "{}", outcome.stdout.len());
-    assert!(outcome.fuel <= limits().fuel);
+    // Each byte that is no text is shown as one character.
+    let written = outcome.stdout.chars().count() + outcome.stderr.chars().count();
+    assert!(written <= limits().output_bytes, "{written}");
 }
 
 #[test]
@@ -52,8 +53,10 @@ fn loops_in_python_and_in_c_run_out_of_fuel() {
         &[Cause::OutOfFuel],
         &[
             "while True: pass",
+            "while True:\n    try:\n        raise ValueError\n    except BaseException:\n        pass",
             "sum(range(10**18))",
             "x = 3**(10**7)",
+            "x = 3**(10**9)",
             "x = 10**5000\nwhile True: x = x * x % (10**4999 + 1)",
             "import math\nmath.factorial(10**6)",
             "import sys\nsys.set_int_max_str_digits(0)\nstr(7**(10**6))",
@@ -158,6 +161,10 @@ fn there_is_nobody_else_to_talk_to() {
             "import socket\nsocket.socket(socket.AF_INET, socket.SOCK_STREAM)",
             "import socket\nsocket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
             "import socket\nsocket.gethostbyname('localhost')",
+            "import socket\nsocket.create_connection(('127.0.0.1', 80))",
+            "import socket\nsocket.getaddrinfo('example.org', 80)",
+            "import os\nos.system('ls')",
+            "import os\nos.execv('/bin/ls', ['ls'])",
             "import urllib.request\nurllib.request.urlopen('http://127.0.0.1')",
             "import ctypes\nctypes.CDLL(None)",
             "import _ctypes",
@@ -203,6 +210,9 @@ fn no_path_leads_anywhere() {
             "os.symlink('/etc', 'x')",
             "os.link('/etc/passwd', 'x')",
             "os.readlink('/proc/self/exe')",
+            "os.mkdir('/x')",
+            "__import__('pathlib').Path('/tmp/x').write_text('x')",
+            "__import__('tempfile').TemporaryFile()",
             "os.rename('/etc', '/x')",
             "os.unlink('/etc/passwd')",
             "os.truncate('/etc/passwd', 0)",

@@ -1,4 +1,4 @@
-//! Programs and what becomes of them: ordinary ones, and hostile ones, one property at a time.
+//! Programs and what becomes of them: causes, limits, and what they may count on. Hostile ones are in `hostile.rs`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -95,20 +95,6 @@ fn text_that_is_no_program() {
 }
 
 #[test]
-fn loops_run_out_of_fuel() {
-    check("while True: pass", Cause::OutOfFuel, "more work than allowed");
-    check("sum(range(10**18))", Cause::OutOfFuel, "more work than allowed");
-    check("import itertools\nfor _ in itertools.count(): pass", Cause::OutOfFuel, "more work than allowed");
-    check("import re\nre.match('(a+)+b', 'a' * 40)", Cause::OutOfFuel, "more work than allowed");
-    check("x = 3 ** (10 ** 9)", Cause::OutOfFuel, "more work than allowed");
-    check(
-        "while True:\n    try:\n        raise ValueError\n    except BaseException:\n        pass",
-        Cause::OutOfFuel,
-        "more work than allowed",
-    );
-}
-
-#[test]
 fn the_wall_clock_is_the_backstop() {
     let limits = Limits { fuel: u64::MAX, wall: Duration::from_millis(200), ..limits() };
     let started = Instant::now();
@@ -144,48 +130,6 @@ fn output_is_limited_and_what_fitted_is_kept() {
     let limits = Limits { output_bytes: 100, ..limits() };
     assert_eq!(python().run("print('a' * 101)", "", &limits).unwrap().cause, Cause::TooMuchOutput);
     assert_eq!(python().run("print('a' * 99)", "", &limits).unwrap().cause, Cause::Ok);
-}
-
-#[test]
-fn there_are_no_files() {
-    for program in [
-        "open('/etc/passwd')",
-        "open('/stdlib/os.py')",
-        "open('../../etc/passwd')",
-        "open('file', 'w')",
-        "import os; os.listdir('/')",
-        "import os; os.listdir('.')",
-        "import os; os.mkdir('/x')",
-        "import os; os.open('/proc/self/environ', os.O_RDONLY)",
-        "import os; os.symlink('/etc', 'x')",
-        "import pathlib; pathlib.Path('/tmp/x').write_text('x')",
-        "import tempfile; tempfile.TemporaryFile()",
-    ] {
-        let outcome = run(program);
-        assert_eq!(outcome.cause, Cause::Exception, "{program}\n{}", outcome.stderr);
-        assert!(outcome.detail.contains("Error"), "{program}: {}", outcome.detail);
-    }
-}
-
-#[test]
-fn there_is_no_network_no_process_no_environment() {
-    for program in [
-        "import socket; socket.socket()",
-        "import socket; socket.create_connection(('127.0.0.1', 80))",
-        "import socket; socket.getaddrinfo('example.org', 80)",
-        "import urllib.request; urllib.request.urlopen('http://127.0.0.1/')",
-        "import subprocess; subprocess.run(['ls'])",
-        "import os; os.system('ls')",
-        "import os; os.fork()",
-        "import os; os.execv('/bin/ls', ['ls'])",
-        "import ctypes",
-        "import _thread; _thread.start_new_thread(print, ())",
-    ] {
-        let outcome = run(program);
-        assert_eq!(outcome.cause, Cause::Exception, "{program}\n{}{}", outcome.stdout, outcome.stderr);
-    }
-    prints("import os\nprint(dict(os.environ))", "{}\n");
-    prints("import sys\nprint(sys.argv)", "['program']\n");
 }
 
 #[test]
@@ -457,16 +401,18 @@ fn the_same_program_has_the_same_outcome() {
     assert_eq!(strip(run(busy)), strip(run(busy)));
 }
 
+/// What is asked for again and again does not come round.
 #[test]
-fn nothing_is_left_for_the_next_program() {
-    check(
-        "import builtins, math, random, sys\nbuiltins.leaked = 1\nmath.pi = 3\nrandom.seed(5)\nsys.modules['evil'] = sys\nleft = 1",
-        Cause::Ok,
-        "",
-    );
+fn random_bytes_do_not_repeat() {
     prints(
-        "import builtins, math, sys\nprint(hasattr(builtins, 'leaked'), math.pi > 3.14, 'evil' in sys.modules, 'left' in globals())",
-        "False True False False\n",
+        "import os, secrets, uuid\nprint(len({uuid.uuid4() for _ in range(1000)}), len({secrets.token_hex() for _ in range(1000)}))\n\
+         b = os.urandom(1 << 14)\nprint(len({b[i:i + 8] for i in range(0, len(b), 8)}))",
+        "1000 1000\n2048\n",
+    );
+    // The work is charged: a byte costs one unit.
+    let fuel = |program| run(program).fuel;
+    assert!(
+        fuel("import os\nfor _ in range(4): os.urandom(1 << 18)") > fuel("import os\nbytearray(1 << 18)") + (1 << 20)
     );
 }
 

@@ -142,7 +142,9 @@ fn score(tested: &[Tested], weights: &[u32], marking: Marking) -> Score {
         // A test without a verdict has not passed.
         return if tested.len() == weights.len() { Score::full() } else { Score::zero("exit") };
     };
-    let passed: f64 = tested.iter().enumerate().filter(|(_, tested)| tested.passed()).map(|(at, _)| weight(at)).sum();
+    // From 0.0: the sum of nothing is -0.0, and would be printed so.
+    let passed =
+        tested.iter().enumerate().filter(|(_, tested)| tested.passed()).fold(0.0, |sum, (at, _)| sum + weight(at));
     let value = if marking == Marking::All { 0.0 } else { passed / whole };
     Score { value: Some(value), cause: Some(cause.to_owned()) }
 }
@@ -164,6 +166,8 @@ mod tests {
         assert_eq!(score(&tested, &[1; 4], Marking::Fraction).cause.as_deref(), Some("exception"));
         assert_eq!(score(&tested[2..], &[1; 2], Marking::Fraction), Score::full());
         assert_eq!(score(&tested[2..], &[1; 3], Marking::All), Score::zero("exit"));
+        let nothing = score(&tested[1..2], &[1], Marking::Fraction).value.unwrap();
+        assert!(nothing == 0.0 && nothing.is_sign_positive());
         assert_eq!(score(&[], &[], Marking::Fraction), Score::unscorable("reference_without_tests"));
         assert_eq!(score(&[], &[0, 0], Marking::Weighted), Score::unscorable("reference_without_tests"));
     }

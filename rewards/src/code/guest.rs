@@ -1,6 +1,7 @@
 //! Runs in the sandbox, each once more where the host failed, and what they use together.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use sandbox::{Cause, Limits, Outcome, Python, SandboxError, Sharing};
@@ -32,15 +33,18 @@ impl<'a> Guest<'a> {
         Ok(outcome)
     }
 
-    /// Texts after a program, each as [`Python::run_tests`] says.
-    pub(super) fn run_tests(&mut self, program: &str, tests: &[&str]) -> Result<Vec<Outcome>, RewardError> {
+    /// Texts after a program, each as [`Python::run_tests`] says. Where the program failed, its one outcome stands for all.
+    pub(super) fn run_tests(&mut self, program: &str, tests: &[&str]) -> Result<Vec<Answer>, RewardError> {
         let limits = self.with_output(ANSWERS);
-        let outcomes = twice(|| self.python.run_tests(program, tests, Sharing::Instance, &limits))?;
-        // Where the program failed, its one outcome stands for all.
-        let alone = outcomes.first().is_some_and(|first| outcomes.iter().all(|outcome| outcome == first));
-        let ran = if alone { 1 } else { outcomes.len() };
-        outcomes.iter().take(ran).for_each(|outcome| self.count(outcome));
-        Ok(outcomes)
+        let answers = twice(|| {
+            let mut room = KEPT;
+            self.python.run_tests(program, tests, Sharing::Instance, &limits, |outcome| Answer::of(outcome, &mut room))
+        })?;
+        let alone =
+            answers.first().is_some_and(|first| answers.iter().all(|it| Arc::ptr_eq(&it.outcome, &first.outcome)));
+        let ran = if alone { 1 } else { answers.len() };
+        answers.iter().take(ran).for_each(|answer| self.count(&answer.outcome));
+        Ok(answers)
     }
 
     /// Whether all runs together have used several times what one may.
@@ -58,8 +62,45 @@ impl<'a> Guest<'a> {
     }
 }
 
-/// What a submission may say in answer to its tests, and what it prints meanwhile.
+/// What a submission may say in answer to each of its tests, and what it prints meanwhile.
 pub(super) const ANSWERS: usize = 16 << 20;
+/// What is kept of the answers to all tests of a run.
+const KEPT: usize = 64 << 20;
+
+/// What came of a test, without what the submission printed meanwhile.
+#[derive(Clone)]
+pub(super) struct Answer {
+    /// The last line of the traceback.
+    pub(super) detail: String,
+    /// The rest. Where a submission failed before its tests it stands for all of them, and is there once.
+    outcome: Arc<Outcome>,
+}
+
+impl Answer {
+    /// Takes what is kept from `room`; where that does not suffice, the submission has written too much.
+    fn of(mut outcome: Outcome, room: &mut usize) -> Self {
+        let mut stdout = String::new();
+        for line in outcome.stdout.lines().filter(|line| may_be_said(line)) {
+            stdout.push_str(line);
+            stdout.push('\n');
+        }
+        if stdout.len() > *room {
+            outcome.cause = Cause::TooMuchOutput;
+            stdout = String::new();
+        }
+        *room -= stdout.len();
+        let detail = std::mem::take(&mut outcome.detail);
+        Self { detail, outcome: Arc::new(Outcome { stdout, stderr: String::new(), ..outcome }) }
+    }
+}
+
+impl Deref for Answer {
+    type Target = Outcome;
+
+    fn deref(&self) -> &Outcome {
+        &self.outcome
+    }
+}
 
 /// Once more if the host failed: a second failure is the caller's to report.
 fn twice<T>(run: impl Fn() -> Result<T, SandboxError>) -> Result<T, RewardError> {
@@ -83,6 +124,15 @@ pub(super) fn marker(parts: &impl Hash) -> String {
     format!("{:016x}{:016x}", hash(1), hash(2))
 }
 
+/// Whether a line begins as one with a marker does.
+fn may_be_said(line: &str) -> bool {
+    line.as_bytes().split_at_checked(MARKER_DIGITS).is_some_and(|(marker, rest)| {
+        rest.first() == Some(&b' ') && marker.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+const MARKER_DIGITS: usize = 32;
+
 /// The lines of an answer, without the marker.
 pub(super) fn said<'a>(outcome: &'a Outcome, marker: &str) -> Vec<&'a str> {
     outcome.stdout.lines().filter_map(|line| line.strip_prefix(marker)?.strip_prefix(' ')).collect()
@@ -105,4 +155,28 @@ pub(super) enum Failure {
     Cause(&'static str),
     /// The guest says that the tests are no Python. To be believed only after a look at them alone.
     BlamesTests,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(stdout: String) -> Outcome {
+        let detail = "ValueError".to_owned();
+        Outcome { cause: Cause::Ok, detail, stdout, stderr: "x".repeat(9), fuel: 1, seconds: 0.0 }
+    }
+
+    #[test]
+    fn of_what_a_submission_prints_only_answers_are_kept() {
+        let marker = marker(&"a submission");
+        let (printed, mut room) = (format!("noise\n\n{marker} 42\nmore noise {marker} 43\n{marker}\n"), 100);
+        let answer = Answer::of(outcome(printed.clone()), &mut room);
+        assert_eq!(said(&answer, &marker), said(&outcome(printed), &marker));
+        assert_eq!((said(&answer, &marker), answer.detail.as_str()), (vec!["42"], "ValueError"));
+        assert_eq!(answer.stdout.len() + answer.stderr.len(), 36);
+        assert_eq!(room, 64);
+        // What does not fit is not kept.
+        let answer = Answer::of(outcome(format!("{marker} {}\n", "1".repeat(40))), &mut room);
+        assert_eq!((answer.cause, answer.stdout.len(), room), (Cause::TooMuchOutput, 0, 64));
+    }
 }

@@ -38,6 +38,8 @@ pub(super) enum Judged {
     Inside,
     /// It is no Python, or fails before it has asked anything.
     Unusable(&'static str),
+    /// The clock ended it, on a busy machine: it may be any of the others.
+    Unknown,
 }
 
 /// The first runs of tests, remembered.
@@ -53,6 +55,9 @@ impl Rehearsals {
             return Ok(Arc::clone(judged));
         }
         let judged = Arc::new(rehearse(guest, setup, test)?);
+        if matches!(*judged, Judged::Unknown) {
+            return Ok(judged);
+        }
         let mut known = known();
         if known.len() >= REMEMBERED {
             known.clear();
@@ -64,6 +69,9 @@ impl Rehearsals {
 
 fn rehearse(guest: &mut Guest<'_>, setup: &str, test: &str) -> Result<Judged, RewardError> {
     let run = Run::new(guest, setup, test, "[]")?;
+    if matches!(run.end, End::Failed(Cause::TimedOut)) {
+        return Ok(Judged::Unknown);
+    }
     let Some(own_setup) = run.setup else { return Ok(Judged::Unusable("reference_syntax_error")) };
     Ok(match run.end {
         End::Inside => Judged::Inside,
@@ -146,6 +154,7 @@ impl Judged {
         let (own_setup, mut calls) = match self {
             Self::Rehearsal { setup, calls } => (setup, calls.clone()),
             Self::Unusable(cause) => return Ok(Tested::new(Verdict::Unusable(cause))),
+            Self::Unknown => return Ok(Tested::new(Verdict::Unusable("host_failure"))),
             Self::Inside => return Ok(Tested::new(Verdict::Failed("exception"))),
         };
         let program = guest::candidate(marker, own_setup, submission);
@@ -250,5 +259,30 @@ impl Answers {
             entries.push("(\"ended\",None,[]),".to_owned());
         }
         Ok(Ok(Self { table: format!("[{}]", entries.concat()), count, entries: entries.len(), ended }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sandbox::{Limits, Python};
+
+    use super::*;
+
+    /// What a busy machine did not let come to its end says nothing about a test, and is not remembered.
+    #[test]
+    fn a_rehearsal_that_the_clock_ended_is_not_remembered() {
+        let python = Arc::new(Python::prepare(&sandbox::default_cache_dir(), &mut |_| ()).unwrap());
+        let rehearsals = Rehearsals::default();
+        let test = "for _ in range(10**5): pass\nassert f(1) == 2";
+        let judged = |wall| {
+            let mut guest = Guest::new(&python, Limits { wall, ..Limits::brief() });
+            let judged = rehearsals.of(&mut guest, "", test).unwrap();
+            let tested = judged.judge(&mut guest, &guest::marker(&"x"), "def f(x): return 2", "", test).unwrap();
+            (matches!(*judged, Judged::Rehearsal { .. }), tested.verdict)
+        };
+        assert_eq!(judged(Duration::from_nanos(1)), (false, Verdict::Unusable("host_failure")));
+        assert_eq!(judged(Duration::from_secs(60)), (true, Verdict::Passed));
     }
 }

@@ -17,7 +17,25 @@ use super::parse;
 use super::source::quoted;
 
 /// A decimal exponent beyond this is a number that no task is about, and would take its digits in memory.
-const MAX_EXPONENT: i64 = 5_000;
+const MAX_EXPONENT: u64 = 5_000;
+
+/// The most digits of a fraction's part, or of a decimal: its exact value costs their square.
+const MAX_DIGITS: usize = 10_000;
+
+/// What the exact values within one literal may cost together, in squared digits: a few tenths of a second. A guest may say
+/// millions of numbers, each of which is cheap alone.
+const EXACT_WORK: u64 = 1_000_000_000;
+
+/// What is left of [`EXACT_WORK`].
+struct Work(u64);
+
+impl Work {
+    /// Takes what the exact value of so many digits costs.
+    fn spend(&mut self, digits: u64) -> Option<()> {
+        self.0 = self.0.checked_sub(digits.checked_mul(digits)?)?;
+        Some(())
+    }
+}
 
 /// What Python calls its collections that are neither list, tuple, set nor dictionary, and other values of the library that
 /// are made of plain ones.
@@ -59,48 +77,57 @@ impl Literal {
         parse::whole(text, true)
     }
 
-    /// The same text exactly for values that are equal in Python.
+    /// The same text exactly for values that are equal in Python; `None` also where its numbers cost more than
+    /// [`EXACT_WORK`].
     pub(crate) fn canonical(&self) -> Option<String> {
-        let all = |items: &[Self]| items.iter().map(Self::canonical).collect::<Option<Vec<_>>>();
-        let set = |items: &[Self]| {
-            let items: BTreeSet<String> = all(items)?.into_iter().collect();
+        self.canonical_within(&mut Work(EXACT_WORK))
+    }
+
+    fn canonical_within(&self, work: &mut Work) -> Option<String> {
+        let all = |items: &[Self], work: &mut Work| {
+            items.iter().map(|item| item.canonical_within(work)).collect::<Option<Vec<_>>>()
+        };
+        let set = |items: &[Self], work: &mut Work| {
+            let items: BTreeSet<String> = all(items, work)?.into_iter().collect();
             Some(format!("{{{}}}", items.into_iter().collect::<Vec<_>>().join(",")))
         };
         Some(match self {
             Self::None => "N".to_owned(),
             Self::Bool(truth) => format!("i{}", u8::from(*truth)),
             Self::Integer(digits) => format!("i{digits}"),
-            Self::Float(value) => double(*value)?,
+            Self::Float(value) => double(*value, work)?,
             Self::Text(text) => format!("s{}:{text}", text.len()),
             Self::Bytes(text) => format!("b{}:{text}", text.len()),
-            Self::List(items) => format!("[{}]", all(items)?.join(",")),
-            Self::Tuple(items) => format!("({})", all(items)?.join(",")),
-            Self::Set(items) => set(items)?,
+            Self::List(items) => format!("[{}]", all(items, work)?.join(",")),
+            Self::Tuple(items) => format!("({})", all(items, work)?.join(",")),
+            Self::Set(items) => set(items, work)?,
             Self::Dictionary(entries) => {
                 let entries: BTreeMap<String, String> = entries
                     .iter()
-                    .map(|(key, value)| Some((key.canonical()?, value.canonical()?)))
+                    .map(|(key, value)| Some((key.canonical_within(work)?, value.canonical_within(work)?)))
                     .collect::<Option<_>>()?;
                 let entries: Vec<String> = entries.into_iter().map(|(key, value)| format!("{key}:{value}")).collect();
                 // Told from the empty set by its first letter.
                 format!("d{{{}}}", entries.join(","))
             }
             Self::Made("frozenset", arguments) => match &arguments[..] {
-                [] => set(&[])?,
-                [one] => set(one.items()?)?,
+                [] => set(&[], work)?,
+                [one] => set(one.items()?, work)?,
                 _ => return None,
             },
             Self::Made("bytearray", arguments) => match &arguments[..] {
-                [bytes @ Self::Bytes(_)] => bytes.canonical()?,
+                [bytes @ Self::Bytes(_)] => bytes.canonical_within(work)?,
                 _ => return None,
             },
             Self::Made("complex", arguments) => match &arguments[..] {
-                [real, imaginary] if imaginary.canonical()? == "i0" => real.canonical()?,
-                [real, imaginary] => format!("c{}+{}", real.canonical()?, imaginary.canonical()?),
+                [real, imaginary] => match (real.canonical_within(work)?, imaginary.canonical_within(work)?) {
+                    (real, imaginary) if imaginary == "i0" => real,
+                    (real, imaginary) => format!("c{real}+{imaginary}"),
+                },
                 _ => return None,
             },
-            Self::Made("Decimal" | "Fraction", arguments) => rational(&self.rational(arguments)?)?,
-            Self::Made(name, arguments) => format!("{name}({})", all(arguments)?.join(",")),
+            Self::Made("Decimal" | "Fraction", arguments) => rational(&exact(arguments, work)?)?,
+            Self::Made(name, arguments) => format!("{name}({})", all(arguments, work)?.join(",")),
         })
     }
 
@@ -129,8 +156,13 @@ impl Literal {
     /// Whether the values are the same but for numbers, where one is not whole, that differ by at most `tolerance`, absolutely
     /// or relative to `expected`.
     pub(crate) fn near(&self, expected: &Self, tolerance: f64) -> bool {
-        let pairs = |left: &[Self], right: &[Self]| {
-            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| left.near(right, tolerance))
+        self.near_within(expected, tolerance, &mut Work(EXACT_WORK))
+    }
+
+    fn near_within(&self, expected: &Self, tolerance: f64, work: &mut Work) -> bool {
+        let pairs = |left: &[Self], right: &[Self], work: &mut Work| {
+            left.len() == right.len()
+                && left.iter().zip(right).all(|(left, right)| left.near_within(right, tolerance, work))
         };
         match (self, expected) {
             (Self::Float(_), Self::Float(_) | Self::Integer(_)) | (Self::Integer(_), Self::Float(_)) => {
@@ -141,15 +173,15 @@ impl Literal {
                     _ => false,
                 }
             }
-            (Self::List(left), Self::List(right)) | (Self::Tuple(left), Self::Tuple(right)) => pairs(left, right),
+            (Self::List(left), Self::List(right)) | (Self::Tuple(left), Self::Tuple(right)) => pairs(left, right, work),
             (Self::Dictionary(left), Self::Dictionary(right)) => {
+                let (Some(left), Some(right)) = (by_key(left, work), by_key(right, work)) else { return false };
                 left.len() == right.len()
-                    && left.iter().all(|(key, value)| {
-                        let same = |other: &&(Self, Self)| key.canonical() == other.0.canonical();
-                        right.iter().find(same).is_some_and(|(_, other)| value.near(other, tolerance))
+                    && left.iter().zip(&right).all(|((key, value), (other_key, other))| {
+                        key == other_key && value.near_within(other, tolerance, work)
                     })
             }
-            _ => self.canonical().is_some_and(|text| Some(text) == expected.canonical()),
+            _ => self.canonical_within(work).is_some_and(|text| Some(text) == expected.canonical_within(work)),
         }
     }
 
@@ -223,31 +255,52 @@ impl Literal {
         }
     }
 
-    /// The value of `Decimal('1.5')` or `Fraction(3, 2)`.
-    fn rational(&self, arguments: &[Self]) -> Option<BigRational> {
-        match arguments {
-            [Self::Text(decimal)] => {
-                let (digits, exponent) = decimal.split_once(['e', 'E']).unwrap_or((decimal, "0"));
-                let (whole, behind) = digits.split_once('.').unwrap_or((digits, ""));
-                let exponent = exponent.parse::<i64>().ok()? - i64::try_from(behind.len()).ok()?;
-                if exponent.abs() > MAX_EXPONENT {
-                    return None;
-                }
-                let power = BigInt::from(10).pow(u32::try_from(exponent.abs()).ok()?);
-                let digits: BigInt = format!("{whole}{behind}").parse().ok()?;
-                Some(if exponent < 0 { BigRational::new(digits, power) } else { (digits * power).into() })
-            }
-            [Self::Integer(top), Self::Integer(bottom)] => {
-                let bottom: BigInt = bottom.parse().ok()?;
-                if bottom.is_zero() { None } else { Some(BigRational::new(top.parse().ok()?, bottom)) }
-            }
+    pub(super) fn into_items(self) -> Option<Vec<Self>> {
+        match self {
+            Self::List(items) | Self::Tuple(items) | Self::Set(items) => Some(items),
             _ => None,
         }
     }
 }
 
+/// The value of `Decimal('1.5')` or `Fraction(3, 2)`.
+fn exact(arguments: &[Literal], work: &mut Work) -> Option<BigRational> {
+    // Before anything is parsed: reading digits, too, takes the square of their number.
+    let mut parse = |digits: &str, more: u64| {
+        work.spend(digits.len() as u64 + more)?;
+        if digits.len() > MAX_DIGITS { None } else { digits.parse::<BigInt>().ok() }
+    };
+    match arguments {
+        [Literal::Text(decimal)] => {
+            let (digits, exponent) = decimal.split_once(['e', 'E']).unwrap_or((decimal, "0"));
+            let (whole, behind) = digits.split_once('.').unwrap_or((digits, ""));
+            let exponent = exponent.parse::<i64>().ok()?.checked_sub_unsigned(behind.len() as u64)?;
+            let size = exponent.unsigned_abs();
+            if size > MAX_EXPONENT {
+                return None;
+            }
+            let digits = parse(&format!("{whole}{behind}"), size)?;
+            let power = BigInt::from(10).pow(u32::try_from(size).ok()?);
+            Some(if exponent < 0 { BigRational::new(digits, power) } else { (digits * power).into() })
+        }
+        [Literal::Integer(top), Literal::Integer(bottom)] => {
+            let (top, bottom) = (parse(top, bottom.len() as u64)?, parse(bottom, 0)?);
+            if bottom.is_zero() { None } else { Some(BigRational::new(top, bottom)) }
+        }
+        _ => None,
+    }
+}
+
+/// The values of a dictionary in the order of their keys' canonical texts, so that two are compared in one pass.
+fn by_key<'a>(entries: &'a [(Literal, Literal)], work: &mut Work) -> Option<BTreeMap<String, &'a Literal>> {
+    entries.iter().map(|(key, value)| Some((key.canonical_within(work)?, value))).collect()
+}
+
 /// A double: as the integer it equals, else by its bits.
-fn double(value: f64) -> Option<String> {
+fn double(value: f64, work: &mut Work) -> Option<String> {
+    if value.abs() > 1e18 {
+        work.spend(64)?;
+    }
     if value.is_nan() {
         None
     } else if value.is_finite() && value.fract() == 0.0 {
@@ -265,7 +318,9 @@ fn rational(value: &BigRational) -> Option<String> {
         return Some(format!("i{}", value.to_integer()));
     }
     match value.to_f64() {
-        Some(near) if near.is_finite() && BigRational::from_float(near).as_ref() == Some(value) => double(near),
+        Some(near) if near.is_finite() && BigRational::from_float(near).as_ref() == Some(value) => {
+            double(near, &mut Work(EXACT_WORK))
+        }
         _ => Some(format!("q{}{}/{}", if value.is_negative() { "-" } else { "" }, value.numer().abs(), value.denom())),
     }
 }
@@ -348,6 +403,36 @@ mod tests {
         assert_eq!(canonical("Fraction(1, 0)"), None);
     }
 
+    /// Exact values cost the square of their digits: what a guest says is refused before it is worked out.
+    #[test]
+    fn numbers_that_take_long_are_no_values() {
+        let sevens = |count: usize| "7".repeat(count);
+        assert!(canonical(&format!("Fraction({}, {})", sevens(4_000), "3".repeat(4_000))).is_some());
+        for text in [
+            "Decimal('1e-9223372036854775808')".to_owned(),
+            "Decimal('1e9223372036854775807')".to_owned(),
+            "Decimal('0.5e-9223372036854775808')".to_owned(),
+            format!("Decimal('{}')", sevens(20_000)),
+            format!("Fraction({}, 3)", sevens(20_000)),
+            format!("Fraction({}1, {}7)", sevens(4_000_000), "123456789".repeat(400_000)),
+            // Each is cheap, all of them are not.
+            format!("[{}]", "Decimal('1e-5000'),".repeat(500_000)),
+            format!("[{}]", format!("Fraction({}, {}),", sevens(900), "3".repeat(901)).repeat(4_000)),
+            format!("[{}]", "1e308,".repeat(2_000_000)),
+        ] {
+            assert_eq!(canonical(&text), None, "{}", &text[..60.min(text.len())]);
+        }
+        let honest = format!("[{}]", "Fraction(355, 113), Decimal('3.14159'), 1e30,".repeat(50_000));
+        assert!(canonical(&honest).is_some());
+        // A list inside of a list of a list ... is moved, not copied at each level.
+        let nested = format!("{}{}{}", "list([".repeat(40), "1,".repeat(500_000), "])".repeat(40));
+        assert!(canonical(&nested).is_some());
+        // Keys are put in order, not each looked up among all.
+        let many = format!("{{{}}}", (0..100_000).map(|key| format!("{key}: 0.5,")).collect::<String>());
+        let many = Literal::parse(&many).unwrap();
+        assert!(many.near(&many, 1e-6));
+    }
+
     #[test]
     fn what_is_written_is_read_again() {
         for text in [
@@ -375,6 +460,9 @@ mod tests {
             ("123456789012345678901234567890", "123456789012345678901234567890", true),
             ("123456789012345678901234567890", "123456789012345678901234567891", false),
             ("2.0", "2", true),
+            ("-1.5E+2", "-150", true),
+            ("[-0, -Infinity, 1e400]", "(0, -inf, inf)", true),
+            (" { \"a\" : [ ] }\r\n", "{'a': []}", true),
             ("[1]", "{1}", false),
             ("\"1\"", "1", false),
         ] {
@@ -382,7 +470,33 @@ mod tests {
             let found = Literal::parse(python).unwrap().into_json().canonical();
             assert_eq!(found == expected, same, "{json} {python}");
         }
-        for text in ["None", "(1)", "'a'", "[1, 2", "set([1])", "{1, 2}x"] {
+        // json.loads refuses them, and so the call would fail whatever the submission.
+        for text in [
+            "None",
+            "(1)",
+            "'a'",
+            "[1, 2",
+            "set([1])",
+            "{1, 2}x",
+            "[1,]",
+            "{\"a\": 1,}",
+            "{1: 2}",
+            "{null: 2}",
+            "[\"a\tb\"]",
+            "\"a\" \"b\"",
+            "+1",
+            "-inf",
+            "- 1",
+            ".5",
+            "1.",
+            "1e",
+            "01",
+            "1_000",
+            "0x10",
+            r#""\x41""#,
+            r#""\'""#,
+            "[1,\x0c2]",
+        ] {
             assert_eq!(Literal::parse_json(text), None, "{text}");
         }
     }

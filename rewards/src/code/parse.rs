@@ -1,4 +1,7 @@
 //! The text of a Python literal, or of JSON, as a tree. See [`literal`](super::literal).
+//!
+//! JSON is read as strictly as Python's `json.loads` reads it: what that refuses fails in the guest, whatever the submission,
+//! and must be the reference's fault.
 
 use super::literal::{Literal, MADE};
 
@@ -65,7 +68,8 @@ impl<'a> Parser<'a> {
         match self.peek()? {
             b',' => {
                 self.at += 1;
-                Some(true)
+                // JSON has no comma behind the last item.
+                if self.json && self.peek()? == close { None } else { Some(true) }
             }
             next => (next == close).then_some(false),
         }
@@ -85,6 +89,10 @@ impl<'a> Parser<'a> {
             return Some(Literal::Dictionary(entries));
         }
         let mut key = self.value()?;
+        let is_text = |key: &Literal| matches!(key, Literal::Text(_));
+        if self.json && !is_text(&key) {
+            return None;
+        }
         if self.peek()? != b':' {
             if self.json {
                 return None;
@@ -103,14 +111,20 @@ impl<'a> Parser<'a> {
                 return Some(Literal::Dictionary(entries));
             }
             key = self.value()?;
+            if self.json && !is_text(&key) {
+                return None;
+            }
         }
     }
 
     fn signed(&mut self) -> Option<Literal> {
         let negative = self.peek()? == b'-';
+        if self.json && !negative {
+            return None;
+        }
         self.at += 1;
         for infinity in ["inf", "Infinity"] {
-            if negative && self.rest().starts_with(infinity) {
+            if negative && self.rest().starts_with(infinity) && !(self.json && infinity == "inf") {
                 self.at += infinity.len();
                 return self.number_ends().then_some(Literal::Float(f64::NEG_INFINITY));
             }
@@ -119,6 +133,9 @@ impl<'a> Parser<'a> {
     }
 
     fn number(&mut self, negative: bool) -> Option<Literal> {
+        if self.json {
+            return self.json_number(negative);
+        }
         self.skip_space();
         let rest = self.rest();
         let hexadecimal = rest.strip_prefix("0x").or_else(|| rest.strip_prefix("0X"));
@@ -165,6 +182,41 @@ impl<'a> Parser<'a> {
         Some(Literal::Float(if negative { -value } else { value }))
     }
 
+    /// `0`, `12`, `1.5`, `2e-3`: no other zeros in front, a digit on both sides of the point.
+    fn json_number(&mut self, negative: bool) -> Option<Literal> {
+        let rest = self.rest();
+        let digits = |at: usize| rest.bytes().skip(at).take_while(u8::is_ascii_digit).count();
+        let whole = digits(0);
+        if whole == 0 || whole > 1 && rest.starts_with('0') {
+            return None;
+        }
+        let mut length = whole;
+        if rest[length..].starts_with('.') {
+            let places = digits(length + 1);
+            if places == 0 {
+                return None;
+            }
+            length += 1 + places;
+        }
+        if rest[length..].starts_with(['e', 'E']) {
+            let sign = usize::from(rest[length + 1..].starts_with(['+', '-']));
+            let exponent = digits(length + 1 + sign);
+            if exponent == 0 {
+                return None;
+            }
+            length += 1 + sign + exponent;
+        }
+        self.at += length;
+        if !self.number_ends() {
+            return None;
+        }
+        if length == whole {
+            return Some(integer(negative, &rest[..whole]));
+        }
+        let value: f64 = rest[..length].parse().ok()?;
+        Some(Literal::Float(if negative { -value } else { value }))
+    }
+
     /// Not the number of `1j`, `2if`, `0b1`.
     fn number_ends(&self) -> bool {
         !self.rest().starts_with(|next: char| next.is_alphanumeric() || next == '_' || next == '.')
@@ -175,6 +227,9 @@ impl<'a> Parser<'a> {
         let mut joined = String::new();
         while let Some(b'\'' | b'"') = self.peek() {
             joined.push_str(&self.string(false, false)?);
+            if self.json {
+                break;
+            }
         }
         Some(Literal::Text(joined))
     }
@@ -194,6 +249,8 @@ impl<'a> Parser<'a> {
             }
             match next {
                 '\n' if quote.len() == 1 => return None,
+                // Control characters must be escaped.
+                '\0'..='\x1f' if self.json => return None,
                 '\\' if raw => {
                     value.push('\\');
                     value.push(characters.next()?.1);
@@ -228,7 +285,7 @@ impl<'a> Parser<'a> {
             ("b" | "B", _) => Literal::Bytes(self.string(false, true)?),
             ("set" | "list" | "tuple", _) => {
                 self.expect(b'(')?;
-                let items = if self.peek()? == b')' { Vec::new() } else { self.value()?.items()?.to_vec() };
+                let items = if self.peek()? == b')' { Vec::new() } else { self.value()?.into_items()? };
                 self.expect(b')')?;
                 match word {
                     "list" => Literal::List(items),
@@ -265,7 +322,13 @@ impl<'a> Parser<'a> {
     }
 
     fn skip_space(&mut self) {
-        while self.text.as_bytes().get(self.at).is_some_and(u8::is_ascii_whitespace) {
+        // Python has the form feed too.
+        while self
+            .text
+            .as_bytes()
+            .get(self.at)
+            .is_some_and(|byte| byte.is_ascii_whitespace() && !(self.json && *byte == b'\x0c'))
+        {
             self.at += 1;
         }
     }
@@ -278,6 +341,9 @@ impl<'a> Parser<'a> {
 /// What follows a backslash.
 fn escape(characters: &mut std::str::CharIndices<'_>, bytes: bool, json: bool, value: &mut String) -> Option<()> {
     let (_, letter) = characters.next()?;
+    if json && !matches!(letter, '"' | '\\' | '/' | 'b' | 'f' | 'n' | 'r' | 't' | 'u') {
+        return None;
+    }
     let digits = match letter {
         'x' => 2,
         'u' if !bytes => 4,

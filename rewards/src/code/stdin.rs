@@ -31,14 +31,15 @@ pub(super) fn run(
         let outcome = guest.run(submission, &case.stdin, case.stdout.len().saturating_mul(2).min(1 << 30))?;
         let verdict = match outcome.cause {
             Cause::Ok | Cause::Exit => {
-                let right = match checker {
+                let said = match checker {
                     Checker::Program(program) => check(guest, program, case, &outcome.stdout)?,
-                    _ => Some(output::same(&outcome.stdout, &case.stdout, checker, tolerance)),
+                    _ => Said::of(output::same(&outcome.stdout, &case.stdout, checker, tolerance)),
                 };
-                match right {
-                    Some(true) => Verdict::Passed,
-                    Some(false) => Verdict::Failed("wrong_output"),
-                    None => Verdict::Unusable("checker_fails"),
+                match said {
+                    Said::Right => Verdict::Passed,
+                    Said::Wrong => Verdict::Failed("wrong_output"),
+                    Said::Nothing => Verdict::Unusable("checker_fails"),
+                    Said::Unfinished => Verdict::Unusable("host_failure"),
                 }
             }
             cause => Verdict::Failed(cause.name()),
@@ -51,9 +52,26 @@ pub(super) fn run(
     Ok(tested)
 }
 
-/// What the task's own program says of an output; `None` where it cannot even say it of the expected one.
-fn check(guest: &mut Guest<'_>, program: &str, case: &StdinCase, printed: &str) -> Result<Option<bool>, RewardError> {
-    let mut says = |output: &str| -> Result<Option<bool>, RewardError> {
+/// What is said of an output.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Right,
+    Wrong,
+    /// The task's own program failed.
+    Nothing,
+    /// It was ended by the clock: on a machine that is not busy it may say something.
+    Unfinished,
+}
+
+impl Said {
+    fn of(right: bool) -> Self {
+        if right { Self::Right } else { Self::Wrong }
+    }
+}
+
+/// What the task's own program says of an output; nothing only where it cannot even say it of the expected one.
+fn check(guest: &mut Guest<'_>, program: &str, case: &StdinCase, printed: &str) -> Result<Said, RewardError> {
+    let mut says = |output: &str| -> Result<Said, RewardError> {
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = write!(
@@ -65,13 +83,20 @@ fn check(guest: &mut Guest<'_>, program: &str, case: &StdinCase, printed: &str) 
             quoted(output)
         );
         let outcome = guest.run(&text, "", 0)?;
-        let said = matches!(outcome.cause, Cause::Ok | Cause::Exit).then_some(outcome.stdout);
-        let points = said.and_then(|said| said.split_whitespace().last().and_then(|word| word.parse::<f64>().ok()));
-        Ok(points.map(|points| points >= 1.0))
+        let said = match outcome.cause {
+            Cause::Ok | Cause::Exit => outcome.stdout,
+            Cause::TimedOut => return Ok(Said::Unfinished),
+            _ => return Ok(Said::Nothing),
+        };
+        let points = said.split_whitespace().last().and_then(|word| word.parse::<f64>().ok());
+        Ok(points.map_or(Said::Nothing, |points| Said::of(points >= 1.0)))
     };
     match says(printed)? {
-        Some(right) => Ok(Some(right)),
         // A checker may choke on what no program should print; on the expected output it must not.
-        None => Ok(says(&case.stdout)?.map(|_| false)),
+        Said::Nothing => Ok(match says(&case.stdout)? {
+            Said::Right | Said::Wrong => Said::Wrong,
+            other => other,
+        }),
+        said => Ok(said),
     }
 }

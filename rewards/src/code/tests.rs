@@ -486,6 +486,59 @@ fn shadowed_names_do_not_help_within_statements() {
     check("class math:\n    isclose = lambda *a: True\ndef f(x): return 1.0", &reference, Some("assertion_failed"));
 }
 
+/// What a test computes with a result, or compares it with, is out of the submission's reach in an equation too.
+#[test]
+fn rigged_comparisons_do_not_help_within_equations() {
+    let everything = "class E:\n    def __eq__(self, other): return True\n    def __sub__(self, other): return 0
+    def __round__(self, places): return 4.5\n    def startswith(self, text): return True\ndef f(x): return E()";
+    for (setup, assertion, rigged, honest) in [
+        ("", "assert round(f(3) - 4.5, 5) == 0", "def round(*a): return 0\ndef f(x): return 0", "4.5"),
+        ("", "assert round(f(3) - 4.5, 5) == 0", everything, "4.5"),
+        ("", "assert round(f(3), 1) == 4.5", everything, "4.5000001"),
+        (
+            "def close(a, b): return abs(a - b) < 1e-6",
+            "assert close(f(3), 2.5) == True",
+            "def close(a, b): return True\ndef f(x): return 0",
+            "2.5",
+        ),
+        ("", "assert (f(3) in [1, 2, 3]) == True", everything, "2"),
+        ("", "assert max(f(3), 7) == 7", "def max(*a): return 7\ndef f(x): return 8", "6"),
+        ("", "assert all(map(f, [1])) == True", "def all(xs): return True\ndef f(x): return 0", "1"),
+        ("", "assert f(3).startswith('ab') == True", everything, "'abc'"),
+        ("", "assert int(f(3)) == 35", "def f(x): return 36", "35.0"),
+    ] {
+        let reference = tests(setup, &[assertion]);
+        check(&format!("def f(x): return {honest}"), &reference, None);
+        let completion = format!("<answer>\n{rigged}\n</answer>");
+        assert_eq!(score(&code(), &completion, &reference).value, Some(0.0), "{assertion}\n{rigged}");
+    }
+}
+
+/// Numbers that would keep this side busy for hours are refused unread.
+#[test]
+fn a_number_without_end_is_a_wrong_value() {
+    let submission = "class N:
+    def __init__(self, text): self.text = text
+    def __repr__(self): return self.text * 700_000 + '1'
+class Fraction: pass
+Fraction.__module__ = 'fractions'
+def f(x):
+    number = Fraction()
+    number.numerator, number.denominator = N('7'), N('123456789')
+    return number";
+    check(submission, &tests("", &["assert f(1) == 2"]), Some("assertion_failed"));
+    check(submission, &calls("f", &[("[1]", "2")]), Some("wrong_value"));
+}
+
+/// Arguments that `json.loads` refuses fail whatever the submission: the reference is at fault.
+#[test]
+fn arguments_that_are_no_json_are_the_references_fault() {
+    for arguments in ["[1,]", "[\"a\tb\"]", "[+1]", "[.5]", "[0x10]", "[1_000]", "['a']"] {
+        let unusable = score(&code(), "<answer>\ndef f(k): return 1\n</answer>", &calls("f", &[(arguments, "1")]));
+        assert_eq!(unusable, Score::unscorable("reference_is_no_json"), "{arguments}");
+    }
+}
+
 #[test]
 fn unusable_tests_are_unscorable() {
     let code = code();

@@ -1,6 +1,7 @@
 //! An answer as text and as what it may mean, and the comparison of two.
 
 use super::budget::{Budget, Stop, VERDICT_STEPS};
+use super::clean::clean;
 use super::compare::Comparison;
 use super::exact::rational;
 use super::node::Node;
@@ -14,6 +15,8 @@ pub(crate) struct Answer {
     /// The form of the sentence that the answer was taken from, if it was.
     around: Option<String>,
     choice: Option<(char, String)>,
+    /// `1000,99` as 1000.99.
+    pub(crate) decimal_comma: Option<Node>,
     pub(crate) readings: Vec<Node>,
 }
 
@@ -31,7 +34,22 @@ pub(crate) fn parse(text: &str) -> Result<Answer, NoParse> {
     }
     // Emphasis says nothing: **42**.
     let bare = text.strip_prefix("**").and_then(|text| text.strip_suffix("**")).unwrap_or(text);
-    Ok(Answer { form, around: None, choice: text::choice(text), readings: parser::parse(bare)? })
+    let readings = parser::parse(bare)?;
+    Ok(Answer { form, around: None, choice: text::choice(text), decimal_comma: decimal_comma(bare), readings })
+}
+
+/// The number that a comma without a space makes, with two digits at least behind it.
+fn decimal_comma(text: &str) -> Option<Node> {
+    if !text.contains(',') || text.len() > 64 {
+        return None;
+    }
+    let cleaned = clean(text)?;
+    let (whole, places) = cleaned.split_once(',')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole.strip_prefix('-').unwrap_or(whole)) || !digits(places) || places.len() < 2 {
+        return None;
+    }
+    parser::parse(&format!("{whole}.{places}")).ok()?.into_iter().next()
 }
 
 impl Answer {
@@ -70,9 +88,12 @@ impl Answer {
         }
         let mut cause = None;
         // Every reading of one with every reading of the other; usually there is one of each.
-        let pairs = (self.readings.len() * candidate.readings.len()).max(1) as u64;
+        // A decimal comma is one where a single number is asked for; where two are, it parts them.
+        let decimal_comma = candidate.decimal_comma.as_ref().filter(|_| self.readings.iter().all(Node::is_scalar));
+        let readings: Vec<&Node> = candidate.readings.iter().chain(decimal_comma).collect();
+        let pairs = (self.readings.len() * readings.len()).max(1) as u64;
         for reference in &self.readings {
-            for candidate in &candidate.readings {
+            for candidate in &readings {
                 match Comparison::new(Budget::new(VERDICT_STEPS / pairs)).compare(reference, candidate) {
                     Ok(()) => return Ok(()),
                     Err(found) if cause.is_none() || found == "budget" => cause = Some(found),
@@ -97,9 +118,8 @@ fn choices(reference: &Answer, candidate: &Answer) -> Option<Result<(), &'static
         // Variables are compared as such.
         return (!text.is_empty() || !other_text.is_empty()).then_some(Err("wrong_text"));
     }
-    let alone = text.is_empty() && other_text.is_empty();
-    // Choices go to J; beyond, x and X are two variables.
-    if alone && *letter > 'J' {
+    // Choices go to J; beyond, x and X are two variables, and x: 3 is no choice of x.
+    if (text.is_empty() || other_text.is_empty()) && *letter > 'J' {
         return None;
     }
     (text.is_empty() || other_text.is_empty() || text == other_text).then_some(Ok(()))
@@ -160,7 +180,6 @@ mod tests {
             ("½", "0.5"),
             ("３．５", "3.5"),
             ("（１，２）", "(1,2)"),
-            ("1000.99", "1000,99"),
             (r"2\sqrt3", r"\sqrt{12}"),
             ("1/3", "0.333333"),
             ("−5", "-5"),
@@ -175,6 +194,22 @@ mod tests {
             ("1/2", "2"),
             ("4", r"4\sqrt(2)"),
         ]);
+        // A decimal comma, where one number is asked for.
+        for text in ["1000,99", "$1000,99$", "1000{,}99"] {
+            check("1000.99", text, Ok(()));
+        }
+        check("1.05", "1,05", Ok(()));
+        check("-1.25", "-1,25", Ok(()));
+        differ(&[
+            ("3 1/2", "31/2"),
+            ("1 1/2", "11/2"),
+            ("2 3", "23"),
+            ("(1 2)(3 4)", "(12)(34)"),
+            ("10, 25", "10.25"),
+            ("1, 12", "1.12"),
+            ("1.5", "1,5"),
+        ]);
+        check("10,25", "10.25", Err("wrong_number_of_values"));
         check("1/3", "0.33", Err("wrong_value"));
         check("0.33", "1/3", Ok(()));
         check("0.34", "1/3", Err("wrong_value"));
@@ -244,6 +279,8 @@ mod tests {
             ("(1,2),(3,4)", "(3,4), (1,2)"),
             ("(0;0;6)", "(0,0,6)"),
             ("AB=4,CD=5", "4, 5"),
+            ("a=4, b=5", "b = 5, a = 4"),
+            ("x_1 = 2, x_2 = 3", "3, 2"),
             (r"a=4,\,-8,\,-10", "-10,-8,4"),
             (r"\frac{1\pm\sqrt5}{2}", r"\frac{1+\sqrt5}{2}, \frac{1-\sqrt5}{2}"),
             (r"1,2,\ldots,10", "1, 2, ..., 10"),
@@ -262,6 +299,9 @@ mod tests {
             ("7", "1,2,3,4,5,6,7"),
             ("0,1", "0.1"),
             ("1,2,3...", "1,2,3"),
+            ("a=4, b=5", "5, 4"),
+            ("AB=4, CD=5", "AB=5, CD=4"),
+            ("a=4, b=5", "a=5, b=4"),
         ]);
     }
 
@@ -352,6 +392,11 @@ mod tests {
             ("all real numbers", r"\mathbb{R}"),
         ]);
         differ(&[(r"\text{blue}", r"\text{red}"), ("A", "B"), ("4", "four"), ("x", "X"), ("11:30 a.m.", "11:30 p.m.")]);
+        differ(&[
+            ("x: 3 apples", "x"),
+            ("the numbers in (0, 1)", "the numbers in [0, 1]"),
+            ("the set of x with -x < 2", "the set of x with x < 2"),
+        ]);
     }
 
     #[test]

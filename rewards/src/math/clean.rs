@@ -4,6 +4,9 @@
 //! and set braces get characters of their own ([`SET_OPEN`], [`SET_CLOSE`]), so that every brace that is left
 //! is grouping. One pass, no recursion.
 
+use super::layout::{Layout, layout, spelling};
+use super::text::count_plain_dollars;
+
 /// `\{`, once cleaned.
 pub(crate) const SET_OPEN: char = '\u{2983}';
 /// `\}`, once cleaned.
@@ -63,29 +66,28 @@ fn command<'a>(rest: &'a str, cleaned: &mut String, braces: &mut Vec<bool>) -> &
         return &rest[symbol.len_utf8()..];
     }
     let (name, rest) = rest.split_at(length);
-    match name {
-        "left" | "right" | "big" | "Big" | "bigl" | "bigr" | "Bigl" | "Bigr" | "mleft" | "mright" | "displaystyle"
-        | "textstyle" | "limits" => {}
-        "dfrac" | "tfrac" | "cfrac" | "frac" => cleaned.push_str("\\frac"),
-        "times" | "cdot" | "ast" => cleaned.push('*'),
-        "div" => cleaned.push('/'),
-        "lbrace" => cleaned.push(SET_OPEN),
-        "rbrace" => cleaned.push(SET_CLOSE),
-        "quad" | "qquad" | "enspace" | "thinspace" => cleaned.push(' '),
-        "degree" => cleaned.push('°'),
-        "ne" => cleaned.push_str("\\neq"),
-        "le" | "leqslant" => cleaned.push_str("\\leq"),
-        "ge" | "geqslant" => cleaned.push_str("\\geq"),
-        "cdots" | "dots" => cleaned.push_str("\\ldots"),
-        "text" | "textbf" | "textit" | "textrm" | "mathrm" | "mathbf" | "mbox" | "operatorname" => {
-            let content = rest.trim_start();
-            if let Some(inside) = content.strip_prefix('{') {
+    match layout(name) {
+        Some(Layout::Space) => {
+            cleaned.push(' ');
+            return rest;
+        }
+        Some(Layout::Text) => {
+            if let Some(inside) = rest.trim_start().strip_prefix('{') {
                 braces.push(true);
                 cleaned.push(' ');
                 return inside;
             }
+            return rest;
         }
-        _ => {
+        None => {}
+    }
+    match spelling(name) {
+        "times" | "cdot" | "ast" => cleaned.push('*'),
+        "div" => cleaned.push('/'),
+        "lbrace" => cleaned.push(SET_OPEN),
+        "rbrace" => cleaned.push(SET_CLOSE),
+        "degree" => cleaned.push('°'),
+        name => {
             cleaned.push('\\');
             cleaned.push_str(name);
         }
@@ -103,9 +105,9 @@ fn plain(character: char, cleaned: &mut String) {
         'π' => cleaned.push_str("\\pi "),
         '√' => cleaned.push_str("\\sqrt "),
         '∞' => cleaned.push_str("\\infty "),
-        '≤' => cleaned.push_str("\\leq "),
-        '≥' => cleaned.push_str("\\geq "),
-        '≠' => cleaned.push_str("\\neq "),
+        '≤' => cleaned.push_str("\\le "),
+        '≥' => cleaned.push_str("\\ge "),
+        '≠' => cleaned.push_str("\\ne "),
         '±' => cleaned.push_str("\\pm "),
         '∪' => cleaned.push_str("\\cup "),
         '~' => cleaned.push(' '),
@@ -113,11 +115,6 @@ fn plain(character: char, cleaned: &mut String) {
         other if other.is_whitespace() => cleaned.push(' '),
         other => cleaned.push(other),
     }
-}
-
-fn count_plain_dollars(text: &str) -> usize {
-    let bytes = text.as_bytes();
-    (0..bytes.len()).filter(|&at| bytes[at] == b'$' && (at == 0 || bytes[at - 1] != b'\\')).count()
 }
 
 /// Single spaces, the degree sign in one spelling, no full stop at the end.

@@ -139,15 +139,11 @@ impl Comparison {
             // Coordinates without their parentheses, in order.
             (Node::Tuple('(' | '<', ')' | '>', left), Node::List(Joint::Comma, right))
             | (Node::List(Joint::Comma, left), Node::Tuple('(' | '<', ')' | '>', right)) => self.sequences(left, right),
-            // 1000,99: a decimal comma. Else one value said several times: duplicates are ignored.
-            (left, Node::List(joint, items)) if left.is_scalar() => match decimal_comma(*joint, items) {
-                Some(number) => self.same(left, &number),
-                None => self.covers(items, std::slice::from_ref(left), true),
-            },
-            (Node::List(joint, items), right) if right.is_scalar() => match decimal_comma(*joint, items) {
-                Some(number) => self.same(&number, right),
-                None => self.covers(items, std::slice::from_ref(right), false),
-            },
+            // One value said several times: duplicates are ignored.
+            (left, Node::List(_, items)) if left.is_scalar() => self.covers(items, std::slice::from_ref(left), true),
+            (Node::List(_, items), right) if right.is_scalar() => {
+                self.covers(items, std::slice::from_ref(right), false)
+            }
             (left, right) => Ok(left == right),
         }
     }
@@ -174,6 +170,18 @@ impl Comparison {
         let dots = |items: &[Node]| items.contains(&Node::Ellipsis);
         if dots(reference) || dots(candidate) {
             return self.sequences(reference, candidate);
+        }
+        match (names(reference), names(candidate)) {
+            // a = 4, b = 5: what is which, is said by the names, or by their order.
+            (Some(left), Some(right)) if left.iter().all(|name| right.contains(name)) => {
+                let at = |name| right.iter().position(|other| *other == name).map_or(0, |at| at);
+                let sorted: Vec<Node> = left.iter().map(|name| candidate[at(*name)].clone()).collect();
+                return Ok(left.len() == right.len() && self.sequences(reference, &sorted)?);
+            }
+            (Some(_), None) | (None, Some(_)) if reference.len() == candidate.len() => {
+                return self.sequences(reference, candidate);
+            }
+            _ => {}
         }
         Ok(self.covers(reference, candidate, false)? && self.covers(candidate, reference, true)?)
     }
@@ -424,26 +432,25 @@ fn is_variable(name: &str, other: &str) -> bool {
     plain(name) && plain(other)
 }
 
+/// The names of values that are all named, each otherwise. `x_1` and `x_2` are two values of one name.
+fn names(items: &[Node]) -> Option<Vec<&Node>> {
+    let names = items.iter().map(|item| named_value(item).map(|(name, _)| name)).collect::<Option<Vec<_>>>()?;
+    let base = |name: &Node| match name {
+        Node::Symbol(name) => name.split('_').next().map(str::to_owned),
+        _ => None,
+    };
+    let distinct = names.iter().enumerate().all(|(at, name)| {
+        names[..at].iter().all(|other| other != name && (base(name).is_none() || base(name) != base(other)))
+    });
+    (distinct && names.len() > 1).then_some(names)
+}
+
 /// The element of a set or list that has only one.
 fn sole(node: &Node) -> Option<Node> {
     match node {
         Node::Set(items) | Node::List(_, items) if items.len() == 1 => items.first().cloned(),
         _ => None,
     }
-}
-
-/// `1000,99` as 1000.99, exactly: two digits at least stand behind such a comma.
-fn decimal_comma(joint: Joint, items: &[Node]) -> Option<Node> {
-    let [Node::Number(whole), Node::Number(places)] = items else { return None };
-    let digits = places.value.numer().to_string();
-    // A leading zero is lost with the literal: 1,05 is not read.
-    let written = places.significant as usize == digits.len() && digits.len() >= 2;
-    if joint != Joint::Comma || !whole.plain || !places.plain || !written {
-        return None;
-    }
-    let scale = BigInt::from(10_u8).pow(places.significant);
-    let value = &whole.value + BigRational::new(places.value.numer().clone(), scale);
-    Some(Node::Number(Literal { value, ..Literal::integer(0) }))
 }
 
 /// Whether a fraction has a finite decimal. One too large to say is taken for exact as it stands.

@@ -7,7 +7,10 @@ use super::node::Node;
 
 const STEPS: u64 = 400_000;
 
-/// The key of an answer. Units and rounding aside, equal answers nearly always have equal keys, unequal ones never.
+/// The key of an answer. Equal answers nearly always have equal keys (a rounded value has its own). Unequal values never do,
+/// but what an answer says besides its value is left out: the unit, and the name. `x = 4` must vote with `4`, and so must
+/// `y = 4`, so that these two have one key though as answers they differ: all votes are on one question, which has one name for
+/// what it asks.
 pub(crate) fn key(node: &Node) -> String {
     key_of(&meaning(node.clone()), &mut Budget::new(STEPS))
 }

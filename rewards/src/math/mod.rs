@@ -17,6 +17,7 @@ mod evaluate;
 mod exact;
 mod expression;
 mod key;
+mod layout;
 mod lexer;
 mod matrix;
 mod meaning;
@@ -100,8 +101,16 @@ fn integer(completion: &str, value: i64) -> Score {
 
 /// A whole number and nothing else: digits with an optional sign, thousands separators and a full stop.
 fn written_integer(text: &str) -> Option<i64> {
-    let text = text.trim().trim_end_matches('.').replace(',', "");
-    text.replace('\u{2212}', "-").parse().ok()
+    let text = text.trim();
+    let text = text.strip_suffix('.').unwrap_or(text).replace('\u{2212}', "-");
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(&text);
+    // 1,234,567: at most three digits, then groups of three. 4,8 is no number.
+    let mut groups = digits.split(',');
+    let first = groups.next()?.len();
+    if digits.contains(',') && !((1..=3).contains(&first) && groups.all(|group| group.len() == 3)) {
+        return None;
+    }
+    text.replace(',', "").parse().ok()
 }
 
 /// The key of an answer that is to be a written number: the number, else the text.
@@ -161,6 +170,20 @@ mod tests {
         check("48", Some(1.0), None);
         check("+48.", Some(1.0), None);
         check("-48", Some(0.0), Some("wrong_value"));
+        check("4,8", Some(0.0), Some("not_a_written_number"));
+        check("48,", Some(0.0), Some("not_a_written_number"));
+        check("48...", Some(0.0), Some("not_a_written_number"));
+        for (text, value) in [
+            ("1,234", Some(1234)),
+            ("-12,345,678.", Some(-12_345_678)),
+            ("\u{2212}5", Some(-5)),
+            ("1,,2", None),
+            (",123", None),
+            ("1234,567", None),
+            ("1,23", None),
+        ] {
+            assert_eq!(written_integer(text), value, "{text:?}");
+        }
         // The question repeated, as a policy found out that it may if expressions are worked out for it.
         check("( 20 + 10 ) + 18", Some(0.0), Some("not_a_written_number"));
         check("96 / 2", Some(0.0), Some("not_a_written_number"));
@@ -218,6 +241,9 @@ mod tests {
     fn keys_join_equal_answers() {
         assert_eq!(math_key("<answer> 0.5 </answer>"), math_key(r"\boxed{\frac{2}{4}}"));
         assert_ne!(math_key("<answer> 0.5 </answer>"), math_key("<answer> 0.51 </answer>"));
+        // The value votes, whatever it is called.
+        assert_eq!(math_key(r"\boxed{x = 4}"), math_key(r"\boxed{4}"));
+        assert_ne!(math_key(r"\boxed{x = 4}"), math_key(r"\boxed{x = 5}"));
         assert_eq!(math_key(""), None);
         let key = |text| countdown_key(text, &[3, 4]);
         assert_eq!(key("<answer> 3 + 4 </answer>"), key("<answer> 4+3 = 7 </answer>"));

@@ -206,10 +206,10 @@ fn garbage(random: &mut Random) -> String {
     (0..count).map(|_| PIECES[random.below(PIECES.len())]).collect()
 }
 
-/// Whether the one asymmetric rule of the policy could tell the two orders apart.
+/// Whether one of the asymmetric rules, on decimals and on decimal commas, could tell the two orders apart.
 fn asymmetric(answer: &Answer) -> bool {
     let mut is_decimal = |node: &Node| matches!(node, Node::Number(literal) if literal.places > 0);
-    answer.readings.iter().any(|reading| reading.any(&mut is_decimal))
+    answer.decimal_comma.is_some() || answer.readings.iter().any(|reading| reading.any(&mut is_decimal))
 }
 
 #[test]
@@ -362,6 +362,19 @@ fn hostile_texts_end_on_a_small_stack() {
         "|||||x|-1|-2|-3|-4|<5".to_owned(),
         "x^{11}+x^7-3x^2-1>0".to_owned(),
         "\\sin(10^{1000})".to_owned(),
+        "10^{999999999}".to_owned(),
+        "10^{10^{999999999}}-10^{10^{999999998}}".to_owned(),
+        "1e1500".repeat(60),
+        "99999!!!!!!".to_owned(),
+        "((((((9!)!)!)!)!)!".to_owned(),
+        "999!".repeat(100),
+        format!("5 {}", "km^4 kg^4 ".repeat(400)),
+        format!("5 km{}", "/kg^4".repeat(800)),
+        "\\frac{1}{1+".repeat(38) + "1" + &"}".repeat(38),
+        "\\frac{99999}{1+77777^{99}+".repeat(30) + "1" + &"}".repeat(30),
+        format!("{}_7", "6".repeat(4000)),
+        format!("\\gcd({},{})", "9".repeat(2000), "7".repeat(1999)),
+        format!("0.\\overline{{{}}}", "37".repeat(2000)),
     ];
     let judge = move || {
         for text in &texts {

@@ -2,6 +2,11 @@
 
 use std::borrow::Cow;
 
+use super::layout::{Layout, layout, spelling};
+
+/// Signs that say something within words too. A text with one of them, or with a digit, has something to work out in it.
+const SIGNS: &str = "+*/^=<>%|_";
+
 /// The plain dollar signs of `text`. One alone is money; a pair delimits a formula.
 pub(crate) fn count_plain_dollars(text: &str) -> usize {
     let bytes = text.as_bytes();
@@ -63,38 +68,6 @@ fn is_wordy(text: &str) -> bool {
 
 /// Without commands that set text, spaces, dollars and emphasis.
 fn without_layout(text: &str) -> String {
-    const TEXT: &[&str] = &[
-        "text",
-        "textbf",
-        "textit",
-        "textrm",
-        "textnormal",
-        "mbox",
-        "mathrm",
-        "mathbf",
-        "mathit",
-        "operatorname",
-        "emph",
-        "textsf",
-        "hbox",
-    ];
-    const DROPPED: &[&str] = &[
-        "left",
-        "right",
-        "displaystyle",
-        "quad",
-        "qquad",
-        "big",
-        "Big",
-        "bigl",
-        "bigr",
-        "Bigl",
-        "Bigr",
-        "limits",
-        "boxed",
-        "fbox",
-        "textstyle",
-    ];
     let mut bare = String::with_capacity(text.len());
     // For each open brace, whether it is left out.
     let mut braces: Vec<bool> = Vec::new();
@@ -120,21 +93,16 @@ fn without_layout(text: &str) -> String {
                     continue;
                 }
                 rest = &rest[length..];
-                if TEXT.contains(&name) {
-                    drop_next = rest.trim_start().starts_with('{');
-                    bare.push(' ');
-                } else if DROPPED.contains(&name) {
-                    bare.push(' ');
-                } else {
-                    bare.push('\\');
-                    bare.push_str(match name {
-                        "dfrac" | "tfrac" | "cfrac" => "frac",
-                        "leq" | "leqslant" => "le",
-                        "geq" | "geqslant" => "ge",
-                        "neq" => "ne",
-                        "cdots" | "dots" => "ldots",
-                        other => other,
-                    });
+                match layout(name) {
+                    Some(Layout::Text) => {
+                        drop_next = rest.trim_start().starts_with('{');
+                        bare.push(' ');
+                    }
+                    Some(Layout::Space) => bare.push(' '),
+                    None => {
+                        bare.push('\\');
+                        bare.push_str(spelling(name));
+                    }
                 }
             }
             '{' => {
@@ -168,23 +136,54 @@ fn words_form(text: &str) -> String {
     if let (Some(letter), None) = (letters.next(), letters.next()) {
         return letter.to_string();
     }
+    let formula = text.contains(|next: char| next.is_ascii_digit() || SIGNS.contains(next));
+    let letters: Vec<char> = text.chars().collect();
     let mut words = String::with_capacity(text.len());
-    let mut characters = text.chars().peekable();
-    let mut before = ' ';
-    while let Some(next) = characters.next() {
-        let digit_behind = characters.peek().is_some_and(char::is_ascii_digit);
+    for (at, &next) in letters.iter().enumerate() {
+        let (before, behind) = (&letters[..at], &letters[at + 1..]);
+        let digit_behind = behind.first().is_some_and(char::is_ascii_digit);
+        let last = before.last().copied().unwrap_or(' ');
+        let says = match next {
+            '-' if formula => !is_hyphen(before, behind),
+            '(' | ')' | '[' | ']' | '{' | '}' => formula,
+            '!' => last.is_ascii_digit() || last == ')' && formula,
+            // f'(2)
+            '\'' => formula && letter_run(before.iter().rev()) == 1 && letter_run(behind.iter()) == 0,
+            '-' | '.' => digit_behind && !last.is_alphabetic(),
+            _ => SIGNS.contains(next),
+        };
         if next.is_alphanumeric() {
             words.extend(next.to_lowercase());
-        } else if "+*/^=<>%|_".contains(next) || matches!(next, '-' | '.') && digit_behind && !before.is_alphabetic() {
-            // Within words a sign and a decimal point still say something.
+        } else if says {
+            // A sign is as close to its operands as it can be, but "2 .5" is not 2.5.
+            if next != '.' {
+                words.truncate(words.trim_end().len());
+            }
             words.push(next);
-        } else if next != '\'' && !words.ends_with(' ') && !words.is_empty() {
+        } else if next != '\'' && words.ends_with(|end: char| end.is_alphanumeric() || end == '.') {
             words.push(' ');
         }
-        before = next;
     }
     words.truncate(words.trim_end().len());
     if words.is_empty() { text.trim().to_owned() } else { words }
+}
+
+/// How many letters these begin with.
+fn letter_run<'a>(characters: impl Iterator<Item = &'a char>) -> usize {
+    characters.take_while(|next| next.is_alphabetic()).count()
+}
+
+/// Whether a stroke between these joins or parts words, as in two-digit, 3-digit and "a line - the other": at least one real
+/// word beside it, and as much space before it as behind. Else it is a minus: `-x`, `x-2`, `x - y`.
+fn is_hyphen(before: &[char], behind: &[char]) -> bool {
+    let spaces = |characters: &mut dyn Iterator<Item = &char>| characters.take_while(|next| **next == ' ').count();
+    let (left, right) = (spaces(&mut before.iter().rev()), spaces(&mut behind.iter()));
+    let words = [letter_run(before.iter().rev().skip(left)), letter_run(behind.iter().skip(right))];
+    if left == 0 && right == 0 {
+        let joined = |character: Option<&char>| character.is_some_and(|character| character.is_alphanumeric());
+        return joined(before.last()) && joined(behind.first()) && words.iter().any(|length| *length > 1);
+    }
+    left > 0 && right > 0 && words.iter().all(|length| *length > 1)
 }
 
 /// A time of day, `11:30`, `11{:}30`, perhaps with a.m. or p.m., in one spelling.
@@ -199,7 +198,20 @@ fn time_form(text: &str) -> Option<String> {
 }
 
 fn formula_form(text: &str) -> String {
-    let tight: Vec<char> = text.chars().filter(|next| !next.is_whitespace()).collect();
+    let letters: Vec<char> = text.chars().collect();
+    let mut tight: Vec<char> = Vec::with_capacity(letters.len());
+    for (at, &next) in letters.iter().enumerate() {
+        if next.is_whitespace() {
+            continue;
+        }
+        // Space between two numbers is not layout: 3 1/2 is not 31/2, nor (1 2) the cycle (12).
+        let number = next.is_ascii_digit() || next == '.' && letters.get(at + 1).is_some_and(char::is_ascii_digit);
+        let apart = at > 0 && letters[at - 1].is_whitespace();
+        if number && apart && tight.last().is_some_and(char::is_ascii_digit) {
+            tight.push(' ');
+        }
+        tight.push(next);
+    }
     let mut form = String::with_capacity(tight.len() + 8);
     let mut at = 0;
     while at < tight.len() {
@@ -266,6 +278,37 @@ mod tests {
         for (left, right) in [("-x", "x"), ("n!", "n"), ("f'", "f"), ("-5 red dogs", "5 red dogs"), ("x", "X")] {
             assert_ne!(normal_form(left), normal_form(right));
         }
+    }
+
+    #[test]
+    fn spaces_between_numbers_are_not_layout() {
+        for (left, right) in [("3 1/2", "31/2"), ("2 3", "23"), ("(1 2)(3 4)", "(12)(34)"), ("2 .5", "2.5")] {
+            assert_ne!(normal_form(left), normal_form(right));
+        }
+        check_same(r"(1\ 2)(3\,4)", "(1 2)( 3 4 )");
+    }
+
+    #[test]
+    fn formulas_within_words_keep_brackets_and_signs() {
+        for (left, right) in [
+            ("the numbers in (0, 1)", "the numbers in [0, 1]"),
+            ("the interval [0, 1)", "the interval (0, 1]"),
+            ("the lines y = -x and y = 2", "the lines y = x and y = 2"),
+            ("the set of x with -x < 2", "the set of x with x < 2"),
+            ("the line with -cos x = 0", "the line with cos x = 0"),
+            ("the line through x-2", "the line through x 2"),
+            ("the function f(x) = 2! x", "the function f(x) = 2x"),
+            ("the function f'(x) = 2", "the function f(x) = 2"),
+            ("costs are 2 .5", "costs are 2.5"),
+        ] {
+            assert_ne!(normal_form(left), normal_form(right), "{left:?} and {right:?}");
+        }
+        check_same("The lines y = -x, and y=2.", "the lines y=-x and y = 2");
+        check_same("the numbers in (0,1)", "The numbers in ( 0, 1 )");
+        check_same("all two-digit numbers over 10", "all two digit numbers over 10");
+        check_same("the 3-digit numbers", "the 3 digit numbers");
+        check_same("one line - the other is 2", "one line the other is 2");
+        check_same("both (red and blue)", "both red and blue");
     }
 
     #[test]

@@ -262,6 +262,9 @@ fn single(word: &str) -> Option<Unit> {
     )
 }
 
+/// The most words of a unit: each multiplies its factor.
+const MAX_PARTS: usize = 16;
+
 /// Products, quotients and powers of units of the table: `cm^2`, `square inches`, `km/h`, `miles per hour`, `mph`.
 fn known(text: &str) -> Option<Unit> {
     match text.to_lowercase().as_str() {
@@ -270,6 +273,9 @@ fn known(text: &str) -> Option<Unit> {
         _ => {}
     }
     let text = text.replace(" per ", "/").replace(" / ", "/").replace(" ^ ", "^").replace(" ^", "^");
+    if text.split([' ', '/']).count() > MAX_PARTS {
+        return None;
+    }
     let mut dimensions: Vec<(&'static str, i32)> = Vec::new();
     let mut factor = BigRational::one();
     for (index, part) in text.split('/').enumerate() {

@@ -26,11 +26,15 @@
 //! 0 up to M - C;     (M - C - tokens) / C up to M;     -1 beyond
 //! ```
 //!
-//! Range: -1 to 0. Source: DAPO, section 3.4; TRL's `get_soft_overlong_punishment`. No deviation.
+//! Range: -1 to 0. Source: DAPO, section 3.4 (L_max is M, 20,480, and L_cache is C, 4,096); TRL's
+//! `get_soft_overlong_punishment`. Deviation: M is what a completion of the stage may have at most, and C a fifth of M, as in
+//! DAPO, unless they are given; TRL's are 16,384 and 4,096 whatever the limit is, and punish nothing below 12,288 tokens.
+
+use serde_json::Value;
 
 use crate::math::Accuracy;
-use crate::parameter::{OneOf, at_least, between};
-use crate::{Reference, Reward, RewardError, Sample, Score};
+use crate::parameter::{OneOf, Parameters as _, at_least, between};
+use crate::{Reference, Reward, RewardError, RewardSpec, Sample, Score};
 
 /// What is counted. Open R1 counts characters.
 const UNITS: OneOf = OneOf(&["characters", "tokens"]);
@@ -67,16 +71,58 @@ crate::parameters! {
 crate::parameters! {
     /// What `soft_overlong` can be told.
     pub(crate) OverlongParameters {
-        /// Tokens beyond which the punishment is whole. The limit of sampling, or less.
-        max_completion_len: u64 = 16_384, at_least(1.0);
-        /// Tokens before that over which the punishment grows.
-        soft_punish_cache: u64 = 4_096, at_least(1.0);
+        /// Tokens beyond which the punishment is whole: the limit of sampling, or less. 0 is the limit of the stage; outside of
+        /// a recipe there is none, and nothing is scored.
+        max_completion_len: u64 = 0, at_least(0.0);
+        /// Tokens before that over which the punishment grows. 0 is a fifth of them, as in DAPO.
+        soft_punish_cache: u64 = 0, at_least(0.0);
     }
-    check |given: &OverlongParameters| if given.soft_punish_cache > given.max_completion_len {
-        Err("`soft_punish_cache` is more than `max_completion_len`".to_owned())
-    } else {
-        Ok(())
+    check |given: &OverlongParameters| {
+        if given.max_completion_len > 0 && given.soft_punish_cache > given.max_completion_len {
+            Err("`soft_punish_cache` is more than `max_completion_len`".to_owned())
+        } else {
+            Ok(())
+        }
     };
+}
+
+/// DAPO's cache, 4,096 tokens, is this part of its limit, 20,480.
+const CACHE_OF_LIMIT: u64 = 5;
+
+impl OverlongParameters {
+    /// M and C; none where the limit is not known.
+    fn range(&self) -> Option<(u64, u64)> {
+        let (most, cache) = (self.max_completion_len, self.soft_punish_cache);
+        let cache = if cache == 0 { most.div_ceil(CACHE_OF_LIMIT) } else { cache };
+        (most > 0).then_some((most, cache))
+    }
+}
+
+/// The reward's name, by which a specification is known as its.
+const OVERLONG: &str = "soft_overlong";
+
+/// A reward as it is where completions end after `limit` tokens: `soft_overlong` is told this limit, unless the recipe tells it
+/// one. Any other reward is what it was.
+#[must_use]
+pub fn within_limit(spec: &RewardSpec, limit: u64) -> RewardSpec {
+    let mut spec = spec.clone();
+    let is_told = spec.parameters.get("max_completion_len").is_some_and(|given| given.as_u64() != Some(0));
+    if spec.name == OVERLONG && spec.custom.is_none() && !is_told {
+        spec.parameters.insert("max_completion_len".to_owned(), Value::from(limit));
+    }
+    spec
+}
+
+/// The tokens up to which `soft_overlong` punishes nothing, where completions end after `limit`; none for other rewards.
+///
+/// # Errors
+/// If its parameters do not fit together, the limit among them.
+pub fn overlong_begins(spec: &RewardSpec, limit: u64) -> Result<Option<u64>, RewardError> {
+    if spec.name != OVERLONG || spec.custom.is_some() {
+        return Ok(None);
+    }
+    let given = OverlongParameters::read(OVERLONG, &within_limit(spec, limit).parameters)?;
+    Ok(given.range().map(|(most, cache)| most.saturating_sub(cache)))
 }
 
 /// The length in the unit; `None` where tokens are asked for and not known.
@@ -167,7 +213,7 @@ pub(crate) struct SoftOverlong(pub(crate) OverlongParameters);
 
 impl Reward for SoftOverlong {
     fn name(&self) -> &str {
-        "soft_overlong"
+        OVERLONG
     }
 
     fn applies(&self, _: &Reference) -> bool {
@@ -176,7 +222,8 @@ impl Reward for SoftOverlong {
 
     fn score(&self, sample: &Sample<'_>) -> Result<Score, RewardError> {
         let Some(tokens) = length(sample, "tokens") else { return Ok(without_tokens()) };
-        let (most, cache) = (self.0.max_completion_len as f64, self.0.soft_punish_cache as f64);
+        let Some((most, cache)) = self.0.range() else { return Ok(Score::unscorable("limit_not_known")) };
+        let (most, cache) = (most as f64, cache as f64);
         let punishment = ((most - cache - tokens) / cache).max(-1.0);
         Ok(if punishment >= 0.0 {
             Score::of(0.0)
@@ -189,8 +236,7 @@ impl Reward for SoftOverlong {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parameter::Parameters as _;
-    use serde_json::{Map, Value, json};
+    use serde_json::{Map, json};
 
     fn given(value: &Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()
@@ -263,6 +309,42 @@ mod tests {
         let wrong = given(&json!({"max_completion_len": 10, "soft_punish_cache": 20}));
         let error = OverlongParameters::read("soft_overlong", &wrong).unwrap_err().to_string();
         assert!(error.contains("`soft_punish_cache` is more than `max_completion_len`"), "{error}");
+    }
+
+    /// The stage's limit and a fifth of it, unless they are given.
+    #[test]
+    fn the_limit_is_that_of_the_stage() {
+        #[track_caller]
+        fn check(told: &Value, limit: u64, begins: u64, last: f64) {
+            let spec = RewardSpec { parameters: given(told), ..RewardSpec::named("soft_overlong") };
+            assert_eq!(overlong_begins(&spec, limit).unwrap(), Some(begins), "{told}");
+            let reward =
+                SoftOverlong(OverlongParameters::read(OVERLONG, &within_limit(&spec, limit).parameters).unwrap());
+            let reference = Reference::Integer { value: 4 };
+            let score = |tokens: u64| {
+                let ids = vec![1; tokens as usize];
+                reward.score(&Sample { completion_ids: &ids, ..Sample::new("", "x", &reference) }).unwrap().value
+            };
+            assert_eq!((score(begins), score(limit)), (Some(0.0), Some(last)), "{told}");
+            assert!(score(begins + 1) < Some(0.0) || begins >= limit, "{told}");
+        }
+        check(&json!({}), 20_480, 16_384, -1.0);
+        check(&json!({}), 128, 102, -1.0);
+        check(&json!({"soft_punish_cache": 64}), 128, 64, -1.0);
+        check(&json!({"max_completion_len": 100}), 128, 80, -1.0);
+        check(&json!({"max_completion_len": 200, "soft_punish_cache": 80}), 160, 120, -0.5);
+        // TRL's defaults, at the limit of a shipped recipe: nothing is ever punished.
+        check(&json!({"max_completion_len": 16_384, "soft_punish_cache": 4_096}), 2_048, 12_288, 0.0);
+
+        let other = RewardSpec::named("format");
+        assert_eq!((overlong_begins(&other, 128).unwrap(), within_limit(&other, 128)), (None, other));
+        let large =
+            RewardSpec { parameters: given(&json!({"soft_punish_cache": 200})), ..RewardSpec::named("soft_overlong") };
+        assert!(overlong_begins(&large, 128).is_err());
+        let unknown = SoftOverlong(OverlongParameters::default());
+        let reference = Reference::Integer { value: 4 };
+        let sample = Sample { completion_ids: &[1], ..Sample::new("", "x", &reference) };
+        assert_eq!(unknown.score(&sample).unwrap(), Score::unscorable("limit_not_known"));
     }
 
     #[test]

@@ -72,13 +72,21 @@ impl fmt::Display for PrepareStep {
 
 /// Feeds everything that makes the prepared interpreter what it is into `hash`.
 pub(crate) fn hash_inputs(hash: &mut Sha256, packages: &[Package]) {
-    let texts = [WORLD, PRELUDE].map(str::as_bytes);
-    let parts = [INTERPRETER, ADAPTER, STANDARD_LIBRARY].map(|part| part.content);
-    for content in texts.into_iter().chain(parts) {
-        hash.update((content.len() as u64).to_le_bytes());
-        hash.update(content);
+    hash_texts(hash, [WORLD, PRELUDE]);
+    for part in [INTERPRETER, ADAPTER, STANDARD_LIBRARY] {
+        hash_bytes(hash, part.content);
     }
     packages.iter().for_each(|package| package.hash_into(hash));
+}
+
+/// Each with its length, so that no two lists are hashed alike.
+pub(crate) fn hash_texts<'a>(hash: &mut Sha256, texts: impl IntoIterator<Item = &'a str>) {
+    texts.into_iter().for_each(|text| hash_bytes(hash, text.as_bytes()));
+}
+
+fn hash_bytes(hash: &mut Sha256, bytes: &[u8]) {
+    hash.update((bytes.len() as u64).to_le_bytes());
+    hash.update(bytes);
 }
 
 #[cfg(test)]

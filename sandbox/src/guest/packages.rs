@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 
 use crate::error::SandboxError;
 
@@ -35,8 +35,7 @@ pub(super) const PRELOAD: &str = "preload.txt";
 impl Package {
     pub(super) fn hash_into(&self, hash: &mut Sha256) {
         for part in [self.name.as_bytes(), &self.content] {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
+            super::hash_bytes(hash, part);
         }
     }
 }

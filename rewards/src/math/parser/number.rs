@@ -28,7 +28,7 @@ pub(super) fn literal(text: &str) -> Parsed<Literal> {
     } else {
         BigUint::parse_bytes(&digits, 10).ok_or(NoParse::Unparsable)?
     };
-    let scale = exponent - places.len() as i64;
+    let scale = exponent.checked_sub_unsigned(places.len() as u64).ok_or(NoParse::Budget)?;
     let size = u32::try_from(scale.unsigned_abs()).ok().filter(|size| *size <= MAX_EXPONENT + places.len() as u32);
     let power = BigInt::from(10_u8).pow(size.ok_or(NoParse::Budget)?);
     let value = match scale {
@@ -94,6 +94,7 @@ mod tests {
         check(Ok(trailing_period("0.142857142857").unwrap()), 1, 7);
         assert!(trailing_period("3.14159").is_none());
         assert_eq!(literal("1e999999").unwrap_err(), NoParse::Budget);
+        assert_eq!(literal("1.5e-9223372036854775808").unwrap_err(), NoParse::Budget);
         assert_eq!(based("204", "5"), Some(Node::Based("204".to_owned(), 5)));
         assert_eq!(based("274", "5"), None);
     }
