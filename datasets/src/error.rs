@@ -106,6 +106,17 @@ pub enum DatasetError {
         /// What was wrong.
         what: String,
     },
+    /// A gzip file that is taken into memory as a whole unpacks to more than that.
+    #[error(
+        "{}: it unpacks to more than {} MiB, and its kind is read as a whole\n  hint: unpack it (gunzip), or save its rows as .jsonl.gz, which is read in pieces",
+        path.display(), most >> 20
+    )]
+    TooLarge {
+        /// The file asked for.
+        path: PathBuf,
+        /// Bytes that it may have at most.
+        most: u64,
+    },
     /// No generated family has this name.
     #[error("there is no task family `{name}`: the families are {known}")]
     UnknownFamily {

@@ -47,12 +47,6 @@ impl Order {
         // `place` is below `len`, a usize.
         place as usize
     }
-
-    /// The epoch that `position` belongs to, counted from 0.
-    #[must_use]
-    pub fn epoch(&self, position: u64) -> u64 {
-        position / (self.len as u64).max(1)
-    }
 }
 
 #[cfg(test)]
@@ -81,7 +75,6 @@ mod tests {
         assert_ne!(epoch(50, 1, 0), epoch(50, 1, 1));
         assert_ne!(epoch(50, 1, 0), epoch(50, 2, 0));
         assert_ne!(epoch(50, 1, 0), (0..50).collect::<Vec<_>>());
-        assert_eq!(Order::new(50, 1).epoch(149), 2);
     }
 
     #[test]

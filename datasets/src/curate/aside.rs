@@ -22,9 +22,10 @@ pub(super) const UNREADABLE: &str = "unreadable.jsonl";
 /// Some of the rows, from the beginning to the end: what comes from one source stands together.
 pub(super) fn spread(parts: &Parts) -> Result<Vec<Task>, DatasetError> {
     let (rows, starts) = (parts.rows(), parts.starts());
+    let count = EXAMPLES.min(rows);
     let mut tasks = Vec::new();
-    for example in 0..EXAMPLES.min(rows) {
-        let row = rows * example / EXAMPLES;
+    for example in 0..count {
+        let row = rows * example / count;
         let index = starts.partition_point(|&start| start <= row).saturating_sub(1);
         let place = i64::try_from(row - starts[index]).unwrap_or(0);
         tasks.extend(frame::to_tasks(&parts.read(index)?.slice(place, 1))?);

@@ -1,10 +1,13 @@
 //! `difficulty`: how often a policy fails a task, from saved completions or from new ones.
 //!
 //! Completions are JSON Lines with `task` (the task's id), and `completion` (graded here) or `right` or `score`. New ones
-//! are appended to `completions.jsonl` in the job's folder as they are made, so that a job that was stopped goes on with
-//! the tasks that are left.
+//! are appended to a file in the job's folder `completions` as they are made, each with its task and its sample, so that a
+//! job that was stopped goes on with what is left. The file's name is a hash of all that decides what an attempt says: the
+//! policy's content, the prompt's template, the sampling, the seed ([`made_by`]). So attempts of another policy, of this one
+//! before it was trained further, or under other settings, are never taken for this one's. How many samples are asked for is
+//! not among it: more of them are the same ones and some besides.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -13,14 +16,20 @@ use rayon::prelude::*;
 use rewards::RewardSet;
 use serde_json::{Value, json};
 
+use super::FORMAT;
+use super::files::{create, hash_text};
 use super::frame::{to_frame, to_tasks};
 use super::job::Difficulty;
 use super::work::{Verdict, Work, each_part};
 use crate::error::DatasetError;
 use crate::task::{Domain, Task};
 
-/// Tasks that are attempted at once: what is lost at most when a job is stopped.
-const TASKS_AT_ONCE: usize = 64;
+/// Attempts that are asked for at once: enough that a policy is seldom waited for by few of them at the end, and what a wish
+/// to stop waits for.
+const ATTEMPTS_AT_ONCE: usize = 1_024;
+
+/// The folder of what policies wrote, in the job's.
+const FOLDER: &str = "completions";
 
 /// What is known of one task's attempts: those that are judged, and texts that are not yet.
 #[derive(Default)]
@@ -30,17 +39,44 @@ struct Attempts {
     texts: Vec<String>,
 }
 
-pub(super) fn run(step: &Difficulty, work: &mut Work<'_>, folder: &Path) -> Result<(), DatasetError> {
+impl Attempts {
+    fn count(&self) -> usize {
+        self.judged + self.texts.len()
+    }
+}
+
+/// What a policy wrote to each task, by the task's id and by sample.
+type Made = HashMap<String, Vec<Option<String>>>;
+
+/// The name of the file of a policy's attempts: a hash of all that decides what they say. `policy` is that of its content.
+fn made_by(step: &Difficulty, policy: &str, seed: u64) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let settings = (step.template, &step.system_prompt, step.max_new_tokens, step.temperature);
+    hash_text(&json!([FORMAT, version, policy, seed, settings]).to_string())
+}
+
+/// `policy` is the hash of its content, if one is to be asked.
+pub(super) fn run(
+    step: &Difficulty,
+    policy: Option<&str>,
+    work: &mut Work<'_>,
+    folder: &Path,
+) -> Result<(), DatasetError> {
     let mut attempts: HashMap<String, Attempts> = HashMap::new();
     if let Some(path) = &step.completions {
-        read(path, &mut attempts, false)?;
+        read(path, &mut attempts)?;
     }
-    if step.model.is_some() {
-        let path = folder.join("completions.jsonl");
-        if path.exists() {
-            read(&path, &mut attempts, true)?;
+    if let Some(policy) = policy {
+        let folder = folder.join(FOLDER);
+        create(&folder)?;
+        let path = folder.join(format!("{}.jsonl", made_by(step, policy, work.seed)));
+        let mut made = if path.exists() { read_made(&path, step.samples)? } else { Made::new() };
+        make_missing(step, work, &attempts, &mut made, &path)?;
+        // Attempts of two policies make no rate: where too few are saved, the policy's own count alone.
+        made.retain(|task, _| !enough(step, &attempts, task));
+        for (task, samples) in made {
+            attempts.insert(task, Attempts { texts: samples.into_iter().flatten().collect(), ..Attempts::default() });
         }
-        attempt_missing(step, work, &mut attempts, &path)?;
     }
     let known = attempts.len();
     let programs = any_program(work)?;
@@ -113,20 +149,29 @@ fn any_program(work: &Work<'_>) -> Result<bool, DatasetError> {
     Ok(false)
 }
 
-/// Reads completions. A last line that was cut off is left out where the file is our own: it was being written.
-fn read(path: &Path, attempts: &mut HashMap<String, Attempts>, own: bool) -> Result<(), DatasetError> {
-    let file = File::open(path).map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
-    for (number, line) in BufReader::new(file).lines().enumerate() {
-        let line = line.map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
-        if line.trim().is_empty() {
-            continue;
+/// Whether so many attempts at a task are saved that no policy needs to be asked.
+fn enough(step: &Difficulty, attempts: &HashMap<String, Attempts>, task: &str) -> bool {
+    attempts.get(task).is_some_and(|known| known.count() >= step.samples)
+}
+
+/// Each line of a file that is not blank, with its number from 1.
+fn each_line(path: &Path, mut take: impl FnMut(usize, &[u8]) -> Result<(), DatasetError>) -> Result<(), DatasetError> {
+    let error = |source| DatasetError::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(error)?;
+    for (number, line) in BufReader::new(file).split(b'\n').enumerate() {
+        let line = line.map_err(error)?;
+        if !line.trim_ascii().is_empty() {
+            take(number + 1, &line)?;
         }
-        let bad = |what: String| DatasetError::BadLine { path: path.to_owned(), place: "line", line: number + 1, what };
-        let row: Value = match serde_json::from_str(&line) {
-            Ok(row) => row,
-            Err(_) if own => continue,
-            Err(error) => return Err(bad(format!("malformed JSON: {error}"))),
-        };
+    }
+    Ok(())
+}
+
+/// Reads completions that somebody saved.
+fn read(path: &Path, attempts: &mut HashMap<String, Attempts>) -> Result<(), DatasetError> {
+    each_line(path, |line, text| {
+        let bad = |what: String| DatasetError::BadLine { path: path.to_owned(), place: "line", line, what };
+        let row: Value = serde_json::from_slice(text).map_err(|error| bad(format!("malformed JSON: {error}")))?;
         let Some(task) = row.get("task").or_else(|| row.get("id")).and_then(Value::as_str) else {
             return Err(bad("expected `task` (the id of a task) and `completion`, `right` or `score`".to_owned()));
         };
@@ -143,48 +188,90 @@ fn read(path: &Path, attempts: &mut HashMap<String, Attempts>, own: bool) -> Res
                 return Err(bad("expected `completion`, `right` or `score` beside `task`".to_owned()));
             }
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
-/// Lets the policy attempt what has fewer attempts than asked for.
-fn attempt_missing(
+/// Reads the first `samples` attempts at each task that this step made before. A line that was being written when the process
+/// was killed is none.
+fn read_made(path: &Path, samples: usize) -> Result<Made, DatasetError> {
+    let mut made = Made::new();
+    each_line(path, |_, text| {
+        let row: Value = serde_json::from_slice(text).unwrap_or_default();
+        let sample = row["sample"].as_u64().and_then(|sample| usize::try_from(sample).ok());
+        if let (Some(task), Some(sample), Some(text)) = (row["task"].as_str(), sample, row["completion"].as_str()) {
+            put(&mut made, samples, task, sample, || text.to_owned());
+        }
+        Ok(())
+    })?;
+    Ok(made)
+}
+
+/// Notes an attempt, unless it is known or not asked for. Says whether it was new.
+fn put(made: &mut Made, samples: usize, task: &str, sample: usize, text: impl FnOnce() -> String) -> bool {
+    let known = made.entry(task.to_owned()).or_insert_with(|| vec![None; samples]);
+    let Some(place @ None) = known.get_mut(sample) else { return false };
+    *place = Some(text());
+    true
+}
+
+/// The tasks of a part that the policy has to attempt, with their rows.
+fn missing(
     step: &Difficulty,
     work: &Work<'_>,
-    attempts: &mut HashMap<String, Attempts>,
+    index: usize,
+    attempts: &HashMap<String, Attempts>,
+    made: &Made,
+) -> Result<Vec<(usize, Task)>, DatasetError> {
+    let whole = |task: &str| made.get(task).is_some_and(|samples| samples.iter().all(Option::is_some));
+    let mut wanted = HashSet::new();
+    let tasks = to_tasks(&work.input.read(index)?)?.into_iter().enumerate();
+    Ok(tasks
+        .filter(|(_, task)| !enough(step, attempts, &task.id) && !whole(&task.id) && wanted.insert(task.id.clone()))
+        .collect())
+}
+
+/// Has the policy attempt what is not attempted yet, and appends what it writes to the file at `path` as it is written.
+fn make_missing(
+    step: &Difficulty,
+    work: &Work<'_>,
+    attempts: &HashMap<String, Attempts>,
+    made: &mut Made,
     path: &Path,
 ) -> Result<(), DatasetError> {
+    let of_host = |what| DatasetError::Host { what };
+    let stopped = || if work.host.stop_requested() { Err(DatasetError::Stopped) } else { Ok(()) };
+    // What cannot be asked is said before the first is asked.
+    for index in 0..work.input.len() {
+        stopped()?;
+        let tasks: Vec<Task> = missing(step, work, index, attempts, made)?.into_iter().map(|(_, task)| task).collect();
+        if !tasks.is_empty() {
+            work.host.check_attempts(step, &tasks).map_err(of_host)?;
+        }
+    }
     let write_error = |source| DatasetError::Write { path: path.to_owned(), source };
     let mut file = File::options().create(true).append(true).open(path).map_err(write_error)?;
     // After half a line of a killed process, a line of our own begins.
     file.write_all(b"\n").map_err(write_error)?;
-    let mut done = 0;
-    for index in 0..work.input.len() {
-        let tasks = to_tasks(&work.input.read(index)?)?;
-        done += tasks.len() as u64;
-        let enough =
-            |task: &Task| attempts.get(&task.id).is_some_and(|known| known.judged + known.texts.len() >= step.samples);
-        let missing: Vec<Task> = tasks.into_iter().filter(|task| !enough(task)).collect();
-        for some in missing.chunks(TASKS_AT_ONCE) {
-            if work.host.stop_requested() {
-                return Err(DatasetError::Stopped);
-            }
-            let made = work.host.attempts(step, some, work.seed).map_err(|what| DatasetError::Host { what })?;
-            let mut lines = String::new();
-            for (task, texts) in some.iter().zip(made) {
-                // A task that was cut off in the middle is attempted anew as a whole.
-                let entry = attempts.entry(task.id.clone()).or_default();
-                *entry = Attempts::default();
-                for (sample, completion) in texts.into_iter().enumerate() {
-                    let row = json!({ "task": task.id, "sample": sample, "completion": completion });
-                    lines.push_str(&row.to_string());
-                    lines.push('\n');
-                    entry.texts.push(completion);
+    for (index, start) in work.input.starts().into_iter().enumerate() {
+        let missing = missing(step, work, index, attempts, made)?;
+        for some in missing.chunks((ATTEMPTS_AT_ONCE / step.samples).max(1)) {
+            stopped()?;
+            let tasks: Vec<Task> = some.iter().map(|(_, task)| task.clone()).collect();
+            let mut written = Ok(());
+            let outcome = work.host.attempts(step, &tasks, work.seed, &mut |place, sample, text| {
+                let task = &tasks[place].id;
+                let line = json!({ "task": task, "sample": sample, "completion": text }).to_string() + "\n";
+                if put(made, step.samples, task, sample, || text) && written.is_ok() {
+                    written = file.write_all(line.as_bytes());
                 }
-            }
-            file.write_all(lines.as_bytes()).and_then(|()| file.flush()).map_err(write_error)?;
+            });
+            written.map_err(write_error)?;
+            outcome.map_err(of_host)?;
+            let (last, _) = some[some.len() - 1];
+            work.host.progress((start + last + 1) as u64);
         }
-        work.host.progress(done);
+        work.host.progress((start + work.input.heights()[index]) as u64);
     }
     Ok(())
 }

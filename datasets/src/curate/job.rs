@@ -144,7 +144,7 @@ pub struct FamilySource {
     pub family: Family,
     /// The level; all of them unless given.
     pub level: Option<u8>,
-    /// How many different tasks.
+    /// How many different problems.
     pub count: u64,
     /// Which side of the fence.
     pub split: Split,
@@ -237,13 +237,25 @@ pub struct Verify {
     pub keep_without_solution: bool,
 }
 
+impl Verify {
+    /// The columns in which public sets have their solutions.
+    #[must_use]
+    pub fn usual_solutions() -> Vec<String> {
+        ["solution", "code", "canonical_solution"].map(str::to_owned).to_vec()
+    }
+}
+
 /// How difficulty is measured and what is kept.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Difficulty {
     /// Saved completions (JSON Lines with `task` and `completion`, `right` or `score`).
     pub completions: Option<PathBuf>,
-    /// The model folder of a policy that makes those that are missing.
+    /// The model folder of a policy that attempts the tasks which have fewer than `samples` there.
     pub model: Option<PathBuf>,
+    /// How a question is put to the policy.
+    pub template: PromptTemplate,
+    /// In the chat template: the system message of tasks that have none of their own; empty for none.
+    pub system_prompt: String,
     /// Attempts for each task.
     pub samples: usize,
     /// Longest attempt, in tokens.
@@ -254,6 +266,16 @@ pub struct Difficulty {
     pub keep: (f64, f64),
     /// Whether rows without a measurement are kept.
     pub keep_unmeasured: bool,
+}
+
+/// What stands around a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PromptTemplate {
+    /// R1-Zero's.
+    R1Zero,
+    /// The model's own chat template.
+    Chat,
 }
 
 /// In what proportion rows are taken.

@@ -108,15 +108,13 @@ fn draw_family(source: &FamilySource, work: &mut Work<'_>) -> Result<(), Dataset
             return Err(DatasetError::Stopped);
         }
         let end = index + (wanted - found).clamp(64, ROWS) as u64;
-        let drawn: Vec<Task> = (index..end)
+        let drawn: Vec<(u64, Task)> = (index..end)
             .into_par_iter()
-            .map(|index| source.family.task_at(source.level, source.split, work.seed, index))
+            .map(|index| source.family.problem_at(source.level, source.split, work.seed, index))
             .collect();
         let mut new = Vec::with_capacity(drawn.len());
-        for task in drawn {
-            // An id is 16 hex digits: a number of 64 bits.
-            let key = u64::from_str_radix(&task.id, 16).unwrap_or(0);
-            if found + new.len() < wanted && seen.insert(key) {
+        for (content, task) in drawn {
+            if found + new.len() < wanted && seen.insert(content) {
                 in_vain = 0;
                 new.push(task);
             } else {

@@ -3,12 +3,26 @@
 use serde_json::Value;
 
 use super::job::Map;
-use super::work::Work;
+use super::work::{SeenColumns, Work};
 use crate::error::DatasetError;
 use crate::task::{Message, Task};
 
 pub(super) fn run(map: &Map, work: &mut Work<'_>) -> Result<(), DatasetError> {
-    work.change(|task| apply(map, task).map(|()| None))
+    let columns = SeenColumns::of(map.columns());
+    work.change(|task| {
+        columns.look(std::slice::from_ref(task));
+        apply(map, task).map(|()| None)
+    })?;
+    columns.check(work)
+}
+
+impl Map {
+    /// The further columns that it asks of the rows which come in. (Those of templates every row must have: they are looked for
+    /// where they are filled in.)
+    fn columns(&self) -> impl Iterator<Item = &str> {
+        let later = self.difficulty_from.iter().chain(&self.remove).filter(|name| !self.rename.contains_key(*name));
+        self.rename.values().chain(later).map(String::as_str)
+    }
 }
 
 fn apply(map: &Map, task: &mut Task) -> Result<(), DatasetError> {

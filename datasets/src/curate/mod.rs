@@ -3,7 +3,8 @@
 //! A step reads the rows that the step before it left, and leaves rows of its own: a folder of Parquet parts under the hash
 //! of all that made them ([`Step`], seed, the files read, the step before). So a job that was killed goes on after its last
 //! finished step, and a job that was changed in one step repeats nothing before it. Whatever is not finished lies under a
-//! name that ends in `.partial`, and is removed when the job goes on.
+//! name that ends in `.partial`, and is removed when the job goes on. A policy that a step asks counts by its content, as a
+//! file does.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -58,7 +59,7 @@ pub use expression::Expression;
 pub use filter::LANGUAGES;
 pub use job::{
     Decontaminate, Dedup, Difficulty, EvaluationSet, FamilySource, FileSource, Filter, Group, Job, Load, Map, Mix,
-    MixBy, NamedStep, Sample, Shares, Source, Step, Verify, Write,
+    MixBy, NamedStep, PromptTemplate, Sample, Shares, Source, Step, Verify, Write,
 };
 pub use map::check_template;
 pub use stats::{Histogram, Stats};
@@ -72,7 +73,7 @@ use parts::Parts;
 use work::Work;
 
 /// What makes rows changes its meaning with this number: results of older programs are not taken again.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// What a job asks of its surroundings.
 pub trait Host: Sync {
@@ -82,11 +83,31 @@ pub trait Host: Sync {
     /// What a person should read, if it cannot be made.
     fn rewards(&self, programs: bool) -> Result<Arc<RewardSet>, String>;
 
-    /// A policy's attempts at each task.
+    /// A hash of all that makes the policy of a step what it is: its weights, configuration and tokenizer.
     ///
     /// # Errors
-    /// What a person should read, if there is no such policy or it fails.
-    fn attempts(&self, step: &Difficulty, tasks: &[Task], seed: u64) -> Result<Vec<Vec<String>>, String>;
+    /// What a person should read, if there is no such policy.
+    fn policy(&self, step: &Difficulty) -> Result<String, String>;
+
+    /// Checks that the policy of a step can be asked these tasks.
+    ///
+    /// # Errors
+    /// What a person should read about the first that it cannot be asked.
+    fn check_attempts(&self, step: &Difficulty, tasks: &[Task]) -> Result<(), String>;
+
+    /// Has the policy of a step attempt each task, whose ids differ, and hands over each attempt as it ends: the task's place
+    /// among them, the sample from 0, the text. What is written to a task depends on nothing but policy, step, task, sample
+    /// and seed: not on which tasks are attempted with it.
+    ///
+    /// # Errors
+    /// What a person should read, if the policy fails. What was handed over before counts.
+    fn attempts(
+        &self,
+        step: &Difficulty,
+        tasks: &[Task],
+        seed: u64,
+        take: &mut dyn FnMut(usize, usize, String),
+    ) -> Result<(), String>;
 
     /// A step begins: its place from 1, of how many, and how many rows come in.
     fn step_started(&self, place: usize, of: usize, step: &NamedStep, rows: u64);
@@ -145,7 +166,7 @@ pub struct JobOutcome {
     pub dropped: Vec<DroppedExamples>,
     /// The files written, with their SHA-256 and rows.
     pub written: BTreeMap<String, Written>,
-    /// SHA-256 of each file read.
+    /// SHA-256 of each file read, and of the content of each policy asked.
     pub files: BTreeMap<String, String>,
 }
 
@@ -191,7 +212,8 @@ pub fn run(job: &Job, folder: &Path, host: &dyn Host) -> Result<JobOutcome, Data
             outcome.written.insert(write.path.display().to_string(), written);
             (tally, reused)
         } else {
-            key = step_key(&key, &named.step, &mut files).map_err(in_step)?;
+            let policy = policy_of(&named.step, host).map_err(in_step)?;
+            key = step_key(&key, &named.step, policy.as_ref(), &mut files).map_err(in_step)?;
             let place = steps_folder.join(&key);
             let before = Finished::find(&place).unwrap_or_else(|damage| {
                 host.note(&format!("step {} ({}) is done again: {damage}", index + 1, named.name));
@@ -205,11 +227,14 @@ pub fn run(job: &Job, folder: &Path, host: &dyn Host) -> Result<JobOutcome, Data
                         remove(&place)?;
                     }
                     let partial = steps_folder.join(format!("{key}.partial"));
-                    let done = execute(&named.step, &input, &partial, folder, job.seed, host).map_err(|error| {
-                        // The error that counts is this one.
-                        let _ = fs::remove_dir_all(&partial);
-                        in_step(error)
-                    })?;
+                    let policy = policy.as_ref().map(|(_, hash)| hash.as_str());
+                    let done = Work::begin(&input, &partial, host, job.seed)
+                        .and_then(|work| execute(&named.step, work, &partial, folder, policy))
+                        .map_err(|error| {
+                            // The error that counts is this one.
+                            let _ = fs::remove_dir_all(&partial);
+                            in_step(error)
+                        })?;
                     fs::rename(&partial, &place)
                         .map_err(|source| DatasetError::Write { path: place.clone(), source })?;
                     done
@@ -263,16 +288,14 @@ fn tally_of(write: &Write, input: &Parts, written: &Written) -> Tally {
     tally
 }
 
-/// Does a step into a folder of its own.
+/// Does a step into a folder of its own. `policy` is the hash of what it asks, if it asks one.
 fn execute(
     step: &Step,
-    input: &Parts,
+    mut work: Work<'_>,
     place: &Path,
     folder: &Path,
-    seed: u64,
-    host: &dyn Host,
+    policy: Option<&str>,
 ) -> Result<Finished, DatasetError> {
-    let mut work = Work::begin(input, place, host, seed)?;
     match step {
         Step::Load(load) => load::run(load, &mut work, place),
         Step::Map(map) => map::run(map, &mut work),
@@ -280,7 +303,7 @@ fn execute(
         Step::Dedup(dedup) => dedup::run(dedup, &mut work, place),
         Step::Decontaminate(step) => decontaminate::run(step, &mut work),
         Step::Verify(verify) => verify::run(verify, &mut work),
-        Step::Difficulty(step) => difficulty::run(step, &mut work, folder),
+        Step::Difficulty(step) => difficulty::run(step, policy, &mut work, folder),
         Step::Mix(mix) => mix::mix(mix, &mut work),
         Step::Split(shares) => mix::split(shares, &mut work),
         Step::Sample(sample) => mix::sample(sample, &mut work),
@@ -297,8 +320,21 @@ fn execute(
     Ok(finished)
 }
 
+/// The policy that a step asks: where it lies, and the hash of its content.
+fn policy_of<'a>(step: &'a Step, host: &dyn Host) -> Result<Option<(&'a Path, String)>, DatasetError> {
+    let Step::Difficulty(step) = step else { return Ok(None) };
+    let Some(model) = &step.model else { return Ok(None) };
+    let hash = host.policy(step).map_err(|what| DatasetError::Host { what })?;
+    Ok(Some((model, hash)))
+}
+
 /// The hash of all that makes a step's rows.
-fn step_key(before: &str, step: &Step, files: &mut BTreeMap<String, String>) -> Result<String, DatasetError> {
+fn step_key(
+    before: &str,
+    step: &Step,
+    policy: Option<&(&Path, String)>,
+    files: &mut BTreeMap<String, String>,
+) -> Result<String, DatasetError> {
     let mut text = before.to_owned();
     text.push_str(&serde_json::to_string(step).map_err(|error| DatasetError::Frame { what: error.to_string() })?);
     for (path, optional) in step.files() {
@@ -306,11 +342,15 @@ fn step_key(before: &str, step: &Step, files: &mut BTreeMap<String, String>) -> 
         text.push_str(&hash);
         files.insert(path.display().to_string(), hash);
     }
+    if let Some((path, hash)) = policy {
+        text.push_str(hash);
+        files.insert(path.display().to_string(), hash.clone());
+    }
     Ok(hash_text(&text))
 }
 
 impl Step {
-    /// The files that decide what it does, and whether each may be missing.
+    /// The files that decide what it does, and whether each may be missing. (A model is a folder: [`policy_of`].)
     fn files(&self) -> Vec<(&Path, bool)> {
         match self {
             Self::Load(load) => {

@@ -16,18 +16,20 @@ use crate::random::Counter;
 use crate::source::{OnBadLine, read};
 use crate::task::{Domain, Split};
 
+mod difficulty;
 mod folder;
 mod mistakes;
 
-/// Surroundings without Python and without a policy but for the one a test gives; stops before the step of that number.
+/// Surroundings without Python unless it is asked for, and without a policy; stops before the step of that number.
 #[derive(Default)]
 struct TestHost {
     stop_before: Option<usize>,
     started: AtomicUsize,
-    attempts_made: AtomicUsize,
-    stop_after_attempts: Option<usize>,
     python: bool,
 }
+
+/// No policy: what a host without one says.
+const NO_POLICY: &str = "there is no policy";
 
 impl Host for TestHost {
     fn rewards(&self, programs: bool) -> Result<Arc<RewardSet>, String> {
@@ -38,25 +40,22 @@ impl Host for TestHost {
         Ok(Arc::new(RewardSet::build(&specs, python).unwrap()))
     }
 
-    /// Right as often as the question has words beyond three, of four attempts.
-    fn attempts(&self, step: &Difficulty, tasks: &[Task], _seed: u64) -> Result<Vec<Vec<String>>, String> {
-        let before = self.attempts_made.fetch_add(tasks.len(), Ordering::SeqCst);
-        if self.stop_after_attempts.is_some_and(|limit| before >= limit) {
-            return Err("the policy went away".to_owned());
-        }
-        let answer = |task: &Task| match &task.reference {
-            Reference::Math { answer } => answer.clone(),
-            _ => String::new(),
-        };
-        Ok(tasks
-            .iter()
-            .map(|task| {
-                let right = task.prompt.split_whitespace().count().saturating_sub(3);
-                (0..step.samples)
-                    .map(|n| format!("<answer> {} </answer>", if n < right { answer(task) } else { "-999".into() }))
-                    .collect()
-            })
-            .collect())
+    fn policy(&self, _: &Difficulty) -> Result<String, String> {
+        Err(NO_POLICY.to_owned())
+    }
+
+    fn check_attempts(&self, _: &Difficulty, _: &[Task]) -> Result<(), String> {
+        Err(NO_POLICY.to_owned())
+    }
+
+    fn attempts(
+        &self,
+        _: &Difficulty,
+        _: &[Task],
+        _: u64,
+        _: &mut dyn FnMut(usize, usize, String),
+    ) -> Result<(), String> {
+        Err(NO_POLICY.to_owned())
     }
 
     fn step_started(&self, place: usize, _: usize, _: &NamedStep, _: u64) {
@@ -323,64 +322,6 @@ fn no_group_is_torn_apart() {
     let (leaking, train) = splits_of_story(Group::Template, "by-template");
     println!("leaking stories: {leaking} of 400; {train} train");
     assert!(leaking == 0 && (240..320).contains(&train), "{leaking} {train}");
-}
-
-#[test]
-fn difficulty_is_measured_and_a_band_kept() {
-    let written: Vec<(String, &str)> =
-        (0..60).map(|number| (format!("{}q{number}", "word ".repeat(3 + number % 5)), "7")).collect();
-    let (folder, path) = rows(&written);
-    let step = |completions: Option<PathBuf>, model: Option<PathBuf>| {
-        Step::Difficulty(Difficulty {
-            completions,
-            model,
-            samples: 4,
-            max_new_tokens: 8,
-            temperature: 1.0,
-            keep: (0.25, 0.75),
-            keep_unmeasured: false,
-        })
-    };
-    // Words 4 to 8: 1 to 4 and more of four attempts right, that is rates 1/4 to 1.
-    let with_policy = job(vec![load(&path), ("difficulty", step(None, Some("policy".into()))), write_to("kept.jsonl")]);
-    let out = folder.path().join("out");
-    // The policy goes away in the middle; what it did is not done again.
-    let failing = TestHost { stop_after_attempts: Some(1), ..TestHost::default() };
-    let more: Vec<(String, &str)> =
-        (0..200).map(|number| (format!("{}q{number}", "word ".repeat(3 + number % 5)), "7")).collect();
-    let (more_folder, more_path) = rows(&more);
-    let long = job(vec![load(&more_path), ("difficulty", step(None, Some("policy".into())))]);
-    let long_out = more_folder.path().join("out");
-    let error = run(&long, &long_out, &failing).expect_err("the policy fails").to_string();
-    assert_eq!(error, "step 2 (difficulty): the policy went away");
-    let again = TestHost::default();
-    let outcome = run(&long, &long_out, &again).unwrap();
-    assert_eq!(again.attempts_made.load(Ordering::SeqCst), 200 - 64);
-    assert_eq!(outcome.steps[1].tally.marked["measured"], 200);
-
-    let outcome = run(&with_policy, &out, &TestHost::default()).unwrap();
-    assert_eq!(outcome.steps[1].tally.dropped, [("too easy".to_owned(), 24)].into());
-    let kept = read(&out.join("kept.jsonl"), OnBadLine::Stop).unwrap().tasks;
-    assert_eq!((kept.len(), kept[0].difficulty), (36, Some(0.75)));
-
-    // The same from completions that somebody saved, as texts and as verdicts.
-    let saved = folder.path().join("saved.jsonl");
-    let tasks = read(&path, OnBadLine::Stop).unwrap().tasks;
-    let lines: Vec<String> = tasks[..2]
-        .iter()
-        .flat_map(|task| {
-            [
-                json!({ "task": task.id, "completion": "<answer> 7 </answer>" }),
-                json!({ "task": task.id, "right": false }),
-            ]
-        })
-        .map(|row| row.to_string() + "\n")
-        .collect();
-    fs::write(&saved, lines.concat()).unwrap();
-    let from_file = job(vec![load(&path), ("difficulty", step(Some(saved), None))]);
-    let outcome = run(&from_file, &folder.path().join("saved"), &TestHost::default()).unwrap();
-    assert_eq!(outcome.steps[1].tally.dropped, [("not measured".to_owned(), 58)].into());
-    assert_eq!(outcome.kept[0].difficulty, Some(0.5));
 }
 
 fn a_long_job(data: &Path) -> Job {

@@ -9,7 +9,7 @@ use rewards::{Reference, RewardSet};
 
 use super::frame::{text, to_tasks};
 use super::job::Verify;
-use super::work::{Verdict, Work};
+use super::work::{SeenColumns, Verdict, Work, no_row_has};
 use crate::error::DatasetError;
 use crate::solution::programs;
 use crate::task::Task;
@@ -26,10 +26,22 @@ pub(super) fn run(verify: &Verify, work: &mut Work<'_>) -> Result<(), DatasetErr
         }
     }
     let rewards = work.host.rewards(programs).map_err(|what| DatasetError::Host { what })?;
+    let columns = SeenColumns::of(verify.solutions.iter().map(String::as_str));
     work.judge(&[], |_, frame| {
         let tasks = to_tasks(frame)?;
+        columns.look(&tasks);
         tasks.par_iter().map(|task| judge(verify, &rewards, task)).collect()
-    })
+    })?;
+    let missing = columns.missing();
+    // One of the usual columns is enough; of those that somebody named, each is meant.
+    let named = verify.solutions != Verify::usual_solutions();
+    if programs && (named || missing.len() == verify.solutions.len()) {
+        for column in missing {
+            let note = format!("solutions: {}", no_row_has(column, work)?);
+            work.tally.notes.push(note);
+        }
+    }
+    Ok(())
 }
 
 /// How references of programs begin.

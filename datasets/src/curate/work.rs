@@ -183,16 +183,25 @@ impl<'a> SeenColumns<'a> {
         }
     }
 
+    /// Those that were not seen.
+    pub(super) fn missing(&self) -> Vec<&'a str> {
+        self.0.iter().filter(|(_, seen)| !seen.load(Ordering::Relaxed)).map(|(name, _)| *name).collect()
+    }
+
     /// That each was seen, if there were rows at all.
     pub(super) fn check(&self, work: &Work<'_>) -> Result<(), DatasetError> {
-        let Some((missing, _)) = self.0.iter().find(|(_, seen)| !seen.load(Ordering::Relaxed)) else { return Ok(()) };
-        if work.input.rows() == 0 {
-            return Ok(());
+        match self.missing().first() {
+            Some(missing) if work.input.rows() > 0 => Err(no_row_has(missing, work)?),
+            _ => Ok(()),
         }
-        let found: Vec<String> = Stats::of(work.input)?.columns.into_keys().collect();
-        let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
-        Err(DatasetError::NoRowHasColumn { column: (*missing).to_owned(), found })
     }
+}
+
+/// The error that no row has a column, with those that there are.
+pub(super) fn no_row_has(column: &str, work: &Work<'_>) -> Result<DatasetError, DatasetError> {
+    let found: Vec<String> = Stats::of(work.input)?.columns.into_keys().collect();
+    let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
+    Ok(DatasetError::NoRowHasColumn { column: column.to_owned(), found })
 }
 
 /// Goes through the parts with these columns (all for none), as many at once as there are threads, and takes the results in

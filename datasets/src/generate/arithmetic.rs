@@ -33,7 +33,7 @@ const NEGATIVE_PERCENT: u32 = 8;
 /// The largest absolute value on the way and at the end.
 const LARGEST: i64 = 40;
 
-/// The largest number that is no factor.
+/// The largest number in a chain, whether it is a factor or not.
 const LARGEST_OPERAND: i64 = 9;
 
 /// How a wrong guess comes about, as weights.
@@ -42,6 +42,11 @@ const WRONG_GUESSES: &[(WrongGuess, u32)] =
 
 /// By how much a slip or a near miss is off.
 const OFFSETS: &[i64] = &[-10, -2, -1, 1, 2, 10];
+
+/// Between which bounds chains lie, for lists.
+pub(super) fn range() -> String {
+    format!("numbers 1 to {LARGEST_OPERAND}, results and what is on the way to them -{LARGEST} to {LARGEST}")
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Operator {
@@ -181,8 +186,7 @@ impl Problem for Chain {
                 operators.get(at) == Some(&Operator::Times)
                     || at.checked_sub(1).and_then(|before| operators.get(before)) == Some(&Operator::Times)
             };
-            let operands = (0..length)
-                .map(|at| if is_factor(at) { counter.between(2, 9) } else { counter.between(1, LARGEST_OPERAND) });
+            let operands = (0..length).map(|at| counter.between(if is_factor(at) { 2 } else { 1 }, LARGEST_OPERAND));
             let chain = Self { operands: operands.collect(), operators };
             if chain.steps(None).iter().all(|step| (lowest..=LARGEST).contains(&step.value)) {
                 return chain;

@@ -41,6 +41,13 @@ const LARGEST_TARGET: i64 = 40;
 /// The largest value inside a try.
 const LARGEST: i64 = 60;
 
+/// Between which bounds puzzles lie, for lists.
+pub(super) fn range() -> String {
+    format!(
+        "numbers 1 to {LARGEST_NUMBER}, targets 1 to {LARGEST_TARGET}, each reachable without leaving 1 to {LARGEST}"
+    )
+}
+
 /// Numbers and a target that can be made from them.
 #[derive(Debug, Clone)]
 pub(crate) struct Puzzle {

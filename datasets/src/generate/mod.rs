@@ -3,7 +3,8 @@
 //!
 //! A task is a pure function of (family, split, seed, index): nothing is kept between calls, so
 //! any index can be made on any thread. Which split a problem belongs to follows from the problem
-//! itself ([`split`]), never from the seed or the index, so the two cannot overlap.
+//! itself ([`split`]), never from the seed or the index, so the two cannot overlap. Which problems are the same follows from
+//! the same content: those that differ in wording or order alone are one, and a set holds it once.
 //!
 //! There are two kinds. A base is pretrained on *worked* families ([`Family::WORKED`]): their problems come with attempts of
 //! every quality, in words of a small vocabulary; each is a type that is a [`problem::Problem`]. Families with *levels*
@@ -19,6 +20,7 @@ mod split;
 mod survey;
 mod voice;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
@@ -61,12 +63,12 @@ pub enum Family {
 pub struct LeveledFamily(u8);
 
 /// What a family is, for lists and data cards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FamilyDescription {
     /// What a problem is made of.
     pub draws: &'static str,
     /// Between which bounds.
-    pub range: &'static str,
+    pub range: Cow<'static, str>,
     /// How an answer is judged.
     pub verifier: &'static str,
 }
@@ -160,22 +162,22 @@ impl Family {
         let (draws, range, verifier) = match self {
             Self::Arithmetic => (
                 "three or four numbers joined by +, - and *, in the words of a base's small vocabulary",
-                "numbers to 12, results -60 to 60",
+                arithmetic::range().into(),
                 "the whole number, written out",
             ),
             Self::Countdown => (
-                "two or three numbers and a target to make of them, each used once",
-                "numbers to 15, targets to 60",
+                "two or three numbers and a target to make of them by +, - and *, each used once",
+                countdown::range().into(),
                 "the expression's value, and that it uses the numbers",
             ),
             Self::PythonFunctions => (
                 "one-line Python functions of a list, a number or a word",
-                "about 5,000 functions",
+                python::range().into(),
                 "three assertions in the sandbox",
             ),
             Self::Leveled(family) => {
                 let entry = family.entry();
-                (entry.draws, entry.range, entry.verifier)
+                (entry.draws, entry.range.into(), entry.verifier)
             }
         };
         FamilyDescription { draws, range, verifier }
@@ -185,25 +187,31 @@ impl Family {
     /// families are finite); [`Family::distinct`] gives tasks that are not.
     #[must_use]
     pub fn task(self, split: Split, seed: u64, index: u64) -> Task {
-        match self {
-            Self::Arithmetic => self.task_of::<Chain>(split, seed, index),
-            Self::Countdown => self.task_of::<Puzzle>(split, seed, index),
-            Self::PythonFunctions => self.task_of::<Function>(split, seed, index),
-            Self::Leveled(_) => self.task_at(None, split, seed, index),
-        }
+        self.task_at(None, split, seed, index)
     }
 
     /// The same at one level, of `1..=levels()`; `None` takes all of them in turn, as chance has it. The level stands among
     /// the task's further columns. A family without levels has no other than its one.
     #[must_use]
     pub fn task_at(self, level: Option<u8>, split: Split, seed: u64, index: u64) -> Task {
-        let Self::Leveled(family) = self else { return self.task(split, seed, index) };
-        let (level, drawn) = self.drawn(family, level, split, seed, index);
-        let mut extra = Map::new();
-        extra.insert("level".to_owned(), level.into());
-        let mut task = Task::new(self.name(), drawn.prompt, drawn.reference, split, extra);
-        task.domain = family.entry().domain;
-        task
+        self.problem_at(level, split, seed, index).1
+    }
+
+    /// The same with a hash of its content, which is equal for problems that are the same but for wording or order.
+    pub(crate) fn problem_at(self, level: Option<u8>, split: Split, seed: u64, index: u64) -> (u64, Task) {
+        match self {
+            Self::Arithmetic => self.problem_of::<Chain>(split, seed, index),
+            Self::Countdown => self.problem_of::<Puzzle>(split, seed, index),
+            Self::PythonFunctions => self.problem_of::<Function>(split, seed, index),
+            Self::Leveled(family) => {
+                let (level, drawn) = self.drawn(family, level, split, seed, index);
+                let mut extra = Map::new();
+                extra.insert("level".to_owned(), level.into());
+                let mut task = Task::new(self.name(), drawn.prompt, drawn.reference, split, extra);
+                task.domain = family.entry().domain;
+                (hash_text(&drawn.content), task)
+            }
+        }
     }
 
     /// A right answer and a wrong one to `self.task_at(level, split, seed, index)`; none for the worked families, whose
@@ -230,7 +238,8 @@ impl Family {
         }
     }
 
-    /// The first `count` different tasks of a split under a seed: an evaluation set.
+    /// The first tasks of `count` different problems of a split under a seed: an evaluation set. Tasks that ask the same in
+    /// other words or another order are one problem.
     ///
     /// # Errors
     /// If the split does not hold that many tasks: when a long run of draws brings nothing new.
@@ -264,10 +273,10 @@ impl Family {
                     wanted: count,
                 });
             }
-            let task = self.task_at(level, split, seed, index);
+            let (content, task) = self.problem_at(level, split, seed, index);
             index += 1;
             in_vain += 1;
-            if seen.insert(task.id.clone()) {
+            if seen.insert(content) {
                 tasks.push(task);
                 in_vain = 0;
             }
@@ -316,9 +325,10 @@ impl Family {
         split::draw(split, &mut self.counter(split.label(), seed, index))
     }
 
-    fn task_of<P: Problem>(self, split: Split, seed: u64, index: u64) -> Task {
+    fn problem_of<P: Problem>(self, split: Split, seed: u64, index: u64) -> (u64, Task) {
         let problem: P = self.problem(split, seed, index);
-        Task::new(self.name(), problem.prompt(), problem.reference(), split, Map::new())
+        let task = Task::new(self.name(), problem.prompt(), problem.reference(), split, Map::new());
+        (hash_text(&problem.content()), task)
     }
 
     fn solution_of<P: Problem>(self, split: Split, seed: u64, index: u64) -> String {

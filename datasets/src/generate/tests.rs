@@ -1,4 +1,8 @@
-use std::collections::{BTreeSet, HashSet};
+//! What holds for all families, and for those that a base is pretrained on.
+
+#![allow(clippy::print_stdout, reason = "figures for whoever runs the tests with --nocapture")]
+
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use rewards::{RewardSet, RewardSpec, Sample};
@@ -54,16 +58,146 @@ fn a_task_is_a_pure_function_of_its_place() {
     }
 }
 
+/// The content of the `index`-th problem, as the fence sees it.
+fn content(family: Family, level: u8, index: u64) -> String {
+    match family {
+        Family::Arithmetic => family.problem::<Chain>(Split::Held, 0, index).content(),
+        Family::Countdown => family.problem::<Puzzle>(Split::Held, 0, index).content(),
+        Family::PythonFunctions => family.problem::<Function>(Split::Held, 0, index).content(),
+        Family::Leveled(leveled) => family.drawn(leveled, Some(level), Split::Held, 0, index).1.content,
+    }
+}
+
+/// No problem twice, in whatever order its parts are named: over all families and levels.
 #[test]
 fn an_evaluation_set_holds_no_task_twice() {
-    for family in Family::WORKED {
-        let tasks = family.distinct(Split::Held, 0, 600).unwrap();
-        let ids: BTreeSet<_> = tasks.iter().map(|task| &task.id).collect();
-        assert_eq!(ids.len(), 600, "{family}");
+    const WANTED: usize = 600;
+    for (family, level) in Family::ALL.into_iter().flat_map(|family| (1..=family.levels()).map(move |l| (family, l))) {
+        let draw = |count| family.distinct_at(Some(level), Split::Held, 0, count);
+        let tasks = draw(WANTED).unwrap_or_else(|error| match error {
+            // A level may have fewer problems: as many as it says can be drawn.
+            DatasetError::TooFewDistinct { found, .. } if found > 20 => {
+                println!("{family}, level {level}: {error}");
+                draw(found).unwrap()
+            }
+            error => panic!("{family}, level {level}: {error}"),
+        });
+        // Which content a question has is told by drawing it again.
+        let mut unknown: HashSet<&str> = tasks.iter().map(|task| task.prompt.as_str()).collect();
+        let mut contents = HashSet::new();
+        for index in (0..).take_while(|&index| index < 1_000_000) {
+            let again = family.task_at(Some(level), Split::Held, 0, index);
+            if unknown.remove(again.prompt.as_str()) {
+                contents.insert(content(family, level, index));
+            }
+            if unknown.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(contents.len(), tasks.len(), "{family}, level {level}: a problem stands twice");
         assert!(tasks.iter().all(|task| task.split == Split::Held && task.source == family.name()));
+    }
+    for family in Family::WORKED {
+        assert_eq!(family.distinct(Split::Held, 0, WANTED).unwrap().len(), WANTED, "{family}");
     }
     let error = Family::Countdown.distinct(Split::Held, 0, 50_000).expect_err("there are not that many").to_string();
     assert!(error.starts_with("the family `countdown` gave only"), "{error}");
+}
+
+/// The numbers in a text.
+fn numbers(text: &str) -> Vec<i64> {
+    let mut numbers = Vec::new();
+    for word in text.split(|c: char| !c.is_ascii_digit() && c != '-') {
+        numbers.extend(word.parse::<i64>().ok());
+    }
+    numbers
+}
+
+/// What `recipe tasks list` says of a family's range is what its problems keep to, and reach.
+#[test]
+fn stated_ranges_are_those_of_the_draws() {
+    let within = |family: Family, draws: u64, stated: &[&str], measured: &dyn Fn(&str, &Reference) -> Vec<i64>| {
+        let range = family.description().range;
+        let mut found: Vec<i64> = Vec::new();
+        for index in 0..draws {
+            let task = family.task(Split::Train, 5, index);
+            found.extend(measured(&task.prompt, &task.reference));
+        }
+        let (least, most) = (*found.iter().min().unwrap(), *found.iter().max().unwrap());
+        for text in stated {
+            let text = text.replace("LEAST", &least.to_string()).replace("MOST", &most.to_string());
+            assert!(range.contains(&text), "{family}: `{text}` was drawn, and the list says: {range}");
+        }
+    };
+    let family = |name: &str| name.parse::<Family>().unwrap();
+    let value = |_: &str, reference: &Reference| match reference {
+        Reference::Integer { value } => vec![*value],
+        Reference::Countdown { target, .. } => vec![*target],
+        other => panic!("{other:?}"),
+    };
+    within(Family::Arithmetic, 20_000, &["numbers LEAST to MOST,"], &|prompt, _| numbers(prompt));
+    within(Family::Arithmetic, 50_000, &["-MOST to MOST"], &|prompt, reference| {
+        value(prompt, reference).into_iter().map(i64::abs).collect()
+    });
+    within(Family::Countdown, 20_000, &["targets LEAST to MOST,"], &value);
+    within(Family::Countdown, 5_000, &["numbers LEAST to MOST,"], &|prompt, _| {
+        numbers(prompt.split_once("from").unwrap().1)
+    });
+    let inputs = |reference: &Reference| match reference {
+        Reference::Tests { assertions, .. } => {
+            assertions.iter().map(|line| line.split_once(" == ").unwrap().0.to_owned()).collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    let lists = |reference: &Reference| -> Vec<Vec<i64>> {
+        inputs(reference).iter().filter(|line| line.contains("[")).map(|line| numbers(line)).collect()
+    };
+    within(Family::PythonFunctions, 5_000, &["lists of LEAST to MOST numbers"], &|_, reference| {
+        lists(reference).iter().map(|list| list.len() as i64).collect()
+    });
+    within(Family::PythonFunctions, 5_000, &["numbers of LEAST to MOST,"], &|_, reference| lists(reference).concat());
+    within(Family::PythonFunctions, 20_000, &[", numbers of LEAST to MOST,"], &|_, reference| {
+        inputs(reference)
+            .iter()
+            .filter(|line| !line.contains("[") && !line.contains('\''))
+            .flat_map(|line| numbers(line))
+            .collect()
+    });
+    within(Family::PythonFunctions, 5_000, &["words of LEAST to MOST letters"], &|_, reference| {
+        let words = inputs(reference).into_iter().filter(|line| line.contains('\''));
+        words.map(|line| line.split('\'').nth(1).unwrap().len() as i64).collect()
+    });
+    within(Family::PythonFunctions, 20_000, &["constants to MOST"], &|prompt, _| numbers(prompt));
+
+    within(family("strings"), 3_000, &["words of LEAST to MOST letters"], &|prompt, _| {
+        vec![prompt.split(['.', ' ']).nth(3).unwrap().len() as i64]
+    });
+    within(family("lists"), 3_000, &["lists of LEAST to MOST numbers"], &|prompt, _| {
+        vec![numbers(prompt.split(']').next().unwrap()).len() as i64]
+    });
+    within(family("sets"), 3_000, &["sets of LEAST to MOST numbers"], &|prompt, _| {
+        prompt.split('{').skip(1).map(|set| numbers(set.split('}').next().unwrap()).len() as i64).collect()
+    });
+    within(family("chains"), 3_000, &["LEAST to MOST numbers"], &|prompt, _| {
+        vec![prompt.split(|c: char| !c.is_ascii_digit()).filter(|word| !word.is_empty()).count() as i64]
+    });
+    within(family("chains"), 20_000, &["to 12, 20, 50, MOST;"], &|prompt, _| numbers(prompt));
+    within(family("reachability"), 20_000, &["LEAST to MOST roads"], &|prompt, _| {
+        vec![prompt.matches('>').count() as i64]
+    });
+    within(family("graph_paths"), 20_000, &["LEAST to MOST roads"], &|prompt, _| {
+        vec![prompt.split('.').next().unwrap().matches(", ").count() as i64 + 1]
+    });
+    within(family("lattice_paths"), 3_000, &["LEAST to MOST crossings"], &|prompt, _| {
+        vec![prompt.split_once("touching").unwrap().1.matches('(').count() as i64]
+    });
+    within(family("ages"), 50_000, &["ages to MOST"], &|prompt, reference| {
+        if prompt.contains("How old is") { value(prompt, reference) } else { Vec::new() }
+    });
+    within(family("dates"), 3_000, &["first dates of LEAST to MOST"], &|prompt, _| {
+        // `May 3, 1999`: the first comma stands before the year of the first date.
+        vec![numbers(&prompt.split(", ").nth(1).unwrap()[..4])[0]]
+    });
 }
 
 #[test]

@@ -1,16 +1,18 @@
 //! Task files: from bytes on disk to [`Task`]s.
 //!
-//! Two questions, answered separately. How the rows lie in the file ([`json`], [`table`]) follows
+//! Two questions, answered separately. How the rows lie in the file ([`json`], [`csv`], [`parquet`]) follows
 //! from the file's name; what the columns mean ([`layout`]) follows from their names. Every row
 //! keeps the line it stood on, so that whatever is wrong with it can be said with its place. A data set of the Hugging Face
 //! Hub is fetched first ([`hub`]); its rows carry the commit they are of.
 
+mod cell;
+mod csv;
 mod demonstration;
 pub mod hub;
 mod json;
 mod layout;
+mod parquet;
 mod stream;
-mod table;
 
 use std::fs::File;
 use std::io::Read;

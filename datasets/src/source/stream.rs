@@ -1,7 +1,8 @@
 //! A task file in batches, so that its size does not decide how much memory it takes.
 //!
 //! JSON Lines and Parquet are read piece by piece; a `.json` document and CSV as a whole, since neither can be cut without
-//! being read.
+//! being read, and so is a gzipped Parquet file, whose end says where its pieces are. What is unpacked as a whole has a bound:
+//! a small file may hold more than there is memory.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
@@ -12,7 +13,8 @@ use rayon::prelude::*;
 
 use super::hub::HubName;
 use super::layout::{self, Layout};
-use super::{BadLine, Columns, OnBadLine, Origin, ReadTasks, Row, json, table, to_task};
+use super::parquet::ParquetFile;
+use super::{BadLine, Columns, OnBadLine, Origin, ReadTasks, Row, csv, json, to_task};
 use crate::error::DatasetError;
 
 /// The endings of names that are read.
@@ -38,6 +40,9 @@ const BATCH_BYTES: usize = 64 << 20;
 /// Bytes of the longest line. Those of the largest tests have some 100 million; what is longer is no JSON Lines.
 const LONGEST_LINE: usize = 256 << 20;
 
+/// Bytes that a gzip file may unpack to where it is taken into memory as a whole.
+const LARGEST_UNPACKED: u64 = 1 << 30;
+
 /// The content of a gzip file, with errors in words that do not ask for its format to be known.
 struct Unzipped(MultiGzDecoder<BufReader<File>>);
 
@@ -60,6 +65,17 @@ impl Read for Unzipped {
     }
 }
 
+/// All of a file, if these are at most so many bytes.
+fn read_whole(reader: &mut dyn Read, most: u64, path: &Path) -> Result<Vec<u8>, DatasetError> {
+    let mut bytes = Vec::new();
+    let read = reader.take(most.saturating_add(1)).read_to_end(&mut bytes);
+    read.map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
+    if bytes.len() as u64 > most {
+        return Err(DatasetError::TooLarge { path: path.to_owned(), most });
+    }
+    Ok(bytes)
+}
+
 /// What a file is that is not what its name says, by its first bytes.
 fn disguised(head: &[u8], zipped: bool) -> Option<&'static str> {
     match head {
@@ -74,7 +90,7 @@ enum Rows {
     /// A line at a time. The line's number is that of the last one read.
     Lines { reader: Box<dyn BufRead + Send>, line: usize },
     /// Slices of a Parquet file.
-    Parquet { file: table::ParquetFile, next: usize },
+    Parquet { file: ParquetFile, next: usize },
     /// Everything at once.
     Whole(std::vec::IntoIter<Row>),
 }
@@ -129,20 +145,18 @@ impl TaskStream {
         // A wrong checksum or length at the end of a gzip file is an error of reading it.
         let mut reader: Box<dyn Read + Send> =
             if zipped { Box::new(Unzipped(MultiGzDecoder::new(BufReader::new(file)))) } else { Box::new(file) };
-        let mut whole = || {
-            let mut bytes = Vec::new();
-            reader.read_to_end(&mut bytes).map(|_| bytes).map_err(read_error)
-        };
+        let most = if zipped { LARGEST_UNPACKED } else { u64::MAX };
+        let mut whole = || read_whole(&mut reader, most, path);
         let rows = match file_kind(&name) {
             Some("jsonl" | "ndjson") => {
                 Rows::Lines { reader: Box::new(BufReader::with_capacity(1 << 18, reader)), line: 0 }
             }
             Some("json") => Rows::Whole(json::read_document(&whole()?).map_err(damaged)?.into_iter()),
-            Some("csv") => Rows::Whole(table::read_csv(&whole()?).map_err(damaged)?.into_iter()),
+            Some("csv") => Rows::Whole(csv::read_csv(&whole()?).map_err(damaged)?.into_iter()),
             Some("parquet") if zipped => {
-                Rows::Parquet { file: table::ParquetFile::of_bytes(whole()?).map_err(damaged)?, next: 0 }
+                Rows::Parquet { file: ParquetFile::of_bytes(whole()?).map_err(damaged)?, next: 0 }
             }
-            Some("parquet") => Rows::Parquet { file: table::ParquetFile::open(path).map_err(damaged)?, next: 0 },
+            Some("parquet") => Rows::Parquet { file: ParquetFile::open(path).map_err(damaged)?, next: 0 },
             _ => return Err(DatasetError::UnknownKind { path: path.to_owned(), known: KNOWN_KINDS }),
         };
         // The place of a row is a line, except in a Parquet file, which has none.
@@ -305,5 +319,22 @@ impl TaskStream {
                 Ok(rows.map(|(line, bytes)| Row { line, columns: json::parse_line(bytes.trim_ascii()) }).collect())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_unpacked_as_a_whole_has_a_bound() {
+        let zeros = || std::io::repeat(b' ').take(3 << 20);
+        let read = |most| read_whole(&mut zeros(), most, Path::new("rows.json.gz"));
+        assert_eq!(read(3 << 20).unwrap().len(), 3 << 20);
+        assert_eq!(
+            read(2 << 20).unwrap_err().to_string(),
+            "rows.json.gz: it unpacks to more than 2 MiB, and its kind is read as a whole\n  hint: unpack it (gunzip), or save its \
+             rows as .jsonl.gz, which is read in pieces"
+        );
     }
 }

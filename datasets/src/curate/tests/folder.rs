@@ -13,8 +13,22 @@ impl Host for Notes {
         TestHost::default().rewards(false)
     }
 
-    fn attempts(&self, _: &Difficulty, _: &[Task], _: u64) -> Result<Vec<Vec<String>>, String> {
-        Err("no policy".to_owned())
+    fn policy(&self, _: &Difficulty) -> Result<String, String> {
+        Err(NO_POLICY.to_owned())
+    }
+
+    fn check_attempts(&self, _: &Difficulty, _: &[Task]) -> Result<(), String> {
+        Err(NO_POLICY.to_owned())
+    }
+
+    fn attempts(
+        &self,
+        _: &Difficulty,
+        _: &[Task],
+        _: u64,
+        _: &mut dyn FnMut(usize, usize, String),
+    ) -> Result<(), String> {
+        Err(NO_POLICY.to_owned())
     }
 
     fn step_started(&self, _: usize, _: usize, _: &NamedStep, _: u64) {}

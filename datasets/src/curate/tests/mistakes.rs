@@ -39,6 +39,48 @@ fn a_column_that_no_row_has_is_an_error_with_those_there_are() {
 }
 
 #[test]
+fn a_misspelt_column_of_map_is_an_error_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = numbered(folder.path(), "rows.jsonl", &[("Say one", 1), ("Say two", 2)]);
+    let map = |map: Map| {
+        let job = job(vec![load(&path), ("tidy", Step::Map(Map { difficulty_scale: 1.0, ..map }))]);
+        run(&job, &folder.path().join("out"), &TestHost::default()).map_err(|error| error.to_string())
+    };
+    let rename = |old: &str| Map { rename: [("number".to_owned(), old.to_owned())].into(), ..Map::default() };
+    let expected = "step 2 (tidy): no row has a column `task_di`; besides those of every task there are: task_id";
+    assert_eq!(map(rename("task_di")).unwrap_err(), expected);
+    assert_eq!(map(Map { remove: vec!["task_di".to_owned()], ..Map::default() }).unwrap_err(), expected);
+    assert_eq!(map(Map { difficulty_from: Some("task_di".to_owned()), ..Map::default() }).unwrap_err(), expected);
+    // What has been renamed goes by its new name.
+    let difficulty_from = Some("number".to_owned());
+    let kept = map(Map { difficulty_from, remove: vec!["number".to_owned()], ..rename("task_id") }).unwrap().kept;
+    let mut left: Vec<_> = kept.iter().map(|task| (task.difficulty.unwrap() as i64, task.extra.len())).collect();
+    left.sort_unstable();
+    assert_eq!(left, [(1, 0), (2, 0)]);
+}
+
+#[test]
+fn a_column_of_solutions_that_no_row_has_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("programs.jsonl");
+    let row = |id: u8| json!({ "text": format!("Task {id}"), "test_list": ["assert f() == 1"], "solved": "def f(): return 1" });
+    fs::write(&path, format!("{}\n{}\n", row(1), row(2))).unwrap();
+    let notes = |solutions: &[&str]| {
+        let solutions = solutions.iter().map(|name| (*name).to_owned()).collect();
+        let verify = Step::Verify(Verify { solutions, keep_without_solution: true });
+        let outcome = run_in(folder.path(), &job(vec![load(&path), ("verify", verify)]));
+        outcome.steps[1].tally.notes.clone()
+    };
+    let missing =
+        |name: &str| format!("solutions: no row has a column `{name}`; besides those of every task there are: solved");
+    assert_eq!(notes(&["slvd"]), [missing("slvd")]);
+    assert_eq!(notes(&["slvd", "solved"]), [missing("slvd")]);
+    assert_eq!(notes(&["solved"]), [""; 0]);
+    // None of the usual ones: each is said.
+    assert_eq!(notes(&["solution", "code", "canonical_solution"]).len(), 3);
+}
+
+#[test]
 fn a_value_of_a_column_stands_once() {
     let folder = tempfile::tempdir().unwrap();
     let written = [("Add two", 1), ("Sum two", 1), ("add two", 2), ("Halve it", 3), ("SUM  two", 4)];

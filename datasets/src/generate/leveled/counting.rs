@@ -199,9 +199,10 @@ pub(super) fn coins(level: u8, counter: &mut Counter) -> Drawn {
 pub(super) fn lattice_paths(level: u8, counter: &mut Counter) -> Drawn {
     let largest = 4 + 2 * i64::from(level);
     let (width, height) = (counter.between(3, largest), counter.between(3, largest));
-    let count = counter.between(2, 2 + 2 * i64::from(level));
+    let count = 2 + counter.below(1 + 2 * usize::from(level));
     let mut blocked = Vec::new();
-    for _ in 0..count {
+    // Ends: at most 8 of the 16 crossings or more are wanted, and all but two may be blocked.
+    while blocked.len() < count {
         let place = (counter.between(0, width), counter.between(0, height));
         if place != (0, 0) && place != (width, height) && !blocked.contains(&place) {
             blocked.push(place);

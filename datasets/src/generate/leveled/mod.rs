@@ -122,7 +122,7 @@ pub(crate) const LEVELED: &[Leveled] = &[
         4,
         number::chain,
         "sums, differences and products of several numbers under the usual precedence, with brackets",
-        "3 to 6 numbers of 1 to 99, brackets from level 2",
+        "3 to 7 numbers, to 12, 20, 50, 99; brackets from level 2",
         INTEGER
     ),
     leveled!(
@@ -140,7 +140,7 @@ pub(crate) const LEVELED: &[Leveled] = &[
         3,
         number::decimals,
         "sums, differences and products of decimal numbers",
-        "one decimal place to three, values to 10, 100, 1000",
+        "sums of numbers to 10, 100, 1,000 with 1, 2, 3 decimals; tenths to 9.9, 19.8, 29.7 times hundredths to 9.99",
         "how many thousandths, written out"
     ),
     leveled!(
@@ -149,7 +149,7 @@ pub(crate) const LEVELED: &[Leveled] = &[
         3,
         number::percentages,
         "shares, rises and falls, the original before a change, two changes after each other",
-        "values to 2,000, 20,000, 200,000",
+        "amounts to 2,000, 20,000, 200,000, changed by 5 to 95 percent",
         INTEGER
     ),
     leveled!(
@@ -166,7 +166,7 @@ pub(crate) const LEVELED: &[Leveled] = &[
         Math,
         3,
         number::gcd_lcm,
-        "the greatest common divisor or least common multiple of two to four numbers",
+        "the greatest common divisor of two to four numbers, the least common multiple of two",
         "numbers to 120, 600, 2,400, with common factors",
         INTEGER
     ),
@@ -176,7 +176,7 @@ pub(crate) const LEVELED: &[Leveled] = &[
         3,
         number::primes,
         "how many primes lie between, the next prime, the largest prime factor, the sum of the prime factors",
-        "numbers to 1,500, 6,000, 30,000",
+        "numbers of 20 to 1,500, 6,000, 30,000, intervals of 10 to 40, 60, 80",
         INTEGER
     ),
     leveled!(
@@ -194,7 +194,7 @@ pub(crate) const LEVELED: &[Leveled] = &[
         3,
         algebra::polynomials,
         "values, roots and coefficients of products of polynomials",
-        "degrees 2 to 4, coefficients -9 to 9",
+        "values: degrees 2, 3, 4, coefficients -9 to 9; roots -10 to 10, -14 to 14, -18 to 18; products of degrees 3, 4, 5",
         "the number, or the set of the roots"
     ),
     leveled!(
@@ -203,7 +203,7 @@ pub(crate) const LEVELED: &[Leveled] = &[
         3,
         algebra::inequalities,
         "how many whole numbers satisfy linear, absolute and quadratic inequalities",
-        "coefficients to 12, bounds to 60, 200, 400",
+        "coefficients to 12, bounds -60 to 90, -200 to 300, -400 to 600; quadratic ones from level 2",
         INTEGER
     ),
     leveled!(
@@ -212,7 +212,7 @@ pub(crate) const LEVELED: &[Leveled] = &[
         3,
         algebra::matrices,
         "determinants, and entries of products, of matrices",
-        "2 by 2 to 4 by 4, entries -9 to 9",
+        "determinants of 2 by 2, 3 by 3, 4 by 4, products of 2 by 2 and 3 by 3, entries -9 to 9",
         INTEGER
     ),
     leveled!(
@@ -229,7 +229,7 @@ pub(crate) const LEVELED: &[Leveled] = &[
         Math,
         3,
         counting::divisors,
-        "how many divisors, their sum, Euler's totient",
+        "how many divisors, their sum, Euler's totient, how many numbers up to it another divides",
         "numbers to 3,000, 8,000, 40,000",
         INTEGER
     ),
@@ -238,8 +238,8 @@ pub(crate) const LEVELED: &[Leveled] = &[
         Math,
         3,
         counting::combinatorics,
-        "committees, arrangements of letters, seatings with a condition, ways to share",
-        "sets of 4 to 10, 8 to 14, 10 to 20",
+        "committees, arrangements of letters, seatings with a condition, ways to share, codes of digits",
+        "groups to 10, 14, 20; words to 8, 9, 10 letters; rows to 7, 8, 9 seats; balls to 22, 26, 32; codes to 4, 5, 6 digits",
         INTEGER
     ),
     leveled!(
@@ -266,7 +266,7 @@ pub(crate) const LEVELED: &[Leveled] = &[
         4,
         story::word_problem,
         "a story of 2 to 7 events, each drawn by itself, about who has how many of what",
-        "12 kinds of events, amounts to 60, 100, 200, 400",
+        "12 kinds of events, amounts at first to 60, 100, 200, 400",
         INTEGER
     ),
     leveled!(
@@ -292,8 +292,8 @@ pub(crate) const LEVELED: &[Leveled] = &[
         Math,
         3,
         calendar::dates,
-        "days between dates, the date so many days on, the day of the week",
-        "years 1990 to 2040; spans to 60, 1,000, 10,000 days",
+        "days between dates, the date so many days on or back, the day of the week, how often it comes",
+        "first dates of 1990 to 2040; spans of 2 to 60, 1,000, 10,000 days",
         "the number, the weekday, or (year, month, day)"
     ),
     leveled!(
@@ -356,7 +356,7 @@ pub(crate) const LEVELED: &[Leveled] = &[
         3,
         listing::strings,
         "a made-up word reversed, shifted, thinned out, several such steps after each other",
-        "words of 5 to 12 letters, 1 to 3 steps",
+        "words of 5 to 11 letters, 1 to 3 steps",
         "the word, letter by letter"
     ),
     leveled!(
@@ -365,7 +365,7 @@ pub(crate) const LEVELED: &[Leveled] = &[
         3,
         listing::lists,
         "a list of numbers sorted, rotated, filtered, summed up, several such steps after each other",
-        "5 to 12 numbers of 0 to 99, 1 to 3 steps",
+        "lists of 5 to 11 numbers of 0 to 99, 1 to 3 steps",
         TUPLE
     ),
     leveled!(
@@ -374,7 +374,7 @@ pub(crate) const LEVELED: &[Leveled] = &[
         3,
         listing::sets,
         "how many numbers lie in unions, intersections and differences of two or three sets",
-        "sets of 5 to 12 numbers of 1 to 30",
+        "sets of 6 to 13 numbers of 1 to 30",
         INTEGER
     ),
     leveled!(
@@ -383,7 +383,7 @@ pub(crate) const LEVELED: &[Leveled] = &[
         3,
         graph::graph_paths,
         "the length of the shortest way between two places of a weighted graph",
-        "5 to 10 places, 7 to 18 roads of length 1 to 20",
+        "5 to 10 places, 4 to 19 roads of length 1 to 20",
         INTEGER
     ),
     leveled!(
@@ -392,7 +392,7 @@ pub(crate) const LEVELED: &[Leveled] = &[
         3,
         graph::reachability,
         "how many places can be reached along one-way roads, or the fewest roads to take",
-        "6 to 12 places, 8 to 24 roads",
+        "6 to 12 places, 6 to 23 roads",
         INTEGER
     ),
     leveled!(

@@ -128,12 +128,14 @@ pub(super) fn shopping(level: u8, counter: &mut Counter) -> Drawn {
     }
 }
 
-pub(super) fn ages(level: u8, counter: &mut Counter) -> Drawn {
-    let people = 1 + usize::from(level);
-    let names = some(NAMES, people, counter);
+/// Nobody is older.
+const OLDEST: i64 = 90;
+
+/// The age of each, and how each but the first stands to the one before.
+fn some_ages(names: &[&str], counter: &mut Counter) -> (Vec<i64>, Vec<String>) {
     let mut ages = vec![counter.between(4, 20)];
     let mut clues = Vec::new();
-    for at in 1..people {
+    for at in 1..names.len() {
         let before = ages[at - 1];
         let years = counter.between(2, 15);
         let (clue, age) = match counter.below(4) {
@@ -153,6 +155,19 @@ pub(super) fn ages(level: u8, counter: &mut Counter) -> Drawn {
         clues.push(clue);
         ages.push(age);
     }
+    (ages, clues)
+}
+
+pub(super) fn ages(level: u8, counter: &mut Counter) -> Drawn {
+    let people = 1 + usize::from(level);
+    let names = some(NAMES, people, counter);
+    // Ends: where everybody is some years older than the one before, nobody is older than 65.
+    let (ages, clues) = loop {
+        let (ages, clues) = some_ages(&names, counter);
+        if ages.iter().all(|&age| age <= OLDEST) {
+            break (ages, clues);
+        }
+    };
     let (first, last) = (names[0], names[people - 1]);
     let sum: i64 = ages.iter().sum();
     let (given, question, value) = match counter.below(3) {

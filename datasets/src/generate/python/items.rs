@@ -1,7 +1,7 @@
 //! Functions of a list of integers: keep some, change each, finish.
 
-use super::Spec;
 use super::value::Value;
+use super::{ITEMS, LIST_LENGTHS, Spec};
 use crate::random::Counter;
 
 /// A function of a list.
@@ -246,11 +246,12 @@ impl Spec for ItemsFunction {
     }
 
     fn input(&self, counter: &mut Counter) -> Value {
-        // Ends: every filter keeps and drops a good part of -9..=20, and random lists of four or
+        // Ends: every filter keeps and drops a good part of `ITEMS`, and random lists of four or
         // more are seldom sorted or begin with their largest.
         loop {
-            let length = 4 + counter.below(4);
-            let items: Vec<i64> = (0..length).map(|_| counter.between(-9, 20)).collect();
+            let (fewest, most) = LIST_LENGTHS;
+            let length = fewest + counter.below(most - fewest + 1);
+            let items: Vec<i64> = (0..length).map(|_| counter.between(ITEMS.0, ITEMS.1)).collect();
             let kept: Vec<i64> = items.iter().copied().filter(|&item| self.keep.keeps(item)).collect();
             let drops = self.keep == Keep::All || kept.len() < items.len();
             if kept.len() >= 2 && drops && !kept.is_sorted() {

@@ -2,9 +2,9 @@
 //!
 //! - Draws from: functions of a list of integers (keep some, change each, finish: [`items`]), of
 //!   an integer ([`number`]) and of a word ([`word`]).
-//! - Range: constants 1 to 20; lists of four to seven integers in -9..=20; words of five to eight
+//! - Range: constants 1 to 20; lists of four to seven integers in -9..=20; integers in -9..=30; words of five to eight
 //!   letters.
-//! - Size: about 4,100 functions of a list, 750 of a number, 200 of a word.
+//! - Size: about 4,100 functions of a list, 750 of a number, 250 of a word.
 //! - Verifier: `Reference::Tests`, three assertions whose inputs are drawn from the content (so
 //!   that one question has one reference) and whose values the Rust twin of the function computes.
 //!   Every list has something that is kept and, where the filter can drop, something that is not.
@@ -42,6 +42,31 @@ const KINDS: &[(Kind, u32)] = &[(Kind::Items, 65), (Kind::Number, 25), (Kind::Wo
 
 /// How many assertions a task has.
 const ASSERTIONS: usize = 3;
+
+/// The largest constant of a function.
+const LARGEST_CONSTANT: i64 = 20;
+
+/// How long a list is, at least and at most.
+const LIST_LENGTHS: (usize, usize) = (4, 7);
+
+/// What stands in a list.
+const ITEMS: (i64, i64) = (-9, 20);
+
+/// The numbers that a function of a number is tested with, the least and the largest.
+const NUMBERS: (i64, i64) = (-9, 30);
+
+/// How many letters a word has, at least and at most.
+const WORD_LENGTHS: (usize, usize) = (5, 8);
+
+/// Between which bounds functions and their inputs lie, for lists.
+pub(super) fn range() -> String {
+    let ((fewest, most), (least, largest)) = (LIST_LENGTHS, ITEMS);
+    let ((low, high), (shortest, longest)) = (NUMBERS, WORD_LENGTHS);
+    format!(
+        "constants to {LARGEST_CONSTANT}, lists of {fewest} to {most} numbers of {least} to {largest}, numbers of {low} to \
+         {high}, words of {shortest} to {longest} letters"
+    )
+}
 
 #[derive(Debug, Clone, Copy)]
 enum Kind {

@@ -1,7 +1,7 @@
 //! Functions of one integer.
 
-use super::Spec;
 use super::value::Value;
+use super::{LARGEST_CONSTANT, NUMBERS, Spec};
 use crate::random::Counter;
 
 /// A function of an integer. Constants are positive, but for the shift, which is not 0 where it
@@ -36,7 +36,7 @@ fn signed(shift: i64, plus: &str, minus: &str) -> String {
 }
 
 fn draw_shift(counter: &mut Counter) -> i64 {
-    let size = counter.between(1, 20);
+    let size = counter.between(1, LARGEST_CONSTANT);
     if counter.percent(50) { size } else { -size }
 }
 
@@ -54,10 +54,10 @@ impl Spec for NumberFunction {
                 _ => Self::Quotient { divisor: counter.between(2, 9) },
             },
             17 | 18 => match counter.below(2) {
-                0 => Self::Larger { bound: counter.between(1, 20) },
-                _ => Self::Smaller { bound: counter.between(1, 20) },
+                0 => Self::Larger { bound: counter.between(1, LARGEST_CONSTANT) },
+                _ => Self::Smaller { bound: counter.between(1, LARGEST_CONSTANT) },
             },
-            _ => Self::Distance { to: counter.between(1, 20) },
+            _ => Self::Distance { to: counter.between(1, LARGEST_CONSTANT) },
         }
     }
 
@@ -124,7 +124,8 @@ impl Spec for NumberFunction {
 
     fn input(&self, counter: &mut Counter) -> Value {
         // 0 and 1 are left out: too many wrong functions agree with the right one there.
-        Value::Integer(if counter.percent(20) { counter.between(-9, -2) } else { counter.between(2, 30) })
+        let (least, largest) = NUMBERS;
+        Value::Integer(if counter.percent(20) { counter.between(least, -2) } else { counter.between(2, largest) })
     }
 
     fn forget(&self) -> Self {

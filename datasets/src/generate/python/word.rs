@@ -1,7 +1,7 @@
 //! Functions of a word of small letters: take a part or replace, then turn round, raise or repeat.
 
-use super::Spec;
 use super::value::Value;
+use super::{Spec, WORD_LENGTHS};
 use crate::random::Counter;
 
 /// The letters of words and of what is asked about them: few, so that they occur.
@@ -155,9 +155,10 @@ impl Spec for WordFunction {
     }
 
     fn input(&self, counter: &mut Counter) -> Value {
-        // Ends: a random word of five to eight letters out of six is seldom without a given one.
+        // Ends: a random word of five letters or more out of six is seldom without a given one.
         loop {
-            let length = 5 + counter.below(4);
+            let (shortest, longest) = WORD_LENGTHS;
+            let length = shortest + counter.below(longest - shortest + 1);
             let word: String = (0..length).map(|_| *counter.pick(LETTERS)).collect();
             let shows = match self.inner {
                 Inner::Replaced(letter, _) | Inner::Count(letter) => word.contains(letter),
