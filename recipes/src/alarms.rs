@@ -175,7 +175,7 @@ impl Alarms {
             raise(
                 Cause::LengthExplosion,
                 format!("answers grew from {length_first:.0} to {length:.0} tokens, and {cut}"),
-                "a reward against length (soft_overlong), loss = \"dr_grpo\" or \"dapo\" (with \"grpo\" long wrong answers \
+                "a reward against length (soft_overlong, which begins at four fifths of max_new_tokens), loss = \"dr_grpo\" or \"dapo\" (with \"grpo\" long wrong answers \
                  cost little), mask_truncated = true; read some completions, whether they still think or only go on",
             );
         } else if truncated > MOSTLY {

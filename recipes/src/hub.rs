@@ -31,12 +31,12 @@ impl Fetcher<'_> {
         Ok(found)
     }
 
-    /// Task files with the names of data sets replaced by their files.
-    pub(crate) fn task_files(&self, paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    /// Task files with the names of data sets replaced by their files; `purpose` chooses their split where a name does not.
+    pub(crate) fn task_files(&self, paths: &[PathBuf], purpose: Split) -> anyhow::Result<Vec<PathBuf>> {
         let mut files = Vec::new();
         for path in paths {
             match hub_name(path)? {
-                Some(name) => files.extend(self.fetch(&name, Split::Train)?.files),
+                Some(name) => files.extend(self.fetch(&name, purpose)?.files),
                 None => files.push(path.clone()),
             }
         }

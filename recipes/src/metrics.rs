@@ -94,6 +94,9 @@ pub struct RejectMetrics {
     pub dropped: BTreeMap<String, u64>,
     /// Share of right answers, by family of tasks.
     pub pass_rate: BTreeMap<String, f64>,
+    /// Tokens of prompts, each prompt counted once for all of its answers.
+    #[serde(default)]
+    pub prompt_tokens: u64,
     /// Tokens sampled.
     pub sampled_tokens: u64,
     /// Times.
@@ -134,28 +137,37 @@ pub struct StepMetrics {
     /// How many times it sampled further tasks in this step.
     #[serde(default)]
     pub refill_rounds: u64,
-    /// Mean entropy of the distributions that tokens were sampled from, in nats; none where nothing was trained on.
+    /// Share of the step's completions that were trained on. Those of groups that were dropped were not, nor those that are
+    /// left out of the loss, nor, without a KL penalty and an entropy bonus, those that did just as well as their group.
+    #[serde(default)]
+    pub trained_share: f64,
+    /// Entropy of the distributions that the step's tokens were sampled from, in nats per token, over all completions,
+    /// trained on or not: the mean of `-log p` of the sampled tokens, whose expectation it is. Where `top_p` or `top_k` cut
+    /// tails off it is lower than the entropy of the whole distributions. None where no token was sampled.
     pub entropy: Option<f64>,
     /// The loss.
     pub loss: f64,
-    /// k3 estimate of the divergence from the reference policy, in nats per token; none without a
-    /// reference.
+    /// Estimate of the divergence from the reference policy (`kl_estimator`), in nats per token, of the tokens that were
+    /// trained on, over all optimizer steps; none without a reference.
     pub kl: Option<f64>,
     /// What the divergence from the reference took off the rewards, on average; none where it takes nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kl_penalty: Option<f64>,
-    /// Share of tokens whose probability ratio was clipped in any way.
+    /// Share of the tokens that were trained on whose probability ratio was clipped in any way, over all optimizer steps.
     pub clip_fraction: f64,
-    /// Share of tokens clipped below.
+    /// Share of them clipped below.
     #[serde(default)]
     pub clip_low_fraction: f64,
-    /// Share of tokens clipped above.
+    /// Share of them clipped above.
     #[serde(default)]
     pub clip_high_fraction: f64,
-    /// Extremes of the probability ratio between the policy and the one that sampled.
+    /// Share of them clipped by the dual clip; none without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_dual_fraction: Option<f64>,
+    /// Extremes of the probability ratio between the policy and the one that sampled, of the tokens that were trained on.
     pub ratio: Extremes,
-    /// Largest difference between the log-probability of a token when it was sampled and in the
-    /// first training forward pass.
+    /// Largest difference between the log-probability of a token when it was sampled and in its training pass, of the
+    /// completions of the first optimizer step: the policy is then still the one that sampled.
     pub logprob_difference_max: f64,
     /// Length of the gradient before clipping.
     pub gradient_norm: f64,
@@ -304,28 +316,52 @@ pub struct FamilyEval {
 pub struct Estimate {
     /// The mean.
     pub mean: f64,
-    /// Half the width of the interval: it reaches from `mean - half_width` to `mean + half_width`.
-    pub half_width: f64,
+    /// How far the interval reaches: from `mean - half_width` to `mean + half_width`. None where fewer than two tasks leave
+    /// nothing to tell it from.
+    #[serde(default)]
+    pub half_width: Option<f64>,
 }
 
 /// Standard deviations of a normal distribution on each side that hold 95% of it.
 const NORMAL_95: f64 = 1.959_964;
 
 impl Estimate {
-    /// The mean of one value per task (each the mean over that task's samples), with the interval
+    /// The mean of one share per task (each the mean over that task's samples), with the interval
     /// over tasks: the samples of one task are no independent evidence.
     #[must_use]
     pub fn over_tasks(values: &[f64]) -> Estimate {
-        if values.len() < 2 {
-            return Estimate { mean: mean(values), half_width: 0.0 };
-        }
-        let mean = mean(values);
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        let variance = squares / (count(values.len()) - 1.0);
-        Estimate { mean, half_width: NORMAL_95 * (variance / count(values.len())).sqrt() }
+        Estimate::within(values, (0.0, 1.0))
     }
 
-    /// The mean of independent estimates, each counting the same.
+    /// The mean of one difference of shares per task, with the interval over tasks.
+    #[must_use]
+    pub fn of_differences(values: &[f64]) -> Estimate {
+        Estimate::within(values, (-1.0, 1.0))
+    }
+
+    /// The mean of values that lie between these bounds, by the normal approximation. Where all are equal that would claim
+    /// to be certain. Wilson's interval for how many more would differ, given that none of n did, ends at `z^2 / (n + z^2)`;
+    /// each of those could lie as far away as the bounds are, and so far the interval reaches. For shares that are all 0 or
+    /// all 1 it is Wilson's own.
+    fn within(values: &[f64], (low, high): (f64, f64)) -> Estimate {
+        let (mean, number) = (mean(values), count(values.len()));
+        let half_width = match values {
+            [] | [_] => None,
+            [first, others @ ..] if others.iter().all(|other| other == first) => {
+                let square = NORMAL_95 * NORMAL_95;
+                let reach = square / (number + square) * (first - low).max(high - first);
+                // To a millionth, as the quantile is: so short a number is the same when it is read from a file again.
+                Some((reach * 1e6).round() / 1e6)
+            }
+            _ => {
+                let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+                Some(NORMAL_95 * (squares / (number - 1.0) / number).sqrt())
+            }
+        };
+        Estimate { mean, half_width }
+    }
+
+    /// The mean of independent estimates, each counting the same; without an interval where one has none.
     #[must_use]
     pub fn mean_of(estimates: &[Estimate]) -> Estimate {
         if estimates.is_empty() {
@@ -333,8 +369,22 @@ impl Estimate {
         }
         let number = count(estimates.len());
         let sum: f64 = estimates.iter().map(|estimate| estimate.mean).sum();
-        let squares: f64 = estimates.iter().map(|estimate| estimate.half_width.powi(2)).sum();
-        Estimate { mean: sum / number, half_width: squares.sqrt() / number }
+        let squares: Option<f64> = estimates.iter().map(|estimate| Some(estimate.half_width?.powi(2))).sum();
+        Estimate { mean: sum / number, half_width: squares.map(|squares| squares.sqrt() / number) }
+    }
+
+    /// How far the interval reaches, in percent: `±2.7`; nothing where there is none.
+    #[must_use]
+    pub fn reach(&self) -> String {
+        self.half_width.map_or_else(String::new, |half_width| format!("±{:.1}", half_width * 100.0))
+    }
+}
+
+/// In percent: `31.0% ±2.7`.
+impl std::fmt::Display for Estimate {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = format!("{:.1}% {}", self.mean * 100.0, self.reach());
+        formatter.pad(text.trim_end())
     }
 }
 
@@ -387,6 +437,11 @@ pub fn mean(values: &[f64]) -> f64 {
     if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / count(values.len()) }
 }
 
+/// Whether a share is larger than another. One that was written to a file and read again may differ in its last bit.
+pub(crate) fn is_more(one: f64, other: f64) -> bool {
+    one > other + 1e-9
+}
+
 /// Pearson's correlation; none where one of the two does not vary.
 #[must_use]
 pub fn correlation(pairs: &[(f64, f64)]) -> Option<f64> {
@@ -418,17 +473,35 @@ mod tests {
         values.extend(vec![1.0; 40]);
         let estimate = Estimate::over_tasks(&values);
         assert!((estimate.mean - 0.4).abs() < 1e-12);
-        assert!((estimate.half_width - 1.959_964 * (0.24_f64 / 99.0).sqrt()).abs() < 1e-12);
-        assert_eq!(Estimate::over_tasks(&[0.5; 10]).half_width, 0.0);
-        assert_eq!(Estimate::over_tasks(&[]), Estimate::default());
+        assert!((estimate.half_width.unwrap() - 1.959_964 * (0.24_f64 / 99.0).sqrt()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn tasks_that_all_agree_are_no_certainty() {
+        #[track_caller]
+        fn check(estimate: Estimate, expected: &str) {
+            assert_eq!(estimate.to_string(), expected);
+        }
+        // Wilson's upper end for 0 of 30: 3.8415 / 33.8415.
+        check(Estimate::over_tasks(&[0.0; 30]), "0.0% ±11.4");
+        check(Estimate::over_tasks(&[1.0; 30]), "100.0% ±11.4");
+        check(Estimate::over_tasks(&[0.5; 30]), "50.0% ±5.7");
+        // A mean whose sum rounds is spread over nothing all the same.
+        check(Estimate::over_tasks(&[0.1; 30]), "10.0% ±10.2");
+        check(Estimate::of_differences(&[0.0; 30]), "0.0% ±11.4");
+        check(Estimate::of_differences(&[1.0; 30]), "100.0% ±22.7");
+        check(Estimate::over_tasks(&[1.0]), "100.0%");
+        check(Estimate::of_differences(&[1.0]), "100.0%");
+        check(Estimate::over_tasks(&[]), "0.0%");
+        check(Estimate::mean_of(&[Estimate::over_tasks(&[0.0; 30]), Estimate::over_tasks(&[1.0])]), "50.0%");
     }
 
     #[test]
     fn families_count_the_same() {
-        let estimates = [Estimate { mean: 0.2, half_width: 0.03 }, Estimate { mean: 0.6, half_width: 0.04 }];
+        let estimates = [(0.2, 0.03), (0.6, 0.04)].map(|(mean, reach)| Estimate { mean, half_width: Some(reach) });
         let both = Estimate::mean_of(&estimates);
         assert!((both.mean - 0.4).abs() < 1e-12);
-        assert!((both.half_width - 0.025).abs() < 1e-12);
+        assert!((both.half_width.unwrap() - 0.025).abs() < 1e-12);
     }
 
     #[test]

@@ -210,7 +210,7 @@ fn size_in(name: &str) -> Option<f64> {
 /// The files that are not here, each on a line; data sets of the Hub are fetched when a run begins.
 fn missing_files(recipe: &Recipe) -> String {
     let mut text = String::new();
-    let tasks = recipe.tasks.files.iter().map(|path| (path, "tasks"));
+    let tasks = recipe.task_files().map(|path| (path, "tasks"));
     let data = recipe.data_files().map(|path| (path, "demonstrations"));
     for (path, what) in tasks.chain(data).filter(|(path, _)| !path.is_file()) {
         let of_hub = what == "tasks" && matches!(hub_name(path), Ok(Some(_)));
@@ -287,8 +287,8 @@ fn work(recipe: &Recipe, stage: &Stage) -> Work {
         StageSettings::Grpo(settings) => {
             let answers = settings.steps * settings.completions_per_step() as u64;
             let learned = answers * settings.max_new_tokens as u64;
-            // One answer to each task; the last step has none.
-            let quick = settings.steps.saturating_sub(1).checked_div(settings.eval_every).unwrap_or(0)
+            // One answer to each task, and the last step has one in any case.
+            let quick = if settings.eval_every == 0 { 0 } else { settings.steps.div_ceil(settings.eval_every) }
                 * (examined(recipe) * settings.eval_tasks * recipe.eval_max_new_tokens()) as u64;
             let mut what = format!(
                 "{} steps of {} tasks x {} answers of up to {} tokens",
@@ -363,7 +363,8 @@ fn work(recipe: &Recipe, stage: &Stage) -> Work {
 
 /// Families or files that are examined, each by itself.
 fn examined(recipe: &Recipe) -> usize {
-    let files = recipe.tasks.files.len();
+    let tasks = &recipe.tasks;
+    let files = if tasks.held_out_files.is_empty() { tasks.files.len() } else { tasks.held_out_files.len() };
     if files == 0 { weighted(&recipe.tasks.families).len() } else { files }
 }
 
@@ -449,7 +450,7 @@ mod tests {
         let recipe = crate::config::find_shipped("smoke").unwrap().recipe(&[]).unwrap();
         let of = |name: &str| work(&recipe, recipe.stages.iter().find(|stage| stage.name == name).unwrap());
         let grpo = of("grpo");
-        assert_eq!((grpo.sampled, grpo.trained), (3 * 6 * 4 * 32 + 3 * 4 * 32, 3 * 6 * 4 * 32 + 3 * 6 * PROMPT));
+        assert_eq!((grpo.sampled, grpo.trained), (3 * 6 * 4 * 32 + 2 * 3 * 4 * 32, 3 * 6 * 4 * 32 + 3 * 6 * PROMPT));
         let from = render(&recipe, 1, Span { from: Some("grpo"), until: Some("grpo") }).unwrap();
         assert!(from.contains("\ngrpo ") && !from.contains("\nbefore ") && !from.contains("\nafter "), "{from}");
         assert_eq!(of("before").sampled, 3 * 6 * 3 * 32);

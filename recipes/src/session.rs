@@ -1,22 +1,24 @@
 //! One run: its folder, its stages, its report.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use datasets::Split;
 use datasets::source::hub::Hub;
 use policy::Place;
 use serde::{Deserialize, Serialize};
 
 use crate::alarms::RaisedAlarm;
-use crate::config::{Recipe, StageSettings};
+use crate::config::{GrpoSettings, HandOn, Recipe, Stage, StageSettings};
 use crate::hub::Fetcher;
 use crate::interrupt::Interrupt;
-use crate::metrics::{EvalMetrics, StepMetrics};
+use crate::metrics::{Estimate, EvalMetrics, StepMetrics, is_more};
 use crate::place;
 use crate::progress::{Reporter, Verbosity};
 use crate::report;
-use crate::run::{Reuse, RunDir, RunInfo, StageRecord, hash_files, newest_run};
+use crate::run::{Maker, Reuse, RunDir, RunFailed, RunInfo, StageRecord, Unusable, hash_files, hash_model, newest_run};
 use crate::stage::{self, Tasks};
 
 /// How a recipe is run: all that does not belong to the recipe itself.
@@ -69,6 +71,11 @@ impl Default for RunOptions {
         }
     }
 }
+
+/// What `--from` and `--only` ask for is not to be had of the earlier run: why.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+pub(crate) struct NothingToTakeOver(anyhow::Error);
 
 /// What the stages work with.
 #[derive(Debug)]
@@ -126,6 +133,24 @@ pub enum RunStatus {
     },
 }
 
+/// The checkpoint of a grpo stage that did best in its quick evaluations, on few tasks with one answer each: the best of
+/// several noisy figures flatters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BestCheckpoint {
+    /// The stage.
+    pub stage: String,
+    /// Its step; of equals the earliest.
+    pub step: u64,
+    /// pass@1 there.
+    pub sampled: Estimate,
+    /// Of so many quick evaluations.
+    pub of: u64,
+    /// Its folder, a model like any other.
+    pub folder: PathBuf,
+    /// Whether later stages begin with it, and not with the last.
+    pub handed_on: bool,
+}
+
 /// A run in figures: what `summary.json` holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunSummary {
@@ -142,6 +167,9 @@ pub struct RunSummary {
     pub stages: Vec<StageRecord>,
     /// The evaluations by stages of kind `eval`, in order.
     pub evaluations: Vec<EvalMetrics>,
+    /// The best checkpoint of each grpo stage that has quick evaluations.
+    #[serde(default)]
+    pub best: Vec<BestCheckpoint>,
     /// What looked like a known collapse while it learned.
     #[serde(default)]
     pub alarms: Vec<RaisedAlarm>,
@@ -202,10 +230,9 @@ pub fn run_recipe(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<RunSu
         .context("cannot start the threads")?
         .install(|| stage::run(&mut context, tasks))
         .map_err(|error| {
-            let path = context.run.path().display();
-            let goes_on = !error.is::<stage::Refused>() && context.run.holds_work();
-            let kept = if goes_on { "; what it did is kept, and --resume goes on from there" } else { "" };
-            error.context(format!("the run in {path} failed{kept}"))
+            let refused = error.is::<stage::Refused>() || error.is::<Unusable>();
+            let folder = context.run.path().display().to_string();
+            error.context(RunFailed { folder, resumable: !refused && context.run.holds_work() })
         })?;
 
     let run = &context.run;
@@ -223,6 +250,7 @@ pub fn run_recipe(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<RunSu
         },
         stages: run.stages_done()?,
         evaluations: run.evaluations()?.into_iter().filter(|eval| !eval.quick && examined(&eval.stage)).collect(),
+        best: best(run, recipe)?,
         alarms: alarms(run)?,
         parameters: outcome.parameters,
         active_parameters: outcome.active_parameters,
@@ -242,6 +270,36 @@ fn device(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<String> {
         None if options.resume => Ok(RunDir::read_info(&run_to_resume(options, &recipe.name)?)?.device),
         None => Ok(place::CPU.to_owned()),
     }
+}
+
+/// The best checkpoint of each grpo stage, as far as it has come.
+fn best(run: &RunDir, recipe: &Recipe) -> anyhow::Result<Vec<BestCheckpoint>> {
+    let evaluations = run.evaluations()?;
+    let of_stage = |(stage, settings): (&Stage, &GrpoSettings)| {
+        let quick: Vec<&EvalMetrics> =
+            evaluations.iter().filter(|eval| eval.quick && eval.stage == stage.name).collect();
+        let better = |eval: &EvalMetrics, best: &EvalMetrics| is_more(eval.sampled().mean, best.sampled().mean);
+        let best = quick.iter().copied().reduce(|best, eval| if better(eval, best) { eval } else { best })?;
+        let folder = run.checkpoint(&stage.name, best.step);
+        folder.is_dir().then(|| BestCheckpoint {
+            stage: stage.name.clone(),
+            step: best.step,
+            sampled: best.sampled(),
+            of: quick.len() as u64,
+            folder,
+            handed_on: settings.hand_on == HandOn::Best,
+        })
+    };
+    Ok(recipe.grpo().filter_map(of_stage).collect())
+}
+
+/// The hashes of the models that stages read where they lie.
+fn model_files(recipe: &Recipe) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut files = BTreeMap::new();
+    for folder in recipe.other_models() {
+        files.extend(hash_model(folder)?);
+    }
+    Ok(files)
 }
 
 /// The alarms of all steps.
@@ -275,7 +333,8 @@ pub fn run_to_resume(options: &RunOptions, name: &str) -> anyhow::Result<PathBuf
 /// are fetched, and become the files on disk.
 fn with_absolute_paths(recipe: &Recipe, fetcher: &Fetcher<'_>) -> anyhow::Result<Recipe> {
     let mut recipe = recipe.clone();
-    recipe.tasks.files = fetcher.task_files(&recipe.tasks.files)?;
+    recipe.tasks.files = fetcher.task_files(&recipe.tasks.files, Split::Train)?;
+    recipe.tasks.held_out_files = fetcher.task_files(&recipe.tasks.held_out_files, Split::Held)?;
     recipe.make_paths_absolute()?;
     Ok(recipe)
 }
@@ -294,6 +353,13 @@ fn open_run(
             let before = &run.info().device;
             reporter.note(&format!("the run computed on {before}, and goes on on {device}, which rounds otherwise"));
         }
+        if let Some(before) = run.earlier_maker() {
+            let now = Maker::here();
+            reporter.note(&format!(
+                "the run was worked on by {before}, and goes on with {now}: it may come to other bits than if it had not \
+                 changed"
+            ));
+        }
         for file in run.changed_rewards() {
             reporter.note(&format!("{file} is not what it was: from here on, the reward as it is now scores"));
         }
@@ -307,7 +373,7 @@ fn open_run(
         return Ok((run, tasks, true));
     }
     let files = &recipe.input_files();
-    let info = RunInfo {
+    let mut info = RunInfo {
         reward_files: hash_files("reward file", &recipe.reward_files())?,
         device,
         card: place::card_name(place),
@@ -316,6 +382,7 @@ fn open_run(
     // What was given is read before there is a folder: what is wrong with it can then be mended without a trace.
     let tasks = Tasks::read(recipe, reporter)?;
     stage::check_model(recipe)?;
+    info.model_files = model_files(recipe)?;
     stage::check_rewards(recipe, &options.cache_dir)?;
     stage::check_targets(recipe)?;
     let earlier = newest_run(&options.runs_root, &recipe.name);
@@ -332,7 +399,8 @@ fn open_run(
             })?;
             Reuse::find(&source, recipe, first)
         })
-        .transpose()?;
+        .transpose()
+        .map_err(NothingToTakeOver)?;
     let taken = reuse.as_ref().map(|reuse| reuse.stages().join(", "));
     let fill = |path: &Path| reuse.map_or(Ok(()), |reuse| reuse.take_over(path, recipe));
     let run = RunDir::create_with(&options.runs_root, options.run_dir.as_deref(), recipe, info, fill)?;

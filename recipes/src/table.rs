@@ -68,7 +68,7 @@ fn share(value: Option<f64>) -> String {
 }
 
 fn estimate(value: Option<Estimate>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| format!("{:.1}% ±{:.1}", value.mean * 100.0, value.half_width * 100.0))
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
 fn length(value: Option<f64>) -> String {
@@ -246,6 +246,18 @@ fn costs(text: &mut String, summary: &RunSummary) {
     if summary.parameters > 0 {
         let (all, active) = (count_text(summary.parameters), count_text(summary.active_parameters));
         let _ = writeln!(text, "{all} parameters, {active} used for each token");
+    }
+    for best in &summary.best {
+        let _ = writeln!(
+            text,
+            "best: {}, step {}{}: {} in the best of {}: {}",
+            best.stage,
+            best.step,
+            if best.handed_on { ", handed on" } else { "" },
+            best.sampled,
+            counted(best.of as usize, "quick evaluation", "quick evaluations"),
+            best.folder.display()
+        );
     }
     for raised in &summary.alarms {
         let _ = writeln!(text, "look: {}, step {}: {}", raised.stage, raised.step, raised.alarm.what);

@@ -363,6 +363,14 @@ fn a_wrong_job_is_refused_with_the_line_and_what_would_be_right() {
         &format!("{LOAD}[[step]]\nkind = \"difficulty\"\nmodel = \"m\"\nkeep = [0.9, 0.1]"),
         "line 7: `keep` is [0.9, 0.1]",
     );
+    check(
+        &format!("{LOAD}[[step]]\nkind = \"difficulty\"\nmodel = \"m\"\ntemplate = \"chta\""),
+        "line 7: `template` is \"chta\", expected \"r1-zero\" or \"chat\"",
+    );
+    check(
+        &format!("{LOAD}[[step]]\nkind = \"difficulty\"\nmodel = \"m\"\nsystem_prompt = \"Be brief.\""),
+        "line 7: `system_prompt` has a meaning only with `template = \"chat\"`",
+    );
     check(&format!("{LOAD}[[step]]\nkind = \"sample\""), "a sample step needs `count` or `share`");
     check("[[step]]\nkind = \"dedup\"", "the first step must be of kind \"load\"");
     check("[[step]]\nkind = \"load\"\nsources = [{ family = \"fractoins\" }]", "did you mean `fractions`?");
@@ -396,7 +404,7 @@ fn a_wrong_job_is_refused_with_the_line_and_what_would_be_right() {
         "`by` is \"prompt\", expected a further column",
     );
     let write = |path: &str| format!("[[step]]\nkind = \"write\"\npath = \"{path}\"\n");
-    for taken in ["steps/x.jsonl", "dropped/02-filter.jsonl", "./Steps/x.jsonl", "completions.jsonl"] {
+    for taken in ["steps/x.jsonl", "dropped/02-filter.jsonl", "./Steps/x.jsonl", "completions/x.jsonl"] {
         check(&format!("{LOAD}{}", write(taken)), "in a job's folder is the job's own; write under another name");
     }
     check(&format!("{LOAD}{}{}", write("a.jsonl"), write("./a.jsonl")), "line 8: another step writes to this path");

@@ -7,7 +7,7 @@ use recipes::{Recipe, RunOptions};
 use serde_json::Value;
 
 use crate::support::{
-    base, failure, finish, folder, lines, model_setting, options, place, resuming, same, small, step_rows,
+    base, failure, finish, folder, lines, model_setting, options, place, resuming, rows, same, small, step_rows,
 };
 
 /// Compares the completions of a group by their tokens, and prints.
@@ -65,6 +65,13 @@ fn a_python_reward_scores_whole_groups_on_any_number_of_threads() {
         assert_eq!(log.matches("longest of 4 is ").count(), 4, "{log}");
     }
     assert!(step_rows(&run).iter().all(|row| row["reward_parts"]["mine"].as_f64().unwrap() > 0.5));
+    // Examinations report it beside pass@1.
+    let examined: Vec<Value> = rows(&run).into_iter().filter(|row| row["kind"] == "eval").collect();
+    assert_eq!(examined.len(), 2);
+    for row in &examined {
+        let mean = row["families"]["countdown"]["rewards"]["mine"].as_f64().unwrap();
+        assert!((1.0..=2.0).contains(&mean), "{row}");
+    }
     let info: Value = serde_json::from_str(&fs::read_to_string(run.join("run.json")).unwrap()).unwrap();
     assert!(info["reward_files"][file.to_str().unwrap()].is_string(), "{info}");
 

@@ -75,11 +75,13 @@ fn no_checkpoint_is_left_whole() {
 fn tasks_with_a_bad_line(name: &str) -> PathBuf {
     let file = folder(name).join("sums.jsonl");
     let good = |n: u32| format!("{{\"question\": \"What is {n} + {n}?\", \"answer\": \"So.\\n#### {}\"}}\n", 2 * n);
-    fs::write(&file, [good(1), good(2), "{\"question\": \"What is\n".to_owned(), good(4)].concat()).unwrap();
+    let bad = "{\"question\": \"What is\n".to_owned();
+    let rows = [good(1), good(2), bad].into_iter().chain((4..=12).map(good));
+    fs::write(&file, rows.collect::<String>()).unwrap();
     file
 }
 
-/// The settings of a run on a task file, without an evaluation: so few tasks leave none aside.
+/// The settings of a run on a task file, of whose questions half are held out.
 fn on_tasks(file: &Path, settings: &[&str]) -> Recipe {
     let (files, model) = (path_setting("tasks.files=[", file, "]"), model_setting(base()));
     let mut all = vec![files.as_str(), &model, "grpo.steps=1", "grpo.eval_every=0", "tasks.held_out_share=0.5"];

@@ -85,7 +85,6 @@ fn sampling_and_training_agree_on_every_token_of_a_step() {
     for row in step_rows(&path) {
         let difference = row["logprob_difference_max"].as_f64().unwrap();
         assert!(difference <= LOGPROB_TOLERANCE, "step {}: {difference:e}", row["step"]);
-        // The entropy is measured where the difference is: both were.
         assert!(row["entropy"].as_f64().unwrap() > 0.0, "step {}", row["step"]);
         let ratio = &row["ratio"];
         assert!(

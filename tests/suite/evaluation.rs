@@ -147,6 +147,44 @@ fn two_models_are_compared_on_the_same_problems() {
     assert_eq!((paired.p_value, paired.better, paired.worse), (1.0, 0, 0));
 }
 
+/// A policy and the base that it was trained from, with a tokenizer that has a chat template: the difference is that of the
+/// training, and of no template.
+#[test]
+fn a_base_is_asked_in_the_template_of_its_run() {
+    let run = place("eval-templates-run");
+    copy_folder(whole(), &run);
+    let (trained, base) = (run.join("checkpoints/step-000006"), run.join("base"));
+    for model in [&trained, &base] {
+        let file = model.join("tokenizer_config.json");
+        let mut config: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        config["chat_template"] = "{% for m in messages %}{{ m.content }}{% endfor %}".into();
+        fs::write(&file, config.to_string()).unwrap();
+    }
+    let templates = |evaluation: &Evaluation| -> Vec<Option<Template>> {
+        evaluation.benchmarks[0].results.iter().map(|scored| scored.asked.template).collect()
+    };
+    let few =
+        |models: &[&Path], out: &str| EvalOptions { limit: Some(2), ..options(models, &["countdown"], &place(out)) };
+    let (evaluation, _) = evaluate(&few(&[&trained, &base], "eval-templates")).unwrap();
+    assert_eq!(templates(&evaluation), [Some(Template::R1Zero); 2]);
+    // One from elsewhere is asked in it as well, and by itself in its own.
+    let other = place("eval-templates-other");
+    copy_folder(&base, &other);
+    let (evaluation, _) = evaluate(&few(&[&other, &trained], "eval-templates-both")).unwrap();
+    assert_eq!(templates(&evaluation), [Some(Template::R1Zero); 2]);
+    let (evaluation, _) = evaluate(&few(&[&other], "eval-templates-alone")).unwrap();
+    assert_eq!(templates(&evaluation), [Some(Template::Chat)]);
+
+    // What cannot be read is asked for, not guessed.
+    let text = fs::read_to_string(run.join("recipe.toml")).unwrap();
+    fs::write(run.join("recipe.toml"), format!("no_such_key = 1\n{text}")).unwrap();
+    let unread = few(&[&base], "eval-templates-unread");
+    let error = format!("{:#}", evaluate(&unread).unwrap_err());
+    assert!(error.contains("recipe.toml") && error.contains("--template"), "{error}");
+    let (evaluation, _) = evaluate(&EvalOptions { template: Some(Template::R1Zero), ..unread }).unwrap();
+    assert_eq!(templates(&evaluation), [Some(Template::R1Zero)]);
+}
+
 #[test]
 fn a_choice_is_the_likeliest_letter() {
     let data = folder("eval-mmlu");

@@ -41,7 +41,8 @@ fn equal_rewards_change_nothing() {
         let path = run(name, &[&one[..], &[more]].concat());
         for row in step_rows(&path) {
             assert_eq!((number(&row, "flat_groups_share"), number(&row, "gradient_norm")), (1.0, 0.0));
-            assert!(row["entropy"].is_null(), "nothing was computed: {row:#}");
+            // That of what was sampled is known, whatever was learnt from it.
+            assert_eq!((number(&row, "trained_share"), number(&row, "entropy") > 0.0), (0.0, true), "{row:#}");
             assert_eq!((&row["ratio"]["min"], &row["ratio"]["max"]), (&Value::from(1.0), &Value::from(1.0)));
         }
         assert!(weights(&path.join("checkpoints/step-000002")) == weights(base()));
@@ -104,6 +105,17 @@ fn every_loss_and_option_learns() {
             moved = moved.max(number(&row["ratio"], "max") - 1.0);
             assert_eq!(row["kl"].is_null(), name == "no-reference", "{name}: {row:#}");
             assert_eq!(row["kl_penalty"].is_number(), name == "k1-reward", "{name}: {row:#}");
+            assert_eq!(row["clip_dual_fraction"].is_number(), name == "dual-clip", "{name}: {row:#}");
+            // A penalty or a bonus in the loss is of all completions; without one those alone are trained on that differ from
+            // their group.
+            let (least, most) = match name {
+                "k1-reward" => (0.0, 1.0),
+                "no-reference" | "measured" => (0.0, 1.0 - number(row, "flat_groups_share")),
+                // Masks what was cut off.
+                "dapo" => (1.0 - number(row, "truncated_share"), 1.0 - number(row, "truncated_share")),
+                _ => (1.0, 1.0),
+            };
+            assert!((least..=most).contains(&number(row, "trained_share")), "{name}: {row:#}");
         }
         assert!(moved > 0.01, "{name}: the policy stayed where it was: {rows:#?}");
         let end = weights(&path.join("checkpoints/step-000002"));
@@ -112,6 +124,33 @@ fn every_loss_and_option_learns() {
         let new = ends.insert(end);
         assert_eq!(new, name != "measured", "{name}: it ends as another option does");
     }
+}
+
+/// What a stage computed, in operations for each parameter: counted where it runs, whatever it is for.
+#[test]
+fn every_pass_is_counted() {
+    let plain = ["grpo.steps=1", "grpo.kl_coefficient=0", "grpo.reference_every=0"];
+    let counted = |name: &str, more: &[&str]| {
+        let path = run(&format!("passes-{name}"), &[&plain[..], more].concat());
+        let summary: Value = serde_json::from_str(&fs::read_to_string(path.join("summary.json")).unwrap()).unwrap();
+        let stages = summary["stages"].as_array().unwrap();
+        let stage = stages.iter().find(|stage| stage["name"] == "grpo").unwrap();
+        let row = &step_rows(&path)[0];
+        let of = |key: &str| number(row, key);
+        let least = 2.0 * (of("prompt_tokens") + of("sampled_tokens")) + 6.0 * of("trained_tokens");
+        (number(stage, "flops") / number(&summary, "active_parameters") - least, of("trained_tokens"))
+    };
+    let (none, trained) = counted("plain", &[]);
+    assert!(trained > 0.0 && none.abs() < 1e-6, "{none}");
+    for (name, more) in [("reference", "grpo.reference=frozen"), ("again", "grpo.checkpoint_layers=true")] {
+        let (extra, trained) = counted(name, &[more]);
+        assert!((extra - 2.0 * trained).abs() < 1e-6, "{name}: {extra} of {trained}");
+    }
+    // A pass over all completions, also those that are not trained on.
+    let (extra, trained) = counted("entropies", &["grpo.top_entropy_share=0.5"]);
+    assert!(extra >= 2.0 * trained, "{extra} of {trained}");
+    // A quick evaluation is the stage's work too.
+    assert!(counted("evaluation", &["grpo.eval_every=1"]).0 > 0.0);
 }
 
 #[test]

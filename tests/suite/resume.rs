@@ -170,6 +170,48 @@ fn interrupted_while_the_base_is_made() {
     same(&path, &other);
 }
 
+/// As a kill leaves it between the row of an evaluation and the note that its stage is done.
+#[test]
+fn killed_as_an_evaluation_ends_it_is_the_same_run() {
+    for done in ["before", "after"] {
+        let path = place(&format!("killed-after-the-row-of-{done}"));
+        copy_folder(whole(), &path);
+        let file = path.join("stages.json");
+        let mut stages: Vec<serde_json::Value> =
+            serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        stages.truncate(stages.iter().position(|stage| stage["name"] == done).unwrap());
+        std::fs::write(&file, serde_json::to_string(&stages).unwrap()).unwrap();
+        finish(&small(&[]), &resuming(&path));
+        same(&path, whole());
+    }
+}
+
+/// An examination is stopped where it is, and begun anew.
+#[test]
+fn interrupted_in_an_evaluation_and_resumed_it_is_the_same_run() {
+    let model = model_setting(base());
+    // More than twice as many answers as are asked for at once.
+    let many = ["eval.tasks_per_family=40", "eval.samples=64", "eval.max_new_tokens=8"];
+    let recipe = small(&[&many[..], &[&model, "grpo.steps=1", "grpo.eval_every=0"]].concat());
+    let path = place("interrupted-evaluation");
+    let stopped = options(&path);
+    let (interrupt, begun) = (stopped.interrupt.clone(), path.join("base/manifest.json"));
+    let watcher = std::thread::spawn(move || {
+        while !begun.exists() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        interrupt.request();
+    });
+    let status = run_recipe(&recipe, &stopped).unwrap().status;
+    watcher.join().unwrap();
+    assert_eq!(status, RunStatus::Interrupted { stage: "before".to_owned(), step: 0 });
+    finish(&recipe, &resuming(&path));
+    let whole = place("interrupted-evaluation-whole");
+    finish(&recipe, &options(&whole));
+    same(&path, &whole);
+}
+
 #[test]
 fn resuming_a_finished_run_changes_nothing() {
     let path = place("finished");

@@ -91,8 +91,8 @@ fn the_metrics_hold_every_figure() {
     let rows = rows(&smoke().run_dir);
     let of = |kind: &str| rows.iter().filter(|row| row["kind"] == kind).cloned().collect::<Vec<_>>();
     let (pretrain, steps, evals) = (of("pretrain"), of("step"), of("eval"));
-    assert_eq!((pretrain.len(), steps.len(), evals.len()), (14, 3, 3));
-    assert_eq!(rows.len(), 20);
+    assert_eq!((pretrain.len(), steps.len(), evals.len()), (14, 3, 4));
+    assert_eq!(rows.len(), 21);
     for row in &rows {
         serde_json::from_value::<MetricRow>(row.clone()).unwrap_or_else(|error| panic!("{error}: {row}"));
     }
@@ -113,6 +113,7 @@ fn the_metrics_hold_every_figure() {
             "/length/max",
             "/length/wrong_mean",
             "/truncated_share",
+            "/trained_share",
             "/flat_groups_share",
             "/loss",
             "/kl",

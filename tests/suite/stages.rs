@@ -369,13 +369,18 @@ fn a_model_is_asked_in_its_chat_template() {
         config["chat_template"] = template.into();
         fs::write(&file, config.to_string()).unwrap();
     };
-    // The base knows no other prompt than R1-Zero's, so the template says the same, and opens the thought.
-    let opens = "{% for m in messages %}{% if m.role == 'user' %}{{ PREFIX }} {{ m.content }}. Assistant: <think>{% endif %}\
-                 {% endfor %}";
+    // The base knows no other prompt than R1-Zero's, so the template says the same, and opens the thought. It fails where the
+    // system message of the tasks is missing, in whichever stage that is.
+    let opens = "{% if messages[0].content != 'Think.' %}{{ raise_exception('no system message') }}{% endif %}\
+                 {{ messages[0].content }} {% for m in messages %}{% if m.role == 'user' %}{{ PREFIX }} {{ m.content }}. \
+                 Assistant: <think>{% endif %}{% endfor %}";
     with_template(&opens.replace("{{ PREFIX }}", datasets::template::R1_ZERO_PREFIX.trim_end()));
+    let shown = folder("chat-demonstrations").join("shown.jsonl");
+    fs::write(&shown, "{\"prompt\": \"Compute 1 + 1\", \"response\": \"<think> 2 </think>\"}\n").unwrap();
     let path = place("chat-run");
     let model = path_setting("model={ path = ", &model, " }");
-    let settings = [model.as_str(), "tasks.template=chat", "tasks.system_prompt=Think."];
+    let data = path_setting("sft.data=['reject', ", &shown, "]");
+    let settings = [model.as_str(), data.as_str(), "tasks.template=chat", "tasks.system_prompt=Think."];
     finish(&chain(&settings), &options(&path));
     let recipe = Recipe::read(&path.join("recipe.toml"), &[]).unwrap();
     assert!(
@@ -390,7 +395,19 @@ fn a_model_is_asked_in_its_chat_template() {
             );
         }
     }
-    assert!(!lines(&path.join("data/reject.jsonl")).is_empty());
+    let kept = lines(&path.join("data/reject.jsonl"));
+    assert!(!kept.is_empty());
+    for row in &kept {
+        let messages = row["messages"].as_array().unwrap();
+        let roles: Vec<&str> = messages.iter().map(|message| message["role"].as_str().unwrap()).collect();
+        assert_eq!(
+            (roles.as_slice(), &messages[0]["content"]),
+            (["system", "user", "assistant"].as_slice(), &"Think.".into())
+        );
+        assert!(row["prompt"].is_null() && messages[2]["content"].as_str().unwrap().starts_with("<think>"), "{row}");
+    }
+    let carried: Value = serde_json::from_str(&fs::read_to_string(path.join("export/training.json")).unwrap()).unwrap();
+    assert_eq!(carried["template"], "chat");
 
     with_template("{{ raise_exception('no system message is known here') }}");
     let error = failure(&chain(&settings), &options(&place("chat-refused")));
@@ -490,6 +507,34 @@ fn a_chain_without_a_judge_runs() {
     assert!(fs::read_dir(&cache).unwrap().next().is_none(), "Python was prepared");
 }
 
+/// What is examined is not learnt by heart first, in whatever template and with whatever system message it is shown.
+#[test]
+fn a_demonstration_of_a_held_out_task_is_left_out() {
+    let folder = folder("sft-held-out");
+    let files = ["train", "held", "shown"].map(|name| folder.join(format!("{name}.jsonl")));
+    let task = |n: usize| format!("{{\"question\": \"What is {n} + 1?\", \"answer\": \"{}\"}}\n", n + 1);
+    fs::write(&files[0], (0..8).map(task).collect::<String>()).unwrap();
+    fs::write(&files[1], (6..10).map(task).collect::<String>()).unwrap();
+    let shown =
+        |n: usize| format!("{{\"system\": \"s\", \"prompt\": \"what is {n} + 1\", \"response\": \"{}\"}}\n", n + 1);
+    fs::write(&files[2], (4..12).map(shown).collect::<String>()).unwrap();
+    let [train, held, shown] = files.each_ref().map(|file| file.display());
+    let text = format!(
+        "name = \"held\"\n[model]\npath = '{}'\n[tasks]\nfiles = ['{train}']\nheld_out_files = ['{held}']\n\
+         [[rewards]]\nname = \"accuracy\"\n[eval]\nsamples = 1\n[[stage]]\nkind = \"sft\"\ndata = ['{shown}']\n\
+         validation_share = 0\nepochs = 1\nbatch_size = 1\n[[stage]]\nkind = \"eval\"\n",
+        whole().join("base").display()
+    );
+    let path = place("sft-held-out-run");
+    let output = in_a_process(&recipe("held", &text, &[]), &options(&path)).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("2 tasks not trained on: the same questions are held out"), "{said}");
+    assert!(said.contains("4 demonstrations left out: they answer held-out tasks"), "{said}");
+    assert_eq!(of_stage(&path, "sft").len(), 4);
+    assert_eq!(of_stage(&path, "eval")[0]["families"]["held"]["tasks"], 4);
+}
+
 /// Where nothing is learnt, nothing changes.
 #[test]
 fn a_learning_rate_of_0_changes_no_bit() {
@@ -578,11 +623,104 @@ fn chains_that_do_not_fit_are_told_where_and_why() {
         &["no reward counts in stage `grpo`"],
     );
     check("families = { arithmetic = 1.0 }", "families = { python = 1.0 }", &["has no weight in [tasks.families]"]);
+    check("eval_every = 0", "eval_every = 0\nhand_on = \"best\"", &["`hand_on` is \"best\"", "nothing says which"]);
     check("keep = 2", "keep = 9", &["`keep` is 9, but only 8 answers are sampled"]);
     check("dtype = \"bf16\"", "dtype = \"int4\"", &["expected \"f32\" or \"bf16\""]);
     let without_reject = text().replacen("kind = \"reject\"", "kind = \"eval\"\nname = \"first\"", 1);
     let error = Recipe::parse("chain.toml", &without_reject, &[]).unwrap_err().to_string();
     assert!(error.contains("unknown key `families`"), "{error}");
+}
+
+/// Reinforcement learning does not practise what demonstrations were sampled for, nor the other way round.
+#[test]
+fn stages_practise_tasks_of_their_own() {
+    let tasks = |stage: &str| -> BTreeSet<String> {
+        let files = fs::read_dir(whole().join("completions").join(stage)).unwrap().map(|entry| entry.unwrap().path());
+        let files = files.filter(|path| path.extension().is_some_and(|kind| kind == "jsonl"));
+        files.flat_map(|path| lines(&path)).map(|row| row["task"].as_str().unwrap().to_owned()).collect()
+    };
+    let (asked, practised, taught) = (tasks("reject"), tasks(""), tasks("distill-traces"));
+    assert_eq!((asked.len(), practised.len(), taught.len()), (300, 8, 200));
+    // Different places may hold the same task now and then, of families that have few.
+    let common = |one: &BTreeSet<String>, other| one.intersection(other).count();
+    assert!(common(&asked, &practised) <= 1 && common(&practised, &taught) <= 1, "{asked:?} {practised:?} {taught:?}");
+}
+
+/// The policy of the best checkpoint is what later stages get; it is named, and stays.
+#[test]
+fn the_best_checkpoint_is_handed_on() {
+    let text = format!(
+        "{}dtype = \"f32\"\n",
+        text().split("[[stage]]\nkind = \"distill\"").next().unwrap().to_owned() + "[[stage]]\nkind = \"export\"\n"
+    );
+    // A rate that breaks the policy: what comes after the first step can do nothing.
+    let settings =
+        ["grpo.steps=4", "grpo.eval_every=1", "grpo.eval_tasks=32", "grpo.learning_rate=0.3", "grpo.warmup_steps=2"];
+    let run = |name: &str, more: &[&str]| {
+        let path = place(name);
+        let summary = finish(&recipe("chain", &text, &[&settings[..], more].concat()), &options(&path));
+        (path, summary)
+    };
+    whole();
+    let (path, summary) = run("best", &["grpo.hand_on=best"]);
+    let quick: Vec<f64> = of_stage(&path, "grpo")
+        .into_iter()
+        .filter(|row| row["kind"] == "eval")
+        .map(|row| {
+            let families = row["families"].as_object().unwrap();
+            families.values().map(|family| family["sampled"]["mean"].as_f64().unwrap()).sum::<f64>()
+        })
+        .collect();
+    assert_eq!(quick.len(), 4, "the last step is looked at too");
+    let best = quick.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0 as u64 + 1;
+    assert!(best < 4, "the last step is the best: {quick:?}");
+    assert_eq!(summary.best.len(), 1);
+    let said = &summary.best[0];
+    assert_eq!((said.stage.as_str(), said.step, said.of, said.handed_on), ("grpo", best, 4, true));
+    assert_eq!(said.folder, path.join(format!("checkpoints/step-{best:06}")));
+    let weights = |folder: &Path| fs::read(folder.join("model.safetensors")).unwrap();
+    assert!(weights(&path.join("export")) == weights(&said.folder));
+    assert!(recipes::table::render(&summary).contains(&format!("best: grpo, step {best}, handed on: ")));
+    assert!(fs::read_to_string(path.join("report.html")).unwrap().contains("The best checkpoint of grpo"));
+
+    let (other, summary) = run("best-last", &[]);
+    assert!(
+        !summary.best[0].handed_on && weights(&other.join("export")) == weights(&other.join("checkpoints/step-000004"))
+    );
+
+    // Without it, what comes after cannot go on.
+    fs::remove_file(said.folder.join("model.safetensors")).unwrap();
+    let recipe = recipe("chain", &text, &[&settings[..], &["grpo.hand_on=best"]].concat());
+    let error = failure(&recipe, &resuming(&path));
+    assert!(error.contains("the best checkpoint of stage `grpo`") && error.contains("put it back"), "{error}");
+}
+
+/// A teacher outside of the run is read when its stage comes, perhaps days after the run began.
+#[test]
+fn a_teacher_that_has_changed_is_refused() {
+    let teacher = folder("changing-teacher");
+    for entry in fs::read_dir(whole().join("base")).unwrap().map(Result::unwrap) {
+        // One from elsewhere has no manifest.
+        if entry.file_name() != "manifest.json" {
+            fs::copy(entry.path(), teacher.join(entry.file_name())).unwrap();
+        }
+    }
+    let text = text().replacen("teacher = \"grpo\"", &format!("teacher = '{}'", teacher.display()), 1);
+    let recipe = Recipe::parse("chain.toml", &text, &[]).unwrap();
+    let path = place("changing-teacher-run");
+    let until = RunOptions { until: Some("reject".to_owned()), ..options(&path) };
+    run_recipe(&recipe, &until).unwrap();
+    spoil(&teacher.join("model.safetensors"));
+    let error = failure(&recipe, &resuming(&path));
+    let said = format!(
+        "the model in {} is not what it was when the run began: its model.safetensors is another",
+        teacher.display()
+    );
+    assert!(error.contains(&said) && error.contains("put the model back"), "{error}");
+    spoil(&teacher.join("model.safetensors"));
+    fs::write(teacher.join("tokenizer_config.json"), "{}").unwrap();
+    let error = failure(&recipe, &resuming(&path));
+    assert!(error.contains("its tokenizer_config.json is another"), "{error}");
 }
 
 #[test]

@@ -53,6 +53,7 @@ on to exactly the run that would have been, also after a crash.",
   recipe run r1-zero --set grpo.learning_rate=1e-4        change a setting (see: recipe keys)
   recipe run r1-zero --set tasks.families.python=0        leave a family of tasks out
   recipe run r1-zero --tasks gsm8k.jsonl --model DIR      your tasks, your model
+  recipe run r1-zero --tasks a.jsonl --held-out b.jsonl   and tasks of your own to be examined on
   recipe run r1 --dry-run                                 what it would do and take
   recipe run r1 --from reasoning                          a new run, with what an earlier one did before that stage
   recipe run mine.toml --run-dir /data/run-7              your recipe, a folder of your choice
@@ -227,6 +228,11 @@ pub(super) struct RunArguments {
     /// (openai/gsm8k); may be repeated
     #[arg(long, value_name = "FILE")]
     pub(super) tasks: Vec<PathBuf>,
+
+    /// Examine on the tasks of this file, or data set of the Hub, instead of on a share of those that --tasks names; may be
+    /// repeated
+    #[arg(long, value_name = "FILE")]
+    pub(super) held_out: Vec<PathBuf>,
 
     /// Leave out lines of task files that cannot be read, instead of stopping; they are counted
     #[arg(long)]

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::show::columns;
-use super::{FAILED, INTERRUPTED, print};
+use super::{FAILED, INTERRUPTED, print, say_stopping};
 use crate::config::{Experiment, SHIPPED_EXPERIMENTS};
 use crate::experiment::{self, ExperimentOptions, Outcome};
 use crate::interrupt::Interrupt;
@@ -73,10 +73,7 @@ fn run_one(arguments: &ExperimentArguments) -> anyhow::Result<ExitCode> {
     let found = Experiment::find(&arguments.experiment)?;
     let out = arguments.out.clone().unwrap_or_else(|| PathBuf::from("experiments").join(&found.name));
     let interrupt = Interrupt::new();
-    interrupt.on_ctrl_c(|_| {
-        let text = b"\nstopping after this step, with a checkpoint (Ctrl-C again stops at once)\n";
-        let _ = std::io::stderr().write_all(text);
-    })?;
+    interrupt.on_ctrl_c(say_stopping)?;
     let options = ExperimentOptions {
         seeds: arguments.seeds,
         out: out.clone(),
@@ -127,6 +124,7 @@ mod tests {
             variants: vec![("v".to_owned(), Vec::new())],
             seeds: 3,
             failed: vec![failure(0, "it broke\n  hint: mend it"), failure(2, "too")],
+            makers: Vec::new(),
             without_numbers: Vec::new(),
         };
         let expected = "error: 2 of 3 runs failed\n  v, seed 0: it broke\n    hint: mend it\n  v, seed 2: too\n  \

@@ -1,8 +1,8 @@
 //! The command line: arguments as typed, what they mean, and what is printed.
 //!
 //! Exit status: 0 if all went well, 1 if a run failed, 2 if what was asked for makes no sense
-//! (wrong arguments, a wrong recipe, a model, task file or card that is not there or of no kind that is used, nothing to
-//! resume), 130 if a run was stopped by Ctrl-C and can be resumed.
+//! (wrong arguments, a wrong recipe, a model, task file or card that is not there or of no kind that is used, a run that is not
+//! there or was made with other settings, a folder that is not empty), 130 if a run was stopped by Ctrl-C and can be resumed.
 
 mod arguments;
 mod bench;
@@ -25,8 +25,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use datasets::DatasetError;
 use datasets::source::hub::Hub;
+use datasets::{DatasetError, Split};
 use device::DeviceError;
 use rewards::{Registry, RewardError};
 
@@ -35,8 +35,8 @@ use crate::hub::{Fetcher, hub_name};
 use crate::interrupt::Interrupt;
 use crate::plan;
 use crate::progress::{Reporter, Verbosity};
-use crate::run::RunDir;
-use crate::session::{RunOptions, RunStatus, RunSummary, run_recipe, run_to_resume};
+use crate::run::{RunDir, Unusable};
+use crate::session::{NothingToTakeOver, RunOptions, RunStatus, RunSummary, run_recipe, run_to_resume};
 use crate::table;
 use arguments::{Arguments, Command, RunArguments};
 
@@ -103,7 +103,9 @@ fn status(error: &anyhow::Error) -> u8 {
                     | DeviceError::TooOld { .. }
             )
         );
-        no_tasks || no_reward || no_card || cause.is::<RecipeError>() || cause.is::<Wrong>()
+        // A folder that is in use, settings that are not those of the run to go on with or to begin from.
+        let no_run = cause.is::<Unusable>() || cause.is::<NothingToTakeOver>();
+        no_tasks || no_reward || no_card || no_run || cause.is::<RecipeError>() || cause.is::<Wrong>()
     });
     if wrong { WRONG } else { FAILED }
 }
@@ -204,14 +206,7 @@ fn run(arguments: &RunArguments, known: &Registry) -> anyhow::Result<ExitCode> {
     if !arguments.resume {
         check_model(&recipe)?;
     }
-    interrupt.on_ctrl_c(|awaited| {
-        let when = match awaited {
-            Some(awaited) => format!("as soon as {awaited}"),
-            None => "after this step, with a checkpoint".to_owned(),
-        };
-        let text = format!("\nstopping {when} (Ctrl-C again stops at once)\n");
-        let _ = std::io::stderr().write_all(text.as_bytes());
-    })?;
+    interrupt.on_ctrl_c(say_stopping)?;
     let summary = run_recipe(&recipe, &options)?;
     print(&table::render(&summary))?;
     if let RunStatus::StoppedAfter { stage } = &summary.status {
@@ -228,6 +223,16 @@ fn run(arguments: &RunArguments, known: &Registry) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(INTERRUPTED));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says when the run stops that was asked to.
+fn say_stopping(awaited: Option<&'static str>) {
+    let when = match awaited {
+        Some(awaited) => format!("as soon as {awaited}"),
+        None => "after this step, with a checkpoint".to_owned(),
+    };
+    let text = format!("\nstopping {when} (Ctrl-C again stops at once)\n");
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// That the recipe has a stage of this name.
@@ -304,12 +309,18 @@ fn given_settings(arguments: &RunArguments, known: &Registry) -> anyhow::Result<
     if let Some(seed) = arguments.seed {
         settings.push(format!("seed={seed}"));
     }
-    if !arguments.tasks.is_empty() {
-        for file in &arguments.tasks {
+    for (what, key, named, purpose) in [
+        ("task file", "files", &arguments.tasks, Split::Train),
+        ("held-out task file", "held_out_files", &arguments.held_out, Split::Held),
+    ] {
+        if named.is_empty() {
+            continue;
+        }
+        for file in named {
             if hub_name(file)?.is_some() {
                 continue;
             }
-            let wrong = |why: String| Wrong(format!("cannot read the task file {}: {why}", file.display()));
+            let wrong = |why: String| Wrong(format!("cannot read the {what} {}: {why}", file.display()));
             let metadata = std::fs::metadata(file).map_err(|error| wrong(error.to_string()))?;
             if metadata.is_dir() {
                 return Err(wrong("it is a folder".to_owned()).into());
@@ -317,8 +328,8 @@ fn given_settings(arguments: &RunArguments, known: &Registry) -> anyhow::Result<
             std::fs::File::open(file).map_err(|error| wrong(error.to_string()))?;
         }
         // A data set of the Hub becomes its files, of the commit that it is at now: the run can then be resumed with the same.
-        let files = fetched(&arguments.tasks)?;
-        settings.push(format!("tasks.files={}", toml_list(&files)?));
+        let files = fetched(named, purpose)?;
+        settings.push(format!("tasks.{key}={}", toml_list(&files)?));
     }
     if arguments.skip_bad_lines {
         settings.push("tasks.on_bad_line=skip".to_owned());
@@ -345,9 +356,9 @@ fn given_settings(arguments: &RunArguments, known: &Registry) -> anyhow::Result<
 }
 
 /// The files of what is named: paths as they are, data sets of the Hub fetched.
-fn fetched(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+fn fetched(paths: &[PathBuf], purpose: Split) -> anyhow::Result<Vec<PathBuf>> {
     let (hub, reporter, interrupt) = (Hub::from_env(), Reporter::new(Verbosity::Auto), Interrupt::new());
-    Fetcher { hub: &hub, reporter: &reporter, interrupt: &interrupt }.task_files(paths)
+    Fetcher { hub: &hub, reporter: &reporter, interrupt: &interrupt }.task_files(paths, purpose)
 }
 
 /// As TOML text, and absolute: a resumed run may be started from another folder.
@@ -407,9 +418,12 @@ mod tests {
         assert!(error.ends_with("is no model folder: it holds no config.json"), "{error}");
         std::fs::create_dir(&model).unwrap();
         std::fs::write(model.join("config.json"), "{}").unwrap();
+        let held_out = folder.path().join("held.jsonl");
+        std::fs::write(&held_out, "").unwrap();
+        let line = [&line[..], &["--held-out", held_out.to_str().unwrap()]].concat();
         let settings = given_settings(&run_arguments(&line), &Registry::builtin()).unwrap();
         let recipe = Recipe::find_with("smoke", &settings, &Registry::builtin()).unwrap();
-        assert_eq!(recipe.tasks.files, [tasks]);
+        assert_eq!((recipe.tasks.files, recipe.tasks.held_out_files), (vec![tasks], vec![held_out]));
         assert_eq!(recipe.model, crate::config::ModelSettings::Folder { path: model });
     }
 
@@ -468,6 +482,7 @@ mod tests {
 
         let given = |line: &[&str]| given_settings(&run_arguments(line), &Registry::builtin()).unwrap_err();
         check(given(&["smoke", "--tasks", "no/such/file.jsonl"]), WRONG);
+        check(given(&["smoke", "--held-out", "no/such/file.jsonl"]), WRONG);
         check(given(&["smoke", "--tasks", folder.path().to_str().unwrap()]), WRONG);
         check(given(&["smoke", "--model", "no/such/model"]), WRONG);
 
@@ -478,6 +493,28 @@ mod tests {
         };
         check(resume(None), WRONG);
         check(resume(Some(folder.path().to_owned())), WRONG);
+
+        // What only the folders of runs can tell.
+        let smoke = |settings: &[&str]| {
+            let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+            Recipe::find_with("smoke", &settings, &Registry::builtin()).unwrap()
+        };
+        let failed = |recipe: &Recipe, options: RunOptions| {
+            let options =
+                RunOptions { verbosity: Verbosity::Silent, cache_dir: folder.path().join("cache"), ..options };
+            run_recipe(recipe, &options).unwrap_err()
+        };
+        let run_dir = || Some(folder.path().to_owned());
+        check(failed(&smoke(&[]), RunOptions { run_dir: run_dir(), ..RunOptions::default() }), WRONG);
+        let info = crate::run::RunInfo::collect(0, 1, &[], &[], &[]).unwrap();
+        let runs = folder.path().join("runs");
+        let of = RunDir::create(&runs, None, &smoke(&[]), info).unwrap().path().to_owned();
+        let from = || RunOptions { runs_root: runs.clone(), from: Some("after".to_owned()), ..RunOptions::default() };
+        check(failed(&smoke(&["seed=2"]), RunOptions { of: Some(of.clone()), ..from() }), WRONG);
+        check(failed(&smoke(&[]), RunOptions { of: run_dir(), ..from() }), WRONG);
+        check(failed(&smoke(&["name=other"]), from()), WRONG);
+        let resume = RunOptions { run_dir: Some(of), resume: true, ..RunOptions::default() };
+        check(failed(&smoke(&["grpo.learning_rate=1"]), resume), WRONG);
     }
 
     #[test]

@@ -240,6 +240,18 @@ impl Recipe {
         places.map(|(place, stage)| (stage, self.tokenizer_at(place)))
     }
 
+    /// The template in which a stage of it last trained a policy on questions; that of its tasks where none does. A policy is
+    /// examined in it, and so is the base, which would otherwise differ from it by the template as well.
+    #[must_use]
+    pub fn trained_template(&self) -> Template {
+        let of_stage = |stage: &Stage| match &stage.settings {
+            StageSettings::Sft(settings) | StageSettings::Distill(settings) => Some(settings.template),
+            StageSettings::Grpo(_) => Some(self.tasks.template),
+            _ => None,
+        };
+        self.stages.iter().rev().find_map(of_stage).unwrap_or(self.tasks.template)
+    }
+
     /// The files that stages read demonstrations from.
     pub fn data_files(&self) -> impl Iterator<Item = &PathBuf> {
         self.stages.iter().flat_map(|stage| &stage.data).filter_map(|source| match source {
@@ -248,15 +260,20 @@ impl Recipe {
         })
     }
 
+    /// The files of tasks: those that are practised, then those that are held out.
+    pub fn task_files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.tasks.files.iter().chain(&self.tasks.held_out_files)
+    }
+
     /// Every file whose content a run depends on.
     #[must_use]
     pub fn input_files(&self) -> Vec<PathBuf> {
-        self.tasks.files.iter().chain(self.data_files()).cloned().collect()
+        self.task_files().chain(self.data_files()).cloned().collect()
     }
 
     /// Every path of what is read or written outside of the run's folder, to be made absolute.
     fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
-        let mut paths: Vec<&mut PathBuf> = self.tasks.files.iter_mut().collect();
+        let mut paths: Vec<&mut PathBuf> = self.tasks.files.iter_mut().chain(&mut self.tasks.held_out_files).collect();
         paths.extend(self.model.path_mut());
         paths.extend(self.rewards.iter_mut().filter_map(|reward| Some(&mut reward.custom.as_mut()?.path)));
         for stage in &mut self.stages {

@@ -89,7 +89,7 @@ pub(crate) fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>)
 }
 
 /// Keys as other trainers call them (TRL, transformers, verl), and as they are called here.
-const ELSEWHERE: [(&str, &str); 20] = [
+const ELSEWHERE: [(&str, &str); 22] = [
     ("lr", "learning_rate"),
     ("beta", "kl_coefficient"),
     ("kl_coef", "kl_coefficient"),
@@ -110,6 +110,8 @@ const ELSEWHERE: [(&str, &str); 20] = [
     ("lr_scheduler_type", "schedule"),
     ("warmup_ratio", "warmup_share"),
     ("save_steps", "checkpoint_every"),
+    ("train_files", "files"),
+    ("val_files", "held_out_files"),
 ];
 
 /// The words between backticks: how serde's messages quote names.

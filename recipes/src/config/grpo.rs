@@ -83,6 +83,16 @@ words! {
     }
 }
 
+words! {
+    /// Which of its checkpoints a stage hands on.
+    HandOn {
+        /// The last.
+        Last = "last",
+        /// The one that did best in a quick evaluation; of equals the earliest.
+        Best = "best",
+    }
+}
+
 settings! {
     /// Reinforcement learning with group-relative policy optimization.
     GrpoSettings typed GrpoTable {
@@ -182,10 +192,13 @@ settings! {
         checkpoint_every: u64 = 20, at_least(0);
         /// The newest checkpoints that are kept, besides the best one.
         keep_checkpoints: usize = 2, at_least(1);
-        /// A quick evaluation on held-out tasks every so many steps; 0 is never.
+        /// A quick evaluation on held-out tasks every so many steps, and after the last one; 0 is never.
         eval_every: u64 = 50, at_least(0);
         /// Held-out tasks of each family in a quick evaluation.
         eval_tasks: usize = 64, between(1, MOST_COMPLETIONS);
+        /// Which policy later stages begin with, examine and export: that of the last step, or that which did best in a quick
+        /// evaluation. The best of several noisy figures flatters: what it can, a stage of kind eval says.
+        hand_on: HandOn = HandOn::Last, Any;
     }
 }
 
@@ -227,6 +240,10 @@ impl GrpoSettings {
                 self.prompts_per_step,
                 self.group_size
             )));
+        }
+        if self.hand_on == HandOn::Best && self.eval_every == 0 {
+            return Err(Problem::anywhere("`hand_on` is \"best\", but with `eval_every = 0` nothing says which is")
+                .hint("set eval_every to a number of steps, or hand_on = \"last\""));
         }
         self.check_reference()?;
         self.check_loss()

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use datasets::curate::{
     Decontaminate, Dedup, Difficulty, EvaluationSet, Expression, FamilySource, FileSource, Filter, Group, LANGUAGES,
-    Load, Map, Mix, MixBy, Sample, Shares, Source, Step, Verify, Write, check_name, check_template,
+    Load, Map, Mix, MixBy, PromptTemplate, Sample, Shares, Source, Step, Verify, Write, check_name, check_template,
 };
 use datasets::source::hub::HubName;
 use datasets::{Domain, Family, Split};
@@ -18,7 +18,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::document::Document;
 use super::error::RecipeError;
-use super::keys::{Problem, at_least, between, checked, positive, positive_up_to};
+use super::fine_tuning::Template;
+use super::keys::{Any, Problem, at_least, between, checked, positive, positive_up_to};
 use super::read::value;
 use super::settings::{OnBadLine, suggested};
 
@@ -113,6 +114,8 @@ struct VerifyTable {
 struct DifficultyTable {
     completions: Option<PathBuf>,
     model: Option<PathBuf>,
+    template: Option<Spanned<Template>>,
+    system_prompt: Option<Spanned<String>>,
     samples: Option<Spanned<u64>>,
     max_new_tokens: Option<Spanned<u64>>,
     temperature: Option<Spanned<f64>>,
@@ -404,9 +407,8 @@ fn decontaminate(table: DecontaminateTable, data: &Path) -> Result<Step, Problem
 }
 
 fn verify(table: VerifyTable) -> Step {
-    let columns = || ["solution", "code", "canonical_solution"].map(str::to_owned).to_vec();
     Step::Verify(Verify {
-        solutions: table.solutions.unwrap_or_else(columns),
+        solutions: table.solutions.unwrap_or_else(Verify::usual_solutions),
         keep_without_solution: table.keep_without_solution.unwrap_or(false),
     })
 }
@@ -414,6 +416,11 @@ fn verify(table: VerifyTable) -> Step {
 fn difficulty(table: DifficultyTable, data: &Path) -> Result<Step, Problem> {
     if table.completions.is_none() && table.model.is_none() {
         return Err(Problem::anywhere("a difficulty step needs `completions` (a file) or `model` (a folder)"));
+    }
+    let template = checked("template", table.template, Template::R1Zero, &Any)?;
+    if let (Some(prompt), Template::R1Zero) = (&table.system_prompt, template) {
+        let message = "`system_prompt` has a meaning only with `template = \"chat\"`: R1-Zero's template says itself what is asked";
+        return Err(Problem::at(prompt.span(), message));
     }
     let keep = match table.keep {
         None => (0.0, 1.0),
@@ -429,6 +436,11 @@ fn difficulty(table: DifficultyTable, data: &Path) -> Result<Step, Problem> {
     Ok(Step::Difficulty(Difficulty {
         completions: table.completions.map(|path| data.join(path)),
         model: table.model.map(|path| data.join(path)),
+        template: match template {
+            Template::R1Zero => PromptTemplate::R1Zero,
+            Template::Chat => PromptTemplate::Chat,
+        },
+        system_prompt: table.system_prompt.map(Spanned::into_inner).unwrap_or_default(),
         samples: size("samples", table.samples, 8, 1, 1_024)?,
         max_new_tokens: size("max_new_tokens", table.max_new_tokens, 96, 1, 1_000_000)?,
         temperature: checked("temperature", table.temperature, 1.0, &positive_up_to(10))?,
@@ -507,7 +519,7 @@ fn sample(table: SampleTable) -> Result<Step, Problem> {
 }
 
 /// What a job keeps in its folder under names that could be those of rows to be written.
-const TAKEN: [&str; 3] = ["steps", "dropped", "completions.jsonl"];
+const TAKEN: [&str; 3] = ["steps", "dropped", "completions"];
 
 fn write(table: WriteTable) -> Result<Step, Problem> {
     let path_span = table.path.span();

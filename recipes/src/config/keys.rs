@@ -327,7 +327,4 @@ mod tests {
         check(between(0, 1), &[0.0, 1.0], &[-0.1, 1.1], "a number from 0 to 1");
         check(positive_up_to(1), &[0.5, 1.0], &[0.0, 1.1], "a number above 0, at most 1");
     }
-
-    #[test]
-    fn counting_agrees_in_number() {}
 }

@@ -51,7 +51,7 @@ pub use experiment::{
 pub use fine_tuning::{
     ExportSettings, ExportType, LoraSettings, OnTooLong, RejectSettings, RejectStage, SftSettings, Template,
 };
-pub use grpo::{AdvantageScale, GrpoSettings, KlEstimator, KlPlace, LossKind, MiniBatchSplit, ReferenceKind};
+pub use grpo::{AdvantageScale, GrpoSettings, HandOn, KlEstimator, KlPlace, LossKind, MiniBatchSplit, ReferenceKind};
 pub use job::{JobFile, SHIPPED_JOBS, ShippedJob};
 pub use keys::KeyHelp;
 pub(crate) use keys::{LARGEST_SEED, name_problem};

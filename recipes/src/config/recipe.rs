@@ -244,6 +244,7 @@ impl Recipe {
             }
         }
         self.check_rewards_apply()?;
+        self.check_overlong()?;
         self.check_exports()?;
         self.check_held_out()?;
         let own = self.stages.iter().filter_map(|stage| stage.model.as_ref());
@@ -280,7 +281,9 @@ impl Recipe {
             ))
             .hint("template = \"r1-zero\", or begin with a model that has a chat template: --model DIR"));
         }
-        if !self.tasks.system_prompt.is_empty() && self.tasks.template != Template::Chat {
+        // A stage that shows demonstrations may have the chat template to itself.
+        let chats = self.tasks.template == Template::Chat || self.chats().next().is_some();
+        if !self.tasks.system_prompt.is_empty() && !chats {
             return Err(Problem::anywhere("`tasks.system_prompt` has no place in R1-Zero's template")
                 .hint("set tasks.template = \"chat\", or leave the system prompt out"));
         }
@@ -377,17 +380,50 @@ impl Recipe {
         Ok(())
     }
 
+    /// That a punishment of long answers begins before they are cut off.
+    fn check_overlong(&self) -> Result<(), Problem> {
+        for (stage, settings) in self.grpo() {
+            let limit = settings.max_new_tokens as u64;
+            let counts = |spec: &&RewardSpec| stage.weight(&spec.name, spec.weight) != 0.0;
+            for spec in self.reward_specs().iter().filter(counts) {
+                let begins = rewards::overlong_begins(spec, limit);
+                let begins = begins.map_err(|error| {
+                    Problem::anywhere(format!("stage `{}`, whose max_new_tokens is {limit}: {error}", stage.name))
+                })?;
+                let Some(begins) = begins.filter(|begins| *begins >= limit) else { continue };
+                return Err(Problem::anywhere(format!(
+                    "the reward `{}` would never punish anything in stage `{}`: it begins above {begins} tokens \
+                     (max_completion_len less soft_punish_cache), and answers are cut off at {limit} (max_new_tokens)",
+                    spec.name, stage.name
+                ))
+                .hint("leave its max_completion_len out, which is then max_new_tokens; or lower it"));
+            }
+        }
+        Ok(())
+    }
+
     /// What examines the policy needs tasks that were set aside.
     fn check_held_out(&self) -> Result<(), Problem> {
+        if self.tasks.files.is_empty() {
+            return match self.tasks.held_out_files.is_empty() {
+                true => Ok(()),
+                false => Err(Problem::anywhere(
+                    "`tasks.held_out_files` are named, but no `tasks.files`: generated families hold out tasks of their own",
+                )
+                .hint("name what is trained on, too: --tasks FILE; or examine the model with `recipe eval --bench NAME=FILE`")),
+            };
+        }
         let Some(examiner) = self.examiner() else { return Ok(()) };
-        if self.tasks.files.is_empty() || self.tasks.held_out_share > 0.0 {
+        if self.tasks.held_out_share > 0.0 || !self.tasks.held_out_files.is_empty() {
             return Ok(());
         }
         Err(Problem::anywhere(format!(
             "`tasks.held_out_share` is 0, so stage `{}` has no held-out task to examine the policy on",
             examiner.name
         ))
-        .hint("raise tasks.held_out_share; or leave the eval stages out and set eval_every = 0"))
+        .hint(
+            "name tasks.held_out_files, or raise tasks.held_out_share; or leave the eval stages out and set eval_every = 0",
+        ))
     }
 
     /// The first stage that examines the policy on held-out tasks.
@@ -465,6 +501,12 @@ impl Recipe {
     #[must_use]
     pub fn reward_specs(&self) -> Vec<RewardSpec> {
         self.rewards.iter().map(RewardSpec::from).collect()
+    }
+
+    /// The same where completions end after so many tokens, which `soft_overlong` goes by.
+    #[must_use]
+    pub fn reward_specs_within(&self, max_new_tokens: usize) -> Vec<RewardSpec> {
+        self.reward_specs().iter().map(|spec| rewards::within_limit(spec, max_new_tokens as u64)).collect()
     }
 
     /// The files of the rewards that it brings along.

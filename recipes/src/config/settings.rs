@@ -16,7 +16,7 @@ use super::keys::{
 };
 use super::stages::{MOST_COMPLETIONS, MOST_TOKENS};
 
-/// The rewards that say whether an answer is right, in the order in which they are asked.
+/// The rewards that say whether an answer is right. Of several that judge one, the first that the recipe names decides.
 pub(crate) const JUDGES: [&str; 4] = ["accuracy", "choice", "binary_code", "code"];
 
 /// The largest weight of a reward or a family: only the ratio of weights has a meaning.
@@ -53,14 +53,17 @@ settings! {
 pub struct TaskSettings {
     /// What to do about a line of a task file that cannot be read.
     pub on_bad_line: OnBadLine,
-    /// Share of the tasks of each file that is set aside for evaluation, and never trained on.
+    /// Share of the tasks of each file that is set aside for evaluation, and never trained on. None is where there are
+    /// `held_out_files`, or where the file's rows name their split.
     pub held_out_share: f64,
     /// Task files: JSON Lines, parquet or csv. Where any are named, they are what the policy
     /// practises; the families are then only what a base is made from.
     pub files: Vec<PathBuf>,
+    /// Task files, of the same kinds, that the policy is examined on. Nothing is trained on their questions.
+    pub held_out_files: Vec<PathBuf>,
     /// How a question becomes a prompt.
     pub template: Template,
-    /// In the chat template: the system message of tasks that have none of their own; empty for none.
+    /// In the chat template: the system message of tasks and demonstrations that have none of their own; empty for none.
     pub system_prompt: String,
     /// Procedural families, with the share of the prompts that each gets.
     pub families: BTreeMap<String, f64>,
@@ -93,9 +96,17 @@ impl TaskSettings {
                 "paths of JSON Lines, parquet or csv files",
             ),
             key_help(
+                "held_out_files",
+                "[]",
+                "Task files to examine the policy on; on the command line: --held-out FILE. A question that is in them is not \
+                 trained on, also where `files` has it too, and no share of `files` is set aside.",
+                "paths of JSON Lines, parquet or csv files",
+            ),
+            key_help(
                 "held_out_share",
                 "0.1",
-                "Share of a file's tasks that is set aside for evaluation, and never trained on.",
+                "Share of a file's questions that is set aside for evaluation, and never trained on. Not where there are \
+                 held_out_files, nor of a file whose rows name their split: those of held, test and validation are set aside.",
                 "a number from 0 to 0.9",
             ),
             key_help(
@@ -114,8 +125,8 @@ impl TaskSettings {
             key_help(
                 "system_prompt",
                 "\"\"",
-                "In the chat template: the system message of tasks that have none of their own. It is where a model is asked \
-                 for the tags <think> and <answer>, which rewards look for.",
+                "In the chat template: the system message of tasks, and of demonstrations, that have none of their own. It is \
+                 where a model is asked for the tags <think> and <answer>, which rewards look for.",
                 String::kind(),
             ),
         ]
@@ -133,6 +144,7 @@ pub(crate) struct TaskTable {
     on_bad_line: Option<Spanned<OnBadLine>>,
     held_out_share: Option<Spanned<f64>>,
     files: Option<Vec<PathBuf>>,
+    held_out_files: Option<Vec<PathBuf>>,
     template: Option<Spanned<Template>>,
     system_prompt: Option<String>,
     families: Option<TypedFamilies>,
@@ -178,6 +190,7 @@ impl TaskTable {
             on_bad_line: checked("on_bad_line", self.on_bad_line, OnBadLine::Stop, &Any)?,
             held_out_share: checked("held_out_share", self.held_out_share, 0.1, &between(0, 0.9))?,
             files: self.files.unwrap_or_default(),
+            held_out_files: self.held_out_files.unwrap_or_default(),
             template: checked("template", self.template, Template::R1Zero, &Any)?,
             system_prompt: self.system_prompt.unwrap_or_default(),
             families,

@@ -114,8 +114,7 @@ impl Stage {
     pub fn examines(&self) -> bool {
         match &self.settings {
             StageSettings::Eval {} => true,
-            // The last step has no quick evaluation.
-            StageSettings::Grpo(settings) => settings.eval_every > 0 && settings.eval_every < settings.steps,
+            StageSettings::Grpo(settings) => settings.eval_every > 0 && settings.steps > 0,
             _ => false,
         }
     }

@@ -349,6 +349,20 @@ fn what_could_not_run_is_refused_when_it_is_read() {
     let files = "tasks.files=['a.jsonl']";
     check(&[files, "tasks.held_out_share=0"], "stage `train` has no held-out task to examine");
     check(&[files, "tasks.held_out_share=0", "train.eval_every=0"], "stage `eval` has no held-out task to examine");
+    let held_out = "tasks.held_out_files=['b.jsonl']";
+    check(&[held_out], "`tasks.held_out_files` are named, but no `tasks.files`");
+    check(&["tasks.val_files=['b.jsonl']"], "it is called `held_out_files` here");
+    // Answers end at 128 tokens. TRL's defaults would punish from 12,288 on.
+    let overlong = |parameters: &str| {
+        format!("rewards=[{{name='accuracy'}}, {{name='soft_overlong', parameters={{ {parameters} }}}}]")
+    };
+    let trl = overlong("max_completion_len=16384, soft_punish_cache=4096");
+    check(
+        &[&trl],
+        "the reward `soft_overlong` would never punish anything in stage `train`: it begins above 12288 tokens",
+    );
+    check(&[&overlong("soft_punish_cache=500")], "stage `train`, whose max_new_tokens is");
+    check(&["tasks.system_prompt=Think."], "`tasks.system_prompt` has no place in R1-Zero's template");
 
     fn fine(settings: &[&str]) {
         parse(SMALL, settings).unwrap_or_else(|error| panic!("{settings:?}: {error}"));
@@ -356,6 +370,11 @@ fn what_could_not_run_is_refused_when_it_is_read() {
     fine(&["seed=9223372036854775807"]);
     fine(&["train.max_new_tokens=2047"]);
     fine(&["tasks.held_out_share=0"]);
+    fine(&[files, held_out, "tasks.held_out_share=0"]);
+    fine(&[&overlong("")]);
+    fine(&[&overlong("soft_punish_cache=30")]);
+    fine(&[&trl, "train.reward_weights={ soft_overlong = 0 }"]);
+    fine(&[&trl, "train.max_new_tokens=13000", "model.max_position_embeddings=20000"]);
     fine(&["rewards=[{name='code'}]", "tasks.families.python=1"]);
     fine(&["rewards=[{name='code'}]", files]);
     fine(&["rewards.accuracy.weight=-1000000"]);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
-use datasets::curate::{JobOutcome, Source};
+use datasets::curate::{JobOutcome, Source, Step};
 
 use super::sources;
 use crate::config::JobFile;
@@ -78,6 +78,7 @@ pub(super) fn card(job: &JobFile, outcome: &JobOutcome) -> String {
         }
     }
     text.push_str(&compared_with(job, outcome));
+    text.push_str(&measured_with(job, outcome));
     text.push_str(
         "\n## What was done\n\n| step | kind | rows in | rows out | why rows went |\n|---|---|---|---|---|\n",
     );
@@ -164,7 +165,9 @@ fn compared_with(job: &JobFile, outcome: &JobOutcome) -> String {
             Source::Family(_) => None,
         })
         .collect();
-    let others: Vec<_> = outcome.files.iter().filter(|(path, _)| !of_sources.contains(*path)).collect();
+    let policies: BTreeSet<String> = policies(job).collect();
+    let others: Vec<_> =
+        outcome.files.iter().filter(|(path, _)| !of_sources.contains(*path) && !policies.contains(*path)).collect();
     if others.is_empty() {
         return String::new();
     }
@@ -175,6 +178,28 @@ fn compared_with(job: &JobFile, outcome: &JobOutcome) -> String {
         let _ = writeln!(text, "| `{name}` | {hash} |");
     }
     text
+}
+
+/// The model folders of the policies that a job asks.
+fn policies(job: &JobFile) -> impl Iterator<Item = String> {
+    job.job.steps.iter().filter_map(|named| match &named.step {
+        Step::Difficulty(step) => step.model.as_ref().map(|model| model.display().to_string()),
+        _ => None,
+    })
+}
+
+/// The policies whose pass rates are the tasks' difficulty.
+fn measured_with(job: &JobFile, outcome: &JobOutcome) -> String {
+    let mut text = String::new();
+    for model in policies(job).collect::<BTreeSet<_>>() {
+        let hash = outcome.files.get(&model).map_or("", String::as_str);
+        let name = Path::new(&model).file_name().unwrap_or_default().to_string_lossy();
+        let _ = writeln!(text, "| `{name}` | `{hash}` |");
+    }
+    if text.is_empty() {
+        return text;
+    }
+    format!("\n## Measured with\n\n| policy | SHA-256 of its files |\n|---|---|\n{text}")
 }
 
 /// The Hub's words for how large a set is.

@@ -1,22 +1,22 @@
 //! What a job asks of its surroundings: rewards with their Python, a policy that attempts tasks, progress, Ctrl-C.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use datasets::Task;
 use datasets::curate::{Difficulty, Host, NamedStep, StepOutcome};
-use policy::{Place, Request, RolloutEngine, RolloutOptions, SamplingParams, Tokenizer};
-use rewards::{RewardSet, RewardSpec};
+use policy::Place;
+use rewards::RewardSet;
+use sandbox::Limits;
 
 use super::CurateOptions;
+use super::solver::{DECODE_BATCH, Solver};
+use crate::evaluation::Subject;
 use crate::interrupt::Interrupt;
 use crate::progress::{Phase, Reporter};
-use crate::stage::load_policy;
+use crate::stage::{prepare_python, verdict};
 use crate::wording::thousands;
-
-/// Sequences decoded at once.
-const DECODE_BATCH: usize = 256;
 
 /// The surroundings of a job on this machine.
 pub(super) struct JobHost {
@@ -27,12 +27,6 @@ pub(super) struct JobHost {
     phase: Mutex<Option<Phase>>,
     /// The policy that was loaded last, with the folder it lies in.
     policy: Mutex<Option<(PathBuf, Arc<Solver>)>>,
-}
-
-/// A policy ready to answer.
-struct Solver {
-    engine: RolloutEngine,
-    tokenizer: Tokenizer,
 }
 
 impl JobHost {
@@ -51,74 +45,59 @@ impl JobHost {
         std::mem::replace(&mut *self.phase.lock().unwrap_or_else(PoisonError::into_inner), phase)
     }
 
+    /// What says whether an attempt is right. Python is prepared only where there is a program to run.
     fn try_rewards(&self, programs: bool) -> anyhow::Result<RewardSet> {
-        if !programs {
-            return Ok(RewardSet::build(&[RewardSpec::named("accuracy")], None)?);
-        }
-        let steps = sandbox::PrepareStep::ALL.len() as u64;
-        let phase = self.reporter.phase("Python sandbox", Some(steps), "steps");
-        let python = sandbox::Python::prepare(&self.cache_dir, &mut |step| {
-            phase.set_position(step.index() as u64);
-            phase.set_message(&step.to_string());
-        })
-        .context("cannot prepare the Python sandbox")?;
-        phase.finish("");
-        Ok(RewardSet::build(&["accuracy", "binary_code"].map(RewardSpec::named), Some(Arc::new(python)))?)
+        let prepare = || prepare_python(&self.reporter, &self.interrupt, &self.cache_dir).map(Arc::new);
+        verdict(programs.then(prepare).transpose()?, Limits::default())
     }
 
     fn solver(&self, step: &Difficulty) -> anyhow::Result<Arc<Solver>> {
-        let folder = step.model.clone().context("the difficulty step names no model")?;
+        let folder = model_of(step)?;
         let mut policy = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, solver)) = &*policy
-            && *known == folder
+            && known == folder
         {
             return Ok(Arc::clone(solver));
         }
-        let context = || format!("cannot use the model in {}", folder.display());
-        let engine = RolloutEngine::new(&load_policy(&folder, &self.place)?)?;
-        let solver = Arc::new(Solver { engine, tokenizer: Tokenizer::from_dir(&folder).with_context(context)? });
-        *policy = Some((folder, Arc::clone(&solver)));
+        // One policy at a time: two may be more than there is memory for.
+        *policy = None;
+        let solver = Arc::new(Solver::load(folder, &self.place)?);
+        *policy = Some((folder.to_owned(), Arc::clone(&solver)));
         Ok(solver)
     }
+}
 
-    fn try_attempts(&self, step: &Difficulty, tasks: &[Task], seed: u64) -> anyhow::Result<Vec<Vec<String>>> {
-        let solver = self.solver(step)?;
-        let samples = u32::try_from(step.samples)?;
-        // Each task is addressed by its id, so its attempts do not depend on which others are attempted with it.
-        let mut texts = Vec::with_capacity(tasks.len());
-        for task in tasks {
-            let id = u64::from_str_radix(&task.id, 16).unwrap_or(0);
-            let request = Request {
-                task: (id & u64::from(u32::MAX)) as u32,
-                prompt: solver.tokenizer.encode(&datasets::template::r1_zero(&task.prompt)),
-                samples,
-            };
-            let params =
-                SamplingParams { temperature: step.temperature, top_p: 1.0, top_k: 0, max_tokens: step.max_new_tokens };
-            let options = RolloutOptions {
-                seed,
-                step: (id >> 32) as u32,
-                end_of_text: solver.tokenizer.end_ids().to_vec(),
-                batch: DECODE_BATCH,
-            };
-            let mut completions = Vec::with_capacity(step.samples);
-            solver.engine.generate(&[request], &params, &options, |completion| {
-                completions.push((completion.sample, solver.tokenizer.decode(&completion.token_ids)));
-            })?;
-            completions.sort_unstable();
-            texts.push(completions.into_iter().map(|(_, text)| text).collect());
-        }
-        Ok(texts)
-    }
+/// The model folder that a step names.
+fn model_of(step: &Difficulty) -> anyhow::Result<&Path> {
+    step.model.as_deref().context("the difficulty step names no model")
+}
+
+/// An error as a person reads it.
+fn said<T>(result: anyhow::Result<T>) -> Result<T, String> {
+    result.map_err(|error| format!("{error:#}"))
 }
 
 impl Host for JobHost {
     fn rewards(&self, programs: bool) -> Result<Arc<RewardSet>, String> {
-        self.try_rewards(programs).map(Arc::new).map_err(|error| format!("{error:#}"))
+        said(self.try_rewards(programs).map(Arc::new))
     }
 
-    fn attempts(&self, step: &Difficulty, tasks: &[Task], seed: u64) -> Result<Vec<Vec<String>>, String> {
-        self.try_attempts(step, tasks, seed).map_err(|error| format!("{error:#}"))
+    fn policy(&self, step: &Difficulty) -> Result<String, String> {
+        said(model_of(step).and_then(Subject::find).map(|subject| subject.fingerprint))
+    }
+
+    fn check_attempts(&self, step: &Difficulty, tasks: &[Task]) -> Result<(), String> {
+        said(self.solver(step).and_then(|solver| solver.prompts(step, tasks)).map(|_| ()))
+    }
+
+    fn attempts(
+        &self,
+        step: &Difficulty,
+        tasks: &[Task],
+        seed: u64,
+        take: &mut dyn FnMut(usize, usize, String),
+    ) -> Result<(), String> {
+        said(self.solver(step).and_then(|solver| solver.attempt(step, tasks, seed, DECODE_BATCH, take)))
     }
 
     fn step_started(&self, place: usize, of: usize, step: &NamedStep, rows: u64) {

@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `host` | rewards, a policy and progress, for the steps that ask for them |
+//! | `solver` | the policy of a `difficulty` step |
 //! | `card` | the data card |
 //! | `hub` | sources that are data sets of the Hugging Face Hub |
 //! The page itself is drawn in `report/job`.
@@ -10,13 +11,14 @@
 mod card;
 mod host;
 mod hub;
+mod solver;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use datasets::curate::{Difficulty, JobOutcome, Source, Step};
 use datasets::source::hub::Hub;
-use policy::Place;
+use policy::{Place, Tokenizer};
 use serde_json::json;
 
 use crate::config::JobFile;
@@ -107,18 +109,20 @@ fn job_as_run(job: &JobFile) -> String {
     job.text.clone()
 }
 
-/// That the policies which a step asks are there: said before any step has taken its time.
+/// That the policies which a step asks are there, and have the template in which they are to be asked: said before any step has
+/// taken its time.
 fn check_models(job: &JobFile) -> anyhow::Result<()> {
     for (index, named) in job.job.steps.iter().enumerate() {
-        if let Step::Difficulty(Difficulty { model: Some(model), .. }) = &named.step {
-            anyhow::ensure!(
-                model.join("config.json").is_file(),
-                "step {} ({}): {} is no model folder: it holds no config.json",
-                index + 1,
-                named.name,
-                model.display()
-            );
-        }
+        let Step::Difficulty(step @ Difficulty { model: Some(model), .. }) = &named.step else { continue };
+        let place = || format!("step {} ({})", index + 1, named.name);
+        anyhow::ensure!(
+            model.join("config.json").is_file(),
+            "{}: {} is no model folder: it holds no config.json",
+            place(),
+            model.display()
+        );
+        let tokenizer = Tokenizer::from_dir(model)?;
+        solver::encoder(&tokenizer, step).with_context(place)?;
     }
     Ok(())
 }
@@ -194,3 +198,6 @@ pub fn table(outcome: &JobOutcome, folder: &Path) -> String {
     text.push_str(&format!("\n{}\n", folder.join("report.html").display()));
     text
 }
+
+#[cfg(test)]
+mod tests;

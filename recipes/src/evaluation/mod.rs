@@ -5,7 +5,8 @@
 //! | `benchmark` | the benchmarks that are known, and how each is asked |
 //! | `problems` | a benchmark's problems, from its file or generated |
 //! | `subject` | the model that is examined |
-//! | `prompt` | from a problem to the tokens that the model reads |
+//! | `lineage` | the template in which a model was trained |
+//! | `prompt` | from a problem to the tokens that the model reads, in one template for all models |
 //! | `ask` | sampling and grading; comparing choices |
 //! | `store` | answers on disk, so that a run that was killed goes on |
 //! | `answers` | pass@1, pass@k, the majority's answer: of one problem |
@@ -20,6 +21,7 @@ mod answers;
 mod ask;
 mod benchmark;
 mod earlier;
+mod lineage;
 mod paired;
 mod problems;
 mod prompt;
@@ -45,6 +47,7 @@ use crate::stage::{self, Model};
 
 pub use answers::{Answers, powers};
 pub use benchmark::{Benchmark, Method, Source, find, published};
+pub(crate) use lineage::Lineage;
 pub use paired::Paired;
 pub use prompt::Template;
 pub use result::Scored;
@@ -149,6 +152,19 @@ pub fn evaluate(options: &EvalOptions) -> anyhow::Result<(Evaluation, PathBuf)> 
         tokenizers.push(tokenizer);
     }
     let ready = options.benchmarks.iter().map(|one| prepare(one, options)).collect::<anyhow::Result<Vec<_>>>()?;
+    let generates = ready.iter().any(|one| one.benchmark.method == Method::Generate);
+    let template = match options.template {
+        None if generates => {
+            let (template, why) = Template::for_models(&subjects, &tokenizers)?;
+            let name = template.name();
+            options
+                .reporter
+                .note(&format!("questions are asked in the template {name} ({why}); --template takes another"));
+            template
+        }
+        // Where nothing is sampled, no template is used.
+        template => template.unwrap_or(Template::Plain),
+    };
 
     let names: Vec<&str> = subjects.iter().map(|subject| subject.name.as_str()).collect();
     let out = options.out.clone().unwrap_or_else(|| PathBuf::from("evals").join(names.join("-against-")));
@@ -165,8 +181,7 @@ pub fn evaluate(options: &EvalOptions) -> anyhow::Result<(Evaluation, PathBuf)> 
     let threads = options.threads.unwrap_or_else(rayon::current_num_threads);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start the threads")?;
     let mut answered: Vec<Vec<(Asked, Vec<Answered>)>> = Vec::new();
-    for (subject, tokenizer) in subjects.iter().zip(&tokenizers) {
-        let template = options.template.unwrap_or_else(|| Template::for_model(subject, tokenizer));
+    for subject in &subjects {
         let model = Model::load(&subject.folder, &options.place)?;
         let asker = Asker { model: &model, verdict: &verdict, batch: options.batch, threads };
         let folder = out.join("answers").join(&subject.name);

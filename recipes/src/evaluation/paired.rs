@@ -49,7 +49,7 @@ pub(super) fn compare(first: &[Share], second: &[Share], seed: u64) -> Paired {
         problems: differences.len() as u64,
         better: differences.iter().filter(|difference| **difference > 0).count() as u64,
         worse: differences.iter().filter(|difference| **difference < 0).count() as u64,
-        difference: Estimate::over_tasks(&shares),
+        difference: Estimate::of_differences(&shares),
         p_value,
         exact,
     }

@@ -5,9 +5,10 @@ use datasets::Task;
 use policy::Tokenizer;
 use serde::{Deserialize, Serialize};
 
+use super::lineage::trained_in;
 use super::subject::Subject;
-use crate::config::RecipeError;
-use crate::stage::{PromptEncoder, chat_options};
+use crate::config::{self, RecipeError};
+use crate::stage::{PromptEncoder, chat_options, only_question};
 
 /// What stands around a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -21,12 +22,55 @@ pub enum Template {
     Plain,
 }
 
+impl From<config::Template> for Template {
+    fn from(template: config::Template) -> Template {
+        match template {
+            config::Template::R1Zero => Template::R1Zero,
+            config::Template::Chat => Template::Chat,
+        }
+    }
+}
+
 impl Template {
-    /// The template for a model, where none was asked for: R1-Zero's for one that was trained here, else the model's own,
-    /// and R1-Zero's for a base without one.
-    pub(super) fn for_model(subject: &Subject, tokenizer: &Tokenizer) -> Template {
-        let chat = !subject.trained_here && tokenizer.chat_template().is_some();
-        if chat { Template::Chat } else { Template::R1Zero }
+    /// The one template for all of these models, where none was asked for, and why it is that one. Between two models asked in
+    /// different ones the templates would differ as well.
+    ///
+    /// It is the template that they were trained in here, or that the run trained in which began with them; for models from
+    /// elsewhere their own chat template, and R1-Zero's for those that have none.
+    pub(super) fn for_models(subjects: &[Subject], tokenizers: &[Tokenizer]) -> anyhow::Result<(Template, String)> {
+        let chats = |tokenizer: &Tokenizer| tokenizer.chat_template().is_some();
+        let mut trained = Vec::new();
+        for (subject, tokenizer) in subjects.iter().zip(tokenizers) {
+            trained.extend(trained_in(&subject.folder, chats(tokenizer))?.map(|template| (subject, template)));
+        }
+        let refused = |message: String| {
+            let message = format!("{message}; the difference of the models would be that of the templates as well");
+            anyhow::Error::from(
+                RecipeError::new("--template", message).hint("choose one for both: --template r1-zero, chat or plain"),
+            )
+        };
+        let (template, why) = match trained[..] {
+            [(first, one), (second, other)] if one != other => {
+                let (first, second) = (&first.name, &second.name);
+                return Err(refused(format!("{first} was trained in {}, {second} in {}", one.name(), other.name())));
+            }
+            [(subject, template), ..] => (template, format!("the run of {} trains in it", subject.name)),
+            [] if tokenizers.iter().all(chats) => (Template::Chat, "the model's own".to_owned()),
+            [] if !tokenizers.iter().any(chats) => (Template::R1Zero, "there is no chat template".to_owned()),
+            [] => {
+                let (with, without): (Vec<_>, Vec<_>) =
+                    subjects.iter().zip(tokenizers).partition(|(_, tokenizer)| chats(tokenizer));
+                let name = |of: &[(&Subject, &Tokenizer)]| of[0].0.name.clone();
+                let (with, without) = (name(&with), name(&without));
+                return Err(refused(format!("{with} has a chat template of its own, {without} has none")));
+            }
+        };
+        for (subject, tokenizer) in subjects.iter().zip(tokenizers) {
+            if template == Template::Chat && !chats(tokenizer) {
+                return Err(refused(format!("{why}, which is chat, and {} has no chat template", subject.name)));
+            }
+        }
+        Ok((template, why))
     }
 
     /// As it is written.
@@ -58,14 +102,16 @@ impl Template {
         match self {
             Template::R1Zero => {
                 let encoder = PromptEncoder::new(tokenizer);
-                Ok(tasks.iter().map(|task| encoder.encode(&task.prompt)).collect())
+                tasks.iter().map(|task| encoder.ask(task)).collect()
             }
             Template::Plain => {
                 let ids = |task: &Task| {
-                    let text = format!("{}\n{instruction}\n", task.prompt);
-                    [tokenizer.begin_ids(), &tokenizer.encode(&text)].concat()
+                    let (messages, subject) = (task.messages(), || format!("the problem {}", task.id));
+                    let question = only_question(&messages, "the template plain", &subject)?;
+                    let text = format!("{question}\n{instruction}\n");
+                    Ok([tokenizer.begin_ids(), &tokenizer.encode(&text)].concat())
                 };
-                Ok(tasks.iter().map(ids).collect())
+                tasks.iter().map(ids).collect()
             }
             Template::Chat => {
                 let options = chat_options();
@@ -95,10 +141,79 @@ pub(super) fn choice_prompt(task: &Task) -> String {
 
 #[cfg(test)]
 mod tests {
-    use datasets::Split;
+    use std::path::Path;
+
+    use datasets::{Message, Split};
     use rewards::Reference;
 
     use super::*;
+
+    /// A model's folder, with or without a chat template; what is in it is not looked at.
+    fn model(folder: &Path, name: &str, chat: bool) -> (Subject, Tokenizer) {
+        let folder = folder.join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        Tokenizer::train(std::iter::once("What is 1 + 1?".to_owned()), 300).unwrap().save(&folder).unwrap();
+        if chat {
+            let path = folder.join("tokenizer_config.json");
+            let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            config["chat_template"] = "{% for m in messages %}{{ m.content }}{% endfor %}".into();
+            std::fs::write(&path, config.to_string()).unwrap();
+        }
+        let tokenizer = Tokenizer::from_dir(&folder).unwrap();
+        (Subject { name: name.replace('/', "-"), fingerprint: String::new(), folder }, tokenizer)
+    }
+
+    #[test]
+    fn two_models_are_asked_in_one_template() {
+        let folder = tempfile::tempdir().unwrap();
+        for (run, template) in [("zero", "r1-zero"), ("chat", "chat")] {
+            let run = folder.path().join(run);
+            std::fs::create_dir(&run).unwrap();
+            let recipe = format!("tasks.template = \"{template}\"\nmodel.path = \"m\"\n[[stage]]\nkind = \"grpo\"\n");
+            std::fs::write(run.join("recipe.toml"), recipe).unwrap();
+            std::fs::write(run.join("run.json"), "{}").unwrap();
+        }
+        let choose = |models: &[(&str, bool)]| {
+            let models = models.iter().map(|(name, chat)| model(folder.path(), name, *chat));
+            let (subjects, tokenizers): (Vec<_>, Vec<_>) = models.unzip();
+            Template::for_models(&subjects, &tokenizers).map_err(|error| error.to_string())
+        };
+        #[track_caller]
+        fn check(found: Result<(Template, String), String>, expected: Result<Template, &str>) {
+            match (found, expected) {
+                (Ok((found, why)), Ok(expected)) => assert!(found == expected && !why.is_empty(), "{found:?}: {why}"),
+                (Err(error), Err(part)) => assert!(error.contains(part) && error.contains("--template"), "{error}"),
+                (found, expected) => panic!("{found:?}, expected {expected:?}"),
+            }
+        }
+        // A trained policy, its base, and the model that the run began with, each with a chat template.
+        check(choose(&[("zero/checkpoints/step-000010", true), ("zero/base", true)]), Ok(Template::R1Zero));
+        check(choose(&[("zero/checkpoints/step-000010", true), ("given", true)]), Ok(Template::R1Zero));
+        check(choose(&[("chat/base", true), ("chat/export", true)]), Ok(Template::Chat));
+        check(choose(&[("given", true), ("other", true)]), Ok(Template::Chat));
+        check(choose(&[("plain", false), ("bare", false)]), Ok(Template::R1Zero));
+        check(choose(&[("given", true)]), Ok(Template::Chat));
+        check(
+            choose(&[("zero/base", true), ("chat/base", true)]),
+            Err("zero-base was trained in r1-zero, chat-base in chat"),
+        );
+        check(choose(&[("bare", false), ("given", true)]), Err("given has a chat template of its own, bare has none"));
+        check(choose(&[("chat/base", true), ("bare", false)]), Err("bare has no chat template"));
+    }
+
+    #[test]
+    fn what_was_said_before_is_never_dropped() {
+        let reference = Reference::Math { answer: "2".to_owned() };
+        let turn = |role: &str| Message { role: role.to_owned(), content: "Hello".to_owned() };
+        let task = Task::new("mine", "1 + 1?".to_owned(), reference, Split::Held, serde_json::Map::new());
+        let tokenizer = Tokenizer::train(std::iter::once("What is 1 + 1?".to_owned()), 300).unwrap();
+        for template in [Template::R1Zero, Template::Plain] {
+            assert!(template.encode(&tokenizer, "", std::slice::from_ref(&task)).is_ok());
+            let later = task.clone().after(vec![turn("user"), turn("assistant")]);
+            let error = template.encode(&tokenizer, "", &[later]).unwrap_err().to_string();
+            assert!(error.contains("a conversation of 3 messages") && error.contains("--template chat"), "{error}");
+        }
+    }
 
     #[test]
     fn a_choice_is_asked_by_its_letters() {

@@ -140,12 +140,7 @@ pub(crate) mod tests {
 
     /// Two models, `after` and `base`, on one benchmark, and their answers.
     pub(crate) fn made_up() -> (Evaluation, [Vec<Answered>; 2]) {
-        let subject = |name: &str| Subject {
-            name: name.to_owned(),
-            folder: name.into(),
-            fingerprint: name.to_owned(),
-            trained_here: false,
-        };
+        let subject = |name: &str| Subject { name: name.to_owned(), folder: name.into(), fingerprint: name.to_owned() };
         let rows = [vec![row(0, "aaBB"), row(1, "aaaa")], vec![row(0, "BBBB"), row(1, "aaa-")]];
         let results = rows.iter().map(|rows| score(&asked("gsm8k", 4), rows, &[4])).collect();
         let paired = pair(&rows[0], &rows[1], 0);

@@ -12,9 +12,6 @@ use crate::config::{Recipe, RecipeError};
 use crate::run::{RunDir, hex};
 use crate::stage::belongs_to_model;
 
-/// A run's own folder is among so many above a model in it: `RUN/checkpoints/STAGE/step-000010`.
-const RUN_ABOVE: usize = 4;
-
 /// A model folder and what sets it apart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Subject {
@@ -24,8 +21,6 @@ pub struct Subject {
     pub folder: PathBuf,
     /// SHA-256 over the names and contents of the model's files.
     pub fingerprint: String,
-    /// Whether it was trained here in R1-Zero's template.
-    pub trained_here: bool,
 }
 
 impl Subject {
@@ -49,18 +44,19 @@ impl Subject {
             return Err(error.hint("put the tokenizer's files beside config.json: questions are asked as text").into());
         }
         let absolute = std::path::absolute(&folder).with_context(|| format!("cannot find {}", folder.display()))?;
-        Ok(Subject {
-            name: name_of(&absolute, of_run),
-            fingerprint: fingerprint(&absolute)?,
-            trained_here: (of_run || absolute.join("trainer.json").is_file()) && !is_of_a_chat(&absolute),
-            folder: absolute,
-        })
+        Ok(Subject { name: name_of(&absolute, of_run), fingerprint: fingerprint(&absolute)?, folder: absolute })
     }
 }
 
 /// The newest model of a run: the last checkpoint of its last stage that has one, else its base.
 fn newest_model(run: &Path) -> anyhow::Result<PathBuf> {
-    let recipe = Recipe::read(&run.join("recipe.toml"), &[])?;
+    let recipe = Recipe::read(&run.join("recipe.toml"), &[]).with_context(|| {
+        format!(
+            "cannot tell which model of the run in {} is its newest: name a folder below its checkpoints/, and the template to \
+             ask it in with --template",
+            run.display()
+        )
+    })?;
     for stage in recipe.stages.iter().rev() {
         if let Some(path) = latest_valid(RunDir::folder_of(run, &recipe, "checkpoints", &stage.name))?.path {
             return Ok(path);
@@ -71,14 +67,6 @@ fn newest_model(run: &Path) -> anyhow::Result<PathBuf> {
         return Ok(base);
     }
     Err(RecipeError::new(run.display().to_string(), "the run has no model yet").hint("let it go on: --resume").into())
-}
-
-/// Whether a folder belongs to a run whose questions are asked or answered in the model's chat template.
-fn is_of_a_chat(folder: &Path) -> bool {
-    let recipes = folder.ancestors().map(|folder| folder.join("recipe.toml"));
-    let of_run = recipes.take(RUN_ABOVE).find(|path| path.is_file());
-    let recipe = of_run.and_then(|path| Recipe::read(&path, &[]).ok());
-    recipe.is_some_and(|recipe| recipe.chats().next().is_some())
 }
 
 /// `r1-zero` for a run, `r1-zero-step-000090` for one of its checkpoints, else the folder's own name.

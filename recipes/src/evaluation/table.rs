@@ -47,9 +47,10 @@ pub fn list() -> String {
     }
     text.push_str(
         "\nNAME=FILE reads a benchmark from that file, or asks a task file of your own.\n\
-         No worked examples are shown (0 shots). A question is asked in R1-Zero's template, where the answer stands in\n\
-         tags, if the model was trained here or has no chat template; else in the model's own, with the instruction\n\
-         above after it (--template changes that). Answers are judged by the verifiers that training uses.\n\
+         No worked examples are shown (0 shots). A question is asked in the template that the model was trained in here,\n\
+         a base in that of its run; a model from elsewhere in its own chat template, with the instruction above after it,\n\
+         or in R1-Zero's, where the answer stands in tags, if it has none. Two models are asked in the same one\n\
+         (--template chooses it). Answers are judged by the verifiers that training uses.\n\
          Figures: pass@1 with a 95% confidence interval over problems, pass@k without bias, the majority of k (cons@k),\n\
          tokens of an answer. `mmlu` compares the log-probabilities of the letters after `Answer:`.\n",
     );
@@ -76,7 +77,7 @@ pub fn render(evaluation: &Evaluation) -> String {
                 "{:column$}  {name:width$}  {:>8}  {:>12}  {:>14}  {:>14}  {:>8}  {:>7}",
                 one.name,
                 thousands(scored.judged),
-                estimate(scored.pass_at_1()),
+                scored.pass_at_1(),
                 of_largest(scored.pass.iter().rfind(|(k, _)| **k > 1)),
                 of_largest(scored.majority.iter().next_back()),
                 if scored.asked.method == Method::Generate { format!("{:.1}", scored.tokens) } else { "-".to_owned() },
@@ -111,9 +112,9 @@ pub(crate) fn difference(paired: &Paired) -> String {
     let Paired { problems, better, worse, difference, p_value, exact } = paired;
     let p = if *p_value < 1e-4 { "p < 0.0001".to_owned() } else { format!("p = {p_value:.4}") };
     format!(
-        "{:+.1} ±{:.1} points of pass@1, {p}{} ({better} better, {worse} worse, {} equal of {problems})",
+        "{:+.1}{} points of pass@1, {p}{} ({better} better, {worse} worse, {} equal of {problems})",
         difference.mean * 100.0,
-        difference.half_width * 100.0,
+        difference.half_width.map_or_else(String::new, |_| format!(" {}", difference.reach())),
         if *exact { ", exact" } else { "" },
         problems - better - worse
     )
@@ -158,10 +159,6 @@ pub(crate) fn settings(scored: &Scored) -> String {
 
 fn percent(share: f64) -> String {
     format!("{:.1}%", share * 100.0)
-}
-
-fn estimate(value: Estimate) -> String {
-    format!("{:.1}% ±{:.1}", value.mean * 100.0, value.half_width * 100.0)
 }
 
 fn of_largest(value: Option<(&usize, &Estimate)>) -> String {

@@ -13,6 +13,7 @@
 mod read;
 mod table;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
@@ -23,7 +24,7 @@ use crate::hub::hub_name;
 use crate::interrupt::Interrupt;
 use crate::progress::{Reporter, Verbosity};
 use crate::report;
-use crate::run::write_whole;
+use crate::run::{Maker, RunFailed, Unusable, write_whole};
 use crate::session::{RunOptions, RunStatus, RunSummary, run_recipe};
 
 pub(crate) use read::{Curve, Lines, Run};
@@ -73,9 +74,28 @@ pub struct Outcome {
     /// Runs that failed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<Failure>,
+    /// What made the runs that came to their end.
+    pub makers: Vec<Made>,
     /// Measures and figures that found no number in any run, each with where it looked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub without_numbers: Vec<String>,
+}
+
+/// A program on a processor, and the runs that it worked on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Made {
+    /// What made them.
+    pub maker: Maker,
+    /// The runs, as variant and seed.
+    pub runs: Vec<String>,
+}
+
+impl Outcome {
+    /// Whether runs differ by more than variants and seeds: by the program that made them, or the kind of processor.
+    #[must_use]
+    pub fn is_mixed(&self) -> bool {
+        self.makers.iter().any(|one| self.makers.iter().any(|other| !one.maker.is_like(&other.maker)))
+    }
 }
 
 /// A run that failed, and why.
@@ -113,12 +133,26 @@ pub fn run(experiment: &Experiment, options: &ExperimentOptions) -> anyhow::Resu
         variants: variants.collect(),
         seeds: options.seeds,
         failed,
+        makers: makers(experiment, &runs),
         without_numbers: read::without_numbers(experiment, &runs),
     };
     let figures: Vec<Lines> = experiment.figures.iter().map(|figure| read::lines(experiment, figure, &runs)).collect();
     let drawn = report::experiment::figures(experiment, &figures);
     write(options, experiment, &outcome, &runs, &drawn)?;
     Ok(Some(outcome))
+}
+
+/// What made the runs, each with those that it worked on.
+fn makers(experiment: &Experiment, runs: &Runs) -> Vec<Made> {
+    let mut makers = BTreeMap::<Maker, Vec<String>>::new();
+    for (variant, runs) in experiment.variants.iter().zip(runs) {
+        for (seed, run) in runs.iter().enumerate() {
+            for maker in run.iter().flat_map(|run| &run.makers) {
+                makers.entry(maker.clone()).or_default().push(format!("{}, seed {seed}", variant.name));
+            }
+        }
+    }
+    makers.into_iter().map(|(maker, runs)| Made { maker, runs }).collect()
 }
 
 /// The runs of each variant by seed, with none in the place of one that failed.
@@ -234,20 +268,22 @@ fn as_kept(recipe: &Recipe, stored: &Recipe) -> anyhow::Result<Recipe> {
 /// Why a run failed, with its causes. An experiment has no `--resume` and no `--from`: what a run advises of them is put
 /// otherwise or left out, for it is the same command that goes on.
 fn why(error: &anyhow::Error) -> String {
+    let failed = error.downcast_ref::<RunFailed>();
     let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
+    for cause in error.chain() {
+        let cause = match (cause.downcast_ref::<Unusable>(), failed, cause.to_string()) {
+            (Some(unusable), ..) => unusable.said_without_options(),
+            // A context cannot be asked what it is, only the whole error can.
+            (None, Some(failed), said) if said == failed.to_string() => failed.said_without_options(),
+            (None, _, said) => said,
+        };
         // Many errors say what caused them within their own text.
         if !text.contains(&cause) {
             text += if text.is_empty() { "" } else { ": " };
             text += &cause;
         }
     }
-    let text = text
-        .replace("; what it did is kept, and --resume goes on from there", "")
-        .replace("start a new run without --resume", "remove the run's folder");
-    let of_run_alone = |line: &&str| ["--resume", "--from", "--run-dir"].iter().any(|option| line.contains(option));
-    let advises = |line: &&str| line.trim_start().starts_with("hint:") && of_run_alone(line);
-    text.lines().filter(|line| !advises(line)).collect::<Vec<_>>().join("\n")
+    text
 }
 
 fn write(
@@ -275,13 +311,16 @@ mod tests {
 
     #[test]
     fn advice_is_what_an_experiment_can_follow() {
-        let error = anyhow!("the reward is wrong\n  hint: mend it")
-            .context("the run in x failed; what it did is kept, and --resume goes on from there");
+        let failed = || RunFailed { folder: "x".to_owned(), resumable: true };
+        let error = anyhow!("the reward is wrong\n  hint: mend it").context(failed());
+        assert!(error.to_string().contains("--resume goes on"));
         assert_eq!(why(&error), "the run in x failed: the reward is wrong\n  hint: mend it");
-        let error = anyhow!("metrics.jsonl is gone\n  hint: put the file back, or start a new run without --resume");
-        assert_eq!(why(&error), "metrics.jsonl is gone\n  hint: put the file back, or remove the run's folder");
-        let error = anyhow!("it has no model yet\n  hint: let it go on: --resume");
-        assert_eq!(why(&error), "it has no model yet");
+        let gone = Unusable::put_back("metrics.jsonl is gone".to_owned(), "put the file back");
+        assert!(gone.to_string().ends_with("put the file back, or start a new run without --resume"));
+        let error = anyhow::Error::from(gone).context("in it").context(failed());
+        let said =
+            "the run in x failed: in it: metrics.jsonl is gone\n  hint: put the file back, or remove the run's folder";
+        assert_eq!(why(&error), said);
         let error = anyhow!("too little memory\n  hint: --set grpo.group_size=4 takes less");
         assert_eq!(why(&error), "too little memory\n  hint: --set grpo.group_size=4 takes less");
         assert_eq!(why(&anyhow!("a: b").context("in a: b")), "in a: b");

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::config::{Cost, EvalValue, Experiment, Figure, Line, Measure, OfSamples, nearest};
 use crate::metrics::{EvalMetrics, FamilyEval, mean};
-use crate::run::read_rows;
+use crate::run::{Maker, RunDir, read_rows};
 use crate::session::RunSummary;
 
 /// One in so many steps, at the beginning or the end, makes a measure of steps.
@@ -17,6 +17,8 @@ const PART: usize = 10;
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
     pub(crate) summary: RunSummary,
+    /// What it was worked on with.
+    pub(super) makers: Vec<Maker>,
     /// The rows of its metrics.
     rows: Vec<Value>,
 }
@@ -41,7 +43,8 @@ pub(crate) struct Lines {
 
 impl Run {
     pub(super) fn read(summary: RunSummary, folder: &Path) -> anyhow::Result<Run> {
-        Ok(Run { summary, rows: read_rows(&folder.join("metrics.jsonl"))? })
+        let makers = RunDir::read_info(folder)?.makers().cloned().collect();
+        Ok(Run { summary, makers, rows: read_rows(&folder.join("metrics.jsonl"))? })
     }
 
     /// The rows of a stage's steps, or of all `grpo` stages' one after the other.
@@ -241,7 +244,7 @@ pub(super) mod tests {
     /// A run whose pass@1 after is `after` and whose answers grow from 10 to `10 + steps`.
     pub(crate) fn made_up(after: f64, steps: u64) -> Run {
         let family = |mean: f64| FamilyEval {
-            sampled: Estimate { mean, half_width: 0.01 },
+            sampled: Estimate { mean, half_width: Some(0.01) },
             majority: Some(mean + 0.1),
             majority_at: vec![(1, mean), (2, mean + 0.05), (4, mean + 0.1)],
             pass_at: vec![(1, mean), (2, mean + 0.1), (4, mean + 0.2)],
@@ -261,6 +264,7 @@ pub(super) mod tests {
             status: RunStatus::Finished,
             stages: vec![stage.clone(), stage],
             evaluations: vec![eval("before", 0.1), eval("after", after)],
+            best: Vec::new(),
             alarms: Vec::new(),
             parameters: 1,
             active_parameters: 1,
@@ -271,7 +275,8 @@ pub(super) mod tests {
         let row = |step: u64| serde_json::json!({"kind": "step", "step": step, "length": {"mean": 10 + step}});
         let base =
             |step: u64| serde_json::json!({"kind": "pretrain", "stage": "pretrain", "step": step, "loss": 5 - step});
-        Run { summary, rows: (1..=2).map(base).chain((1..=steps).map(row)).collect() }
+        let makers = vec![Maker { version: "0.1.0".to_owned(), ..Maker::default() }];
+        Run { summary, makers, rows: (1..=2).map(base).chain((1..=steps).map(row)).collect() }
     }
 
     pub(crate) const TEXT: &str = r#"

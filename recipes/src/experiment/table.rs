@@ -29,13 +29,8 @@ pub(crate) fn markdown(experiment: &Experiment, asked: &str, outcome: &Outcome, 
     for (number, figure) in experiment.figures.iter().enumerate() {
         let _ = writeln!(text, "![{}](figure-{}.svg)\n", figure.title, number + 1);
     }
-    let _ = writeln!(
-        text,
-        "`recipe experiment run {} --seeds {}`, recipe {}.",
-        as_typed(asked),
-        outcome.seeds,
-        env!("CARGO_PKG_VERSION")
-    );
+    let makers: Vec<String> = outcome.makers.iter().map(|made| format!(", {}", made.maker)).collect();
+    let _ = writeln!(text, "`recipe experiment run {} --seeds {}`{}.", as_typed(asked), outcome.seeds, makers.concat());
     text
 }
 
@@ -53,14 +48,22 @@ fn took(runs: &[Vec<Option<Run>>]) -> String {
     )
 }
 
-/// What the table does not show by itself: runs that failed, and what was looked for in vain.
+/// What the table does not show by itself: runs that failed or do not compare, and what was looked for in vain.
 pub(crate) fn notes(outcome: &Outcome) -> Vec<String> {
     let failed = outcome.failed.iter().map(|failure| {
         let why = one_line(&failure.why, LONGEST);
         format!("Failed: {}, seed {}: {why}", failure.variant, failure.seed)
     });
+    let mixed = outcome.is_mixed().then(|| {
+        let makers = outcome.makers.iter().map(|made| format!("{} made {}", made.maker, made.runs.join("; ")));
+        format!(
+            "Mixed: the runs differ by more than variants and seeds. To compare, remove those of one and run the same command \
+             again. {}",
+            makers.collect::<Vec<_>>().join(". ")
+        )
+    });
     let vain = outcome.without_numbers.iter().map(|what| format!("No number: {what}"));
-    failed.chain(vain).collect()
+    failed.chain(mixed).chain(vain).collect()
 }
 
 /// The characters of a failure that are shown beside the table.
@@ -113,8 +116,8 @@ fn mean_and_deviation(values: &[f64], unit: NumberKind) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Failure;
     use super::super::read::tests::{TEXT, made_up};
+    use super::super::{Failure, makers};
     use super::*;
 
     fn outcome() -> (Experiment, Outcome, Vec<Vec<Option<Run>>>) {
@@ -134,6 +137,7 @@ mod tests {
             variants: vec![("with".to_owned(), cells(&runs[0])), ("without".to_owned(), cells(&runs[1]))],
             seeds: 2,
             failed: Vec::new(),
+            makers: makers(&experiment, &runs),
             without_numbers: Vec::new(),
         };
         (experiment, outcome, runs)
@@ -166,6 +170,27 @@ q
         let of_file = |file: &str| markdown(&experiment, file, &outcome, &runs);
         assert!(of_file("mine/exp.toml").contains("`recipe experiment run mine/exp.toml --seeds 2`"));
         assert!(of_file("my exp.toml").contains("`recipe experiment run 'my exp.toml' --seeds 2`"));
+    }
+
+    #[test]
+    fn runs_that_differ_by_more_than_their_settings_are_told_of() {
+        let mut runs = outcome().2;
+        let other = |run: &mut Option<Run>| run.as_mut().unwrap().makers[0].commit = Some("a1".to_owned());
+        // One that does not say its commit may be of the same.
+        other(&mut runs[0][0]);
+        let (experiment, outcome, runs) = outcome_of(runs);
+        assert!(!outcome.is_mixed() && !markdown(&experiment, "x", &outcome, &runs).contains("Mixed"));
+        let mut runs = runs;
+        for run in runs.iter_mut().flatten() {
+            run.as_mut().unwrap().makers[0].processor = "EPYC, AVX2".to_owned();
+        }
+        runs[1][1].as_mut().unwrap().makers[0].processor = "EPYC, AVX-512".to_owned();
+        let (experiment, outcome, runs) = outcome_of(runs);
+        let text = markdown(&experiment, "x", &outcome, &runs);
+        assert!(
+            text.contains("**Mixed: the runs differ by more") && text.contains("AVX-512 made without, seed 1"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -84,14 +84,19 @@ fn part(reader: &mut Reader, key: &str, usual: &str) -> Option<Entry> {
 
 /// What is set aside for evaluation, which TRL has a split of its own for.
 pub(super) struct Evaluation {
-    /// The share of the rows; 0 where the file asks for no evaluation, since TRL then trains on all of them.
+    /// Whether the file asks for evaluation.
+    pub(super) asked: bool,
+    /// The split of its data set that the policy is examined on, as a recipe names it, where it is one of the Hub.
+    pub(super) held_out: Option<String>,
+    /// Else the share of the rows; 0 where the file asks for no evaluation, since TRL then trains on all of them.
     pub(super) share: f64,
     /// `eval_steps`, where there is evaluation.
     pub(super) steps: Option<Entry>,
 }
 
-/// Whether the file asks for evaluation. `setting` gets the share, which is `usual` if so.
-pub(super) fn evaluation(reader: &mut Reader, setting: &str, usual: f64) -> Evaluation {
+/// Whether the file asks for evaluation. `setting` gets the share, which is `usual` if so. Where the data set's splits can be
+/// named (`held_out_files`), that setting gets the one for tests.
+pub(super) fn evaluation(reader: &mut Reader, setting: &str, usual: f64, held_out_files: Option<&str>) -> Evaluation {
     let strategy = ["eval_strategy", "evaluation_strategy"].iter().find_map(|key| reader.take(key));
     let whether = reader.take("do_eval");
     let steps = reader.take("eval_steps");
@@ -100,21 +105,51 @@ pub(super) fn evaluation(reader: &mut Reader, setting: &str, usual: f64) -> Eval
     let by_steps = steps.as_ref().is_some_and(|entry| entry.value.number() != Some(0.0));
     let by_flag = whether.as_ref().is_some_and(|entry| entry.value.flag() == Some(true));
     let asked = by_flag || by_strategy.unwrap_or(by_steps);
-    let share = if asked { usual } else { 0.0 };
+    let held_out = held_out_files.filter(|_| asked).and_then(|setting| test_split(reader, setting));
+    let share = if asked && held_out.is_none() { usual } else { 0.0 };
+    let became = match (held_out_files, &held_out) {
+        (Some(setting), Some(name)) => format!("{setting} = [{}]", quoted(name)),
+        _ => format!("{setting} = {}", float(share)),
+    };
     for entry in [strategy, whether].into_iter().flatten() {
-        reader.carried(&entry, format!("{setting} = {}", float(share)));
+        reader.carried(&entry, became.clone());
     }
-    if asked {
+    if asked && held_out.is_none() {
         let what = format!(
             "the file asks for evaluation: {} of the rows are set aside for it, where TRL trains on all of them and \
-             examines on dataset_test_split; 0 trains on all",
-            float(share)
+             examines on dataset_test_split; 0 trains on all{}",
+            float(share),
+            held_out_files.map_or_else(String::new, |setting| format!(", and {setting} names a file of that split"))
         );
         reader.worked_out(setting, what);
-        return Evaluation { share, steps };
     }
-    if let Some(entry) = steps {
-        reader.note(&entry, Outcome::Ignored("the file asks for no evaluation"));
+    match steps {
+        Some(entry) if !asked => {
+            reader.note(&entry, Outcome::Ignored("the file asks for no evaluation"));
+            Evaluation { asked, held_out, share, steps: None }
+        }
+        steps => Evaluation { asked, held_out, share, steps },
     }
-    Evaluation { share, steps: None }
+}
+
+/// The split for tests of the data set that is trained on: in TRL `test`, where the file names no other.
+fn test_split(reader: &mut Reader, setting: &str) -> Option<String> {
+    let name = reader.look("dataset_name")?.value.full();
+    let is_hub = |name: &str| HubName::recognise(Path::new(name)).is_some_and(|name| name.is_ok());
+    if ENDS.iter().any(|end| name.ends_with(end)) || name.contains(':') || Path::new(&name).exists() {
+        return None;
+    }
+    let is_word = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    let named = reader.look("dataset_test_split").map(|entry| entry.value.full());
+    let split = named.clone().unwrap_or_else(|| "test".to_owned());
+    let config = reader.look("dataset_config").map(|entry| entry.value.full()).filter(|config| config != "default");
+    let parts: Vec<String> = config.into_iter().chain([split]).collect();
+    let whole = format!("{name}:{}", parts.join("/"));
+    if !parts.iter().all(|part| is_word(part)) || !is_hub(&format!("{HUB}{whole}")) {
+        return None;
+    }
+    if let Some(entry) = reader.take("dataset_test_split") {
+        reader.carried(&entry, setting);
+    }
+    Some(if is_hub(&whole) { whole } else { format!("{HUB}{whole}") })
 }

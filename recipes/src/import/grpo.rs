@@ -439,17 +439,20 @@ fn saving(reader: &mut Reader, stage: &mut Table, batch: Batch) {
     }
 }
 
-/// `eval_every`, and the line of `[tasks]` that sets tasks aside for it.
+/// `eval_every`, and the line of `[tasks]` that names tasks for it or sets some aside.
 fn examination(reader: &mut Reader, stage: &mut Table, batch: Batch) -> String {
-    let evaluation = data::evaluation(reader, "tasks.held_out_share", HELD_OUT_SHARE);
-    let usual = if evaluation.share > 0.0 { GrpoSettings::default().eval_every } else { 0 };
-    if evaluation.share > 0.0 && evaluation.steps.is_none() {
+    let evaluation = data::evaluation(reader, "tasks.held_out_share", HELD_OUT_SHARE, Some("tasks.held_out_files"));
+    let usual = if evaluation.asked { GrpoSettings::default().eval_every } else { 0 };
+    if evaluation.asked && evaluation.steps.is_none() {
         let what = format!("how often to evaluate is not said in steps: eval_every = {usual} stands in the recipe");
         reader.missing("eval_steps", what);
     }
     let every = batch.every(reader, evaluation.steps.as_ref(), "eval_every", usual);
     stage.set("eval_every", every);
-    format!("held_out_share = {}\n", float(evaluation.share))
+    match evaluation.held_out {
+        Some(name) => format!("held_out_files = [{}]\n", quoted(&name)),
+        None => format!("held_out_share = {}\n", float(evaluation.share)),
+    }
 }
 
 fn tasks(reader: &mut Reader) -> String {

@@ -43,6 +43,42 @@ const REWARD_PARAMETERS: [&str; 9] = [
     "soft_punish_cache",
 ];
 
+/// What TRL's `max_completion_length` and Open R1's parameters of `soft_overlong_punishment` are where the file is silent.
+const LENGTH: i64 = 512;
+const OVERLONG: [(&str, i64); 2] = [("max_completion_len", 16_384), ("soft_punish_cache", 4_096)];
+
+/// The parameters of `soft_overlong`. Those under which no answer could be punished are left out: ours follow the limit.
+fn overlong(reader: &mut Reader) -> String {
+    let limit = reader.look("max_completion_length").and_then(|entry| entry.value.whole()).unwrap_or(LENGTH);
+    let given = OVERLONG.map(|(key, usual)| (key, usual, reader.take(key)));
+    let [most, cache] =
+        given.each_ref().map(|(_, usual, entry)| entry.as_ref().map_or(Some(*usual), |entry| entry.value.whole()));
+    let works = most.zip(cache).filter(|(most, cache)| *cache >= 1 && most >= cache && most - cache < limit);
+    if let Some((most, cache)) = works {
+        for (key, _, entry) in given {
+            if let Some(entry) = entry {
+                reader.carried(&entry, format!("rewards.parameters.{key}"));
+            }
+        }
+        return format!("parameters = {{ max_completion_len = {most}, soft_punish_cache = {cache} }}\n");
+    }
+    const OURS: &str = "soft_overlong goes by max_new_tokens instead, over the last fifth of it";
+    if given.iter().all(|(_, _, entry)| entry.is_none()) {
+        let [(_, most), (_, cache)] = OVERLONG;
+        let what = format!(
+            "Open R1's {most}, with a cache of {cache}, punishes nothing where answers end at {limit} tokens: {OURS}"
+        );
+        reader.missing("max_completion_len", what);
+    }
+    for (_, _, entry) in given {
+        if let Some(entry) = entry {
+            let what = format!("no answer of up to {limit} tokens would be punished: {OURS}");
+            reader.attention(&entry, what);
+        }
+    }
+    String::new()
+}
+
 pub(super) fn rewards(reader: &mut Reader) -> String {
     let functions = reader.take("reward_funcs");
     let weights = reader.take("reward_weights");
@@ -62,7 +98,11 @@ pub(super) fn rewards(reader: &mut Reader) -> String {
         match ours.filter(|ours| known_here.iter().any(|known| known == ours)) {
             Some(ours) if !carried.iter().any(|other| other == ours) => {
                 let weight = weighed.get(place).copied().unwrap_or(1.0);
-                let _ = writeln!(text, "[[rewards]]\nname = {}\nweight = {}\n", quoted(ours), float(weight));
+                let _ = writeln!(text, "[[rewards]]\nname = {}\nweight = {}", quoted(ours), float(weight));
+                if ours == "soft_overlong" {
+                    text.push_str(&overlong(reader));
+                }
+                text.push('\n');
                 carried.push(ours.to_owned());
                 if THOUGHTS_ALONE.contains(&name.as_str()) {
                     open.push(format!(
@@ -105,7 +145,8 @@ pub(super) fn rewards(reader: &mut Reader) -> String {
                 .attention(&entry, "rewards are summed, then compared within the group; nothing else is known here"),
         }
     }
-    for key in REWARD_PARAMETERS {
+    let open = REWARD_PARAMETERS.into_iter().filter(|key| !reader.taken.iter().any(|taken| taken == key));
+    for key in open.collect::<Vec<_>>() {
         if let Some(entry) = reader.take(key) {
             reader.attention(&entry, "a parameter of a reward: `recipe reward show NAME` says how it is named here");
         }

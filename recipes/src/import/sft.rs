@@ -85,16 +85,34 @@ fn share_of(steps: f64, all: f64) -> f64 {
 
 fn evaluation(reader: &mut Reader, stage: &mut Table) {
     let usual = SftSettings::default().validation_share;
-    let evaluation = data::evaluation(reader, "validation_share", usual);
+    let evaluation = data::evaluation(reader, "validation_share", usual, None);
     stage.set("validation_share", float(evaluation.share));
     if let Some(entry) = evaluation.steps {
         reader.note(&entry, Outcome::Ignored("the loss on what is set aside is measured after each pass"));
     }
 }
 
-/// `epochs` and `max_steps`; the second is given, where the file has it.
+/// The most passes that a recipe may ask for.
+const MOST_PASSES: u64 = 1000;
+
+/// `epochs` and `max_steps`; the second is given, where the file has it. In TRL it decides, however many passes it takes; here a
+/// stage ends with whichever of the two ends first.
 fn steps(reader: &mut Reader, stage: &mut Table) -> Option<u64> {
     let epochs = reader.take("num_train_epochs");
+    let max_steps = reader.take("max_steps");
+    if let Some((entry, steps @ 1..)) = max_steps.as_ref().and_then(|entry| Some((entry, entry.value.whole()?))) {
+        stage.remark("epochs", MOST_PASSES, "as many as max_steps takes");
+        stage.set("max_steps", steps);
+        reader
+            .carried(entry, format!("max_steps (with epochs = {MOST_PASSES}, the most, so that it decides as in TRL)"));
+        if let Some(epochs) = epochs {
+            reader.note(&epochs, Outcome::Ignored("max_steps decides"));
+        }
+        return Some(steps as u64);
+    }
+    if let Some(entry) = max_steps {
+        reader.note(&entry, Outcome::Ignored("it is not set"));
+    }
     let whole = epochs.as_ref().map_or(Some(3), |entry| entry.value.whole().filter(|epochs| *epochs >= 1));
     stage.set("epochs", whole.unwrap_or(1));
     if let Some(entry) = epochs {
@@ -103,14 +121,7 @@ fn steps(reader: &mut Reader, stage: &mut Table) -> Option<u64> {
             None => reader.attention(&entry, "passes are whole here; epochs = 1 stands in the recipe"),
         }
     }
-    let entry = reader.take("max_steps")?;
-    let Some(steps @ 1..) = entry.value.whole() else {
-        reader.note(&entry, Outcome::Ignored("it is not set"));
-        return None;
-    };
-    stage.set("max_steps", steps);
-    reader.carried(&entry, "max_steps");
-    Some(steps as u64)
+    None
 }
 
 fn length(reader: &mut Reader, stage: &mut Table) {
@@ -174,7 +185,7 @@ fn others(reader: &mut Reader) {
         ("chat_template", "the chat template is the model's own: put yours into its tokenizer_config.json"),
         ("chat_template_path", "the chat template is the model's own: put yours into its tokenizer_config.json"),
         ("eos_token", "the end token is the model's own: put yours into its tokenizer_config.json"),
-        ("system_prompt", "put a system message into the rows of the demonstrations"),
+        ("system_prompt", "tasks.system_prompt puts it before demonstrations that have none of their own"),
         ("neftune_noise_alpha", "no noise is added to embeddings"),
         ("loss_type", "the loss is the negative log-likelihood of the answers"),
     ] {

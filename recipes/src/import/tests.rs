@@ -427,6 +427,69 @@ fn rows_are_set_aside_only_for_an_evaluation() {
     check("eval_steps: often\n", 0.1, 50, 0.05);
 }
 
+/// TRL's split for tests, where it can be named: no row of what is trained on is set aside.
+#[test]
+fn the_split_for_tests_is_examined_on() {
+    #[track_caller]
+    fn check(text: &str, held_out: &[&str], share: f64, key: &str, asks: bool) {
+        let (recipe, notes) = imported(&format!("num_generations: 4\n{text}"), 1);
+        let files: Vec<&str> = recipe.tasks.held_out_files.iter().map(|file| file.to_str().unwrap()).collect();
+        assert_eq!((files.as_slice(), recipe.tasks.held_out_share), (held_out, share), "{}", account(&notes));
+        assert_eq!(open(&notes).contains(&key), asks, "{}", account(&notes));
+        for entry in yaml::read("x.yaml", text).unwrap() {
+            assert_eq!(notes.notes.iter().filter(|note| note.key == entry.key).count(), 1, "{}", entry.key);
+        }
+    }
+    let hub = "dataset_name: openai/gsm8k\neval_strategy: steps\neval_steps: 20\n";
+    let share = "tasks.held_out_share";
+    // What is not used is 0.1, which no file is cut by.
+    check(hub, &["openai/gsm8k:test"], 0.1, share, false);
+    check(&format!("{hub}dataset_config: main\n"), &["openai/gsm8k:main/test"], 0.1, share, false);
+    let named = format!("{hub}dataset_config: main\ndataset_test_split: validation\n");
+    check(&named, &["openai/gsm8k:main/validation"], 0.1, "dataset_test_split", false);
+    check(&format!("{hub}dataset_test_split: test[:10%]\n"), &[], 0.1, share, true);
+    check("dataset_name: a/math.v2\neval_steps: 20\n", &["hub:a/math.v2:test"], 0.1, share, false);
+    // Nothing is asked for, or a file has no splits.
+    check("dataset_name: openai/gsm8k\ndataset_test_split: test\n", &[], 0.0, share, false);
+    check("dataset_name: tasks.jsonl\neval_steps: 20\n", &[], 0.1, share, true);
+}
+
+/// TRL goes on past the epochs until `max_steps`.
+#[test]
+fn a_number_of_steps_decides_over_epochs() {
+    let (sft, notes) = sft("packing: true\nnum_train_epochs: 2\nmax_steps: 500\nper_device_train_batch_size: 8\n");
+    // 100 demonstrations are 13 steps in each pass.
+    assert_eq!(sft.steps(100), 500);
+    assert!(matches!(outcome(&notes, "num_train_epochs"), Outcome::Ignored("max_steps decides")));
+    let (sft, notes) = self::sft("packing: true\nnum_train_epochs: 2\nmax_steps: -1\nper_device_train_batch_size: 8\n");
+    assert_eq!((sft.steps(100), sft.max_steps), (26, 0));
+    assert!(matches!(outcome(&notes, "num_train_epochs"), Outcome::Carried(_)));
+}
+
+/// A punishment that begins where no answer reaches is none.
+#[test]
+fn a_punishment_of_long_answers_goes_by_their_limit() {
+    #[track_caller]
+    fn check(text: &str, parameters: &[(&str, u64)], key: &str, asks: bool) {
+        let text = format!("reward_funcs: [accuracy, soft_overlong_punishment]\n{text}");
+        let (recipe, notes) = imported(&text, 1);
+        let given = &recipe.rewards.iter().find(|reward| reward.name == "soft_overlong").unwrap().parameters;
+        let expected: Vec<(String, u64)> =
+            parameters.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        let found: Vec<(String, u64)> =
+            given.iter().map(|(name, value)| (name.clone(), value.as_u64().unwrap())).collect();
+        assert_eq!(found, expected);
+        assert_eq!(open(&notes).contains(&key), asks, "{}", account(&notes));
+    }
+    let usual = [("max_completion_len", 16_384), ("soft_punish_cache", 4_096)];
+    check("max_completion_length: 16384\n", &usual, "max_completion_len", false);
+    check("max_completion_length: 2048\n", &[], "max_completion_len", true);
+    check("", &[], "max_completion_len", true);
+    let own = "max_completion_length: 2048\nmax_completion_len: 2000\nsoft_punish_cache: 500\n";
+    check(own, &[("max_completion_len", 2000), ("soft_punish_cache", 500)], "max_completion_len", false);
+    check("max_completion_len: 9000\n", &[], "max_completion_len", true);
+}
+
 #[test]
 fn a_loss_on_questions_is_said() {
     #[track_caller]

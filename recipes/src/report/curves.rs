@@ -149,14 +149,14 @@ pub(super) fn charts(rows: &[Value]) -> Vec<Chart> {
         ),
         chart(
             "Entropy",
-            "how undecided the policy is; near 0 it no longer explores",
+            "how undecided the policy is, over all completions; near 0 it no longer explores",
             "nats per token",
             Unit::Number,
             vec![line("entropy", steps, "entropy")],
         ),
         chart(
             "Divergence from the reference",
-            "k3 estimate; it falls back where the reference is replaced",
+            "estimate, of the tokens that were trained on; it falls back where the reference is replaced",
             "nats per token",
             Unit::Number,
             vec![line("kl", steps, "kl")],
@@ -167,6 +167,7 @@ pub(super) fn charts(rows: &[Value]) -> Vec<Chart> {
             "share",
             Unit::Share,
             vec![
+                line("completions trained on", steps, "trained_share"),
                 line("groups without variance", steps, "flat_groups_share"),
                 line("completions cut off", steps, "truncated_share"),
                 line("runs of tokens repeated", steps, "repetition"),
@@ -174,14 +175,19 @@ pub(super) fn charts(rows: &[Value]) -> Vec<Chart> {
         ),
         chart(
             "Clipped tokens",
-            "whose probability ratio left the range: below where they did worse, above where they did better",
+            "of those trained on, whose probability ratio left the range: below where they did worse, above where they did \
+             better; dual: far above where they did worse",
             "share",
             Unit::Share,
-            vec![line("below", steps, "clip_low_fraction"), line("above", steps, "clip_high_fraction")],
+            vec![
+                line("below", steps, "clip_low_fraction"),
+                line("above", steps, "clip_high_fraction"),
+                line("dual", steps, "clip_dual_fraction"),
+            ],
         ),
         chart(
             "Probability ratio",
-            "the policy's against the one that sampled: the smallest and the largest of a step",
+            "the policy's against the one that sampled, of the tokens trained on: the smallest and the largest of a step",
             "ratio",
             Unit::Number,
             vec![line("largest", steps, "ratio.max"), line("smallest", steps, "ratio.min")],

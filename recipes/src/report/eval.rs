@@ -45,13 +45,13 @@ fn tiles(evaluation: &Evaluation, names: &[&str]) -> String {
     let mut text = String::new();
     for one in &evaluation.benchmarks {
         for (name, scored) in names.iter().zip(&one.results) {
-            let Estimate { mean, half_width } = scored.pass_at_1();
+            let pass = scored.pass_at_1();
             let whose = if names.len() > 1 { format!("{}: {name}", one.name) } else { format!("{}, pass@1", one.name) };
             let _ = write!(
                 text,
-                "<div class=\"tile\"><b>{} <small>±{:.1}</small></b><span>{}</span></div>",
-                percent(mean),
-                half_width * 100.0,
+                "<div class=\"tile\"><b>{} <small>{}</small></b><span>{}</span></div>",
+                percent(pass.mean),
+                pass.reach(),
                 escape(&whose)
             );
         }
@@ -78,14 +78,14 @@ fn table(evaluation: &Evaluation, names: &[&str]) -> String {
             };
             let _ = write!(
                 text,
-                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{} <span class=\"pm\">±{:.1}</span></td><td>{}</td>\
+                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{} <span class=\"pm\">{}</span></td><td>{}</td>\
                  <td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
                 escape(&one.name),
                 escape(name),
                 thousands(scored.judged),
                 scored.asked.samples,
                 percent(pass.mean),
-                pass.half_width * 100.0,
+                pass.reach(),
                 largest(scored.pass.iter().next_back().filter(|(k, _)| **k > 1)),
                 largest(scored.majority.iter().next_back()),
                 tokens(Some(scored.tokens)),
@@ -132,7 +132,11 @@ fn chart(one: &BenchmarkResult, names: &[&str]) -> Chart {
         let whose = |figure: &str| if names.len() > 1 { format!("{name}, {figure}") } else { figure.to_owned() };
         let points = |values: &mut dyn Iterator<Item = (&usize, &Estimate)>| -> Vec<Point> {
             values
-                .map(|(k, value)| Point { x: (*k as f64).log2(), y: value.mean, half_width: value.half_width })
+                .map(|(k, value)| Point {
+                    x: (*k as f64).log2(),
+                    y: value.mean,
+                    half_width: value.half_width.unwrap_or(0.0),
+                })
                 .collect()
         };
         let first = scored.pass.iter().filter(|(k, _)| **k == 1);

@@ -57,7 +57,7 @@ fn render(
             ("table", &(sections::table(summary) + &sections::each_evaluation(summary))),
             ("charts", &charts),
             ("completions", &sections::completions(early_and_late)),
-            ("stages", &(sections::stages(summary) + &sections::rejected(rows))),
+            ("stages", &(sections::stages(summary) + &sections::best(summary) + &sections::rejected(rows))),
             ("recipe", &escape(&recipe.to_toml()?)),
             ("footer", &sections::footer(run.info())),
         ],

@@ -72,8 +72,7 @@ pub(super) fn tiles(summary: &RunSummary, rows: &[Value]) -> String {
         tile(&format!("{:.0}", after.mean_length()), &from, "tokens of an answer");
     } else if let Some(only) = summary.evaluations.last() {
         let value = only.sampled();
-        let reach = format!("±{:.1}", value.half_width * 100.0);
-        tile(&percent(value.mean), &reach, &format!("held-out pass@1 ({})", only.stage));
+        tile(&percent(value.mean), &value.reach(), &format!("held-out pass@1 ({})", only.stage));
     }
     let seconds: f64 = summary.stages.iter().map(|stage| stage.seconds).sum();
     if seconds > 0.0 {
@@ -206,9 +205,14 @@ pub(super) fn each_evaluation(summary: &RunSummary) -> String {
 }
 
 fn pair(text: &mut String, before: Option<Estimate>, after: Option<Estimate>) {
+    let apart = |old: Estimate, new: Estimate| Some((new.mean - old.mean).abs() > old.half_width? + new.half_width?);
     let class = match (before, after) {
-        (Some(old), Some(new)) if (new.mean - old.mean).abs() > old.half_width + new.half_width => {
-            if new.mean > old.mean { "up" } else { "down" }
+        (Some(old), Some(new)) if apart(old, new) == Some(true) => {
+            if new.mean > old.mean {
+                "up"
+            } else {
+                "down"
+            }
         }
         _ => "",
     };
@@ -220,11 +224,9 @@ fn pair(text: &mut String, before: Option<Estimate>, after: Option<Estimate>) {
 fn cell(estimate: Option<Estimate>, class: &str) -> String {
     match estimate {
         None => "<td>–</td>".to_owned(),
-        Some(value) => format!(
-            "<td class=\"{class}\">{} <span class=\"pm\">±{:.1}</span></td>",
-            percent(value.mean),
-            value.half_width * 100.0
-        ),
+        Some(value) => {
+            format!("<td class=\"{class}\">{} <span class=\"pm\">{}</span></td>", percent(value.mean), value.reach())
+        }
     }
 }
 
@@ -322,6 +324,26 @@ pub(super) fn stages(summary: &RunSummary) -> String {
     text
 }
 
+/// The best checkpoint of each grpo stage, by its quick evaluations.
+pub(super) fn best(summary: &RunSummary) -> String {
+    let mut text = String::new();
+    for best in &summary.best {
+        let folder = best.folder.strip_prefix(&summary.run_dir).unwrap_or(&best.folder).display().to_string();
+        let _ = writeln!(
+            text,
+            "<p class=\"small\">The best checkpoint of {} is that of step {}, with {} in a quick evaluation: {}{}. It is the \
+             best of {}, on few tasks with one answer each, and so it flatters.</p>",
+            escape(&best.stage),
+            best.step,
+            best.sampled,
+            escape(&folder),
+            if best.handed_on { ", which later stages begin with" } else { "" },
+            best.of
+        );
+    }
+    text
+}
+
 /// What stages of kind `reject` kept and dropped, and why.
 pub(super) fn rejected(rows: &[Value]) -> String {
     let mut stages: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
@@ -368,9 +390,10 @@ pub(super) fn rejected(rows: &[Value]) -> String {
 /// Version and machine.
 pub(super) fn footer(info: &RunInfo) -> String {
     let card = info.card.as_ref().map_or_else(String::new, |card| format!(", {card}"));
+    let makers: Vec<String> = info.makers().map(ToString::to_string).collect();
     escape(&format!(
-        "recipe {}; {}, {} on {}{card}",
-        info.version,
+        "{}; {}, {} on {}{card}",
+        makers.join(", then "),
         info.host,
         counted(info.threads, "thread", "threads"),
         counted(info.host_cores, "core", "cores")

@@ -30,7 +30,7 @@ fn eval(stage: &str, step: u64, quick: bool, progress: f64) -> EvalMetrics {
             let family = FamilyEval {
                 tasks,
                 samples: 8,
-                sampled: Estimate { mean, half_width },
+                sampled: Estimate { mean, half_width: Some(half_width) },
                 greedy: (!quick).then_some(mean + 0.04),
                 majority: (!quick).then_some(mean + 0.06),
                 mean_length: 62.0 - 8.0 * progress,
@@ -151,6 +151,7 @@ fn made_up(root: &std::path::Path, steps: u64) -> (RunDir, crate::config::Recipe
         status: RunStatus::Finished,
         stages: vec![stage("pretrain", 280.0, 400), stage("grpo", 390.0, steps)],
         evaluations: vec![eval("before", 0, false, 0.0), after],
+        best: Vec::new(),
         alarms: vec![RaisedAlarm {
             stage: "grpo".to_owned(),
             step: 12,
@@ -216,6 +217,7 @@ fn a_run_that_has_just_begun_has_a_page_too() {
         status: RunStatus::Interrupted { stage: "pretrain".to_owned(), step: 2 },
         stages: Vec::new(),
         evaluations: Vec::new(),
+        best: Vec::new(),
         alarms: Vec::new(),
         parameters: 0,
         active_parameters: 0,

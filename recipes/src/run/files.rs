@@ -8,6 +8,7 @@ use policy::checkpoint::step_of;
 use serde::Serialize;
 
 use super::folder::{INFO, METRICS, STAGES};
+use super::unusable::Unusable;
 
 /// The file that is locked while a process works in the folder.
 pub(crate) const LOCK: &str = ".lock";
@@ -67,7 +68,12 @@ pub(super) fn check_unused(path: &Path) -> anyhow::Result<()> {
     let broke_off =
         names.iter().any(|name| name == INFO) && names.iter().all(|name| BEGINNINGS.contains(&name.as_str()));
     if !names.is_empty() && !broke_off {
-        bail!("{} is not empty: add --resume to go on with the run in it, or name another folder", path.display());
+        return Err(Unusable {
+            what: format!("{} is not empty", path.display()),
+            hint: "add --resume to go on with the run in it, or name another folder".to_owned(),
+            without_options: "remove it".to_owned(),
+        }
+        .into());
     }
     Ok(())
 }

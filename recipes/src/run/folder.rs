@@ -15,9 +15,11 @@ use super::files::{
     RECIPE, check_unused, clear_unfinished, create_numbered, drop_checkpoints, drop_files_after, lock, read_json,
     write_json, write_whole,
 };
-use super::info::{RunInfo, hash_files, now};
+use super::info::{RunInfo, check_same_model, hash_files, now};
 use super::lines::{JsonLines, read_rows};
+use super::maker::Maker;
 use super::records::{CompletionRecord, StageRecord};
+use super::unusable::Unusable;
 use crate::config::{Recipe, Stage};
 use crate::metrics::{EvalMetrics, MetricRow, StepMetrics};
 
@@ -31,6 +33,7 @@ pub struct RunDir {
     info: RunInfo,
     metrics: JsonLines,
     changed_rewards: Vec<String>,
+    earlier_maker: Option<Maker>,
     /// Locked; the system unlocks it when the process ends, however it ends.
     lock: File,
 }
@@ -97,23 +100,24 @@ impl RunDir {
         let stored = Recipe::read_with(&path.join(RECIPE), &[], &recipe.known_rewards)
             .with_context(|| format!("{} holds no run to resume", path.display()))?;
         if let Some((key, now, before)) = recipe.difference(&stored) {
-            bail!(
-                "the run in {} has {key} = {before}, the recipe now has {now}: resuming would \
-                 make it a different run\n  hint: take the change back, or start a new run without --resume; --from STAGE \
-                 takes over what was done before the first stage that changes",
-                path.display()
-            );
+            return Err(Unusable {
+                what: format!(
+                    "the run in {} has {key} = {before}, the recipe now has {now}: resuming would make it a different run",
+                    path.display()
+                ),
+                hint: "take the change back, or start a new run without --resume; --from STAGE takes over what was done \
+                       before the first stage that changes"
+                    .to_owned(),
+                without_options: "take the change back, or remove the run's folder".to_owned(),
+            }
+            .into());
         }
         for name in [METRICS, STAGES] {
             let file = path.join(name);
             // Without them it would pass for a run that has done nothing, and what it did would be dropped.
             if !file.try_exists().with_context(|| format!("cannot read {}", file.display()))? {
-                bail!(
-                    "{} is gone: the run in {} cannot go on without it\n  hint: put the file back, or start a new run \
-                     without --resume",
-                    file.display(),
-                    path.display()
-                );
+                let what = format!("{} is gone: the run in {} cannot go on without it", file.display(), path.display());
+                return Err(Unusable::put_back(what, "put the file back").into());
             }
         }
         let mut info = RunDir::read_info(path)?;
@@ -127,12 +131,27 @@ impl RunDir {
         let changed = rewards.iter().filter(|(file, hash)| info.reward_files.get(*file) != Some(hash));
         let changed = changed.map(|(file, _)| file.clone()).collect();
         info.reward_files = rewards;
+        let done: Vec<StageRecord> = read_json(&path.join(STAGES))?.unwrap_or_default();
+        let ahead = recipe.stages.iter().filter(|stage| done.iter().all(|record| record.name != stage.name));
+        for folder in ahead.filter_map(|stage| stage.model.as_ref()?.folder()) {
+            check_same_model(folder, &info.model_files)?;
+        }
+        let (last, here) = (info.makers().last().unwrap_or(&info.maker).clone(), Maker::here());
+        if !info.makers().any(|maker| *maker == here) {
+            info.other_makers.push(here.clone());
+        }
         info.resumed.push(now());
         write_json(&path.join(INFO), &info)?;
         let mut run = RunDir::assemble(path.to_owned(), recipe, info, lock)?;
         run.changed_rewards = changed;
+        run.earlier_maker = (!last.is_like(&here)).then_some(last);
         run.check_rows()?;
         Ok(run)
+    }
+
+    /// That the model in a folder, if it is one that stages read where it lies, is what it was when the run began.
+    pub(crate) fn check_model(&self, folder: &Path) -> anyhow::Result<()> {
+        check_same_model(folder, &self.info.model_files)
     }
 
     /// That the metrics hold the last row of every stage that is done: a summary and a report without it would pass for
@@ -146,12 +165,9 @@ impl RunDir {
                     && if examines { row["kind"] == "eval" } else { row["step"].as_u64() == Some(done.steps) }
             };
             if (examines || done.steps > 0) && !rows.iter().any(is_last) {
-                bail!(
-                    "{} has lost rows of stage `{}`, which is done\n  hint: put the file back, or start a new run without \
-                     --resume",
-                    self.path.join(METRICS).display(),
-                    done.name
-                );
+                let file = self.path.join(METRICS);
+                let what = format!("{} has lost rows of stage `{}`, which is done", file.display(), done.name);
+                return Err(Unusable::put_back(what, "put the file back").into());
             }
         }
         Ok(())
@@ -174,6 +190,7 @@ impl RunDir {
             info,
             metrics,
             changed_rewards: Vec::new(),
+            earlier_maker: None,
             lock,
         };
         for folder in [run.path.join("completions"), run.path.join("checkpoints")] {
@@ -198,6 +215,12 @@ impl RunDir {
     #[must_use]
     pub fn changed_rewards(&self) -> &[String] {
         &self.changed_rewards
+    }
+
+    /// What the run was last worked on with, where that is not what works on it now: from here on it may come to other bits.
+    #[must_use]
+    pub fn earlier_maker(&self) -> Option<&Maker> {
+        self.earlier_maker.as_ref()
     }
 
     /// Where the model lies that reinforcement learning began with.
@@ -332,22 +355,36 @@ impl RunDir {
     }
 
     /// Goes back to where the checkpoint after `step` of a stage was written: what came later is
-    /// dropped, since the resumed run will write it again. Step 0 is the beginning of the stage.
+    /// dropped, since the resumed run will write it again. Step 0 is the beginning of a stage whose rows count from 1.
     /// Returns the number of rows dropped.
     ///
     /// # Errors
     /// If the files cannot be cut.
     pub fn rewind(&mut self, stage: &str, step: u64) -> anyhow::Result<usize> {
+        self.go_back(stage, Some(step))
+    }
+
+    /// Goes back to where a stage began, whatever the steps of its rows are: for stages that always begin anew.
+    /// Returns the number of rows dropped.
+    ///
+    /// # Errors
+    /// If the files cannot be cut.
+    pub fn restart(&mut self, stage: &str) -> anyhow::Result<usize> {
+        self.go_back(stage, None)
+    }
+
+    /// Drops what a stage did after this step, or all of it, and all that later stages did.
+    fn go_back(&mut self, stage: &str, kept: Option<u64>) -> anyhow::Result<usize> {
         let order = self.stages.clone();
         let place = |name: &str| order.iter().position(|stage| stage == name);
         let here = place(stage).with_context(|| format!("the recipe has no stage `{stage}` to go back to"))?;
         let dropped = self.metrics.drop_from(|row| match place(&row.stage) {
-            Some(place) => place > here || (place == here && row.step > step),
+            Some(place) => place > here || (place == here && kept.is_none_or(|last| row.step > last)),
             // Not of this recipe: cannot be, since the recipe is compared; kept if it is.
             None => false,
         })?;
         for (index, name) in order.iter().enumerate().skip(here) {
-            let last = (index == here).then_some(step);
+            let last = if index == here { kept } else { None };
             drop_files_after(&self.of_stage("completions", name), last)?;
             // A later stage begins again with its first step, so that its rows are there again; it comes to the same bits.
             if index > here {

@@ -11,13 +11,21 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::maker::Maker;
+use super::unusable::Unusable;
+use crate::stage::belongs_to_model;
+
 /// What made a run, beyond the recipe.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunInfo {
     /// The seed, as in the recipe.
     pub seed: u64,
-    /// The version of this program.
-    pub version: String,
+    /// What it began on.
+    #[serde(flatten)]
+    pub maker: Maker,
+    /// What else it went on with, each once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_makers: Vec<Maker>,
     /// Threads that the run may use.
     pub threads: usize,
     /// Where it computes, as `--device` takes it.
@@ -39,6 +47,10 @@ pub struct RunInfo {
     /// SHA-256 of each file of a reward, as it last was: a reward that failed may be mended before the run goes on.
     #[serde(default)]
     pub reward_files: BTreeMap<String, String>,
+    /// SHA-256 of each file of the models that stages read where they lie, such as a teacher's: wherever one is loaded, they
+    /// must be the same. The model that the run begins with is copied, and not among them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub model_files: BTreeMap<String, String>,
     /// When it began, in seconds since 1970.
     pub started: u64,
     /// When it was resumed, in seconds since 1970.
@@ -60,7 +72,8 @@ impl RunInfo {
     ) -> anyhow::Result<RunInfo> {
         Ok(RunInfo {
             seed,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            maker: Maker::here(),
+            other_makers: Vec::new(),
             threads,
             device: cpu(),
             card: None,
@@ -70,9 +83,15 @@ impl RunInfo {
             settings: settings.to_vec(),
             task_files: hash_files("task file", task_files)?,
             reward_files: BTreeMap::new(),
+            model_files: BTreeMap::new(),
             started: now(),
             resumed: Vec::new(),
         })
+    }
+
+    /// All that it was worked on with, in order.
+    pub fn makers(&self) -> impl Iterator<Item = &Maker> {
+        std::iter::once(&self.maker).chain(&self.other_makers)
     }
 }
 
@@ -99,6 +118,50 @@ pub(crate) fn now() -> u64 {
 /// `what` the files are, for the error's text.
 pub(crate) fn hash_files(what: &str, files: &[PathBuf]) -> anyhow::Result<BTreeMap<String, String>> {
     files.iter().map(|file| Ok((file.display().to_string(), hash_file(what, file)?))).collect()
+}
+
+/// SHA-256 of each file of the model in a folder.
+pub(crate) fn hash_model(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let reading = || format!("cannot read the model in {}", folder.display());
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(reading)? {
+        let entry = entry.with_context(reading)?;
+        if entry.file_name().to_str().is_some_and(belongs_to_model) {
+            files.push(entry.path());
+        }
+    }
+    hash_files("file of a model", &files)
+}
+
+/// How the model in a folder differs from the one that was there when a run noted its files: the folder and the first file
+/// that differs. A run that did not note them yet takes any.
+pub(super) fn model_change(folder: &Path, noted: &BTreeMap<String, String>) -> anyhow::Result<Option<String>> {
+    let before: BTreeMap<&String, &String> =
+        noted.iter().filter(|(file, _)| Path::new(file).parent() == Some(folder)).collect();
+    if before.is_empty() {
+        return Ok(None);
+    }
+    let now = hash_model(folder)?;
+    let mut files = before.keys().copied().chain(now.keys());
+    let Some(changed) = files.find(|file| before.get(file).copied() != now.get(*file)) else { return Ok(None) };
+    let name = Path::new(changed).file_name().unwrap_or_default().to_string_lossy();
+    let how = match (before.contains_key(changed), now.contains_key(changed)) {
+        (true, true) => "is another",
+        (true, false) => "is gone",
+        _ => "is new",
+    };
+    Ok(Some(format!("the model in {} is not what it was when the run began: its {name} {how}", folder.display())))
+}
+
+/// That the model in a folder is the one that was there when the run began.
+///
+/// # Errors
+/// It is not.
+pub(super) fn check_same_model(folder: &Path, noted: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    match model_change(folder, noted)? {
+        Some(what) => Err(Unusable::put_back(what, "put the model back that was there").into()),
+        None => Ok(()),
+    }
 }
 
 pub(crate) fn hash_file(what: &str, path: &Path) -> anyhow::Result<String> {

@@ -3,7 +3,7 @@
 //! ```text
 //! runs/r1-zero/
 //!   recipe.toml          the recipe as resolved: every setting with its value
-//!   run.json             seed, version, machine, command line, hashes of the task files
+//!   run.json             seed, version and commit, machine, command line, hashes of the files that it reads
 //!   metrics.jsonl        one row per step and per evaluation
 //!   completions/step-000001.jsonl   what was sampled in a step, with its scores
 //!   checkpoints/step-000020/        Hugging Face folders with the trainer's state
@@ -19,17 +19,21 @@ mod files;
 mod folder;
 mod info;
 mod lines;
+mod maker;
 mod records;
 mod reuse;
+mod unusable;
 
 pub use files::newest_run;
 pub(crate) use files::{LOCK, lock, write_whole};
 pub use folder::RunDir;
 pub use info::RunInfo;
-pub(crate) use info::{hash_file, hash_files, hex};
+pub(crate) use info::{hash_file, hash_files, hash_model, hex};
 pub(crate) use lines::{JsonLines, read_rows};
+pub use maker::Maker;
 pub use records::{CompletionRecord, RewardPart, StageRecord};
 pub(crate) use reuse::Reuse;
+pub(crate) use unusable::{RunFailed, Unusable};
 
 #[cfg(test)]
 mod tests;

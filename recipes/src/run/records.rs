@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 pub struct CompletionRecord {
     /// The task's id.
     pub task: String,
+    /// The task's number within its step, from 0: the completions of one number are a group, also where the task stands next
+    /// to itself.
+    #[serde(default)]
+    pub group: u32,
     /// The family or file that the task is from.
     pub source: String,
     /// The question, without the template around it.
@@ -52,7 +56,10 @@ pub struct StageRecord {
     pub trained_tokens: u64,
     /// Seconds, over all the processes that worked on it.
     pub seconds: f64,
-    /// Estimated floating-point operations.
+    /// Estimated floating-point operations: of each parameter that a row goes through, 2 for each time that it is computed
+    /// forward and 4 where its gradient is. Counted are the prompts and answers of sampling and of quick evaluations, the
+    /// training passes, layers that are computed again, and the passes of a reference, of `top_entropy_share` and of
+    /// validation. A base from the cache costs nothing.
     pub flops: f64,
     /// SHA-256 of the demonstrations that it kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]

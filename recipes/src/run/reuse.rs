@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 
 use super::files::{RECIPE, read_json, write_json, write_whole};
 use super::folder::{METRICS, RunDir, STAGES};
-use super::info::hash_files;
+use super::info::{hash_files, model_change};
 use super::lines::RowHead;
 use super::records::StageRecord;
 use crate::config::Recipe;
@@ -56,9 +56,14 @@ impl Reuse {
                 stored.eval_max_new_tokens()
             );
         }
-        let then = RunDir::read_info(source)?.task_files;
+        let then = RunDir::read_info(source)?;
+        for folder in wanted.other_models() {
+            if let Some(what) = model_change(folder, &then.model_files)? {
+                bail!("{what}\n  hint: put the model back that was there, or do all stages anew");
+            }
+        }
         for (file, hash) in hash_files("task file", &wanted.input_files())? {
-            if then.get(&file).is_some_and(|before| *before != hash) {
+            if then.task_files.get(&file).is_some_and(|before| *before != hash) {
                 bail!("the task file {file} is not what it was when the run in {} began", source.display());
             }
         }

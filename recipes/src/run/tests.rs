@@ -100,7 +100,7 @@ fn a_folder_in_use_or_with_something_in_it_is_refused() {
     assert!(error.starts_with("another process is working in "), "{error}");
     let info = run.info().clone();
     let error = RunDir::create(root.path(), Some(run.path()), &recipe, info).unwrap_err().to_string();
-    assert!(error.contains("is not empty: add --resume"), "{error}");
+    assert!(error.contains("is not empty\n  hint: add --resume"), "{error}");
     let path = run.path().to_owned();
     drop(run);
     let run = RunDir::open(&path, &recipe).unwrap();
@@ -155,7 +155,7 @@ fn a_task_file_that_changed_is_refused() {
 
 #[test]
 fn going_back_drops_what_came_later() {
-    fn check(stage: &str, step_number: u64, expected: &[&str], files: &[u64], done: &[&str]) {
+    fn check(stage: &str, step_number: Option<u64>, expected: &[&str], files: &[u64], done: &[&str]) {
         let root = tempfile::tempdir().unwrap();
         let mut run = create(root.path(), &smoke(&[]));
         let all =
@@ -169,24 +169,48 @@ fn going_back_drops_what_came_later() {
         for name in ["pretrain", "before", "grpo", "after"] {
             run.finish_stage(StageRecord { name: name.to_owned(), ..StageRecord::default() }).unwrap();
         }
-        let dropped = run.rewind(stage, step_number).unwrap();
-        assert_eq!(rows(&run), expected, "{stage} {step_number}");
+        let dropped = match step_number {
+            Some(step) => run.rewind(stage, step).unwrap(),
+            None => run.restart(stage).unwrap(),
+        };
+        assert_eq!(rows(&run), expected, "{stage} {step_number:?}");
         assert_eq!(dropped, all.len() - expected.len());
         let there: Vec<u64> = (1..=3).filter(|&n| run.completions("grpo", n).exists()).collect();
-        assert_eq!(there, files, "{stage} {step_number}");
+        assert_eq!(there, files, "{stage} {step_number:?}");
         let names: Vec<String> = run.stages_done().unwrap().into_iter().map(|stage| stage.name).collect();
-        assert_eq!(names, done, "{stage} {step_number}");
+        assert_eq!(names, done, "{stage} {step_number:?}");
         // What follows is added where the rest ends.
         run.push_metrics(&step(9)).unwrap();
         assert_eq!(rows(&run).last().unwrap(), "grpo 9");
         assert_eq!(rows(&run).len(), expected.len() + 1);
     }
     let before = ["pretrain 1", "pretrain 2", "before 0"];
-    check("pretrain", 1, &["pretrain 1"], &[], &[]);
-    check("before", 0, &before, &[], &["pretrain"]);
-    check("grpo", 0, &before, &[], &["pretrain", "before"]);
-    check("grpo", 1, &[&before[..], &["grpo 1"]].concat(), &[1], &["pretrain", "before"]);
-    check("grpo", 2, &[&before[..], &["grpo 1", "grpo 2", "grpo 2"]].concat(), &[1, 2], &["pretrain", "before"]);
+    check("pretrain", Some(1), &["pretrain 1"], &[], &[]);
+    // An evaluation before any step of reinforcement learning has the step 0.
+    check("before", None, &before[..2], &[], &["pretrain"]);
+    check("pretrain", None, &[], &[], &[]);
+    check("grpo", Some(0), &before, &[], &["pretrain", "before"]);
+    check("grpo", Some(1), &[&before[..], &["grpo 1"]].concat(), &[1], &["pretrain", "before"]);
+    check("grpo", Some(2), &[&before[..], &["grpo 1", "grpo 2", "grpo 2"]].concat(), &[1, 2], &["pretrain", "before"]);
+}
+
+#[test]
+fn a_run_that_goes_on_with_another_program_says_so_and_keeps_both() {
+    let root = tempfile::tempdir().unwrap();
+    let recipe = smoke(&[]);
+    let path = create(root.path(), &recipe).path().to_owned();
+    assert!(RunDir::open(&path, &recipe).unwrap().earlier_maker().is_none());
+    let file = path.join("run.json");
+    let mut info: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    assert!(info["other_makers"].is_null());
+    info["processor"] = "an abacus".into();
+    std::fs::write(&file, info.to_string()).unwrap();
+    for earlier in [Some("an abacus"), None] {
+        let run = RunDir::open(&path, &recipe).unwrap();
+        assert_eq!(run.earlier_maker().map(|maker| maker.processor.as_str()), earlier);
+        let makers: Vec<&Maker> = run.info().makers().collect();
+        assert_eq!((makers.len(), makers[1]), (2, &Maker::here()));
+    }
 }
 
 #[test]

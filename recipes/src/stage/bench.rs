@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use policy::checkpoint::verify_where;
 use policy::{Place, Policy, Tokenizer};
-use rewards::{PythonUse, RewardSet, RewardSpec, Surroundings};
+use rewards::{OnError, PythonUse, RewardSet, RewardSpec, Surroundings};
 use sandbox::{Limits, Python};
 
 use super::tasks::Tasks;
@@ -19,9 +19,11 @@ pub(super) struct Bench {
     pub(super) tasks: Tasks,
     /// What the recipe rewards.
     of_recipe: RewardSet,
+    /// The same for stages whose own limit of length makes them another.
+    of_stages: BTreeMap<String, RewardSet>,
     /// The same, as the stage at hand weighs it.
     pub(super) rewards: RewardSet,
-    /// Right or not, which is what pass@1 counts; and what the recipe rewards of an answer's shape, which is reported.
+    /// Right or not, which is what pass@1 counts; and what else the recipe rewards, which is reported.
     pub(super) verdict: RewardSet,
 }
 
@@ -43,35 +45,60 @@ impl Bench {
         // Generated tasks are short; what a file asks for is not known.
         let generated = recipe.tasks.files.is_empty();
         let limits = if generated { Limits::brief() } else { Limits::default() };
-        let shape = specs.iter().filter(|spec| spec.custom.is_none() && !JUDGES.contains(&spec.name.as_str()));
-        let judged = verdict_specs(python.is_some()).into_iter().chain(usable(shape.cloned().collect()));
+        let within = |limit: usize| usable(if grades { recipe.reward_specs_within(limit) } else { Vec::new() });
+        let judged = examination_specs(within(recipe.eval_max_new_tokens()), python.is_some());
         let surroundings = Surroundings { python, limits };
         // A chain that judges no answer needs no reward, which a set has at least one of.
         let build = |specs: Vec<RewardSpec>| match specs.as_slice() {
             [] => Ok(RewardSet::from_rewards(Vec::new())),
             specs => known.build(specs, &surroundings),
         };
-        let verdict = build(judged.collect())?;
-        let of_recipe = build(usable(specs))?;
+        let verdict = build(judged)?;
+        let specs = usable(specs);
+        let mut of_stages = BTreeMap::new();
+        for stage in &recipe.stages {
+            let Some(of_stage) = stage.settings.max_new_tokens().map(within) else { continue };
+            if of_stage != specs {
+                of_stages.insert(stage.name.clone(), build(of_stage)?);
+            }
+        }
+        let of_recipe = build(specs)?;
         let rewards = of_recipe.reweighed(&BTreeMap::new());
-        Ok(Bench { tasks, of_recipe, rewards, verdict })
+        Ok(Bench { tasks, of_recipe, of_stages, rewards, verdict })
     }
 
     /// From now on tasks and weights of rewards are those of this stage.
     pub(super) fn turn_to(&mut self, stage: &Stage) {
         self.tasks.practise(stage.families.as_ref());
-        self.rewards = self.of_recipe.reweighed(&stage.reward_weights);
+        self.rewards = self.of_stages.get(&stage.name).unwrap_or(&self.of_recipe).reweighed(&stage.reward_weights);
     }
 }
 
 /// Right or not, and nothing else: what pass@1 counts. Programs are judged where there is a Python to run them.
 pub(crate) fn verdict(python: Option<Arc<Python>>, limits: Limits) -> anyhow::Result<RewardSet> {
-    Ok(RewardSet::build_limited(&verdict_specs(python.is_some()), python, limits)?)
+    Ok(RewardSet::build_limited(&judges_beside(&[], python.is_some()), python, limits)?)
 }
 
-fn verdict_specs(python: bool) -> Vec<RewardSpec> {
-    let names: &[&str] = if python { &["accuracy", "binary_code"] } else { &["accuracy"] };
-    names.iter().map(|name| RewardSpec::named(*name)).collect()
+/// What judges answers that none of `own` judges: `accuracy`, and programs `binary_code` where there is a Python to run them.
+fn judges_beside(own: &[RewardSpec], python: bool) -> Vec<RewardSpec> {
+    let has = |name: &str| own.iter().any(|spec| spec.custom.is_none() && spec.name == name);
+    let programs = python && !has("binary_code") && !has("code");
+    let names = [("accuracy", !has("accuracy")), ("binary_code", programs)];
+    names.into_iter().filter(|(_, missing)| *missing).map(|(name, _)| RewardSpec::named(name)).collect()
+}
+
+/// What examinations score by. First the judges of the recipe, so that an answer that is right in training is right here; then
+/// those for tasks that the recipe has no judge for, which count for nothing else; then its other rewards, which are reported.
+/// One of those that fails is left out of what is reported, and does not end the run.
+fn examination_specs(of_recipe: Vec<RewardSpec>, python: bool) -> Vec<RewardSpec> {
+    let is_judge = |spec: &RewardSpec| spec.custom.is_none() && JUDGES.contains(&spec.name.as_str());
+    let (own, mut others): (Vec<_>, Vec<_>) = of_recipe.into_iter().partition(is_judge);
+    let beside = judges_beside(&own, python).into_iter().map(|spec| RewardSpec { weight: 0.0, ..spec });
+    for custom in others.iter_mut().filter_map(|spec| spec.custom.as_mut()) {
+        custom.on_error = OnError::Unscored;
+    }
+    let beside: Vec<RewardSpec> = beside.collect();
+    [own, beside, others].concat()
 }
 
 /// Reads the rewards that the recipe brings along as files, so that a wrong one is found before there is a run.
@@ -143,5 +170,54 @@ impl Model {
         self.policy.save(folder)?;
         self.tokenizer.save(folder)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datasets::{Split, Task};
+    use rewards::CustomReward;
+
+    use super::super::grade::right_by;
+    use super::*;
+
+    /// The judges of a recipe, then those it lacks, which count for nothing; then the rest.
+    #[test]
+    fn examinations_judge_as_training_does() {
+        #[track_caller]
+        fn check(rewards: &[&str], python: bool, expected: &[(&str, f64)]) {
+            let specs = rewards.iter().map(|name| RewardSpec { weight: 2.0, ..RewardSpec::named(*name) }).collect();
+            let found = examination_specs(specs, python);
+            let found: Vec<(&str, f64)> = found.iter().map(|spec| (spec.name.as_str(), spec.weight)).collect();
+            assert_eq!(found, expected);
+        }
+        check(&["accuracy", "binary_code"], true, &[("accuracy", 2.0), ("binary_code", 2.0)]);
+        check(&["format", "choice"], false, &[("choice", 2.0), ("accuracy", 0.0), ("format", 2.0)]);
+        check(&["choice", "code"], true, &[("choice", 2.0), ("code", 2.0), ("accuracy", 0.0)]);
+        check(&["accuracy", "format"], true, &[("accuracy", 2.0), ("binary_code", 0.0), ("format", 2.0)]);
+        check(&["format"], false, &[("accuracy", 0.0), ("format", 2.0)]);
+        // A reward of one's own is reported and ends no run, whatever it is called.
+        let own = RewardSpec { custom: Some(CustomReward::at(Path::new("mine.py"))), ..RewardSpec::named("mine") };
+        let found = examination_specs(vec![own], false);
+        assert_eq!(found.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>(), ["accuracy", "mine"]);
+        assert_eq!(found[1].custom.as_ref().map(|custom| custom.on_error), Some(OnError::Unscored));
+    }
+
+    /// The answer "Paris" to a question whose choice B it is.
+    #[test]
+    fn a_choice_that_is_right_in_training_is_right_before_and_after() {
+        let prompt = "What is the capital of France?\nA. Lyon\nB. Paris\nAnswer with the letter of the right choice.";
+        let reference = rewards::Reference::Math { answer: "B".to_owned() };
+        let task = Task::new("mmlu", prompt.to_owned(), reference, Split::Held, serde_json::Map::new());
+        let right = |specs: &[RewardSpec], answer: &str| {
+            let text = format!("<think> France </think> <answer> {answer} </answer>");
+            right_by(&RewardSet::build(specs, None).unwrap().score(&task.sample(&text)).unwrap())
+        };
+        let trained = [RewardSpec::named("choice")];
+        let examined = examination_specs(trained.to_vec(), false);
+        for (answer, expected) in [("Paris", true), ("B", true), ("A", false), ("Lyon", false)] {
+            assert_eq!(right(&trained, answer), Some(expected), "{answer}");
+            assert_eq!(right(&examined, answer), Some(expected), "{answer}");
+        }
     }
 }

@@ -1,18 +1,21 @@
 //! From files of demonstrations, or what an earlier stage wrote, to token ids.
+//!
+//! A question is put into its template as tasks are, by [`PromptEncoder`]: a stage that learns from answers then shows what a
+//! stage that asks would ask, the system message of `[tasks]` included.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use datasets::source::read_demonstrations;
 use datasets::{Demonstration, Message};
 use policy::Tokenizer;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::prompt::{PromptEncoder, chat_options, opening_of};
+use super::prompt::PromptEncoder;
 use super::start::Refused;
+use super::tasks::held_out_questions;
 use crate::RunContext;
-use crate::config::{OnTooLong, SftSettings, Template};
+use crate::config::{OnTooLong, RecipeError, SftSettings};
 use crate::wording::counted;
 
 /// A demonstration in token ids.
@@ -40,9 +43,11 @@ impl Examples {
         files: &[PathBuf],
     ) -> anyhow::Result<Examples> {
         let longest = if settings.max_length == 0 { positions } else { settings.max_length.min(positions) };
-        let encoder = Encoder { tokenizer, r1_zero: PromptEncoder::new(tokenizer), template: settings.template };
+        let system = &context.recipe.tasks.system_prompt;
+        let encoder = Encoder { tokenizer, prompt: PromptEncoder::of_template(tokenizer, settings.template, system)? };
+        let held_out = held_out_questions(context.recipe)?;
         let mut examples = Examples::default();
-        let (mut too_long, mut bad) = (0, 0);
+        let (mut too_long, mut bad, mut examined) = (0, 0, 0);
         for path in files {
             let read = read_demonstrations(path, context.recipe.tasks.on_bad_line.into())?;
             bad += read.bad.len();
@@ -50,6 +55,10 @@ impl Examples {
                 read.demonstrations.par_iter().map(|shown| encoder.encode(shown, path)).collect();
             for (shown, example) in read.demonstrations.iter().zip(encoded) {
                 let example = example?;
+                if held_out.has(&shown.messages) {
+                    examined += 1;
+                    continue;
+                }
                 let length = example.prompt.len() + example.answer.len();
                 if length > longest {
                     if settings.on_too_long == OnTooLong::Stop {
@@ -70,14 +79,18 @@ impl Examples {
         if bad > 0 {
             context.reporter.note(&format!("{} left out: they show no answer", counted(bad, "line", "lines")));
         }
+        if examined > 0 {
+            let what = counted(examined, "demonstration", "demonstrations");
+            context.reporter.note(&format!("{what} left out: they answer held-out tasks, which nothing is trained on"));
+        }
         if too_long > 0 {
             let what = counted(too_long, "demonstration", "demonstrations");
             context.reporter.note(&format!("{what} of more than {longest} tokens left out"));
         }
         if examples.train.is_empty() {
             return Err(Refused::because(format!(
-                "no demonstration is left to learn from: {too_long} are longer than {longest} tokens, {} are set aside for \
-                 validation",
+                "no demonstration is left to learn from: {too_long} are longer than {longest} tokens, {examined} answer held-out \
+                 tasks, {} are set aside for validation",
                 examples.validation.len()
             )));
         }
@@ -88,37 +101,22 @@ impl Examples {
 /// Encodes demonstrations in a template.
 struct Encoder<'a> {
     tokenizer: &'a Tokenizer,
-    r1_zero: PromptEncoder<'a>,
-    template: Template,
+    prompt: PromptEncoder<'a>,
 }
 
 impl Encoder<'_> {
     fn encode(&self, shown: &Demonstration, path: &Path) -> anyhow::Result<Example> {
         let place = || format!("{}, line {}", path.display(), shown.line);
-        let (prompt, mut answer) = match self.template {
-            Template::R1Zero => {
-                let questions: Vec<&Message> = shown.messages.iter().filter(|m| m.role != "system").collect();
-                let [question] = questions.as_slice() else {
-                    return Err(Refused::because(format!(
-                        "{}: a conversation of {} messages, but R1-Zero's template has room for one question\n  hint: template \
-                         = \"chat\" takes the model's chat template",
-                        place(),
-                        questions.len()
-                    )));
-                };
-                // The completion begins right after the template, with a space.
-                let answer = self.tokenizer.encode(&format!(" {}", shown.answer.trim()));
-                (self.r1_zero.encode(&question.content), answer)
+        let prompt = self.prompt.converse(shown.messages.clone(), place).map_err(|error| {
+            match error.downcast::<RecipeError>() {
+                // What has no room in the template now has none later either.
+                Ok(error) => Refused::because(error.to_string()),
+                Err(error) => error,
             }
-            Template::Chat => {
-                let options = chat_options();
-                let text = self.tokenizer.render_chat(&shown.messages, &options).with_context(place)?;
-                let prompt = self.tokenizer.encode_chat(&shown.messages, &options).with_context(place)?;
-                let answer = shown.answer.trim();
-                let answer = answer.strip_prefix(opening_of(&text)).unwrap_or(answer);
-                (prompt, self.tokenizer.encode(answer))
-            }
-        };
+        })?;
+        let answer = shown.answer.trim();
+        let answer = answer.strip_prefix(self.prompt.opening()).unwrap_or(answer);
+        let mut answer = self.tokenizer.encode(&format!("{}{answer}", self.prompt.before_answer()));
         answer.push(self.tokenizer.eos_id());
         Ok(Example { prompt, answer })
     }
@@ -153,11 +151,21 @@ mod tests {
         Tokenizer::train(std::iter::once(text), 300).unwrap()
     }
 
+    /// The same with this chat template.
+    fn with_chat_template(template: &str) -> Tokenizer {
+        let folder = tempfile::tempdir().unwrap();
+        tokenizer().save(folder.path()).unwrap();
+        let path = folder.path().join("tokenizer_config.json");
+        let mut config: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        config["chat_template"] = template.into();
+        std::fs::write(&path, config.to_string()).unwrap();
+        Tokenizer::from_dir(folder.path()).unwrap()
+    }
+
     #[test]
     fn the_answer_follows_the_template_as_a_completion_would() {
         let tokenizer = tokenizer();
-        let encoder =
-            Encoder { tokenizer: &tokenizer, r1_zero: PromptEncoder::new(&tokenizer), template: Template::R1Zero };
+        let encoder = Encoder { tokenizer: &tokenizer, prompt: PromptEncoder::new(&tokenizer) };
         let path = Path::new("sft.jsonl");
         let example =
             encoder.encode(&shown(&[("system", "s"), ("user", "1 + 1?")], "<think> a </think>\n"), path).unwrap();
@@ -170,14 +178,32 @@ mod tests {
         assert!(error.starts_with("sft.jsonl, line 7: a conversation of 3 messages"), "{error}");
     }
 
+    /// In the chat template a demonstration has the system message of the tasks, as a question to the policy has.
+    #[test]
+    fn a_demonstration_has_the_system_message_of_the_tasks() {
+        #[track_caller]
+        fn check(messages: &[(&str, &str)], expected: &str) {
+            let template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant: <think>";
+            let tokenizer = with_chat_template(template);
+            let prompt = PromptEncoder::chat(&tokenizer, "Think.").unwrap();
+            let encoder = Encoder { tokenizer: &tokenizer, prompt };
+            let example = encoder.encode(&shown(messages, "<think> a </think>"), Path::new("sft.jsonl")).unwrap();
+            assert_eq!(tokenizer.decode(&example.prompt), expected);
+            // The tag that the template has written is not learnt twice.
+            assert_eq!(tokenizer.decode(&example.answer[..example.answer.len() - 1]), " a </think>");
+        }
+        check(&[("user", "1 + 1?")], "system: Think.\nuser: 1 + 1?\nassistant: <think>");
+        check(&[("system", "Own."), ("user", "q")], "system: Own.\nuser: q\nassistant: <think>");
+    }
+
     #[test]
     fn a_template_that_fails_is_told_with_the_line() {
-        let tokenizer = tokenizer();
-        let encoder =
-            Encoder { tokenizer: &tokenizer, r1_zero: PromptEncoder::new(&tokenizer), template: Template::Chat };
+        let template = "{% if messages[0].content == 'q' %}{{ raise_exception('no q') }}{% endif %}assistant:";
+        let tokenizer = with_chat_template(template);
+        let encoder = Encoder { tokenizer: &tokenizer, prompt: PromptEncoder::chat(&tokenizer, "").unwrap() };
         let error = encoder.encode(&shown(&[("user", "q")], "a"), Path::new("sft.jsonl")).unwrap_err();
         let text = format!("{error:#}");
-        assert!(text.starts_with("sft.jsonl, line 7: ") && text.contains("chat template"), "{text}");
+        assert!(text.starts_with("sft.jsonl, line 7: ") && text.contains("no q"), "{text}");
     }
 
     #[test]

@@ -1,15 +1,20 @@
 //! Examines a policy on held-out tasks: pass@1 of sampled answers, of the likeliest answer, and of the majority's.
+//!
+//! Tasks are asked some at a time, so that an examination can be stopped between them. Nothing of one that was stopped is
+//! kept: the resumed run begins it anew, and since an answer depends on its task and its number alone, to the same figures.
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use policy::{Request, RolloutEngine, RolloutOptions, SamplingParams};
 
+use super::Ended;
 use super::bench::{Bench, Model};
-use super::grade::{Graded, GradedBatch, Grader};
+use super::grade::{Graded, Grader};
+use super::passes::Passes;
 use super::prompt::PromptEncoder;
-use super::{Ended, flops};
+use super::start;
 use crate::RunContext;
 use crate::config::{JUDGES, Stage};
 use crate::evaluation::{Answers, powers};
@@ -23,6 +28,9 @@ use datasets::Task;
 const EVALUATION: u32 = u32::MAX;
 /// Most sequences decoded at once.
 pub(super) const DECODE_BATCH: usize = 256;
+/// Answers that are asked for at once. A batch that is not full at the end of them costs a little; the next one is looked
+/// at for being stopped before.
+const ASKED_AT_ONCE: usize = 8 * DECODE_BATCH;
 /// Completions of each family that are kept for people to read.
 const KEPT_COMPLETIONS: usize = 24;
 
@@ -32,6 +40,8 @@ pub(super) struct Examination {
     pub(super) samples: u32,
     pub(super) sampling: SamplingParams,
     pub(super) greedy: bool,
+    /// Whether it ends where the run is asked to stop.
+    pub(super) can_stop: bool,
 }
 
 /// Figures, and the sampled completions they come from.
@@ -40,11 +50,12 @@ pub(super) struct Examined {
     pub(super) tasks: Vec<Task>,
     pub(super) graded: Vec<Graded>,
     pub(super) tokens: u64,
+    pub(super) passes: Passes,
 }
 
 pub(super) fn run(
     context: &mut RunContext<'_>,
-    bench: &mut Bench,
+    bench: &Bench,
     stage: &Stage,
     rl_steps: u64,
     folder: &Path,
@@ -54,15 +65,20 @@ pub(super) fn run(
     }
     let start = Instant::now();
     let settings = &context.recipe.eval;
-    let model = Model::load(folder, &context.place)?;
+    let model = start::load(context, folder)?;
     let examination = Examination {
         tasks: settings.tasks_per_family,
         samples: settings.samples as u32,
         sampling: context.recipe.eval_sampling(),
         greedy: true,
+        can_stop: true,
     };
-    context.run.rewind(&stage.name, 0)?;
-    let mut examined = examine(context, bench, &model, &examination, &stage.name)?;
+    context.run.restart(&stage.name)?;
+    let awaiting = context.interrupt.awaiting("the answers at hand are there; the examination is begun anew");
+    let Some(mut examined) = examine(context, bench, &model, &examination, &stage.name)? else {
+        return Ok(Ended::Interrupted(0));
+    };
+    drop(awaiting);
     (examined.metrics.stage, examined.metrics.step) = (stage.name.clone(), rl_steps);
     let mut kept = BTreeMap::<&str, usize>::new();
     let records: Vec<_> = examined
@@ -84,20 +100,20 @@ pub(super) fn run(
         kind: stage.settings.kind().to_owned(),
         sampled_tokens: examined.tokens,
         seconds: start.elapsed().as_secs_f64(),
-        flops: flops(active, examined.tokens, 0),
+        flops: examined.passes.flops(active),
         ..StageRecord::default()
     })?;
     Ok(Ended::Done(folder.to_owned()))
 }
 
-/// Samples and grades; the caller names the stage and step in the figures.
+/// Samples and grades; the caller names the stage and step in the figures. None if it was stopped.
 pub(super) fn examine(
     context: &RunContext<'_>,
     bench: &Bench,
     model: &Model,
     examination: &Examination,
     name: &str,
-) -> anyhow::Result<Examined> {
+) -> anyhow::Result<Option<Examined>> {
     let start = Instant::now();
     let tasks = bench.tasks.held_out(examination.tasks)?;
     anyhow::ensure!(
@@ -125,32 +141,47 @@ pub(super) fn examine(
         votes: examination.samples > 1,
         threads: context.threads,
     };
-    let answer = |requests: &[Request], samples: u32, params: &SamplingParams| -> anyhow::Result<GradedBatch> {
-        grader.while_sampling(samples, |finish| {
-            engine.generate(requests, params, &options, |completion| {
-                phase.inc(1);
-                finish(completion);
-            })
-        })
+    let mut sampling = Duration::ZERO;
+    // All answers to these requests, in order; none if it was stopped.
+    let mut answer = |requests: &[Request], params: &SamplingParams| -> anyhow::Result<Option<Vec<Graded>>> {
+        let samples = requests[0].samples;
+        let mut graded = Vec::new();
+        for requests in requests.chunks((ASKED_AT_ONCE / samples as usize).max(1)) {
+            if examination.can_stop && context.interrupt.requested() {
+                return Ok(None);
+            }
+            let batch = grader.while_sampling(samples, |finish| {
+                engine.generate(requests, params, &options, |completion| {
+                    phase.inc(1);
+                    finish(completion);
+                })
+            })?;
+            sampling += batch.sampling;
+            graded.extend(batch.graded);
+        }
+        Ok(Some(graded))
     };
-    let drawn = answer(&sampled, examination.samples, &examination.sampling)?;
+    let Some(drawn) = answer(&sampled, &examination.sampling)? else { return Ok(None) };
     let greedy = if examination.greedy {
         let requests: Vec<Request> = sampled.iter().map(|request| Request { samples: 1, ..request.clone() }).collect();
-        Some(answer(&requests, 1, &SamplingParams { temperature: 0.0, ..examination.sampling.clone() })?)
+        let likeliest = SamplingParams { temperature: 0.0, ..examination.sampling.clone() };
+        let Some(greedy) = answer(&requests, &likeliest)? else { return Ok(None) };
+        Some(greedy)
     } else {
         None
     };
 
-    let families = summarise(&tasks, &drawn.graded, greedy.as_ref().map(|batch| batch.graded.as_slice()));
-    let all = drawn.graded.iter().chain(greedy.iter().flat_map(|batch| &batch.graded));
+    let families = summarise(&tasks, &drawn, greedy.as_deref());
+    let all = drawn.iter().chain(greedy.iter().flatten());
     let tokens = all.map(|graded| graded.completion.token_ids.len() as u64).sum();
+    let prompts: u64 = sampled.iter().map(|request| request.prompt.len() as u64).sum();
+    let passes = Passes::forward(tokens + prompts * (1 + u64::from(examination.greedy)));
     let mut time = Times { seconds: start.elapsed().as_secs_f64(), ..Times::default() };
-    let sampling = drawn.sampling + greedy.as_ref().map_or(std::time::Duration::ZERO, |batch| batch.sampling);
     time.add("sampling", sampling.as_secs_f64(), tokens);
     let metrics = EvalMetrics { families, time, ..EvalMetrics::default() };
     let result = metrics.families.iter().map(|(name, family)| format!("{name} {:.1}%", family.sampled.mean * 100.0));
     phase.finish(&format!("pass@1 {}", result.collect::<Vec<_>>().join(", ")));
-    Ok(Examined { metrics, tasks, graded: drawn.graded, tokens })
+    Ok(Some(Examined { metrics, tasks, graded: drawn, tokens, passes }))
 }
 
 /// The figures of each family. A task with a reference that cannot be used counts for nothing but itself.

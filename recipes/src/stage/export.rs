@@ -12,7 +12,8 @@ use super::Ended;
 use super::bench::Model;
 use super::start::Refused;
 use crate::RunContext;
-use crate::config::{ExportSettings, ExportType, Recipe, Stage, StageSettings};
+use crate::config::{ExportSettings, ExportType, Recipe, Stage, StageSettings, Template};
+use crate::evaluation::Lineage;
 use crate::run::StageRecord;
 
 const CARD: &str = "README.md";
@@ -41,6 +42,7 @@ pub(super) fn run(
     model.tokenizer.save(writer.path())?;
     let path = writer.path().join(CARD);
     std::fs::write(&path, card(context, stage, &model)?).with_context(|| format!("cannot write {}", path.display()))?;
+    Lineage::of(context.recipe).write(writer.path())?;
     writer.finish()?;
     context.reporter.note(&format!("{}: the policy lies in {}", stage.name, target.display()));
     context.run.finish_stage(StageRecord {
@@ -109,12 +111,11 @@ fn card(context: &RunContext<'_>, stage: &Stage, model: &Model) -> anyhow::Resul
         let _ = writeln!(text, "\n## Held-out tasks, in the evaluation `{}`\n", last.stage);
         let _ = writeln!(text, "| family | pass@1, sampled |\n|---|---|");
         for (name, family) in &last.families {
-            let (mean, reach) = (family.sampled.mean * 100.0, family.sampled.half_width * 100.0);
-            let _ = writeln!(text, "| {name} | {mean:.1}% ± {reach:.1} |");
+            let _ = writeln!(text, "| {name} | {} |", family.sampled);
         }
     }
     let _ = writeln!(text, "\n## How to ask it\n");
-    if recipe.chats().next().is_some() {
+    if recipe.trained_template() == Template::Chat {
         let _ = writeln!(text, "In its tokenizer's chat template.\n");
         if !recipe.tasks.system_prompt.is_empty() {
             let _ = writeln!(text, "With the system message\n\n```text\n{}\n```\n", recipe.tasks.system_prompt);

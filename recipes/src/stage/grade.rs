@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use datasets::Task;
 use policy::{Completion, FinishReason, Tokenizer};
-use rewards::{Pending, Printed, RewardSet, Sample, ScoreBreakdown, vote_key};
+use rewards::{Component, Pending, Printed, RewardSet, Sample, ScoreBreakdown, vote_key};
 
 use crate::config::JUDGES;
 
@@ -28,11 +28,17 @@ impl Graded {
         self.completion.finish_reason == FinishReason::Length
     }
 
-    /// Whether the answer is right, by the parts that judge answers; none where it cannot be judged.
+    /// Whether the answer is right; none where it cannot be judged.
     pub(crate) fn right(&self) -> Option<bool> {
-        let value = JUDGES.iter().find_map(|name| self.breakdown.get(name))?;
-        Some(value >= 1.0)
+        right_by(&self.breakdown)
     }
+}
+
+/// Whether an answer is right, by the first part that judges answers and has a verdict.
+pub(super) fn right_by(breakdown: &ScoreBreakdown) -> Option<bool> {
+    let judges = |component: &&Component| JUDGES.contains(&component.name.as_str());
+    let value = breakdown.components.iter().filter(judges).find_map(|component| component.score.value)?;
+    Some(value >= 1.0)
 }
 
 /// What is graded, and how.

@@ -13,10 +13,12 @@
 
 mod bench;
 mod demonstrations;
+mod draws;
 mod eval;
 mod export;
 mod grade;
 mod grpo;
+mod passes;
 mod pretrain;
 mod prompt;
 mod reject;
@@ -35,9 +37,10 @@ use crate::{RunContext, StagesOutcome};
 
 use bench::Bench;
 pub(crate) use bench::{Model, check_rewards, load_policy, prepare_python, verdict};
+pub(crate) use draws::Draws;
 pub(crate) use export::check_targets;
 pub(crate) use grade::{Graded, Grader};
-pub(crate) use prompt::{PromptEncoder, chat_options, opening_of};
+pub(crate) use prompt::{PromptEncoder, chat_options, only_question, opening_of};
 pub(crate) use reject::candidate_positions;
 pub(crate) use start::{Refused, belongs_to_model, check_model};
 pub(crate) use tasks::{HELD_OUT_SEED, Tasks};
@@ -66,6 +69,7 @@ pub(crate) fn run(context: &mut RunContext<'_>, tasks: Tasks) -> anyhow::Result<
     let mut last = policies.get(BASE).cloned();
     let mut rl_steps = 0;
     let mut prompts_fit = false;
+    let draws = Draws::of_stages(recipe, &mut bench.tasks);
     for (place, stage) in recipe.stages.iter().enumerate() {
         let from = match &stage.model {
             Some(ModelSettings::Folder { path }) => Some(path.clone()),
@@ -84,7 +88,7 @@ pub(crate) fn run(context: &mut RunContext<'_>, tasks: Tasks) -> anyhow::Result<
             // A stage that trains is entered also when it is done: it finds its last checkpoint, or, if that is damaged,
             // goes back to the one before.
             StageSettings::Grpo(settings) => {
-                let ended = grpo::run(context, &mut bench, stage, settings, &model()?)?;
+                let ended = grpo::run(context, &bench, draws[place], stage, settings, &model()?)?;
                 rl_steps += settings.steps;
                 ended
             }
@@ -99,13 +103,23 @@ pub(crate) fn run(context: &mut RunContext<'_>, tasks: Tasks) -> anyhow::Result<
                     .collect();
                 sft::run(context, stage, settings, &model()?, &files)?
             }
-            StageSettings::Reject(sampling) => reject::run(context, &bench, place, stage, sampling, &model()?)?,
+            StageSettings::Reject(sampling) => {
+                let model = model()?;
+                if !done {
+                    context.run.check_model(&model)?;
+                }
+                reject::run(context, &bench, draws[place], stage, sampling, &model)?
+            }
             StageSettings::Eval {} if done => Ended::Done(model()?),
-            StageSettings::Eval {} => eval::run(context, &mut bench, stage, rl_steps, &model()?)?,
+            StageSettings::Eval {} => eval::run(context, &bench, stage, rl_steps, &model()?)?,
             StageSettings::Export(settings) if done && export::target(context, settings).exists() => {
                 Ended::Done(model()?)
             }
-            StageSettings::Export(settings) => export::run(context, stage, settings, &model()?)?,
+            StageSettings::Export(settings) => {
+                let model = model()?;
+                context.run.check_model(&model)?;
+                export::run(context, stage, settings, &model)?
+            }
         };
         match ended {
             Ended::Done(folder) => {
@@ -131,10 +145,4 @@ pub(crate) fn run(context: &mut RunContext<'_>, tasks: Tasks) -> anyhow::Result<
         (outcome.parameters, outcome.active_parameters) = (total as u64, active as u64);
     }
     Ok(outcome)
-}
-
-/// Estimated floating-point operations: 2 for each parameter that a sampled token goes through, 6 for a trained one
-/// (forward 2, backward 4; Kaplan et al., 2020). Attention's own products are left out: they are small at these lengths.
-fn flops(active_parameters: usize, sampled: u64, trained: u64) -> f64 {
-    active_parameters as f64 * (2.0 * sampled as f64 + 6.0 * trained as f64)
 }

@@ -13,16 +13,16 @@ use policy::grpo::{Sampled, pack};
 use policy::{ModelConfig, Policy, Tokenizer};
 use sha2::{Digest, Sha256};
 
+use super::Ended;
 use super::bench::Model;
+use super::passes::Passes;
 use super::prompt::PromptEncoder;
-use super::start::Refused;
 use super::tasks::pick;
 use super::trainer::{Divergence, StepSettings, Trainer, Training};
-use super::{Ended, flops};
 use crate::RunContext;
 use crate::config::{PretrainSettings, Stage};
 use crate::metrics::{MetricRow, PretrainMetrics, Times};
-use crate::run::StageRecord;
+use crate::run::{StageRecord, Unusable};
 
 /// Texts that the tokenizer learns from.
 const TOKENIZER_TEXTS: u64 = 6000;
@@ -33,7 +33,7 @@ const ROWS: &str = "pretrain.jsonl";
 
 pub(super) fn run(context: &mut RunContext<'_>, stage: &Stage, settings: &PretrainSettings) -> anyhow::Result<Ended> {
     let start = Instant::now();
-    context.run.rewind(&stage.name, 0)?;
+    context.run.restart(&stage.name)?;
     let families = context.recipe.tasks.weighted_families();
     let cached = cached_base(context, stage, settings, &families);
     let mut record =
@@ -51,13 +51,13 @@ pub(super) fn run(context: &mut RunContext<'_>, stage: &Stage, settings: &Pretra
         }
         copy_base(&cached, &base)?;
     } else {
-        let Some(trained_tokens) = train(context, stage, settings, &families, &base)? else {
+        let Some((trained_tokens, passes)) = train(context, stage, settings, &families, &base)? else {
             return Ok(Ended::Interrupted(0));
         };
         let active = ModelConfig::from_file(base.join("config.json"))?.parameters().1;
         record.steps = settings.steps();
         record.trained_tokens = trained_tokens;
-        record.flops = flops(active, 0, trained_tokens);
+        record.flops = passes.flops(active);
         // The run has its base; without a copy in the cache, only the next run is slower.
         if let Err(error) = keep_in_cache(&base, &cached) {
             context.reporter.note(&format!("the base is not kept for other runs: {error:#}"));
@@ -82,11 +82,8 @@ pub(super) fn restored(
         copy_base(&cached, &base)?;
         return Ok(base);
     }
-    Err(Refused::because(format!(
-        "the base in {} is damaged or gone ({error}), and the cache has no copy of it\n  hint: put it back, or start a new run \
-         without --resume",
-        base.display()
-    )))
+    let what = format!("the base in {} is damaged or gone ({error}), and the cache has no copy of it", base.display());
+    Err(Unusable::put_back(what, "put it back").into())
 }
 
 /// Where the base lies, or will lie: named by the hash of what makes it. The texts stand for the code that writes them. A
@@ -129,14 +126,14 @@ fn copy_base(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Trains and writes a base; returns the tokens trained on, or nothing if it was asked to stop.
+/// Trains and writes a base; returns the tokens trained on and the rows that it took, or nothing if it was asked to stop.
 fn train(
     context: &mut RunContext<'_>,
     stage: &Stage,
     settings: &PretrainSettings,
     families: &[(Family, f64)],
     target: &Path,
-) -> anyhow::Result<Option<u64>> {
+) -> anyhow::Result<Option<(u64, Passes)>> {
     let recipe = context.recipe;
     let text = |index: u64| pick(families, index).worked_in(settings.voice(), recipe.seed, index);
 
@@ -163,6 +160,7 @@ fn train(
     let schedule = settings.lr_schedule();
     let mut divergence = Divergence::new();
     let (mut next_text, mut trained) = (0, 0);
+    let mut passes = Passes::default();
     let mut last_loss = f64::NAN;
     let mut rows = Vec::new();
     for step in 1..=settings.steps() {
@@ -193,6 +191,7 @@ fn train(
             context.reporter.note(&warning);
         }
         trained += tokens as u64;
+        passes += stepped.passes;
         last_loss = loss;
         let mut time = Times { seconds: start.elapsed().as_secs_f64(), ..Times::default() };
         let seconds = time.seconds;
@@ -219,7 +218,7 @@ fn train(
     let path = writer.path().join(ROWS);
     std::fs::write(&path, rows.join("\n")).with_context(|| format!("cannot write {}", path.display()))?;
     writer.finish()?;
-    Ok(Some(trained))
+    Ok(Some((trained, passes)))
 }
 
 /// The metrics of the training that made a cached base: a run that takes the base shows them as its own.

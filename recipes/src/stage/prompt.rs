@@ -5,7 +5,7 @@ use datasets::{Message, Task};
 use policy::Tokenizer;
 use policy::tokenizer::ChatOptions;
 
-use crate::config::{TaskSettings, Template};
+use crate::config::{RecipeError, TaskSettings, Template};
 
 /// The day that chat templates are told which ask for one, so that a prompt is the same every day: 26 July 2024, which
 /// Llama's own template falls back on.
@@ -43,9 +43,14 @@ impl<'a> PromptEncoder<'a> {
 
     /// Of the template that a recipe's tasks are asked in.
     pub(crate) fn of_tasks(tokenizer: &'a Tokenizer, settings: &'a TaskSettings) -> anyhow::Result<Self> {
-        match settings.template {
+        PromptEncoder::of_template(tokenizer, settings.template, &settings.system_prompt)
+    }
+
+    /// Of a template; the chat template gets the system message `system`, unless it is empty.
+    pub(crate) fn of_template(tokenizer: &'a Tokenizer, template: Template, system: &'a str) -> anyhow::Result<Self> {
+        match template {
             Template::R1Zero => Ok(PromptEncoder::new(tokenizer)),
-            Template::Chat => PromptEncoder::chat(tokenizer, &settings.system_prompt),
+            Template::Chat => PromptEncoder::chat(tokenizer, system),
         }
     }
 
@@ -61,11 +66,28 @@ impl<'a> PromptEncoder<'a> {
         self.opening
     }
 
+    /// What stands between a prompt and its answer: a completion begins right after R1-Zero's template, with a space.
+    pub(crate) fn before_answer(&self) -> &'static str {
+        if self.chat.is_some() { "" } else { " " }
+    }
+
     /// The token ids of a task's prompt.
+    ///
+    /// # Errors
+    /// If the task has earlier turns and the template room for one question, or the chat template fails on it.
     pub(crate) fn ask(&self, task: &Task) -> anyhow::Result<Vec<u32>> {
-        let Some(system) = self.chat else { return Ok(self.encode(&task.prompt)) };
-        let ids = self.tokenizer.encode_chat(&with_system(system, task.messages()), &chat_options());
-        ids.with_context(|| format!("the task {} cannot be asked: {:.60}", task.id, task.prompt))
+        self.converse(task.messages(), || format!("the task {} of {} ({:.60})", task.id, task.source, task.prompt))
+    }
+
+    /// The token ids of a conversation up to its question. `subject` is what an error calls it.
+    ///
+    /// # Errors
+    /// As [`PromptEncoder::ask`].
+    pub(crate) fn converse(&self, messages: Vec<Message>, subject: impl Fn() -> String) -> anyhow::Result<Vec<u32>> {
+        let Some(system) = self.chat else {
+            return Ok(self.encode(only_question(&messages, "R1-Zero's template", &subject)?));
+        };
+        self.tokenizer.encode_chat(&with_system(system, messages), &chat_options()).with_context(subject)
     }
 
     /// The token ids of R1-Zero's template around `question`.
@@ -75,6 +97,32 @@ impl<'a> PromptEncoder<'a> {
         ids.extend(self.tokenizer.encode(&prompt[template_head().len()..]));
         ids
     }
+}
+
+/// The question of a conversation that has no earlier turns, for a template that has room for nothing else. A system message
+/// gives way to what such a template says itself; to drop what was said before would leave another question.
+pub(crate) fn only_question<'m>(
+    messages: &'m [Message],
+    template: &str,
+    subject: &dyn Fn() -> String,
+) -> Result<&'m str, RecipeError> {
+    let mut turns = messages.iter().filter(|message| message.role != "system");
+    match (turns.next(), turns.next()) {
+        (Some(question), None) => Ok(&question.content),
+        (first, _) => {
+            let count = first.map_or(0, |_| 2 + turns.count());
+            let message = format!("a conversation of {count} messages, but {template} has room for one question");
+            Err(RecipeError::new(subject(), message).hint(
+                "template = \"chat\" takes the model's chat template, which has room for all of them (of `recipe eval`: \
+                 --template chat); or leave such rows out",
+            ))
+        }
+    }
+}
+
+/// The conversation that a task is asked as in the chat template; none in a template that has room for the question alone.
+pub(super) fn conversation(settings: &TaskSettings, task: &Task) -> Option<Vec<Message>> {
+    (settings.template == Template::Chat).then(|| with_system(&settings.system_prompt, task.messages()))
 }
 
 /// The messages with a system message before them, unless it is empty or they have one.
@@ -130,6 +178,23 @@ mod tests {
         check("", &[], "user: 1 + 1?\nassistant:");
         check("Be brief.", &[], "system: Be brief.\nuser: 1 + 1?\nassistant:");
         check("Be brief.", &[("system", "Be long.")], "system: Be long.\nuser: 1 + 1?\nassistant:");
+    }
+
+    #[test]
+    fn what_was_said_before_is_never_dropped() {
+        let tokenizer = tokenizer(LINES);
+        let encoder = PromptEncoder::new(&tokenizer);
+        // What a system message asks for, R1-Zero's template asks for itself.
+        assert_eq!(encoder.ask(&task(&[("system", "Be brief.")])).unwrap(), encoder.encode("1 + 1?"));
+        let earlier = task(&[("system", "Be brief."), ("user", "Hello"), ("assistant", "Hello!")]);
+        let error = encoder.ask(&earlier).unwrap_err();
+        assert!(error.is::<RecipeError>());
+        let text = error.to_string();
+        let expected = format!("the task {} of sums (1 + 1?): a conversation of 3 messages", earlier.id);
+        assert!(text.starts_with(&expected) && text.contains("template = \"chat\""), "{text}");
+        let encoder = PromptEncoder::chat(&tokenizer, "").unwrap();
+        let asked = tokenizer.decode(&encoder.ask(&earlier).unwrap());
+        assert_eq!(asked, "system: Be brief.\nuser: Hello\nassistant: Hello!\nuser: 1 + 1?\nassistant:");
     }
 
     #[test]

@@ -12,39 +12,58 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
-use datasets::Task;
+use datasets::{Message, Task};
 use policy::{Request, RolloutEngine, RolloutOptions};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::Ended;
 use super::bench::{Bench, Model};
+use super::draws::Draws;
 use super::eval::DECODE_BATCH;
 use super::grade::{Graded, Grader};
 use super::grpo::completion_record;
-use super::prompt::PromptEncoder;
+use super::passes::Passes;
+use super::prompt::{PromptEncoder, conversation};
 use super::start::Refused;
-use super::{Ended, flops};
+use super::tasks::Tasks;
 use crate::RunContext;
-use crate::config::{RejectStage, Stage};
+use crate::config::{RejectStage, Stage, TaskSettings};
 use crate::metrics::{MetricRow, RejectMetrics, Times, mean};
 use crate::run::{StageRecord, hex, write_whole};
 use crate::wording::counted;
 
-/// Stands where training has its step in the random numbers' key; the stage's place and the step follow.
-const SAMPLING: u32 = 1 << 31;
-/// Steps of one stage, in that key.
-const MOST_STEPS: u32 = 1 << 20;
 /// Among so many training tasks for each that is wanted, different ones are looked for.
 const LOOK_AHEAD: u64 = 20;
 
-/// A kept answer, as it is written.
+/// A kept answer, as it is written: with the question in R1-Zero's template, with the whole conversation where it was asked in
+/// a chat template.
 #[derive(Serialize)]
 struct Kept<'a> {
-    prompt: &'a str,
-    response: &'a str,
+    #[serde(flatten)]
+    shown: Shown<'a>,
     source: &'a str,
     task: &'a str,
     tokens: usize,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Shown<'a> {
+    Pair { prompt: &'a str, response: &'a str },
+    Conversation { messages: Vec<Message> },
+}
+
+impl<'a> Shown<'a> {
+    fn of(settings: &TaskSettings, task: &'a Task, response: &'a str) -> Shown<'a> {
+        match conversation(settings, task) {
+            None => Shown::Pair { prompt: &task.prompt, response },
+            Some(mut messages) => {
+                messages.push(Message { role: "assistant".to_owned(), content: response.to_owned() });
+                Shown::Conversation { messages }
+            }
+        }
+    }
 }
 
 /// What became of the answers of one step.
@@ -61,7 +80,7 @@ struct Sorted {
 pub(super) fn run(
     context: &mut RunContext<'_>,
     bench: &Bench,
-    place: usize,
+    draws: Draws,
     stage: &Stage,
     sampling: &RejectStage,
     from: &Path,
@@ -75,7 +94,7 @@ pub(super) fn run(
         let path = data.display();
         context.reporter.note(&format!("{path} is damaged or gone: it is put together again from its parts"));
     }
-    let tasks = different_tasks(bench, settings.tasks);
+    let (tasks, _) = different_tasks(&bench.tasks, draws.first, settings.tasks);
     if tasks.len() < settings.tasks {
         let found = counted(tasks.len(), "different task", "different tasks");
         context.reporter.note(&format!("{}: {found} where {} were asked for", stage.name, settings.tasks));
@@ -94,9 +113,8 @@ pub(super) fn run(
             return Ok(Ended::Interrupted(step - 1));
         }
         let start = Instant::now();
-        let key = SAMPLING | (place as u32 * MOST_STEPS) | step as u32;
-        let graded = sample(context, bench, &model, sampling, tasks, key)?;
-        let sorted = sort(tasks, &graded, sampling)?;
+        let (graded, prompt_tokens) = sample(context, bench, &model, sampling, tasks, draws.key(step))?;
+        let sorted = sort(tasks, &graded, sampling, &context.recipe.tasks)?;
         let records: Vec<_> = graded
             .iter()
             .map(|graded| completion_record(graded, &tasks[graded.completion.task as usize], None))
@@ -121,6 +139,7 @@ pub(super) fn run(
             kept: sorted.kept,
             dropped: sorted.dropped,
             pass_rate: sorted.pass_rates.into_iter().map(|(family, rates)| (family, mean(&rates))).collect(),
+            prompt_tokens,
             sampled_tokens: sorted.sampled_tokens,
             time,
         }))?;
@@ -172,7 +191,7 @@ fn finish(
         sampled_tokens,
         // Over all the processes that worked on it.
         seconds: rows.iter().filter_map(|row| row["time"]["seconds"].as_f64()).sum(),
-        flops: flops(model.policy.config().parameters().1, sampled_tokens, 0),
+        flops: Passes::forward(sum("prompt_tokens") + sampled_tokens).flops(model.policy.config().parameters().1),
         data: Some(sha256(&lines)),
         note: Some(format!("kept {kept}")),
         ..StageRecord::default()
@@ -188,14 +207,18 @@ pub(crate) fn candidate_positions(wanted: usize) -> u64 {
     (wanted as u64 * LOOK_AHEAD).max(1000)
 }
 
-/// The first training tasks that differ from each other.
-fn different_tasks(bench: &Bench, wanted: usize) -> Vec<Task> {
+/// The first training tasks from position `first` on that differ from each other, and the number of positions up to the last.
+pub(super) fn different_tasks(tasks: &Tasks, first: u64, wanted: usize) -> (Vec<Task>, u64) {
     let mut seen = BTreeSet::new();
-    (0..candidate_positions(wanted))
-        .map(|place| bench.tasks.training(place))
-        .filter(|task| seen.insert(task.id.clone()))
-        .take(wanted)
-        .collect()
+    let (mut found, mut positions) = (Vec::new(), 0);
+    while found.len() < wanted && positions < candidate_positions(wanted) {
+        let task = tasks.training(first + positions);
+        positions += 1;
+        if seen.insert(task.id.clone()) {
+            found.push(task);
+        }
+    }
+    (found, positions)
 }
 
 /// Steps whose figures and part are both there, in a row from the first.
@@ -212,6 +235,7 @@ fn part(data: &Path, step: u64) -> PathBuf {
     data.with_extension("parts").join(format!("step-{step:06}.jsonl"))
 }
 
+/// The graded answers to a step's tasks, and the tokens of the prompts.
 fn sample(
     context: &RunContext<'_>,
     bench: &Bench,
@@ -219,7 +243,7 @@ fn sample(
     sampling: &RejectStage,
     tasks: &[Task],
     key: u32,
-) -> anyhow::Result<Vec<Graded>> {
+) -> anyhow::Result<(Vec<Graded>, u64)> {
     let settings = &sampling.settings;
     let encoder = PromptEncoder::of_tasks(&model.tokenizer, &context.recipe.tasks)?;
     let samples = settings.samples as u32;
@@ -247,11 +271,11 @@ fn sample(
             finish(completion);
         })
     })?;
-    Ok(batch.graded)
+    Ok((batch.graded, requests.iter().map(|request| request.prompt.len() as u64).sum()))
 }
 
 /// Keeps and drops.
-fn sort(tasks: &[Task], graded: &[Graded], sampling: &RejectStage) -> anyhow::Result<Sorted> {
+fn sort(tasks: &[Task], graded: &[Graded], sampling: &RejectStage, asked: &TaskSettings) -> anyhow::Result<Sorted> {
     let settings = &sampling.settings;
     let mut sorted = Sorted::default();
     for group in graded.chunk_by(|a, b| a.completion.task == b.completion.task) {
@@ -284,8 +308,8 @@ fn sort(tasks: &[Task], graded: &[Graded], sampling: &RejectStage) -> anyhow::Re
             }
             *sorted.kept.entry(task.source.clone()).or_default() += 1;
             let tokens = graded.completion.token_ids.len();
-            let (prompt, source, id) = (&task.prompt, &task.source, &task.id);
-            let kept = Kept { prompt, response: answer, source, task: id, tokens };
+            let (source, id) = (&task.source, &task.id);
+            let kept = Kept { shown: Shown::of(asked, task, answer), source, task: id, tokens };
             serde_json::to_writer(&mut sorted.lines, &kept).context("cannot write a demonstration")?;
             sorted.lines.push(b'\n');
         }

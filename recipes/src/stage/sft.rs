@@ -19,10 +19,11 @@ use serde::{Deserialize, Serialize};
 
 use super::bench::Model;
 use super::demonstrations::{Example, Examples};
+use super::passes::Passes;
 use super::trainer::{Divergence, StepSettings, Trainer, Training};
-use super::{Ended, flops};
+use super::{Ended, start};
 use crate::RunContext;
-use crate::config::{ModelSettings, SftSettings, Stage};
+use crate::config::{DataSource, ModelSettings, Recipe, SftSettings, Stage};
 use crate::metrics::{MetricRow, SftMetrics, Times};
 use crate::run::StageRecord;
 use crate::wording::counted;
@@ -34,6 +35,8 @@ const STATE: &str = "trainer.json";
 struct State {
     step: u64,
     trained_tokens: u64,
+    #[serde(default)]
+    passes: Passes,
     seconds: f64,
 }
 
@@ -72,11 +75,8 @@ pub(super) fn run(
     let positions = trainer.model.policy.config().max_position_embeddings;
     let examples = Examples::read(context, settings, &trainer.model.tokenizer, positions, files)?;
     context.run.rewind(&stage.name, state.step)?;
-    if examples.train.len() < settings.batch_size {
-        let found = counted(examples.train.len(), "demonstration", "demonstrations");
-        context
-            .reporter
-            .note(&format!("{}: only {found}, fewer than batch_size = {}", stage.name, settings.batch_size));
+    if let Some(warning) = few(context.recipe, stage, settings, examples.train.len()) {
+        context.reporter.note(&warning);
     }
     let steps = settings.steps(examples.train.len());
     let schedule = settings.lr_schedule(steps);
@@ -95,9 +95,10 @@ pub(super) fn run(
         let (loss, tokens, stepped) = learn(&mut trainer, settings, &batch, learning_rate)?;
         let per_pass = examples.train.len().div_ceil(settings.batch_size) as u64;
         let measured = step.is_multiple_of(per_pass) || step == steps;
-        let validation_loss = (measured && !examples.validation.is_empty())
+        let validated = (measured && !examples.validation.is_empty())
             .then(|| validate(&trainer.model.policy, settings, &examples.validation))
             .transpose()?;
+        let validation_loss = validated.map(|(loss, _)| loss);
         last_loss = validation_loss.unwrap_or(loss);
         let mut time = Times { seconds: start.elapsed().as_secs_f64(), ..Times::default() };
         let seconds = time.seconds;
@@ -122,6 +123,8 @@ pub(super) fn run(
         }
         state.step = step;
         state.trained_tokens += stepped.rows;
+        state.passes += stepped.passes;
+        state.passes += Passes::forward(validated.map_or(0, |(_, rows)| rows));
         state.seconds = earlier + started.elapsed().as_secs_f64();
         let last = step == steps;
         let interrupted = context.interrupt.requested() && !last;
@@ -146,7 +149,7 @@ pub(super) fn run(
         steps,
         trained_tokens: state.trained_tokens,
         seconds: state.seconds,
-        flops: flops(active, 0, state.trained_tokens),
+        flops: state.passes.flops(active),
         ..StageRecord::default()
     })?;
     Ok(Ended::Done(context.run.checkpoint(&stage.name, steps)))
@@ -155,15 +158,43 @@ pub(super) fn run(
 /// The model that the stage begins with: that of another stage, a folder's, or a new one with the tokenizer in `from`.
 fn begin(context: &RunContext<'_>, stage: &Stage, from: &Path) -> anyhow::Result<Model> {
     match &stage.model {
-        None => Model::load(from, &context.place),
-        Some(ModelSettings::Folder { path }) => Model::load(path, &context.place),
+        None => start::load(context, from),
+        Some(ModelSettings::Folder { path }) => start::load(context, path),
         Some(shape) => {
+            context.run.check_model(from)?;
             let tokenizer = Tokenizer::from_dir(from)?;
             let config = shape.hf_config(tokenizer.vocab_size()).unwrap_or_default();
             let policy = Policy::new(ModelConfig::from_json(&config.to_string())?, context.recipe.seed)?;
             Model::new(policy, tokenizer, &context.place)
         }
     }
+}
+
+/// Of so many tasks that an earlier stage was to answer, fewer than one is learnt from: it kept next to nothing.
+const TASKS_FOR_EACH: usize = 20;
+
+/// What is to be said where there are so few demonstrations that they may be learnt by heart.
+fn few(recipe: &Recipe, stage: &Stage, settings: &SftSettings, found: usize) -> Option<String> {
+    let of_stage = |source: &DataSource| match source {
+        DataSource::Stage(name) => {
+            let maker = recipe.stages.iter().find(|stage| stage.name == *name)?;
+            Some(maker.settings.sampling()?.settings.tasks)
+        }
+        DataSource::File(_) => None,
+    };
+    let asked: usize = stage.data.iter().filter_map(of_stage).sum();
+    let scarce = found.saturating_mul(TASKS_FOR_EACH) < asked;
+    let why = match (found < settings.batch_size, scarce) {
+        (_, true) => format!("of {}", counted(asked, "task that was answered", "tasks that were answered")),
+        (true, false) => format!("fewer than batch_size = {}", settings.batch_size),
+        (false, false) => return None,
+    };
+    Some(format!(
+        "{}: only {}, {why}: shown {}, they are learnt by heart rather than learnt from",
+        stage.name,
+        counted(found, "demonstration", "demonstrations"),
+        counted(settings.epochs as usize, "time", "times")
+    ))
 }
 
 /// The demonstrations of a step: each pass takes all of them once, in an order of its own.
@@ -204,16 +235,17 @@ fn learn(
     Ok((loss, tokens as u64, stepped))
 }
 
-/// The mean loss of a token of what was set aside.
-fn validate(policy: &Policy, settings: &SftSettings, examples: &[Example]) -> anyhow::Result<f64> {
+/// The mean loss of a token of what was set aside, and the rows that it took.
+fn validate(policy: &Policy, settings: &SftSettings, examples: &[Example]) -> anyhow::Result<(f64, u64)> {
     let shown: Vec<Sampled<'_>> = examples.iter().map(sampled).collect();
-    let (mut sum, mut tokens) = (0.0, 0usize);
+    let (mut sum, mut tokens, mut rows) = (0.0, 0usize, 0);
     for micro in pack(&shown, settings.micro_batch_tokens)? {
         let logprobs = policy.forward(&micro.batch, 1.0, Track::Nothing)?.logprobs;
         sum -= logprobs.iter().map(|logprob| f64::from(*logprob)).sum::<f64>();
         tokens += logprobs.len();
+        rows += micro.batch.token_ids.len() as u64;
     }
-    Ok(sum / tokens.max(1) as f64)
+    Ok((sum / tokens.max(1) as f64, rows))
 }
 
 fn checkpoint(
@@ -236,6 +268,26 @@ fn checkpoint(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::find_shipped;
+
+    #[test]
+    fn few_demonstrations_are_said_and_why() {
+        #[track_caller]
+        fn check(setting: &str, found: usize, expected: Option<&str>) {
+            let recipe = find_shipped("r1").unwrap().recipe(&[setting.to_owned()]).unwrap();
+            let stage = recipe.stages.iter().find(|stage| stage.name == "cold-start").unwrap();
+            let said = few(&recipe, stage, stage.settings.training().unwrap(), found);
+            assert_eq!(said.as_deref(), expected);
+        }
+        // 2000 tasks, batches of 32, two passes.
+        check("seed=0", 100, None);
+        let of_tasks = "cold-start: only 99 demonstrations, of 2,000 tasks that were answered: shown 2 times, they are learnt \
+                        by heart rather than learnt from";
+        check("seed=0", 99, Some(of_tasks));
+        let of_batch = "cold-start: only 1 demonstration, fewer than batch_size = 32: shown 2 times, they are learnt by heart \
+                        rather than learnt from";
+        check("cold-data.tasks=20", 1, Some(of_batch));
+    }
 
     #[test]
     fn each_pass_takes_every_demonstration_once_and_in_another_order() {

@@ -13,6 +13,7 @@ use super::prompt::PromptEncoder;
 use super::tasks::Tasks;
 use crate::RunContext;
 use crate::config::{ModelSettings, Recipe, RecipeError, StageSettings};
+use crate::run::Unusable;
 
 /// What was given cannot be used, and resuming would meet it again; why.
 #[derive(Debug, thiserror::Error)]
@@ -84,12 +85,9 @@ pub(super) fn given_model(context: &RunContext<'_>, folder: &Path) -> anyhow::Re
     match verify(&base) {
         Ok(_) => return Ok(base),
         Err(error) if !context.run.metrics()?.is_empty() || context.run.holds_work() => {
-            let message = format!(
-                "{} is damaged or gone ({error}): it is the model that this run began with\n  hint: put it back, or \
-                 start a new run without --resume",
-                base.display()
-            );
-            return Err(Refused(message).into());
+            let base = base.display();
+            let what = format!("{base} is damaged or gone ({error}): it is the model that this run began with");
+            return Err(Unusable::put_back(what, "put it back").into());
         }
         Err(_) => {}
     }
@@ -106,6 +104,13 @@ pub(super) fn given_model(context: &RunContext<'_>, folder: &Path) -> anyhow::Re
     }
     writer.finish()?;
     Ok(base)
+}
+
+/// The model in a folder that a stage begins with, or whose answers it takes. One that lies outside of the run must be what
+/// it was when the run began: it is read where it lies, perhaps long after that, and again where the stage is resumed.
+pub(super) fn load(context: &RunContext<'_>, folder: &Path) -> anyhow::Result<Model> {
+    context.run.check_model(folder)?;
+    Model::load(folder, &context.place)
 }
 
 /// Whether a file of a Hugging Face folder is part of the model: not what a trainer keeps beside it, nor the same

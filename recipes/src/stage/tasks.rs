@@ -1,12 +1,20 @@
 //! Which task comes next, and which are examined: from the families, or from files.
 
+mod held_out;
+
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use datasets::{Domain, Family, Order, Split, Task};
 
-use crate::config::{Recipe, weighted};
+use crate::config::{Recipe, TaskSettings, Template, weighted};
 use crate::progress::Reporter;
+use crate::wording::counted;
+
+use super::prompt::only_question;
+pub(super) use held_out::held_out_questions;
+use held_out::{Questions, says_held_out, share_of};
 
 /// The seed of held-out tasks: the same for every run, so that runs can be compared.
 pub(crate) const HELD_OUT_SEED: u64 = 0;
@@ -26,34 +34,45 @@ impl Tasks {
             let families = settings.weighted_families();
             return Ok(Tasks::Families { practised: families.clone(), families, seed: recipe.seed });
         }
+        let asks = recipe.stages.iter().any(|stage| stage.settings.grades());
+        let read = |paths: &[PathBuf]| -> anyhow::Result<Vec<Vec<Task>>> {
+            paths.iter().map(|path| read_file(path, settings, asks, reporter)).collect()
+        };
         let (mut train, mut held_out) = (Vec::new(), Vec::new());
-        for path in &settings.files {
-            let read = datasets::source::read(path, settings.on_bad_line.into())?;
-            if let Some(first) = read.bad.first() {
-                reporter.note(&format!(
-                    "{}: {} left out, the first at line {}: {}",
-                    path.display(),
-                    if read.bad.len() == 1 { "1 line".to_owned() } else { format!("{} lines", read.bad.len()) },
-                    first.line,
-                    first.what
-                ));
+        for (path, tasks) in settings.files.iter().zip(read(&settings.files)?) {
+            let said = tasks.iter().filter(|task| says_held_out(task)).count();
+            if said > 0 {
+                let (path, count) = (path.display(), counted(said, "task", "tasks"));
+                reporter
+                    .note(&format!("{path}: {count} held out, as the rows' own split says; the rest is trained on"));
             }
-            for task in read.tasks {
-                let aside = share_of(&task.id)? < settings.held_out_share;
+            // A file that says itself what is held out says it of all of its tasks.
+            let share = if said > 0 || !settings.held_out_files.is_empty() { 0.0 } else { settings.held_out_share };
+            for task in tasks {
+                let aside = says_held_out(&task) || share_of(&task) < share;
                 if aside { held_out.push(task) } else { train.push(task) }
             }
         }
+        held_out.extend(read(&settings.held_out_files)?.into_iter().flatten());
+        let examined = Questions::of(&held_out);
+        let before = train.len();
+        train.retain(|task| !examined.has(&task.messages()));
+        if train.len() < before {
+            let count = counted(before - train.len(), "task", "tasks");
+            reporter.note(&format!("{count} not trained on: the same questions are held out"));
+        }
         anyhow::ensure!(
             !train.is_empty(),
-            "no task is left to train on\n  hint: all {} fell into the held-out share of {}; lower tasks.held_out_share",
+            "no task is left to train on\n  hint: all {} are held out, by tasks.held_out_files, by the split that their rows \
+             name, or by tasks.held_out_share = {}",
             held_out.len(),
             settings.held_out_share
         );
         if let Some(examiner) = recipe.examiner() {
             anyhow::ensure!(
                 !held_out.is_empty(),
-                "no task is set aside for stage `{}` to examine the policy on: all {} are trained on\n  hint: raise \
-                 tasks.held_out_share from {}, name more tasks, or leave out what examines",
+                "no task is set aside for stage `{}` to examine the policy on: all {} are trained on\n  hint: name \
+                 tasks.held_out_files, raise tasks.held_out_share from {}, name more tasks, or leave out what examines",
                 examiner.name,
                 train.len(),
                 settings.held_out_share
@@ -131,16 +150,37 @@ pub(super) fn pick(families: &[(Family, f64)], position: u64) -> Family {
     families[families.len() - 1].0
 }
 
-/// A number in [0, 1) from a task's id (the first digits of a hash), the same in every run.
-fn share_of(id: &str) -> anyhow::Result<f64> {
-    let digits = id.get(..8).unwrap_or(id);
-    let number = u32::from_str_radix(digits, 16).with_context(|| format!("`{id}` is not the id of a task"))?;
-    Ok(f64::from(number) / 2f64.powi(32))
+/// The tasks of a file. Where they are `asked`, that their template has room for them is seen now rather than in the middle of a
+/// run.
+fn read_file(path: &Path, settings: &TaskSettings, asked: bool, reporter: &Reporter) -> anyhow::Result<Vec<Task>> {
+    let read = datasets::source::read(path, settings.on_bad_line.into())?;
+    let shown = path.display();
+    if let Some(first) = read.bad.first() {
+        let count = counted(read.bad.len(), "line", "lines");
+        reporter.note(&format!("{shown}: {count} left out, the first at line {}: {}", first.line, first.what));
+    }
+    if asked && settings.template == Template::R1Zero {
+        let mut instructed = 0;
+        for (number, task) in (1..).zip(&read.tasks).filter(|(_, task)| !task.turns.is_empty()) {
+            let subject = || format!("{shown}, task {number} ({})", task.id);
+            only_question(&task.messages(), "R1-Zero's template", &subject)?;
+            instructed += 1;
+        }
+        if instructed > 0 {
+            let count = counted(instructed, "task", "tasks");
+            reporter.note(&format!(
+                "{shown}: {count} with a system message, which R1-Zero's template has no room for: tasks.template = \"chat\" \
+                 keeps it"
+            ));
+        }
+    }
+    Ok(read.tasks)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::RecipeError;
 
     #[test]
     fn a_file_too_short_to_examine_is_refused_when_it_is_read() {
@@ -153,13 +193,101 @@ mod tests {
             let settings: Vec<String> = settings.into_iter().map(str::to_owned).collect();
             crate::config::find_shipped("smoke").unwrap().recipe(&settings).unwrap()
         };
-        let silent = Reporter::new(crate::progress::Verbosity::Silent);
-        let error = Tasks::read(&recipe(&[]), &silent).err().expect("there is nothing to examine on").to_string();
+        let error = Tasks::read(&recipe(&[]), &silent()).err().expect("there is nothing to examine on").to_string();
         assert!(error.starts_with("no task is set aside for stage `before`"), "{error}");
         // Without what examines there is nothing to miss.
         let mut unexamined = recipe(&["grpo.eval_every=0"]);
         unexamined.stages.retain(|stage| stage.settings != crate::config::StageSettings::Eval {});
-        assert!(Tasks::read(&unexamined, &silent).is_ok());
+        assert!(Tasks::read(&unexamined, &silent()).is_ok());
+    }
+
+    /// Notes nothing: what is said of files is tested where it is read.
+    fn silent() -> Reporter {
+        Reporter::new(crate::progress::Verbosity::Silent)
+    }
+
+    /// The smoke recipe over these files, by what is in them, with further settings.
+    fn over(files: &[(&str, &str)], settings: &[&str]) -> anyhow::Result<Tasks> {
+        let folder = tempfile::tempdir().unwrap();
+        let named = |list: &str| {
+            let names = files.iter().filter(|(name, _)| name.starts_with(list));
+            let paths: Vec<String> =
+                names.map(|(name, _)| format!("'{}'", folder.path().join(name).display())).collect();
+            format!("[{}]", paths.join(", "))
+        };
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let lists = [format!("tasks.files={}", named("train")), format!("tasks.held_out_files={}", named("held"))];
+        let settings: Vec<String> =
+            lists.into_iter().chain(settings.iter().map(|setting| (*setting).to_owned())).collect();
+        Tasks::read(&crate::config::find_shipped("smoke").unwrap().recipe(&settings).unwrap(), &silent())
+    }
+
+    /// The questions that are trained on, and those that are held out.
+    fn sides(tasks: &Tasks) -> (Vec<&str>, Vec<&str>) {
+        let Tasks::Files { train, held_out, .. } = tasks else { panic!("tasks of files were asked for") };
+        (
+            train.iter().map(|task| task.prompt.as_str()).collect(),
+            held_out.iter().map(|task| task.prompt.as_str()).collect(),
+        )
+    }
+
+    #[test]
+    fn files_of_their_own_are_held_out_and_win() {
+        let row = |question: &str| format!("{{\"question\": \"{question}\", \"answer\": \"2\"}}\n");
+        let train = ["a?", "b?", "c?"].map(row).concat();
+        let held = ["B", "d?"].map(row).concat();
+        // No share is cut off, however large it is.
+        let tasks = over(&[("train.jsonl", &train), ("held.jsonl", &held)], &["tasks.held_out_share=0.9"]).unwrap();
+        assert_eq!(sides(&tasks), (vec!["a?", "c?"], vec!["B", "d?"]));
+
+        let error = over(&[("train.jsonl", &row("B?")), ("held.jsonl", &held)], &[]).err().unwrap().to_string();
+        assert!(error.starts_with("no task is left to train on\n  hint: all 2 are held out"), "{error}");
+    }
+
+    #[test]
+    fn what_a_row_says_of_its_split_holds() {
+        let row = |(question, split): (&str, &str)| {
+            format!("{{\"question\": \"{question}\", \"answer\": \"2\", \"split\": \"{split}\"}}\n")
+        };
+        let rows = [("a?", "train"), ("b?", "test"), ("c?", "validation"), ("d?", "train")].map(row).concat();
+        let tasks = over(&[("train.jsonl", &rows)], &["tasks.held_out_share=0.9"]).unwrap();
+        assert_eq!(sides(&tasks), (vec!["a?", "d?"], vec!["b?", "c?"]));
+    }
+
+    #[test]
+    fn copies_of_a_question_are_never_on_both_sides() {
+        let row = |n: usize| {
+            let (copy, answer) = (["", " "][n % 2], n % 3);
+            format!("{{\"question\": \"What is {}{copy}?\", \"answer\": \"{answer}\"}}\n", n / 6)
+        };
+        let rows: String = (0..600).map(row).collect();
+        let tasks = over(&[("train.jsonl", &rows)], &["tasks.held_out_share=0.3"]).unwrap();
+        let (train, held_out) = sides(&tasks);
+        let words = |prompts: Vec<&str>| -> std::collections::BTreeSet<String> {
+            prompts.into_iter().map(|prompt| prompt.replace(' ', "")).collect()
+        };
+        let (train, held_out) = (words(train), words(held_out));
+        assert!(train.is_disjoint(&held_out) && train.len() + held_out.len() == 100 && held_out.len() > 10);
+    }
+
+    /// Before there is a run, with the file and what to do.
+    #[test]
+    fn earlier_turns_need_a_template_with_room_for_them() {
+        let turn = |role: &str, content: &str| serde_json::json!({ "role": role, "content": content });
+        let row = |prompt: &[serde_json::Value]| {
+            let model = serde_json::json!({ "ground_truth": "2" });
+            serde_json::json!({ "prompt": prompt, "reward_model": model }).to_string() + "\n"
+        };
+        let plain: String = (0..30).map(|n| row(&[turn("user", &format!("What is {n}?"))])).collect();
+        let turns = row(&[turn("user", "Hi"), turn("assistant", "Hi!"), turn("user", "What is 1 + 1?")]);
+        let error = over(&[("train.jsonl", &(plain.clone() + &turns))], &[]).err().unwrap();
+        let text = error.to_string();
+        assert!(error.is::<RecipeError>() && text.contains("train.jsonl, task 31 ("), "{text}");
+        assert!(text.contains("a conversation of 3 messages") && text.contains("template = \"chat\""), "{text}");
+        let system = row(&[turn("system", "Be brief."), turn("user", "What is 1 + 1?")]);
+        assert!(over(&[("train.jsonl", &(plain + &system))], &[]).is_ok());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use policy::optim::{AdamW, AdamWConfig};
 use policy::{Forward, Place, Policy, Slopes, Track};
 
 use super::bench::Model;
+use super::passes::Passes;
 use crate::config::Stage;
 
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -64,8 +65,10 @@ pub(super) struct Stepped {
     pub(super) max_vio: f64,
     /// Whether the weights moved: they do not where the gradient is not finite.
     pub(super) applied: bool,
-    /// Rows that went through the model.
+    /// Rows that were trained on.
     pub(super) rows: u64,
+    /// How often they went through the model.
+    pub(super) passes: Passes,
 }
 
 impl Trainer {
@@ -112,8 +115,9 @@ impl Trainer {
             }
             self.model.policy.update_router_bias(&balance, bias_rate as f32)?;
         }
+        let passes = Passes::training(rows, settings.track);
         let max_vio = balance.iter().map(Balance::max_violation).fold(0.0, f64::max);
-        Ok(Stepped { gradient_norm: report.grad_norm, max_vio, applied: report.applied, rows })
+        Ok(Stepped { gradient_norm: report.grad_norm, max_vio, applied: report.applied, rows, passes })
     }
 
     /// Writes the model as a Hugging Face folder, and beside it the optimizer and what adapters there are.

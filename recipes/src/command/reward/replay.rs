@@ -20,7 +20,7 @@ use crate::command::{Wrong, print};
 use crate::config::{Recipe, StageSettings};
 use crate::progress::{Reporter, Verbosity};
 use crate::run::{CompletionRecord, RunDir};
-use crate::stage::{Tasks, candidate_positions};
+use crate::stage::{Draws, Tasks, candidate_positions};
 use crate::wording::thousands;
 
 /// Changes that are shown.
@@ -75,10 +75,13 @@ pub(super) fn replay(arguments: &ReplayArguments, known: &Registry) -> anyhow::R
         return Err(Wrong(text).into());
     }
     let recipe = Recipe::read_with(&recipe_file, &[], known)?;
-    let groups = read_groups(&arguments.run, &recipe, &chosen(&recipe, arguments)?, arguments.step)?;
+    let stages = chosen(&recipe, arguments)?;
+    let groups = read_groups(&arguments.run, &recipe, &stages, arguments.step)?;
     let reporter = Reporter::new(Verbosity::Auto);
     let tasks = find_tasks(&recipe, &groups, &reporter)?;
-    let rewards = build(&spec, known, &reporter)?;
+    let sampled = |name: &String| recipe.stages.iter().find(|stage| stage.name == *name)?.settings.max_new_tokens();
+    let limit = stages.iter().filter_map(sampled).max().unwrap_or_else(|| recipe.eval_max_new_tokens());
+    let rewards = build(&rewards::within_limit(&spec, limit as u64), known, &reporter)?;
     let total: usize = groups.iter().map(|group| group.records.len()).sum();
     let lost = AtomicUsize::new(0);
     let phase = reporter.phase("completions", Some(total as u64), "completions");
@@ -146,7 +149,7 @@ fn read_groups(run: &Path, recipe: &Recipe, stages: &[String], step: Option<u64>
                 .with_context(|| format!("{}, line {}: is no completion of a run", path.display(), index + 1))?;
             records.push(record);
         }
-        let same = |a: &CompletionRecord, b: &CompletionRecord| a.task == b.task;
+        let same = |a: &CompletionRecord, b: &CompletionRecord| (&a.task, a.group) == (&b.task, b.group);
         groups.extend(records.chunk_by(same).map(|records| Group {
             stage: stage.clone(),
             step,
@@ -194,7 +197,8 @@ fn find_tasks(recipe: &Recipe, groups: &[Group], reporter: &Reporter) -> anyhow:
         take(task, &mut wanted);
     }
     let last = groups.iter().map(|group| group.step).max().unwrap_or(0);
-    for stage in &recipe.stages {
+    let draws = Draws::of_stages(recipe, &mut tasks);
+    for (stage, draws) in recipe.stages.iter().zip(draws) {
         // A step's tasks are a function of its number and, where groups were refilled, of how many were.
         let positions = match &stage.settings {
             StageSettings::Grpo(settings) => {
@@ -204,7 +208,7 @@ fn find_tasks(recipe: &Recipe, groups: &[Group], reporter: &Reporter) -> anyhow:
             _ => continue,
         };
         tasks.practise(stage.families.as_ref());
-        for position in 0..positions {
+        for position in draws.first..draws.first + positions {
             if wanted.is_empty() {
                 break;
             }
@@ -380,12 +384,25 @@ mod tests {
     }
 
     #[test]
+    fn a_task_that_comes_twice_in_a_row_is_two_groups() {
+        let recipe = find_shipped("smoke").unwrap().recipe(&[]).unwrap();
+        let run = tempfile::tempdir().unwrap();
+        let record = |group: u32| CompletionRecord { task: "a".to_owned(), group, ..record(Some(1.0)) };
+        let text: String = [0, 0, 1, 1].map(|group| serde_json::to_string(&record(group)).unwrap() + "\n").concat();
+        std::fs::create_dir(run.path().join("completions")).unwrap();
+        std::fs::write(run.path().join("completions/step-000001.jsonl"), text).unwrap();
+        let groups = read_groups(run.path(), &recipe, &["grpo".to_owned()], None).unwrap();
+        assert_eq!(groups.iter().map(|group| group.records.len()).collect::<Vec<_>>(), [2, 2]);
+    }
+
+    #[test]
     fn the_tasks_of_every_stage_are_found_again() {
         let recipe = find_shipped("r1").unwrap().recipe(&[]).unwrap();
         let reporter = Reporter::new(Verbosity::Silent);
         let mut tasks = Tasks::read(&recipe, &reporter).unwrap();
         let mut groups = Vec::new();
-        for stage in &recipe.stages {
+        let draws = Draws::of_stages(&recipe, &mut tasks);
+        for (stage, draws) in recipe.stages.iter().zip(draws) {
             tasks.practise(stage.families.as_ref());
             // The last task of a second step, or one among those that rejection sampling looks through.
             let position = match &stage.settings {
@@ -393,6 +410,7 @@ mod tests {
                 StageSettings::Reject(_) => 700,
                 _ => continue,
             };
+            let position = draws.first + position;
             let record = CompletionRecord { task: tasks.training(position).id, ..CompletionRecord::default() };
             groups.push(Group { stage: stage.name.clone(), step: 2, records: vec![record] });
         }

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use ::sandbox::{Cause, Limits, Outcome, WasiCommand};
+use ::sandbox::{Cause, Limits, Outcome, SandboxError, WasiCommand};
 use anyhow::Context;
 use clap::Args;
 
@@ -53,7 +53,11 @@ fn run_python(arguments: &RunArguments, limits: &Limits) -> anyhow::Result<Outco
     let stdin = arguments.stdin.as_deref().map(text).transpose()?.unwrap_or_default();
     let verbosity = if arguments.json { Verbosity::Silent } else { Verbosity::Auto };
     let python = prepare_python(&Reporter::new(verbosity), &arguments.packages.packages())?;
-    Ok(python.run(&program, &stdin, limits)?)
+    // A limit that is too small for the interpreter is the typist's.
+    python.run(&program, &stdin, limits).map_err(|error| match error {
+        SandboxError::Limit { .. } => Wrong(error.to_string()).into(),
+        error => error.into(),
+    })
 }
 
 fn run_module(arguments: &RunArguments, limits: &Limits) -> anyhow::Result<Outcome> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use datasets::curate::{Histogram, Stats};
 use datasets::source::TaskStream;
-use datasets::{BadLine, DatasetError, OnBadLine, ReadTasks};
+use datasets::{BadLine, DatasetError, OnBadLine, ReadTasks, Split};
 
 use super::super::Wrong;
 use crate::wording::{answer_line, counted, one_line, thousands};
@@ -73,7 +73,7 @@ impl Looked {
 }
 
 fn open(file: &Path, layout: Option<&str>) -> anyhow::Result<Looked> {
-    let files = super::super::fetched(&[file.to_owned()])?;
+    let files = super::super::fetched(&[file.to_owned()], Split::Train)?;
     for path in &files {
         if let Err(source) = std::fs::metadata(path) {
             return Err(Wrong(DatasetError::Read { path: path.clone(), source }.to_string()).into());

@@ -23,6 +23,7 @@ pub(super) fn describe(rollout: &Rollout) -> StepMetrics {
     let (mut right, mut wrong) = (Vec::new(), Vec::new());
     let (mut lengths, mut repetitions) = (Vec::new(), Vec::new());
     let (mut groups, mut flat, mut truncated) = (0, 0, 0);
+    let mut surprise = 0.0;
     for group in rollout.groups() {
         let scores = rewards(group);
         groups += 1;
@@ -30,6 +31,7 @@ pub(super) fn describe(rollout: &Rollout) -> StepMetrics {
         for graded in group {
             let length = graded.completion.token_ids.len();
             lengths.push(length as f64);
+            surprise -= graded.completion.logprobs.iter().map(|logprob| f64::from(*logprob)).sum::<f64>();
             repetitions.push(repetition(&graded.completion.token_ids));
             metrics.length.max = metrics.length.max.max(length as u64);
             metrics.sampled_tokens += length as u64;
@@ -60,6 +62,7 @@ pub(super) fn describe(rollout: &Rollout) -> StepMetrics {
         right_mean: mean_of_some(&right),
         wrong_mean: mean_of_some(&wrong),
     };
+    metrics.entropy = (metrics.sampled_tokens > 0).then(|| surprise / metrics.sampled_tokens as f64);
     metrics.repetition = mean(&repetitions);
     metrics.truncated_share = truncated as f64 / lengths.len().max(1) as f64;
     metrics.flat_groups_share = flat as f64 / groups.max(1) as f64;
@@ -120,6 +123,7 @@ pub(in super::super) fn completion_record(graded: &Graded, task: &Task, advantag
     };
     CompletionRecord {
         task: task.id.clone(),
+        group: graded.completion.task,
         source: task.source.clone(),
         prompt: task.prompt.clone(),
         completion: graded.text.clone(),

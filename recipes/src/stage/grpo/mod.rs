@@ -13,19 +13,21 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
-use policy::checkpoint::{CheckpointWriter, latest_valid, prune, remove_partial};
-use policy::{Place, Policy, SamplingParams};
+use policy::checkpoint::{CheckpointWriter, latest_valid, prune, remove_partial, verify};
+use policy::{Policy, SamplingParams};
 use serde::{Deserialize, Serialize};
 
-use super::bench::{Bench, Model, load_policy};
-use super::eval::{Examination, examine};
+use super::bench::{Bench, load_policy};
+use super::draws::Draws;
+use super::eval::{Examination, Examined, examine};
+use super::passes::Passes;
 use super::trainer::{Divergence, Stepped, Trainer, Training};
-use super::{Ended, flops};
+use super::{Ended, start};
 use crate::RunContext;
 use crate::alarms::Alarms;
-use crate::config::{GrpoSettings, ReferenceKind, Stage};
-use crate::metrics::{MetricRow, StepMetrics};
-use crate::run::{CompletionRecord, StageRecord};
+use crate::config::{GrpoSettings, HandOn, ReferenceKind, Stage};
+use crate::metrics::{MetricRow, StepMetrics, is_more};
+use crate::run::{CompletionRecord, StageRecord, Unusable};
 
 pub(super) use figures::completion_record;
 
@@ -41,6 +43,8 @@ struct State {
     refilled: u64,
     sampled_tokens: u64,
     trained_tokens: u64,
+    #[serde(default)]
+    passes: Passes,
     seconds: f64,
     /// The quick evaluation's best pass@1 so far, and the checkpoint that has it.
     best: Option<(f64, u64)>,
@@ -52,19 +56,21 @@ struct Learner<'a> {
     trainer: Trainer,
     /// None where there is no KL penalty.
     reference: Option<Policy>,
+    draws: Draws,
     state: State,
 }
 
 pub(super) fn run(
     context: &mut RunContext<'_>,
-    bench: &mut Bench,
+    bench: &Bench,
+    draws: Draws,
     stage: &Stage,
     settings: &GrpoSettings,
     from: &Path,
 ) -> anyhow::Result<Ended> {
-    let mut learner = Learner::resume_or_begin(context, stage, settings, from)?;
+    let mut learner = Learner::resume_or_begin(context, draws, stage, settings, from)?;
     if learner.state.step >= settings.steps && context.run.is_done(&stage.name)? {
-        return Ok(Ended::Done(context.run.checkpoint(&stage.name, learner.state.step)));
+        return Ok(Ended::Done(learner.handed_on(context, stage)?));
     }
     context.run.rewind(&stage.name, learner.state.step)?;
     let started = Instant::now();
@@ -90,7 +96,7 @@ pub(super) fn run(
         learner.state.step = step;
         learner.state.seconds = earlier + started.elapsed().as_secs_f64();
         let last = step == settings.steps;
-        if settings.eval_every > 0 && step.is_multiple_of(settings.eval_every) && !last {
+        if settings.eval_every > 0 && (step.is_multiple_of(settings.eval_every) || last) {
             learner.quick_evaluation(context, bench, stage, step)?;
         }
         for stepped in &stepped {
@@ -120,16 +126,17 @@ pub(super) fn run(
         sampled_tokens: state.sampled_tokens,
         trained_tokens: state.trained_tokens,
         seconds: state.seconds,
-        flops: flops(active, state.sampled_tokens, state.trained_tokens),
+        flops: state.passes.flops(active),
         ..StageRecord::default()
     })?;
-    Ok(Ended::Done(context.run.checkpoint(&stage.name, settings.steps)))
+    Ok(Ended::Done(learner.handed_on(context, stage)?))
 }
 
 impl<'a> Learner<'a> {
     /// From the newest checkpoint that is whole, or else from the model in `from`.
     fn resume_or_begin(
         context: &RunContext<'_>,
+        draws: Draws,
         stage: &Stage,
         settings: &'a GrpoSettings,
         from: &Path,
@@ -142,32 +149,49 @@ impl<'a> Learner<'a> {
         }
         let training = Training::of(stage, settings.adamw(), settings.moments_on_host, context.recipe.seed);
         if let Some(path) = found.path {
-            let learner = Learner::load(&path, settings, &training, from, &context.place)
+            let learner = Learner::load(context, &path, settings, &training, from, draws)
                 .with_context(|| format!("cannot resume {}", path.display()))?;
             if learner.state.step < settings.steps {
                 context.reporter.note(&format!("{}: going on after step {}", stage.name, learner.state.step));
             }
             return Ok(learner);
         }
-        let trainer = Trainer::new(Model::load(from, &context.place)?, &training)?;
+        let trainer = Trainer::new(start::load(context, from)?, &training)?;
         let compared = settings.reference_kind() != ReferenceKind::None;
         let reference = if compared { Some(trainer.model.policy.duplicate()?) } else { None };
-        Ok(Learner { settings, trainer, reference, state: State::default() })
+        Ok(Learner { settings, trainer, reference, draws, state: State::default() })
     }
 
     fn load(
+        context: &RunContext<'_>,
         folder: &Path,
         settings: &'a GrpoSettings,
         training: &Training,
         from: &Path,
-        place: &Place,
+        draws: Draws,
     ) -> anyhow::Result<Learner<'a>> {
-        let trainer = Trainer::load(folder, training, place, || Model::load(from, place))?;
+        let place = &context.place;
+        let trainer = Trainer::load(folder, training, place, || start::load(context, from))?;
         let text = std::fs::read_to_string(folder.join(STATE))?;
         let state = serde_json::from_str(&text).with_context(|| format!("{STATE} is damaged"))?;
         let reference = folder.join(REFERENCE);
         let reference = if reference.exists() { Some(load_policy(&reference, place)?) } else { None };
-        Ok(Learner { settings, trainer, reference, state })
+        Ok(Learner { settings, trainer, reference, draws, state })
+    }
+
+    /// The checkpoint that the stage hands on once it is done.
+    fn handed_on(&self, context: &RunContext<'_>, stage: &Stage) -> anyhow::Result<PathBuf> {
+        let last = context.run.checkpoint(&stage.name, self.state.step);
+        let (HandOn::Best, Some((_, best))) = (self.settings.hand_on, self.state.best) else { return Ok(last) };
+        let folder = context.run.checkpoint(&stage.name, best);
+        if let Err(error) = verify(&folder) {
+            let what = format!(
+                "the best checkpoint of stage `{}`, which later stages begin with, cannot be used: {error}",
+                stage.name
+            );
+            return Err(Unusable::put_back(what, "put it back").into());
+        }
+        Ok(folder)
     }
 
     fn checkpoint(&self, context: &RunContext<'_>, stage: &Stage) -> anyhow::Result<()> {
@@ -199,7 +223,8 @@ impl<'a> Learner<'a> {
     ) -> anyhow::Result<(StepMetrics, Vec<Stepped>)> {
         let start = Instant::now();
         let prompts = self.settings.prompts_per_step as u64;
-        let rollout = self.sample(context, bench, step, (step - 1) * prompts + self.state.refilled)?;
+        let first = self.draws.first + (step - 1) * prompts + self.state.refilled;
+        let rollout = self.sample(context, bench, step, first)?;
         let mut metrics = figures::describe(&rollout);
         (metrics.stage, metrics.step) = (stage.name.clone(), step);
         let update = Instant::now();
@@ -208,6 +233,7 @@ impl<'a> Learner<'a> {
 
         self.move_reference(step)?;
         self.state.refilled += rollout.tasks.len() as u64 - prompts;
+        self.state.passes += Passes::forward(metrics.prompt_tokens + metrics.sampled_tokens);
         self.state.sampled_tokens += metrics.sampled_tokens;
         self.state.trained_tokens += metrics.trained_tokens;
         metrics.time.add("sampling", rollout.sampling.as_secs_f64(), metrics.sampled_tokens);
@@ -260,12 +286,16 @@ impl<'a> Learner<'a> {
                 ..context.recipe.eval_sampling()
             },
             greedy: false,
+            // It belongs to the step.
+            can_stop: false,
         };
-        let mut metrics = examine(context, bench, &self.trainer.model, &examination, &stage.name)?.metrics;
+        let examined = examine(context, bench, &self.trainer.model, &examination, &stage.name)?;
+        let Some(Examined { mut metrics, passes, .. }) = examined else { return Ok(()) };
+        self.state.passes += passes;
         (metrics.stage, metrics.step, metrics.quick) = (stage.name.clone(), step, true);
         let score = metrics.sampled().mean;
         context.run.push_metrics(&MetricRow::Eval(metrics))?;
-        if self.state.best.is_none_or(|(best, _)| score > best) {
+        if self.state.best.is_none_or(|(best, _)| is_more(score, best)) {
             self.state.best = Some((score, step));
             self.checkpoint(context, stage)?;
         }

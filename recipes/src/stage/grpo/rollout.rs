@@ -79,7 +79,7 @@ impl Learner<'_> {
         let engine = RolloutEngine::new(&model.policy)?;
         let options = RolloutOptions {
             seed: context.recipe.seed,
-            step: step as u32,
+            step: self.draws.key(step),
             end_of_text: model.tokenizer.end_ids().to_vec(),
             batch: DECODE_BATCH,
         };

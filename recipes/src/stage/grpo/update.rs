@@ -7,6 +7,7 @@ use policy::random::permutation;
 use policy::{Policy, Slopes, Track};
 
 use super::super::grade::Graded;
+use super::super::passes::Passes;
 use super::super::trainer::{StepSettings, Stepped};
 use super::Learner;
 use super::rollout::{Rollout, rewards};
@@ -31,6 +32,13 @@ impl Example<'_> {
         self.graded.completion.token_ids.len()
     }
 
+    /// Whether it goes through training. Without a penalty or bonus, a completion that did as well as its group teaches
+    /// nothing: it need not be computed.
+    fn teaches(&self, settings: &GrpoSettings) -> bool {
+        let loss = settings.loss_settings();
+        self.counts && (loss.kl.is_some() || loss.entropy_coefficient > 0.0 || self.advantage != 0.0)
+    }
+
     fn sampled(&self) -> Sampled<'_> {
         Sampled::of(self.prompt, &self.graded.completion)
     }
@@ -40,8 +48,6 @@ impl Example<'_> {
 #[derive(Default)]
 struct Totals {
     loss: LossOutput,
-    entropy: f64,
-    entropies: usize,
     logprob_difference_max: f64,
 }
 
@@ -75,16 +81,21 @@ impl Learner<'_> {
             all[example.index] = example.advantage;
         }
 
+        let trained = examples.iter().filter(|example| example.teaches(settings)).count();
+        metrics.trained_share = trained as f64 / rollout.graded.len().max(1) as f64;
         let counted: usize = examples.iter().filter(|example| example.counts).map(Example::tokens).sum();
         let tokens_per_part = counted as f64 / settings.mini_batches as f64;
         let mut stepped = Vec::new();
         let mut totals = Totals::default();
         for pass in 0..settings.epochs {
-            for (index, members) in mini_batches(settings, seed, step, pass, examples.len()).iter().enumerate() {
+            for (index, members) in
+                mini_batches(settings, seed, self.draws.key(step), pass, examples.len()).iter().enumerate()
+            {
                 let first = pass == 0 && index == 0;
                 let one = self.optimizer_step(&mut examples, members, tokens_per_part, step, first, &mut totals)?;
                 if let Some(one) = one {
                     metrics.trained_tokens += one.rows;
+                    self.state.passes += one.passes;
                     stepped.push(one);
                 }
             }
@@ -96,12 +107,13 @@ impl Learner<'_> {
         metrics.clip_fraction = totals.loss.clipped() as f64 / tokens;
         metrics.clip_low_fraction = totals.loss.clipped_low as f64 / tokens;
         metrics.clip_high_fraction = totals.loss.clipped_high as f64 / tokens;
+        metrics.clip_dual_fraction =
+            settings.loss_settings().dual_clip.map(|_| totals.loss.clipped_dual as f64 / tokens);
         metrics.ratio = match totals.loss.tokens {
             // Nothing moved.
             0 => Extremes { min: 1.0, max: 1.0 },
             _ => Extremes { min: totals.loss.ratio_min, max: totals.loss.ratio_max },
         };
-        metrics.entropy = (totals.entropies > 0).then(|| totals.entropy / totals.entropies as f64);
         metrics.logprob_difference_max = totals.logprob_difference_max;
         metrics.gradient_norm = stepped.iter().map(|one| one.gradient_norm).sum::<f64>() / steps;
         metrics.max_vio = stepped.iter().map(|one| one.max_vio).fold(0.0, f64::max);
@@ -111,7 +123,7 @@ impl Learner<'_> {
 
     /// The advantages, from the groups' rewards less what the reference takes off them.
     fn judge(
-        &self,
+        &mut self,
         mut groups: Vec<Vec<Option<f64>>>,
         examples: &mut [Example<'_>],
         metrics: &mut StepMetrics,
@@ -122,6 +134,7 @@ impl Learner<'_> {
             let mut logprobs = Vec::with_capacity(examples.len());
             for micro in pack(&sampled, settings.micro_batch_tokens)? {
                 let all = reference_logprobs(reference, &micro, settings.sampling().logprob_temperature())?;
+                self.state.passes += Passes::forward(micro.batch.token_ids.len() as u64);
                 logprobs.extend(cut(&all, micro.completions.iter().map(|index| sampled[*index].token_ids.len())));
             }
             let mut penalties = Vec::with_capacity(examples.len());
@@ -154,10 +167,7 @@ impl Learner<'_> {
         let loss_settings = settings.loss_settings();
         let temperature = settings.sampling().logprob_temperature();
         let counted: Vec<usize> = members.iter().copied().filter(|index| examples[*index].counts).collect();
-        // Without a penalty or bonus, a completion that did as well as its group teaches nothing: it need not be computed.
-        let always = loss_settings.kl.is_some() || loss_settings.entropy_coefficient > 0.0;
-        let useful: Vec<usize> =
-            counted.iter().copied().filter(|index| always || examples[*index].advantage != 0.0).collect();
+        let useful: Vec<usize> = counted.iter().copied().filter(|index| examples[*index].teaches(settings)).collect();
         if useful.is_empty() {
             return Ok(None);
         }
@@ -180,13 +190,14 @@ impl Learner<'_> {
             balancing: settings.balancing(),
             track: settings.track(),
         };
-        let reference = &self.reference;
+        let (reference, passes) = (&self.reference, &mut self.state.passes);
         let one = self.trainer.step(&batches, &step_settings, |micro, forward| {
             let (new, entropies) = (&forward.logprobs, &forward.entropy);
             let of_micro: Vec<usize> = micro.completions.iter().map(|index| useful[*index]).collect();
             let known = of_micro.iter().all(|index| examples[*index].reference.is_some());
             if let (Some(reference), false) = (reference, known) {
                 let all = reference_logprobs(reference, micro, temperature)?;
+                *passes += Passes::forward(micro.batch.token_ids.len() as u64);
                 let each = cut(&all, of_micro.iter().map(|index| examples[*index].tokens()));
                 for (index, logprobs) in of_micro.iter().zip(each) {
                     examples[*index].reference = Some(logprobs);
@@ -212,8 +223,6 @@ impl Learner<'_> {
                 let differences = inputs.iter().flat_map(|input| input.new.iter().zip(input.old));
                 let largest = differences.map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
                 totals.logprob_difference_max = totals.logprob_difference_max.max(largest);
-                totals.entropy += entropies.iter().map(|e| f64::from(*e)).sum::<f64>();
-                totals.entropies += entropies.len();
             }
             let mut out = loss(&inputs, &loss_settings, &counts);
             let narrow = |slopes: &mut Vec<f64>| std::mem::take(slopes).into_iter().map(|slope| slope as f32).collect();
@@ -225,22 +234,23 @@ impl Learner<'_> {
     }
 
     /// The entropies of some examples' tokens, from a pass of their own.
-    fn entropies(&self, examples: &[Example<'_>], members: &[usize], temperature: f64) -> anyhow::Result<Vec<f32>> {
+    fn entropies(&mut self, examples: &[Example<'_>], members: &[usize], temperature: f64) -> anyhow::Result<Vec<f32>> {
         let sampled: Vec<Sampled<'_>> = members.iter().map(|index| examples[*index].sampled()).collect();
         let mut entropies = Vec::new();
         for micro in pack(&sampled, self.settings.micro_batch_tokens)? {
             let forward = self.trainer.model.policy.forward(&micro.batch, temperature, Track::Nothing)?;
             entropies.extend(forward.entropy);
+            self.state.passes += Passes::forward(micro.batch.token_ids.len() as u64);
         }
         Ok(entropies)
     }
 }
 
 /// The examples of each optimizer step of a pass, in order within it, so that what a group shares stands together.
-fn mini_batches(settings: &GrpoSettings, seed: u64, step: u64, pass: usize, examples: usize) -> Vec<Vec<usize>> {
+fn mini_batches(settings: &GrpoSettings, seed: u64, key: u32, pass: usize, examples: usize) -> Vec<Vec<usize>> {
     let parts = settings.mini_batches;
     let order: Vec<usize> = match settings.mini_batch_split {
-        MiniBatchSplit::Random if parts > 1 => permutation(seed, step as u32, pass as u32, examples),
+        MiniBatchSplit::Random if parts > 1 => permutation(seed, key, pass as u32, examples),
         MiniBatchSplit::Random | MiniBatchSplit::InOrder => (0..examples).collect(),
     };
     (0..parts)

@@ -1,0 +1,140 @@
+//! In which template a model was trained, where that can be known: the run that it lies in says so, or what an export carries
+//! with it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use super::prompt::Template;
+use crate::config::{Recipe, RecipeError};
+use crate::run::write_whole;
+
+/// A run's own folder is among so many above a model in it: `RUN/checkpoints/STAGE/step-000010`.
+const RUN_ABOVE: usize = 4;
+/// What a checkpoint has beside the model, wherever it is taken.
+const TRAINER: &str = "trainer.json";
+
+/// What a model carries along that leaves its run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Lineage {
+    /// The recipe that made it.
+    recipe: String,
+    /// Its seed.
+    seed: u64,
+    /// The template in which it was last trained.
+    template: Template,
+}
+
+impl Lineage {
+    /// The file in the model's folder.
+    const FILE: &str = "training.json";
+
+    /// That of a recipe's policy.
+    pub(crate) fn of(recipe: &Recipe) -> Lineage {
+        Lineage { recipe: recipe.name.clone(), seed: recipe.seed, template: recipe.trained_template().into() }
+    }
+
+    /// Writes it into the folder of a model.
+    pub(crate) fn write(&self, folder: &Path) -> anyhow::Result<()> {
+        write_whole(&folder.join(Lineage::FILE), (serde_json::to_string_pretty(self)? + "\n").as_bytes())
+    }
+}
+
+/// The template in which the model in `folder` was trained here, or which the run trained in that began with it; none for a
+/// model from elsewhere. `chats` is whether its tokenizer has a chat template, without which it was never asked in one.
+pub(super) fn trained_in(folder: &Path, chats: bool) -> anyhow::Result<Option<Template>> {
+    let unknown = |file: PathBuf| {
+        format!(
+            "{} cannot be read, which says in what template the model was trained: choose one with --template",
+            file.display()
+        )
+    };
+    let carried = folder.join(Lineage::FILE);
+    if carried.is_file() {
+        let lineage = std::fs::read(&carried).map_err(anyhow::Error::from);
+        let lineage = lineage.and_then(|text| Ok(serde_json::from_slice::<Lineage>(&text)?));
+        let lineage = lineage.map_err(|error| RecipeError::new(unknown(carried), error.to_string()))?;
+        return Ok(Some(lineage.template));
+    }
+    let runs = folder.ancestors().take(RUN_ABOVE);
+    if let Some(run) =
+        runs.into_iter().find(|folder| ["recipe.toml", "run.json"].iter().all(|name| folder.join(name).is_file()))
+    {
+        let file = run.join("recipe.toml");
+        let recipe = Recipe::read(&file, &[]).with_context(|| unknown(file))?;
+        return Ok(Some(recipe.trained_template().into()));
+    }
+    match (folder.join(TRAINER).is_file(), chats) {
+        (true, true) => {
+            let message =
+                "a checkpoint without its run, and with a chat template: in which template it was trained is not known";
+            let error = RecipeError::new(folder.display().to_string(), message);
+            Err(error.hint("choose one: --template r1-zero or chat").into())
+        }
+        (true, false) => Ok(Some(Template::R1Zero)),
+        (false, _) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUN: &str = "[model]\npath = \"model\"\n[[stage]]\nkind = \"grpo\"\n";
+
+    /// A run's folder with a recipe in it.
+    fn run(recipe: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for inner in ["base", "export", "checkpoints/step-000010", "checkpoints/second/step-000010"] {
+            std::fs::create_dir_all(folder.path().join(inner)).unwrap();
+        }
+        std::fs::write(folder.path().join("recipe.toml"), recipe).unwrap();
+        std::fs::write(folder.path().join("run.json"), "{}").unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_run_says_it_of_its_base_as_of_its_checkpoints() {
+        #[track_caller]
+        fn check(recipe: &str, expected: Template) {
+            let run = run(recipe);
+            for inner in ["base", "export", "checkpoints/step-000010", "checkpoints/second/step-000010"] {
+                assert_eq!(trained_in(&run.path().join(inner), true).unwrap(), Some(expected), "{inner}");
+            }
+        }
+        check(RUN, Template::R1Zero);
+        check(&format!("tasks.template = \"chat\"\n{RUN}"), Template::Chat);
+        let shown = "[[stage]]\nkind = \"sft\"\ndata = [\"sft.jsonl\"]\ntemplate = \"chat\"\n";
+        check(&format!("{RUN}{shown}"), Template::Chat);
+        check(&format!("[model]\npath = \"model\"\n{shown}[[stage]]\nkind = \"grpo\"\n"), Template::R1Zero);
+    }
+
+    #[test]
+    fn an_export_carries_it_along() {
+        let folder = tempfile::tempdir().unwrap();
+        let recipe = Recipe::parse("r.toml", &format!("tasks.template = \"chat\"\n{RUN}"), &[]).unwrap();
+        Lineage::of(&recipe).write(folder.path()).unwrap();
+        assert_eq!(trained_in(folder.path(), true).unwrap(), Some(Template::Chat));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_guessed() {
+        #[track_caller]
+        fn check(folder: &Path) {
+            let text = format!("{:#}", trained_in(folder, true).unwrap_err());
+            assert!(text.contains("--template"), "{text}");
+        }
+        let run = run("tasks.template = \"chat\"\nno_such_key = 1\n");
+        check(&run.path().join("base"));
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(Lineage::FILE), "{").unwrap();
+        check(folder.path());
+
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(trained_in(folder.path(), true).unwrap(), None);
+        std::fs::write(folder.path().join(TRAINER), "{}").unwrap();
+        assert_eq!(trained_in(folder.path(), false).unwrap(), Some(Template::R1Zero));
+        check(folder.path());
+    }
+}
