@@ -6,6 +6,7 @@
 //! per second and thread are taken, and it is said so. What depends on files that are not here is not known, nor is it said
 //! to be nothing.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
@@ -13,10 +14,11 @@ use anyhow::Context;
 use policy::grpo::{Sampled, pack};
 use policy::{ModelConfig, Policy, Request, RolloutEngine, RolloutOptions, SamplingParams, Track};
 
-use crate::config::{ModelSettings, Recipe, Stage, StageSettings, weighted};
+use crate::config::{ModelSettings, Recipe, Stage, StageSettings, TaskSettings};
 use crate::hub::hub_name;
-use crate::progress::duration_text;
-use crate::table::count_text;
+use crate::progress::{Reporter, duration_text};
+use crate::stage::{self, Tasks};
+use crate::table::{bytes_text, count_text};
 use crate::wording::counted;
 
 /// Models up to this size are timed.
@@ -59,11 +61,15 @@ pub struct Span<'a> {
     pub until: Option<&'a str>,
 }
 
-/// The plan, as text.
+/// The plan, as text. What there is to say of task files goes to the reporter, as in a run.
 ///
 /// # Errors
-/// If the model's configuration cannot be read, or a model cannot be timed.
-pub fn render(recipe: &Recipe, threads: usize, span: Span<'_>) -> anyhow::Result<String> {
+/// If the model's configuration cannot be read, or a model cannot be timed; if a run would refuse the tasks, or where it is to
+/// write.
+pub fn render(recipe: &Recipe, threads: usize, span: Span<'_>, reporter: &Reporter) -> anyhow::Result<String> {
+    stage::check_targets(recipe)?;
+    let are_here = recipe.task_files().all(|path| path.is_file());
+    let tasks = if are_here { Some(Tasks::read(recipe, reporter)?) } else { None };
     let mut text = format!("{}: {}\n\n", recipe.name, recipe.description);
     let mut models: Vec<(&ModelSettings, Option<ModelConfig>, Rates)> = Vec::new();
     let all = std::iter::once(&recipe.model).chain(recipe.stages.iter().filter_map(|stage| stage.model.as_ref()));
@@ -94,7 +100,7 @@ pub fn render(recipe: &Recipe, threads: usize, span: Span<'_>) -> anyhow::Result
         if !(first..=last).contains(&place) {
             continue;
         }
-        let mut work = work(recipe, stage);
+        let mut work = work(recipe, stage, tasks.as_ref())?;
         if let Some(lora) = &stage.lora {
             let _ = write!(work.what, ", LoRA of rank {}", lora.rank);
             let trained = models[model].1.as_ref().map(|config| lora.adapters().parameters(config)).transpose()?;
@@ -161,11 +167,11 @@ pub fn render(recipe: &Recipe, threads: usize, span: Span<'_>) -> anyhow::Result
         let how = if rates.measured { "measured just now" } else { "assumed, not measured" };
         let _ = writeln!(
             text,
-            "{name}: {} parameters, {} for each token; memory from {:.2} GB to train, without activations; {:.0} tokens/s \
+            "{name}: {} parameters, {} for each token; memory from {} to train, without activations; {:.0} tokens/s \
              sampled, {:.0} trained ({how})",
             count_text(parameters as u64),
             count_text(active as u64),
-            memory.train as f64 / 1e9,
+            bytes_text(memory.train),
             rates.sampled,
             rates.trained
         );
@@ -276,9 +282,9 @@ fn measure(config: &ModelConfig, threads: usize) -> anyhow::Result<Rates> {
 }
 
 /// What a stage would do, at most.
-fn work(recipe: &Recipe, stage: &Stage) -> Work {
+fn work(recipe: &Recipe, stage: &Stage, tasks: Option<&Tasks>) -> anyhow::Result<Work> {
     let eval = &recipe.eval;
-    match &stage.settings {
+    let work = match &stage.settings {
         StageSettings::Pretrain(settings) => Work {
             what: format!("{} steps, or from the cache", settings.steps()),
             trained: settings.tokens,
@@ -288,8 +294,12 @@ fn work(recipe: &Recipe, stage: &Stage) -> Work {
             let answers = settings.steps * settings.completions_per_step() as u64;
             let learned = answers * settings.max_new_tokens as u64;
             // One answer to each task, and the last step has one in any case.
-            let quick = if settings.eval_every == 0 { 0 } else { settings.steps.div_ceil(settings.eval_every) }
-                * (examined(recipe) * settings.eval_tasks * recipe.eval_max_new_tokens()) as u64;
+            let quick = if stage.examines() {
+                let asked = examined(recipe, tasks, settings.eval_tasks)?.tasks * recipe.eval_max_new_tokens();
+                settings.steps.div_ceil(settings.eval_every) * asked as u64
+            } else {
+                0
+            };
             let mut what = format!(
                 "{} steps of {} tasks x {} answers of up to {} tokens",
                 settings.steps, settings.prompts_per_step, settings.group_size, settings.max_new_tokens
@@ -342,15 +352,14 @@ fn work(recipe: &Recipe, stage: &Stage) -> Work {
             }
         }
         StageSettings::Eval {} => {
-            let families = examined(recipe);
-            let answers = (families * eval.tasks_per_family * (eval.samples + 1)) as u64;
+            let examined = examined(recipe, tasks, eval.tasks_per_family)?;
             Work {
                 what: format!(
-                    "{families} x {} held-out tasks, {} and the greedy answer",
-                    eval.tasks_per_family,
+                    "{}, {} and the greedy answer",
+                    examined.text(eval.tasks_per_family),
                     counted(eval.samples, "sample", "samples")
                 ),
-                sampled: answers * recipe.eval_max_new_tokens() as u64,
+                sampled: (examined.tasks * (eval.samples + 1) * recipe.eval_max_new_tokens()) as u64,
                 ..Work::default()
             }
         }
@@ -358,14 +367,40 @@ fn work(recipe: &Recipe, stage: &Stage) -> Work {
             what: if settings.path.is_empty() { "into the run's folder".to_owned() } else { settings.path.clone() },
             ..Work::default()
         },
+    };
+    Ok(work)
+}
+
+/// What an examination asks.
+struct Examined {
+    /// Families or files, each examined by itself.
+    sources: usize,
+    /// Of all of them; at most, where files are not here.
+    tasks: usize,
+}
+
+impl Examined {
+    /// `of_each` is how many tasks of each source are asked for; a file may hold fewer.
+    fn text(&self, of_each: usize) -> String {
+        let Examined { sources, tasks } = self;
+        if *tasks == sources * of_each {
+            return format!("{sources} x {of_each} held-out tasks");
+        }
+        let tasks = counted(*tasks, "held-out task", "held-out tasks");
+        if *sources == 1 { tasks } else { format!("{tasks} of {sources} sources") }
     }
 }
 
-/// Families or files that are examined, each by itself.
-fn examined(recipe: &Recipe) -> usize {
-    let tasks = &recipe.tasks;
-    let files = if tasks.held_out_files.is_empty() { tasks.files.len() } else { tasks.held_out_files.len() };
-    if files == 0 { weighted(&recipe.tasks.families).len() } else { files }
+fn examined(recipe: &Recipe, tasks: Option<&Tasks>, of_each: usize) -> anyhow::Result<Examined> {
+    let Some(tasks) = tasks else {
+        // Which of the files hold tasks out is not known before they are read.
+        let TaskSettings { files, held_out_files, .. } = &recipe.tasks;
+        let sources = if held_out_files.is_empty() { files.len() } else { held_out_files.len() };
+        return Ok(Examined { sources, tasks: sources * of_each });
+    };
+    let held_out = tasks.held_out(of_each)?;
+    let sources: BTreeSet<&str> = held_out.iter().map(|task| task.source.as_str()).collect();
+    Ok(Examined { sources: sources.len(), tasks: held_out.len() })
 }
 
 /// Demonstrations that a stage would read at most, and their tokens; none where a file is not here.
@@ -396,13 +431,18 @@ fn demonstrations(recipe: &Recipe, stage: &Stage) -> Option<(u64, u64)> {
 mod tests {
     use super::*;
     use crate::config::SHIPPED;
+    use crate::progress::Verbosity;
+
+    fn silent() -> Reporter {
+        Reporter::new(Verbosity::Silent)
+    }
 
     #[test]
     fn every_shipped_recipe_has_a_plan() {
         for shipped in SHIPPED {
             let recipe = shipped.recipe(&[]).unwrap();
-            let text =
-                render(&recipe, 1, Span::default()).unwrap_or_else(|error| panic!("{}: {error:#}", shipped.name));
+            let text = render(&recipe, 1, Span::default(), &silent())
+                .unwrap_or_else(|error| panic!("{}: {error:#}", shipped.name));
             for stage in &recipe.stages {
                 assert!(text.contains(&format!("\n{} ", stage.name)), "{text}");
             }
@@ -416,7 +456,10 @@ mod tests {
     fn what_is_not_here_is_not_said_to_take_no_time() {
         let text = "[model]\npath = \"none/Qwen2.5-0.5B\"\n[tasks]\nfiles = [\"none.jsonl\", \"openai/gsm8k\"]\n\
                     [[stage]]\nkind = \"sft\"\ndata = [\"shown.jsonl\"]\n";
-        let plan = |text: &str| render(&Recipe::parse("x.toml", text, &[]).unwrap(), 1, Span::default()).unwrap();
+        let plan = |text: &str| {
+            let recipe = Recipe::parse("x.toml", text, &[]).unwrap();
+            render(&recipe, 1, Span::default(), &silent()).unwrap()
+        };
         let learned = plan(text);
         for part in [
             "how long it takes on 1 thread is not known",
@@ -448,12 +491,42 @@ mod tests {
     #[test]
     fn tokens_are_those_of_the_settings() {
         let recipe = crate::config::find_shipped("smoke").unwrap().recipe(&[]).unwrap();
-        let of = |name: &str| work(&recipe, recipe.stages.iter().find(|stage| stage.name == name).unwrap());
+        let tasks = Tasks::read(&recipe, &silent()).unwrap();
+        let of = |name: &str| {
+            let stage = recipe.stages.iter().find(|stage| stage.name == name).unwrap();
+            work(&recipe, stage, Some(&tasks)).unwrap()
+        };
         let grpo = of("grpo");
         assert_eq!((grpo.sampled, grpo.trained), (3 * 6 * 4 * 32 + 2 * 3 * 4 * 32, 3 * 6 * 4 * 32 + 3 * 6 * PROMPT));
-        let from = render(&recipe, 1, Span { from: Some("grpo"), until: Some("grpo") }).unwrap();
+        let from = render(&recipe, 1, Span { from: Some("grpo"), until: Some("grpo") }, &silent()).unwrap();
         assert!(from.contains("\ngrpo ") && !from.contains("\nbefore ") && !from.contains("\nafter "), "{from}");
         assert_eq!(of("before").sampled, 3 * 6 * 3 * 32);
         assert_eq!(of("pretrain").trained, 60_000);
+    }
+
+    #[test]
+    fn files_that_are_here_are_counted_and_refused_as_a_run_would() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mine.jsonl");
+        let plan = |rows: &str| {
+            std::fs::write(&path, rows).unwrap();
+            let file = format!("tasks.files=['{}']", path.display());
+            let recipe = crate::config::find_shipped("smoke").unwrap().recipe(&[file]).unwrap();
+            render(&recipe, 1, Span::default(), &silent())
+        };
+        let row = |number: usize, split: &str| {
+            format!("{{\"question\": \"{number}?\", \"answer\": \"2\", \"split\": \"{split}\"}}\n")
+        };
+        let train: String = (0..8).map(|number| row(number, "train")).collect();
+        // As many are examined as the rows say, and not as many as the recipe asks for.
+        let text = plan(&(train.clone() + &row(8, "test") + &row(9, "test"))).unwrap();
+        assert!(text.contains("  2 held-out tasks, 2 samples"), "{text}");
+        let error = plan(&row(0, "test")).unwrap_err().to_string();
+        assert!(
+            error
+                .contains("no task is left to train on\n  hint: all 1 are held out, by the split that their rows name"),
+            "{error}"
+        );
+        assert!(plan(&(train + "{\"question\": 1}\n")).is_err());
     }
 }

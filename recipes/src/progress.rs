@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
@@ -40,6 +40,7 @@ enum Screen {
 #[derive(Debug)]
 pub struct Phase {
     bar: Option<ProgressBar>,
+    lines: Option<Lines>,
     reporter: Reporter,
     name: String,
     /// Whether its end is worth a line where there are no bars.
@@ -47,10 +48,30 @@ pub struct Phase {
     started: Instant,
 }
 
+/// Where there are no bars: how far a phase is, said from time to time.
+#[derive(Debug)]
+struct Lines {
+    total: u64,
+    unit: String,
+    state: Mutex<LinesState>,
+}
+
+#[derive(Debug)]
+struct LinesState {
+    /// Done when this process began.
+    earlier: u64,
+    done: u64,
+    message: String,
+    /// When the last line was written.
+    said: Instant,
+}
+
 /// How often a bar is redrawn without news, so that its clock moves.
 const TICK: Duration = Duration::from_millis(120);
 /// Without bars, a stage prints about so many step lines.
 const PLAIN_LINES: u64 = 20;
+/// Without bars, a phase that takes longer says so often how far it is.
+const PLAIN_SILENCE: Duration = Duration::from_secs(30);
 /// Without bars, the first steps are all shown: there something is seen to happen.
 const PLAIN_FIRST: u64 = 3;
 /// Shares of what should not be are shown from here on.
@@ -102,6 +123,7 @@ impl Reporter {
             let every = (total / PLAIN_LINES).max(1);
             if step <= PLAIN_FIRST || step.is_multiple_of(every) || step == total {
                 write_line(&format!("{} {step}/{total}: {text}", metrics.stage));
+                phase.said();
             }
         }
     }
@@ -124,7 +146,12 @@ impl Reporter {
             }
             Screen::Plain | Screen::Silent => None,
         };
-        Phase { bar, reporter: self.clone(), name: name.to_owned(), outer, started: Instant::now() }
+        let started = Instant::now();
+        let lines = total.filter(|_| outer && matches!(*self.screen, Screen::Plain)).map(|total| {
+            let state = LinesState { earlier: 0, done: 0, message: String::new(), said: started };
+            Lines { total, unit: unit.to_owned(), state: Mutex::new(state) }
+        });
+        Phase { bar, lines, reporter: self.clone(), name: name.to_owned(), outer, started }
     }
 }
 
@@ -133,6 +160,14 @@ impl Phase {
     pub fn inc(&self, amount: u64) {
         if let Some(bar) = &self.bar {
             bar.inc(amount);
+        }
+        if let Some(lines) = &self.lines {
+            let mut state = lines.state();
+            state.done += amount;
+            if state.said.elapsed() >= PLAIN_SILENCE && state.done < lines.total {
+                state.said = Instant::now();
+                write_line(&format!("{} {}", self.name, lines.text(&state, self.started.elapsed())));
+            }
         }
     }
 
@@ -143,12 +178,26 @@ impl Phase {
             // The rate is of what this process does.
             bar.reset_eta();
         }
+        if let Some(lines) = &self.lines {
+            let mut state = lines.state();
+            (state.earlier, state.done) = (position, position);
+        }
     }
 
     /// What is said beside the bar.
     pub fn set_message(&self, text: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(text.to_owned());
+        }
+        if let Some(lines) = &self.lines {
+            text.clone_into(&mut lines.state().message);
+        }
+    }
+
+    /// A line about it was written just now.
+    fn said(&self) {
+        if let Some(lines) = &self.lines {
+            lines.state().said = Instant::now();
         }
     }
 
@@ -162,6 +211,26 @@ impl Phase {
             let dash = if result.is_empty() { "" } else { ": " };
             self.reporter.note(&format!("{} done in {seconds}{dash}{result}", self.name));
         }
+    }
+}
+
+impl Lines {
+    fn state(&self) -> MutexGuard<'_, LinesState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `12/400 steps, 3 min 05 s left: loss 2.310`.
+    fn text(&self, state: &LinesState, took: Duration) -> String {
+        let mut text = format!("{}/{} {}", state.done, self.total, self.unit);
+        let here = state.done.saturating_sub(state.earlier);
+        if here > 0 {
+            let left = took.as_secs_f64() / here as f64 * (self.total - state.done) as f64;
+            let _ = write!(text, ", {} left", duration_text(left));
+        }
+        if !state.message.is_empty() {
+            let _ = write!(text, ": {}", state.message);
+        }
+        text
     }
 }
 
@@ -281,6 +350,16 @@ mod tests {
         let worse = StepMetrics { truncated_share: 0.12, flat_groups_share: 1.0, entropy: None, ..metrics };
         let expected = "reward 0.512 · right: countdown 31% · 40 tokens · 12% cut off · 100% of groups flat";
         assert_eq!(step_text(&worse), expected);
+    }
+
+    #[test]
+    fn how_far_a_long_phase_is_is_one_line() {
+        let state = LinesState { earlier: 100, done: 150, message: "loss 2.310".to_owned(), said: Instant::now() };
+        let lines = Lines { total: 400, unit: "steps".to_owned(), state: Mutex::new(state) };
+        let text = |took: u64| lines.text(&lines.state(), Duration::from_secs(took));
+        assert_eq!(text(37), "150/400 steps, 3 min 05 s left: loss 2.310");
+        lines.state().done = 100;
+        assert_eq!(text(37), "100/400 steps: loss 2.310");
     }
 
     #[test]

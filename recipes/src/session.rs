@@ -103,8 +103,8 @@ pub struct RunContext<'a> {
 /// What the stages hand back.
 #[derive(Clone, Debug, Default)]
 pub struct StagesOutcome {
-    /// Where the run stopped, if it was asked to: the stage and its last finished step.
-    pub interrupted: Option<(String, u64)>,
+    /// The stage in which the run stopped, if it was asked to.
+    pub interrupted: Option<StageRecord>,
     /// The stage after which it was to stop, if stages are left.
     pub stopped_after: Option<String>,
     /// Parameters of the policy.
@@ -165,6 +165,9 @@ pub struct RunSummary {
     pub status: RunStatus,
     /// The stages that are done.
     pub stages: Vec<StageRecord>,
+    /// The stage that was interrupted, up to its last step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfinished: Option<StageRecord>,
     /// The evaluations by stages of kind `eval`, in order.
     pub evaluations: Vec<EvalMetrics>,
     /// The best checkpoint of each grpo stage that has quick evaluations.
@@ -187,6 +190,11 @@ pub struct RunSummary {
 }
 
 impl RunSummary {
+    /// The stages that are done, and the one that was interrupted, as far as it came.
+    pub fn stages_begun(&self) -> impl Iterator<Item = &StageRecord> {
+        self.stages.iter().chain(&self.unfinished)
+    }
+
     /// The first and the last evaluation: before and after, if there are two.
     #[must_use]
     pub fn before_and_after(&self) -> Option<(&EvalMetrics, &EvalMetrics)> {
@@ -243,12 +251,13 @@ pub fn run_recipe(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<RunSu
         recipe: recipe.name.clone(),
         seed: recipe.seed,
         run_dir: run.path().to_owned(),
-        status: match (outcome.interrupted, outcome.stopped_after) {
-            (Some((stage, step)), _) => RunStatus::Interrupted { stage, step },
+        status: match (&outcome.interrupted, outcome.stopped_after) {
+            (Some(record), _) => RunStatus::Interrupted { stage: record.name.clone(), step: record.steps },
             (None, Some(stage)) => RunStatus::StoppedAfter { stage },
             (None, None) => RunStatus::Finished,
         },
         stages: run.stages_done()?,
+        unfinished: outcome.interrupted.filter(|record| record.steps > 0),
         evaluations: run.evaluations()?.into_iter().filter(|eval| !eval.quick && examined(&eval.stage)).collect(),
         best: best(run, recipe)?,
         alarms: alarms(run)?,

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use crate::metrics::{Estimate, EvalMetrics, FamilyEval};
 use crate::progress::duration_text;
+use crate::run::StageRecord;
 use crate::session::{RunStatus, RunSummary};
 use crate::wording::counted;
 
@@ -226,10 +227,11 @@ fn shortened(name: &str, width: usize) -> String {
 
 fn costs(text: &mut String, summary: &RunSummary) {
     // Stopped in its first stage, a run has nothing to tell yet.
-    if !summary.stages.is_empty() {
-        stage_rows(text, summary);
-        let seconds: f64 = summary.stages.iter().map(|stage| stage.seconds).sum();
-        let flops: f64 = summary.stages.iter().map(|stage| stage.flops).sum();
+    let stages: Vec<&StageRecord> = summary.stages_begun().collect();
+    if !stages.is_empty() {
+        stage_rows(text, &stages);
+        let seconds: f64 = stages.iter().map(|stage| stage.seconds).sum();
+        let flops: f64 = stages.iter().map(|stage| stage.flops).sum();
         let _ = writeln!(
             text,
             "\n{}, seed {}: {} in all, {}{} on {}{}",
@@ -271,14 +273,14 @@ fn costs(text: &mut String, summary: &RunSummary) {
     let _ = writeln!(text, "{state}: {}", report.display());
 }
 
-fn stage_rows(text: &mut String, summary: &RunSummary) {
-    let width = width_of(summary.stages.iter().map(|stage| stage.name.as_str()));
+fn stage_rows(text: &mut String, stages: &[&StageRecord]) {
+    let width = width_of(stages.iter().map(|stage| stage.name.as_str()));
     let _ = writeln!(
         text,
         "{:width$}{GAP}{:>7}{GAP}{:>9}{GAP}{:>9}{GAP}{:>12}{GAP}{:>10}",
         "stage", "steps", "sampled", "trained", "time", "FLOPs"
     );
-    for stage in &summary.stages {
+    for stage in stages {
         let note = stage.note.as_ref().map_or_else(String::new, |note| format!("{GAP}{note}"));
         let _ = writeln!(
             text,
@@ -309,4 +311,27 @@ pub fn count_text(count: u64) -> String {
 /// Floating-point operations: `3.2e13`; a dash for none.
 fn flops_text(flops: f64) -> String {
     if flops > 0.0 { format!("{flops:.1e}") } else { "-".to_owned() }
+}
+
+/// Bytes as people say them: `12 bytes`, `1.5 GiB`.
+#[must_use]
+#[allow(clippy::cast_precision_loss)]
+pub fn bytes_text(bytes: u64) -> String {
+    let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    match units.into_iter().find(|(_, shift)| bytes >> shift > 0) {
+        Some((unit, shift)) => format!("{:.1} {unit}", bytes as f64 / 2f64.powi(shift)),
+        None => format!("{bytes} bytes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_read_easily() {
+        for (bytes, expected) in [(3 << 29, "1.5 GiB"), (1 << 20, "1.0 MiB"), (12, "12 bytes")] {
+            assert_eq!(bytes_text(bytes), expected);
+        }
+    }
 }

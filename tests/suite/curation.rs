@@ -471,7 +471,7 @@ fn files_and_models_are_looked_for_before_the_first_step_and_the_folder_can_be_u
     };
     let folder = place("looked-for-out");
     let error = |more: &str| {
-        let error = run_with(&job(more), &folder, &no_hub()).unwrap_err().to_string();
+        let error = format!("{:#}", run_with(&job(more), &folder, &no_hub()).unwrap_err());
         assert!(!folder.join("steps").exists(), "{error}");
         error.replace(&format!("{}/", data.display()), "")
     };
@@ -481,7 +481,7 @@ fn files_and_models_are_looked_for_before_the_first_step_and_the_folder_can_be_u
         "{missing}"
     );
     let no_model = error("kind = \"difficulty\"\nmodel = \"policy\"");
-    assert_eq!(no_model, "step 2 (difficulty): policy is no model folder: it holds no config.json");
+    assert_eq!(no_model, "step 2 (difficulty): policy: there is no such model folder");
     let outcome = run(&job("kind = \"dedup\""), &folder);
     assert_eq!(outcome.left.rows, 1);
 

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use datasets::source::hub::Hub;
 use datasets::{DatasetError, Split};
 use device::DeviceError;
@@ -33,6 +33,7 @@ use rewards::{Registry, RewardError};
 use crate::config::{ModelSettings, Recipe, RecipeError, nearest};
 use crate::hub::{Fetcher, hub_name};
 use crate::interrupt::Interrupt;
+use crate::place;
 use crate::plan;
 use crate::progress::{Reporter, Verbosity};
 use crate::run::{RunDir, Unusable};
@@ -60,7 +61,8 @@ pub fn main() -> ExitCode {
 #[must_use]
 pub fn main_with(known: &Registry) -> ExitCode {
     // clap prints help and its own errors, and ends the process with 0 or 2.
-    let arguments = Arguments::parse();
+    let matches = with_negative_numbers(Arguments::command()).get_matches();
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let done = match arguments.command {
         Command::Run(arguments) => run(&arguments, known),
         Command::Bench(arguments) => bench::bench(&arguments),
@@ -86,6 +88,11 @@ pub fn main_with(known: &Registry) -> ExitCode {
             ExitCode::from(status(&error))
         }
     }
+}
+
+/// That `-1` is a number, which may be out of range, and no option.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    command.allow_negative_numbers(true).mut_subcommands(with_negative_numbers)
 }
 
 /// The exit status that stands for an error.
@@ -195,11 +202,15 @@ fn run(arguments: &RunArguments, known: &Registry) -> anyhow::Result<ExitCode> {
         let threads = options.threads.unwrap_or_else(rayon::current_num_threads);
         let only = arguments.only.as_deref();
         let span = plan::Span { from: only.or(arguments.from.as_deref()), until: only };
-        let mut text = plan::render(&recipe, threads, span)?;
-        if arguments.device.as_ref().is_some_and(|device| device != "cpu") {
+        check_model_here(&recipe)?;
+        let mut text = plan::render(&recipe, threads, span, &Reporter::new(Verbosity::Plain))?;
+        if let Some(device) = arguments.device.as_deref().filter(|device| *device != place::CPU) {
             text.push_str(
-                "times are the processor's; `recipe model info MODEL --device` says whether it fits on the card\n",
+                "times are the processor's; `recipe model info MODEL --card-memory GIB` says whether it fits on a card\n",
             );
+            if let Err(error) = place::open(Some(device)) {
+                text.push_str(&complaint(&error).replacen("error", "a run would be refused here", 1));
+            }
         }
         return print(&text);
     }
@@ -231,7 +242,8 @@ fn say_stopping(awaited: Option<&'static str>) {
         Some(awaited) => format!("as soon as {awaited}"),
         None => "after this step, with a checkpoint".to_owned(),
     };
-    let text = format!("\nstopping {when} (Ctrl-C again stops at once)\n");
+    let text =
+        format!("\nstopping {when} (Ctrl-C again stops at once: --resume then goes on from the last checkpoint)\n");
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
@@ -277,7 +289,7 @@ fn check_model(recipe: &Recipe) -> anyhow::Result<()> {
     let ModelSettings::Folder { path } = &recipe.model else { return Ok(()) };
     let file = path.join("config.json");
     if !file.is_file() {
-        return Err(no_model(path).into());
+        return Err(RecipeError::no_model(path).into());
     }
     let config = policy::ModelConfig::from_file(&file).map_err(|error| Wrong(error.to_string()))?;
     recipe.check_positions(&recipe.model, config.max_position_embeddings).map_err(|problem| {
@@ -286,15 +298,12 @@ fn check_model(recipe: &Recipe) -> anyhow::Result<()> {
     })
 }
 
-fn no_model(folder: &Path) -> Wrong {
-    let hint = if folder.join("recipe.toml").is_file() {
-        "\n  hint: it is a run: name its base or one of its checkpoints"
-    } else if !folder.exists() && folder.components().count() == 2 {
-        "\n  hint: a model of the Hugging Face Hub has to be fetched into a folder first"
-    } else {
-        ""
-    };
-    Wrong(format!("{} is no model folder: it holds no config.json{hint}", folder.display()))
+/// The same of a model that is here; a plan can be had without it.
+fn check_model_here(recipe: &Recipe) -> anyhow::Result<()> {
+    match &recipe.model {
+        ModelSettings::Folder { path } if !path.join("config.json").is_file() => Ok(()),
+        _ => check_model(recipe),
+    }
 }
 
 fn stem(recipe: &str) -> String {
@@ -337,7 +346,7 @@ fn given_settings(arguments: &RunArguments, known: &Registry) -> anyhow::Result<
     if let Some(model) = &arguments.model {
         // Said now rather than after the sandbox has been prepared.
         if !model.join("config.json").is_file() {
-            return Err(no_model(model).into());
+            return Err(RecipeError::no_model(model).into());
         }
         settings.push(format!("model={{ path = {} }}", toml_text(model)?));
     }
@@ -375,7 +384,7 @@ fn toml_list(paths: &[PathBuf]) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::Parser;
 
     use super::*;
 
@@ -389,7 +398,14 @@ mod tests {
 
     #[test]
     fn the_arguments_are_consistent() {
-        Arguments::command().debug_assert();
+        with_negative_numbers(Arguments::command()).debug_assert();
+    }
+
+    #[test]
+    fn a_negative_number_is_a_number() {
+        let line = ["recipe", "eval", "model", "--temperature", "-1"];
+        let error = with_negative_numbers(Arguments::command()).try_get_matches_from(line).unwrap_err().to_string();
+        assert!(error.starts_with("error: invalid value '-1' for '--temperature <T>'"), "{error}");
     }
 
     #[test]
@@ -415,7 +431,7 @@ mod tests {
         assert!(error.starts_with("cannot read the task file "), "{error}");
         std::fs::write(&tasks, "").unwrap();
         let error = given_settings(&run_arguments(&line), &Registry::builtin()).unwrap_err().to_string();
-        assert!(error.ends_with("is no model folder: it holds no config.json"), "{error}");
+        assert!(error.ends_with("there is no such model folder"), "{error}");
         std::fs::create_dir(&model).unwrap();
         std::fs::write(model.join("config.json"), "{}").unwrap();
         let held_out = folder.path().join("held.jsonl");

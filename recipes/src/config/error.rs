@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::Path;
 
 use super::document::{Origin, Place};
 use super::keys::Problem;
@@ -20,6 +21,22 @@ impl RecipeError {
     /// An error about a whole recipe, or one that has no place in a text.
     pub(crate) fn new(subject: impl Into<String>, message: impl Into<String>) -> RecipeError {
         RecipeError { place: None, subject: subject.into(), message: message.into(), hint: None }
+    }
+
+    /// That a folder which is to be a model holds none.
+    pub(crate) fn no_model(folder: &Path) -> RecipeError {
+        let error = |message: &str| RecipeError::new(folder.display().to_string(), message);
+        if folder.join("recipe.toml").is_file() {
+            return error("this is a run, and no model").hint("name its base or one of its checkpoints");
+        }
+        if folder.exists() {
+            return error("this is no model: it holds no config.json");
+        }
+        let absent = error("there is no such model folder");
+        if folder.components().count() == 2 {
+            return absent.hint("a model of the Hugging Face Hub has to be fetched into a folder first");
+        }
+        absent
     }
 
     /// A problem, with the place that its span stands for.

@@ -432,6 +432,16 @@ impl Recipe {
         self.stages.iter().find(|stage| stage.examines())
     }
 
+    /// The stage that examines the policy on the most held-out tasks of each family or file, and that number.
+    pub(crate) fn longest_examination(&self) -> Option<(&Stage, usize)> {
+        let examiners = self.stages.iter().filter(|stage| stage.examines());
+        let tasks = |stage: &Stage| match &stage.settings {
+            StageSettings::Grpo(settings) => settings.eval_tasks,
+            _ => self.eval.tasks_per_family,
+        };
+        examiners.map(|stage| (stage, tasks(stage))).reduce(|most, next| if next.1 > most.1 { next } else { most })
+    }
+
     /// A prompt and its completion must fit into the model, which has so many positions. How long prompts are is not
     /// known here; a completion that leaves them no room never fits.
     pub(crate) fn check_positions(&self, model: &ModelSettings, positions: usize) -> Result<(), Problem> {

@@ -21,7 +21,7 @@ use datasets::source::hub::Hub;
 use policy::{Place, Tokenizer};
 use serde_json::json;
 
-use crate::config::JobFile;
+use crate::config::{JobFile, RecipeError};
 use crate::hub::Fetcher;
 use crate::interrupt::Interrupt;
 use crate::progress::Reporter;
@@ -115,12 +115,9 @@ fn check_models(job: &JobFile) -> anyhow::Result<()> {
     for (index, named) in job.job.steps.iter().enumerate() {
         let Step::Difficulty(step @ Difficulty { model: Some(model), .. }) = &named.step else { continue };
         let place = || format!("step {} ({})", index + 1, named.name);
-        anyhow::ensure!(
-            model.join("config.json").is_file(),
-            "{}: {} is no model folder: it holds no config.json",
-            place(),
-            model.display()
-        );
+        if !model.join("config.json").is_file() {
+            return Err(RecipeError::no_model(model)).with_context(place);
+        }
         let tokenizer = Tokenizer::from_dir(model)?;
         solver::encoder(&tokenizer, step).with_context(place)?;
     }

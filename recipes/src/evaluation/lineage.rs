@@ -41,9 +41,38 @@ impl Lineage {
     }
 }
 
+/// A template in which a model was trained, and how that is known.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Trained {
+    pub(super) template: Template,
+    pub(super) known_from: KnownFrom,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum KnownFrom {
+    /// It carries along that this recipe made it.
+    Recipe(String),
+    /// The run that it lies in.
+    Run,
+    /// It is a checkpoint, and cannot have been asked in a chat template, since it has none.
+    Checkpoint,
+}
+
+impl KnownFrom {
+    /// As a clause about the model of this name.
+    pub(super) fn text(&self, name: &str) -> String {
+        match self {
+            KnownFrom::Recipe(recipe) => format!("the recipe {recipe} trained {name} in it"),
+            KnownFrom::Run => format!("the run of {name} trains in it"),
+            KnownFrom::Checkpoint => format!("{name} is a checkpoint without a chat template"),
+        }
+    }
+}
+
 /// The template in which the model in `folder` was trained here, or which the run trained in that began with it; none for a
 /// model from elsewhere. `chats` is whether its tokenizer has a chat template, without which it was never asked in one.
-pub(super) fn trained_in(folder: &Path, chats: bool) -> anyhow::Result<Option<Template>> {
+pub(super) fn trained_in(folder: &Path, chats: bool) -> anyhow::Result<Option<Trained>> {
+    let trained = |template, known_from| Ok(Some(Trained { template, known_from }));
     let unknown = |file: PathBuf| {
         format!(
             "{} cannot be read, which says in what template the model was trained: choose one with --template",
@@ -55,7 +84,7 @@ pub(super) fn trained_in(folder: &Path, chats: bool) -> anyhow::Result<Option<Te
         let lineage = std::fs::read(&carried).map_err(anyhow::Error::from);
         let lineage = lineage.and_then(|text| Ok(serde_json::from_slice::<Lineage>(&text)?));
         let lineage = lineage.map_err(|error| RecipeError::new(unknown(carried), error.to_string()))?;
-        return Ok(Some(lineage.template));
+        return trained(lineage.template, KnownFrom::Recipe(lineage.recipe));
     }
     let runs = folder.ancestors().take(RUN_ABOVE);
     if let Some(run) =
@@ -63,7 +92,7 @@ pub(super) fn trained_in(folder: &Path, chats: bool) -> anyhow::Result<Option<Te
     {
         let file = run.join("recipe.toml");
         let recipe = Recipe::read(&file, &[]).with_context(|| unknown(file))?;
-        return Ok(Some(recipe.trained_template().into()));
+        return trained(recipe.trained_template().into(), KnownFrom::Run);
     }
     match (folder.join(TRAINER).is_file(), chats) {
         (true, true) => {
@@ -72,7 +101,7 @@ pub(super) fn trained_in(folder: &Path, chats: bool) -> anyhow::Result<Option<Te
             let error = RecipeError::new(folder.display().to_string(), message);
             Err(error.hint("choose one: --template r1-zero or chat").into())
         }
-        (true, false) => Ok(Some(Template::R1Zero)),
+        (true, false) => trained(Template::R1Zero, KnownFrom::Checkpoint),
         (false, _) => Ok(None),
     }
 }
@@ -100,7 +129,8 @@ mod tests {
         fn check(recipe: &str, expected: Template) {
             let run = run(recipe);
             for inner in ["base", "export", "checkpoints/step-000010", "checkpoints/second/step-000010"] {
-                assert_eq!(trained_in(&run.path().join(inner), true).unwrap(), Some(expected), "{inner}");
+                let trained = Trained { template: expected, known_from: KnownFrom::Run };
+                assert_eq!(trained_in(&run.path().join(inner), true).unwrap(), Some(trained), "{inner}");
             }
         }
         check(RUN, Template::R1Zero);
@@ -115,7 +145,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let recipe = Recipe::parse("r.toml", &format!("tasks.template = \"chat\"\n{RUN}"), &[]).unwrap();
         Lineage::of(&recipe).write(folder.path()).unwrap();
-        assert_eq!(trained_in(folder.path(), true).unwrap(), Some(Template::Chat));
+        let known_from = KnownFrom::Recipe(recipe.name);
+        let trained = Trained { template: Template::Chat, known_from };
+        assert_eq!(trained_in(folder.path(), true).unwrap(), Some(trained));
     }
 
     #[test]
@@ -134,7 +166,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(trained_in(folder.path(), true).unwrap(), None);
         std::fs::write(folder.path().join(TRAINER), "{}").unwrap();
-        assert_eq!(trained_in(folder.path(), false).unwrap(), Some(Template::R1Zero));
+        let trained = Trained { template: Template::R1Zero, known_from: KnownFrom::Checkpoint };
+        assert_eq!(trained_in(folder.path(), false).unwrap(), Some(trained));
         check(folder.path());
     }
 }

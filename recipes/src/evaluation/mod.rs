@@ -139,10 +139,11 @@ struct Ready {
 /// What was asked for makes no sense (a [`RecipeError`], before any work), or a file cannot be read or written.
 pub fn evaluate(options: &EvalOptions) -> anyhow::Result<(Evaluation, PathBuf)> {
     let mut subjects = options.models.iter().map(|folder| Subject::find(folder)).collect::<anyhow::Result<Vec<_>>>()?;
-    if let [first, second] = &mut subjects[..]
-        && first.name == second.name
-    {
-        second.name.push_str("-2");
+    if let [first, second] = &mut subjects[..] {
+        if first.fingerprint == second.fingerprint {
+            options.reporter.note("the two models are the same, file for file: they differ nowhere");
+        }
+        Subject::tell_apart(first, second);
     }
     let mut tokenizers = Vec::new();
     for subject in &subjects {

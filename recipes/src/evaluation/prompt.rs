@@ -41,7 +41,7 @@ impl Template {
         let chats = |tokenizer: &Tokenizer| tokenizer.chat_template().is_some();
         let mut trained = Vec::new();
         for (subject, tokenizer) in subjects.iter().zip(tokenizers) {
-            trained.extend(trained_in(&subject.folder, chats(tokenizer))?.map(|template| (subject, template)));
+            trained.extend(trained_in(&subject.folder, chats(tokenizer))?.map(|trained| (subject, trained)));
         }
         let refused = |message: String| {
             let message = format!("{message}; the difference of the models would be that of the templates as well");
@@ -49,12 +49,13 @@ impl Template {
                 RecipeError::new("--template", message).hint("choose one for both: --template r1-zero, chat or plain"),
             )
         };
-        let (template, why) = match trained[..] {
-            [(first, one), (second, other)] if one != other => {
+        let (template, why) = match &trained[..] {
+            [(first, one), (second, other)] if one.template != other.template => {
                 let (first, second) = (&first.name, &second.name);
-                return Err(refused(format!("{first} was trained in {}, {second} in {}", one.name(), other.name())));
+                let (one, other) = (one.template.name(), other.template.name());
+                return Err(refused(format!("{first} was trained in {one}, {second} in {other}")));
             }
-            [(subject, template), ..] => (template, format!("the run of {} trains in it", subject.name)),
+            [(subject, trained), ..] => (trained.template, trained.known_from.text(&subject.name)),
             [] if tokenizers.iter().all(chats) => (Template::Chat, "the model's own".to_owned()),
             [] if !tokenizers.iter().any(chats) => (Template::R1Zero, "there is no chat template".to_owned()),
             [] => {

@@ -1,5 +1,6 @@
 //! The model that is examined: found from what was typed, told apart from others, loaded.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -46,6 +47,24 @@ impl Subject {
         let absolute = std::path::absolute(&folder).with_context(|| format!("cannot find {}", folder.display()))?;
         Ok(Subject { name: name_of(&absolute, of_run), fingerprint: fingerprint(&absolute)?, folder: absolute })
     }
+
+    /// Names for two models that are to be compared: of two with one name, each is called after the folder above it as well, if that
+    /// tells them apart.
+    pub(super) fn tell_apart(first: &mut Subject, second: &mut Subject) {
+        if first.name != second.name {
+            return;
+        }
+        let above = |subject: &Subject| subject.folder.parent().and_then(Path::file_name).map(OsStr::to_owned);
+        if above(first) != above(second) {
+            for subject in [&mut *first, &mut *second] {
+                let above = above(subject).unwrap_or_default();
+                subject.name = plain(&format!("{}-{}", above.to_string_lossy(), subject.name));
+            }
+        }
+        if first.name == second.name {
+            second.name.push_str("-2");
+        }
+    }
 }
 
 /// The newest model of a run: the last checkpoint of its last stage that has one, else its base.
@@ -79,6 +98,11 @@ fn name_of(folder: &Path, of_run: bool) -> String {
         Some(run) => format!("{run}-{own}"),
         None => own,
     };
+    plain(&name)
+}
+
+/// A name that a folder can have.
+fn plain(name: &str) -> String {
     name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect()
 }
 
@@ -118,6 +142,24 @@ mod tests {
         check("/m/runs/r1/checkpoints/second/step-000010", true, "r1");
         check("/m/runs/r1-zero/base", true, "r1-zero");
         check("/m/my model", false, "my-model");
+    }
+
+    #[test]
+    fn two_models_have_two_names() {
+        let subject = |folder: &str| Subject {
+            name: name_of(Path::new(folder), false),
+            folder: folder.into(),
+            fingerprint: String::new(),
+        };
+        let names = |first: &str, second: &str| {
+            let (mut first, mut second) = (subject(first), subject(second));
+            Subject::tell_apart(&mut first, &mut second);
+            (first.name, second.name)
+        };
+        let pair = |first: &str, second: &str| (first.to_owned(), second.to_owned());
+        assert_eq!(names("/m/a", "/m/b"), pair("a", "b"));
+        assert_eq!(names("/runs/one/export", "/runs/two/export"), pair("one-export", "two-export"));
+        assert_eq!(names("/x/one/export", "/y/one/export"), pair("export", "export-2"));
     }
 
     #[test]

@@ -263,6 +263,7 @@ pub(super) mod tests {
             run_dir: "r".into(),
             status: RunStatus::Finished,
             stages: vec![stage.clone(), stage],
+            unfinished: None,
             evaluations: vec![eval("before", 0.1), eval("after", after)],
             best: Vec::new(),
             alarms: Vec::new(),

@@ -94,6 +94,8 @@ pub(super) struct Evaluation {
     pub(super) steps: Option<Entry>,
 }
 
+const NO_EVALUATION: &str = "the file asks for no evaluation (eval_strategy)";
+
 /// Whether the file asks for evaluation. `setting` gets the share, which is `usual` if so. Where the data set's splits can be
 /// named (`held_out_files`), that setting gets the one for tests.
 pub(super) fn evaluation(reader: &mut Reader, setting: &str, usual: f64, held_out_files: Option<&str>) -> Evaluation {
@@ -123,9 +125,12 @@ pub(super) fn evaluation(reader: &mut Reader, setting: &str, usual: f64, held_ou
         );
         reader.worked_out(setting, what);
     }
+    if !asked && let Some(entry) = reader.take("dataset_test_split") {
+        reader.note(&entry, Outcome::Ignored(NO_EVALUATION));
+    }
     match steps {
         Some(entry) if !asked => {
-            reader.note(&entry, Outcome::Ignored("the file asks for no evaluation"));
+            reader.note(&entry, Outcome::Ignored(NO_EVALUATION));
             Evaluation { asked, held_out, share, steps: None }
         }
         steps => Evaluation { asked, held_out, share, steps },

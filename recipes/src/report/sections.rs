@@ -74,7 +74,7 @@ pub(super) fn tiles(summary: &RunSummary, rows: &[Value]) -> String {
         let value = only.sampled();
         tile(&percent(value.mean), &value.reach(), &format!("held-out pass@1 ({})", only.stage));
     }
-    let seconds: f64 = summary.stages.iter().map(|stage| stage.seconds).sum();
+    let seconds: f64 = summary.stages_begun().map(|stage| stage.seconds).sum();
     if seconds > 0.0 {
         let card = summary.card.as_ref().map_or_else(String::new, |card| format!(", {card}"));
         let threads = counted(summary.threads, "thread", "threads");
@@ -300,14 +300,14 @@ fn article(text: &mut String, completion: &CompletionRecord) {
 
 /// What each stage took.
 pub(super) fn stages(summary: &RunSummary) -> String {
-    if summary.stages.is_empty() {
+    if summary.stages_begun().next().is_none() {
         return String::new();
     }
     let mut text = String::from(
         "<div class=\"scroll\"><table><thead><tr><th>stage</th><th>steps</th><th>tokens sampled</th>\
          <th>tokens trained</th><th>time</th><th>FLOPs, estimated</th></tr></thead><tbody>",
     );
-    for stage in &summary.stages {
+    for stage in summary.stages_begun() {
         let note = stage.note.as_deref().map_or_else(String::new, |note| format!(" ({note})"));
         let flops = if stage.flops > 0.0 { format!("{:.1e}", stage.flops) } else { "–".to_owned() };
         let _ = write!(

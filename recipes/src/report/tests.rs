@@ -150,6 +150,7 @@ fn made_up(root: &std::path::Path, steps: u64) -> (RunDir, crate::config::Recipe
         run_dir: run.path().to_owned(),
         status: RunStatus::Finished,
         stages: vec![stage("pretrain", 280.0, 400), stage("grpo", 390.0, steps)],
+        unfinished: None,
         evaluations: vec![eval("before", 0, false, 0.0), after],
         best: Vec::new(),
         alarms: vec![RaisedAlarm {
@@ -216,6 +217,7 @@ fn a_run_that_has_just_begun_has_a_page_too() {
         run_dir: run.path().to_owned(),
         status: RunStatus::Interrupted { stage: "pretrain".to_owned(), step: 2 },
         stages: Vec::new(),
+        unfinished: None,
         evaluations: Vec::new(),
         best: Vec::new(),
         alarms: Vec::new(),
@@ -283,6 +285,7 @@ fn one_evaluation_stands_under_its_own_name() {
     let (_, _, mut summary) = made_up(root.path(), 3);
     summary.evaluations.truncate(1);
     summary.status = RunStatus::Interrupted { stage: "grpo".to_owned(), step: 2 };
+    summary.unfinished = summary.stages.pop();
     let text = crate::table::render(&summary);
     let expected = "
 before, the only evaluation so far

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Stage;
+
 /// One completion, as people read it in `completions/`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CompletionRecord {
@@ -41,7 +43,7 @@ pub struct RewardPart {
     pub cause: Option<String>,
 }
 
-/// A stage that is done.
+/// What a stage did and took.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageRecord {
     /// The stage's name.
@@ -67,4 +69,11 @@ pub struct StageRecord {
     /// A remark for the final table, such as `from the cache`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+}
+
+impl StageRecord {
+    /// Of a stage that has done nothing yet.
+    pub(crate) fn of(stage: &Stage) -> StageRecord {
+        StageRecord { name: stage.name.clone(), kind: stage.settings.kind().to_owned(), ..StageRecord::default() }
+    }
 }

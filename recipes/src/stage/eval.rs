@@ -61,7 +61,7 @@ pub(super) fn run(
     folder: &Path,
 ) -> anyhow::Result<Ended> {
     if context.interrupt.requested() {
-        return Ok(Ended::Interrupted(0));
+        return Ok(Ended::Interrupted(StageRecord::of(stage)));
     }
     let start = Instant::now();
     let settings = &context.recipe.eval;
@@ -76,7 +76,7 @@ pub(super) fn run(
     context.run.restart(&stage.name)?;
     let awaiting = context.interrupt.awaiting("the answers at hand are there; the examination is begun anew");
     let Some(mut examined) = examine(context, bench, &model, &examination, &stage.name)? else {
-        return Ok(Ended::Interrupted(0));
+        return Ok(Ended::Interrupted(StageRecord::of(stage)));
     };
     drop(awaiting);
     (examined.metrics.stage, examined.metrics.step) = (stage.name.clone(), rl_steps);
@@ -96,12 +96,10 @@ pub(super) fn run(
     let (_, active) = model.policy.config().parameters();
     context.run.push_metrics(&MetricRow::Eval(examined.metrics))?;
     context.run.finish_stage(StageRecord {
-        name: stage.name.clone(),
-        kind: stage.settings.kind().to_owned(),
         sampled_tokens: examined.tokens,
         seconds: start.elapsed().as_secs_f64(),
         flops: examined.passes.flops(active),
-        ..StageRecord::default()
+        ..StageRecord::of(stage)
     })?;
     Ok(Ended::Done(folder.to_owned()))
 }

@@ -45,12 +45,7 @@ pub(super) fn run(
     Lineage::of(context.recipe).write(writer.path())?;
     writer.finish()?;
     context.reporter.note(&format!("{}: the policy lies in {}", stage.name, target.display()));
-    context.run.finish_stage(StageRecord {
-        name: stage.name.clone(),
-        kind: stage.settings.kind().to_owned(),
-        seconds: start.elapsed().as_secs_f64(),
-        ..StageRecord::default()
-    })?;
+    context.run.finish_stage(StageRecord { seconds: start.elapsed().as_secs_f64(), ..StageRecord::of(stage) })?;
     Ok(Ended::Done(from.to_owned()))
 }
 

@@ -33,6 +33,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use crate::config::{BASE, DataSource, ModelSettings, StageSettings};
+use crate::run::StageRecord;
 use crate::{RunContext, StagesOutcome};
 
 use bench::Bench;
@@ -49,8 +50,8 @@ pub(crate) use tasks::{HELD_OUT_SEED, Tasks};
 enum Ended {
     /// It did all that it was to do; the policy lies in this folder.
     Done(PathBuf),
-    /// It was asked to stop after this step.
-    Interrupted(u64),
+    /// It was asked to stop; what it has done until then, as far as it is kept.
+    Interrupted(StageRecord),
 }
 
 /// Runs the recipe's stages in order, from where the run folder says that it stopped.
@@ -133,8 +134,8 @@ pub(crate) fn run(context: &mut RunContext<'_>, tasks: Tasks) -> anyhow::Result<
                     break;
                 }
             }
-            Ended::Interrupted(step) => {
-                outcome.interrupted = Some((stage.name.clone(), step));
+            Ended::Interrupted(record) => {
+                outcome.interrupted = Some(record);
                 break;
             }
         }

@@ -36,8 +36,7 @@ pub(super) fn run(context: &mut RunContext<'_>, stage: &Stage, settings: &Pretra
     context.run.restart(&stage.name)?;
     let families = context.recipe.tasks.weighted_families();
     let cached = cached_base(context, stage, settings, &families);
-    let mut record =
-        StageRecord { name: stage.name.clone(), kind: stage.settings.kind().to_owned(), ..StageRecord::default() };
+    let mut record = StageRecord::of(stage);
     let base = context.run.base_of(stage);
     let usable = verify(&cached);
     if let (Err(error), true) = (&usable, std::fs::symlink_metadata(&cached).is_ok()) {
@@ -52,7 +51,7 @@ pub(super) fn run(context: &mut RunContext<'_>, stage: &Stage, settings: &Pretra
         copy_base(&cached, &base)?;
     } else {
         let Some((trained_tokens, passes)) = train(context, stage, settings, &families, &base)? else {
-            return Ok(Ended::Interrupted(0));
+            return Ok(Ended::Interrupted(record));
         };
         let active = ModelConfig::from_file(base.join("config.json"))?.parameters().1;
         record.steps = settings.steps();

@@ -110,7 +110,7 @@ pub(super) fn run(
     phase.set_position(done);
     for (step, tasks) in (1..).zip(&steps).skip(done as usize) {
         if context.interrupt.requested() {
-            return Ok(Ended::Interrupted(step - 1));
+            return Ok(Ended::Interrupted(record(context, stage, &model, step - 1)?));
         }
         let start = Instant::now();
         let (graded, prompt_tokens) = sample(context, bench, &model, sampling, tasks, draws.key(step))?;
@@ -144,58 +144,62 @@ pub(super) fn run(
             time,
         }))?;
     }
-    finish(context, stage, &model, &data, steps.len() as u64, phase)?;
+    let record = record(context, stage, &model, steps.len() as u64)?;
+    finish(context, record, &data, phase)?;
     Ok(Ended::Done(from.to_owned()))
 }
 
+/// The metrics of the steps that are done.
+fn rows(context: &RunContext<'_>, stage: &str) -> anyhow::Result<Vec<serde_json::Value>> {
+    Ok(context.run.metrics()?.into_iter().filter(|row| row["stage"] == stage).collect())
+}
+
+fn sum(rows: &[serde_json::Value], key: &str) -> u64 {
+    rows.iter().filter_map(|row| row[key].as_u64()).sum()
+}
+
+/// What has been done up to the end of step `steps`.
+fn record(context: &RunContext<'_>, stage: &Stage, model: &Model, steps: u64) -> anyhow::Result<StageRecord> {
+    let rows = rows(context, &stage.name)?;
+    let sampled_tokens = sum(&rows, "sampled_tokens");
+    let passes = Passes::forward(sum(&rows, "prompt_tokens") + sampled_tokens);
+    Ok(StageRecord {
+        steps,
+        sampled_tokens,
+        // Over all the processes that worked on it.
+        seconds: rows.iter().filter_map(|row| row["time"]["seconds"].as_f64()).sum(),
+        flops: passes.flops(model.policy.config().parameters().1),
+        ..StageRecord::of(stage)
+    })
+}
+
 /// Puts the parts together and notes that the stage is done.
-fn finish(
-    context: &mut RunContext<'_>,
-    stage: &Stage,
-    model: &Model,
-    data: &Path,
-    steps: u64,
-    phase: crate::Phase,
-) -> anyhow::Result<()> {
+fn finish(context: &mut RunContext<'_>, record: StageRecord, data: &Path, phase: crate::Phase) -> anyhow::Result<()> {
     let mut lines = Vec::new();
-    for step in 1..=steps {
+    for step in 1..=record.steps {
         let part = part(data, step);
         lines.extend(std::fs::read(&part).with_context(|| format!("cannot read {}", part.display()))?);
     }
     write_whole(data, &lines)?;
-    let rows: Vec<serde_json::Value> =
-        context.run.metrics()?.into_iter().filter(|row| row["stage"] == stage.name.as_str()).collect();
-    let sum = |key: &str| rows.iter().filter_map(|row| row[key].as_u64()).sum::<u64>();
+    let rows = rows(context, &record.name)?;
     let kept = lines.iter().filter(|byte| **byte == b'\n').count();
     let mut dropped = BTreeMap::<&str, u64>::new();
     for (reason, count) in rows.iter().filter_map(|row| row["dropped"].as_object()).flatten() {
         *dropped.entry(reason).or_default() += count.as_u64().unwrap_or(0);
     }
     let reasons: Vec<String> = dropped.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-    let result = format!("kept {kept} of {} answers ({})", sum("answers"), reasons.join(", "));
+    let result = format!("kept {kept} of {} answers ({})", sum(&rows, "answers"), reasons.join(", "));
     phase.finish(&result);
     if kept == 0 {
         return Err(Refused::because(format!(
             "stage `{}` has kept no answer: {}\n  hint: the answers are in {}; a base that is hardly ever right, or a \
              `require` that it never meets, leaves nothing to learn from",
-            stage.name,
+            record.name,
             reasons.join(", "),
-            context.run.completions(&stage.name, 1).display()
+            context.run.completions(&record.name, 1).display()
         )));
     }
-    let sampled_tokens = sum("sampled_tokens");
-    context.run.finish_stage(StageRecord {
-        name: stage.name.clone(),
-        kind: stage.settings.kind().to_owned(),
-        steps,
-        sampled_tokens,
-        // Over all the processes that worked on it.
-        seconds: rows.iter().filter_map(|row| row["time"]["seconds"].as_f64()).sum(),
-        flops: Passes::forward(sum("prompt_tokens") + sampled_tokens).flops(model.policy.config().parameters().1),
-        data: Some(sha256(&lines)),
-        note: Some(format!("kept {kept}")),
-        ..StageRecord::default()
-    })
+    context.run.finish_stage(StageRecord { data: Some(sha256(&lines)), note: Some(format!("kept {kept}")), ..record })
 }
 
 fn sha256(bytes: &[u8]) -> String {

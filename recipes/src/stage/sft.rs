@@ -87,6 +87,14 @@ pub(super) fn run(
     phase.set_position(state.step);
     let mut divergence = Divergence::new();
     let mut last_loss = f64::NAN;
+    let record = |state: &State, active: usize| StageRecord {
+        steps: state.step,
+        trained_tokens: state.trained_tokens,
+        seconds: state.seconds,
+        flops: state.passes.flops(active),
+        ..StageRecord::of(stage)
+    };
+    let active = trainer.model.policy.config().parameters().1;
     while state.step < steps {
         let start = Instant::now();
         let step = state.step + 1;
@@ -133,7 +141,7 @@ pub(super) fn run(
             checkpoint(context, stage, settings, &trainer, &state)?;
         }
         if interrupted {
-            return Ok(Ended::Interrupted(step));
+            return Ok(Ended::Interrupted(record(&state, active)));
         }
     }
     let aside = examples.validation.len();
@@ -142,16 +150,7 @@ pub(super) fn run(
         if aside > 0 { " in validation" } else { "" },
         examples.train.len()
     ));
-    let active = trainer.model.policy.config().parameters().1;
-    context.run.finish_stage(StageRecord {
-        name: stage.name.clone(),
-        kind: stage.settings.kind().to_owned(),
-        steps,
-        trained_tokens: state.trained_tokens,
-        seconds: state.seconds,
-        flops: state.passes.flops(active),
-        ..StageRecord::default()
-    })?;
+    context.run.finish_stage(record(&state, active))?;
     Ok(Ended::Done(context.run.checkpoint(&stage.name, steps)))
 }
 

@@ -2,13 +2,13 @@
 
 mod held_out;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use datasets::{Domain, Family, Order, Split, Task};
+use datasets::{DatasetError, Domain, Family, Order, Split, Task};
 
-use crate::config::{Recipe, TaskSettings, Template, weighted};
+use crate::config::{Recipe, RecipeError, StageSettings, TaskSettings, Template, weighted};
 use crate::progress::Reporter;
 use crate::wording::counted;
 
@@ -32,6 +32,7 @@ impl Tasks {
         let settings = &recipe.tasks;
         if settings.files.is_empty() {
             let families = settings.weighted_families();
+            check_enough(&families, recipe)?;
             return Ok(Tasks::Families { practised: families.clone(), families, seed: recipe.seed });
         }
         let asks = recipe.stages.iter().any(|stage| stage.settings.grades());
@@ -39,15 +40,24 @@ impl Tasks {
             paths.iter().map(|path| read_file(path, settings, asks, reporter)).collect()
         };
         let (mut train, mut held_out) = (Vec::new(), Vec::new());
+        // What tasks are held out by.
+        let mut by = BTreeSet::new();
+        if !settings.held_out_files.is_empty() {
+            by.insert("tasks.held_out_files".to_owned());
+        }
         for (path, tasks) in settings.files.iter().zip(read(&settings.files)?) {
             let said = tasks.iter().filter(|task| says_held_out(task)).count();
             if said > 0 {
+                by.insert("the split that their rows name".to_owned());
                 let (path, count) = (path.display(), counted(said, "task", "tasks"));
                 reporter
                     .note(&format!("{path}: {count} held out, as the rows' own split says; the rest is trained on"));
             }
             // A file that says itself what is held out says it of all of its tasks.
             let share = if said > 0 || !settings.held_out_files.is_empty() { 0.0 } else { settings.held_out_share };
+            if share > 0.0 {
+                by.insert(format!("tasks.held_out_share = {share}"));
+            }
             for task in tasks {
                 let aside = says_held_out(&task) || share_of(&task) < share;
                 if aside { held_out.push(task) } else { train.push(task) }
@@ -61,22 +71,22 @@ impl Tasks {
             let count = counted(before - train.len(), "task", "tasks");
             reporter.note(&format!("{count} not trained on: the same questions are held out"));
         }
-        anyhow::ensure!(
-            !train.is_empty(),
-            "no task is left to train on\n  hint: all {} are held out, by tasks.held_out_files, by the split that their rows \
-             name, or by tasks.held_out_share = {}",
-            held_out.len(),
-            settings.held_out_share
-        );
-        if let Some(examiner) = recipe.examiner() {
-            anyhow::ensure!(
-                !held_out.is_empty(),
-                "no task is set aside for stage `{}` to examine the policy on: all {} are trained on\n  hint: name \
-                 tasks.held_out_files, raise tasks.held_out_share from {}, name more tasks, or leave out what examines",
+        if train.is_empty() {
+            let by: Vec<String> = by.into_iter().collect();
+            let hint = format!("all {} are held out, by {}", held_out.len(), by.join(" and "));
+            return Err(RecipeError::new(recipe.name.as_str(), "no task is left to train on").hint(hint).into());
+        }
+        if let (Some(examiner), true) = (recipe.examiner(), held_out.is_empty()) {
+            let message = format!(
+                "no task is set aside for stage `{}` to examine the policy on: all {} are trained on",
                 examiner.name,
-                train.len(),
+                train.len()
+            );
+            let hint = format!(
+                "name tasks.held_out_files, raise tasks.held_out_share from {}, name more tasks, or leave out what examines",
                 settings.held_out_share
             );
+            return Err(RecipeError::new(recipe.name.as_str(), message).hint(hint).into());
         }
         let order = Order::new(train.len(), recipe.seed);
         Ok(Tasks::Files { train, held_out, order })
@@ -135,6 +145,29 @@ impl Tasks {
     }
 }
 
+/// That every family has as many held-out tasks as the policy is examined on.
+fn check_enough(families: &[(Family, f64)], recipe: &Recipe) -> anyhow::Result<()> {
+    let Some((stage, wanted)) = recipe.longest_examination() else { return Ok(()) };
+    for (family, _) in families {
+        match family.distinct(Split::Held, HELD_OUT_SEED, wanted) {
+            Err(DatasetError::TooFewDistinct { family, found, .. }) => {
+                let message = format!(
+                    "stage `{}` examines the policy on {wanted} held-out tasks of each family, and `{family}` has about {found}",
+                    stage.name
+                );
+                let key = match stage.settings {
+                    StageSettings::Grpo(_) => format!("{}.eval_tasks", stage.name),
+                    _ => "eval.tasks_per_family".to_owned(),
+                };
+                let hint = format!("lower {key}: --set {key}={found}");
+                return Err(RecipeError::new(recipe.name.as_str(), message).hint(hint).into());
+            }
+            other => other.map(drop)?,
+        }
+    }
+    Ok(())
+}
+
 /// The family at a position: the fractional parts of multiples of the golden ratio spread evenly over the weights.
 pub(super) fn pick(families: &[(Family, f64)], position: u64) -> Family {
     const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -180,7 +213,6 @@ fn read_file(path: &Path, settings: &TaskSettings, asked: bool, reporter: &Repor
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::RecipeError;
 
     #[test]
     fn a_file_too_short_to_examine_is_refused_when_it_is_read() {
@@ -194,7 +226,7 @@ mod tests {
             crate::config::find_shipped("smoke").unwrap().recipe(&settings).unwrap()
         };
         let error = Tasks::read(&recipe(&[]), &silent()).err().expect("there is nothing to examine on").to_string();
-        assert!(error.starts_with("no task is set aside for stage `before`"), "{error}");
+        assert!(error.starts_with("smoke: no task is set aside for stage `before`"), "{error}");
         // Without what examines there is nothing to miss.
         let mut unexamined = recipe(&["grpo.eval_every=0"]);
         unexamined.stages.retain(|stage| stage.settings != crate::config::StageSettings::Eval {});
@@ -243,7 +275,7 @@ mod tests {
         assert_eq!(sides(&tasks), (vec!["a?", "c?"], vec!["B", "d?"]));
 
         let error = over(&[("train.jsonl", &row("B?")), ("held.jsonl", &held)], &[]).err().unwrap().to_string();
-        assert!(error.starts_with("no task is left to train on\n  hint: all 2 are held out"), "{error}");
+        assert_eq!(error, "smoke: no task is left to train on\n  hint: all 2 are held out, by tasks.held_out_files");
     }
 
     #[test]
@@ -288,6 +320,27 @@ mod tests {
         assert!(text.contains("a conversation of 3 messages") && text.contains("template = \"chat\""), "{text}");
         let system = row(&[turn("system", "Be brief."), turn("user", "What is 1 + 1?")]);
         assert!(over(&[("train.jsonl", &(plain + &system))], &[]).is_ok());
+    }
+
+    /// Found out before a base is made, with what would do.
+    #[test]
+    fn an_examination_on_more_tasks_than_there_are_is_refused_at_once() {
+        let read = |settings: &[&str]| {
+            let families = "tasks.families={arithmetic=1, coins=1}";
+            let settings: Vec<String> = [&[families], settings].concat().into_iter().map(str::to_owned).collect();
+            Tasks::read(&crate::config::find_shipped("smoke").unwrap().recipe(&settings).unwrap(), &silent())
+        };
+        let check = |settings: &[&str], stage: &str, key: &str| {
+            let error = read(settings).err().expect("there are not that many");
+            let text = error.to_string();
+            assert!(error.is::<RecipeError>() && text.contains(stage) && text.contains(key), "{text}");
+            let enough = text.rsplit("--set ").next().unwrap();
+            assert!(read(&[settings, &[enough]].concat()).is_ok(), "{text}");
+        };
+        check(&["eval.tasks_per_family=40000"], "stage `before`", "--set eval.tasks_per_family=");
+        check(&["grpo.eval_tasks=40000"], "stage `grpo`", "--set grpo.eval_tasks=");
+        // Who is never asked needs none.
+        assert!(read(&["grpo.eval_tasks=40000", "grpo.eval_every=0"]).is_ok());
     }
 
     #[test]

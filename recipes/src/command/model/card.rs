@@ -2,13 +2,21 @@
 
 use std::fmt::Write;
 
-use super::info::{Needs, bytes};
+use super::info::Needs;
+use crate::table::bytes_text as bytes;
 
 /// A card's memory, in bytes.
 pub(super) struct Card {
     pub(super) name: String,
     pub(super) free: u64,
     pub(super) total: u64,
+}
+
+impl Card {
+    /// One that need not be here, with so many GiB, all of them free.
+    pub(super) fn imagined(gib: u64) -> Card {
+        Card { name: "any".to_owned(), free: gib << 30, total: gib << 30 }
+    }
 }
 
 /// Rows of a micro-batch below which a card is not kept busy, so that there is no point in advising fewer.
@@ -103,10 +111,6 @@ mod tests {
         Needs { config: ModelConfig { mixture: None, ..config }, sequences: 64, tokens: 2048 }
     }
 
-    fn card(gib: u64) -> Card {
-        Card { name: "a card".to_owned(), free: gib << 30, total: gib << 30 }
-    }
-
     #[test]
     fn a_large_card_fits_and_a_small_one_is_told_what_to_do() {
         let parameters = needs().config.parameters().0 as u64;
@@ -115,21 +119,21 @@ mod tests {
             (memory.weights, memory.gradients, memory.moments),
             (6 * parameters, 4 * parameters, 8 * parameters)
         );
-        let large = describe(&needs(), 8192, &card(640));
+        let large = describe(&needs(), 8192, &Card::imagined(640));
         assert!(
             large.contains("a GRPO step, about") && !large.contains("not fit") && !large.contains("hint"),
             "{large}"
         );
         let states = memory.train(0, false);
-        let between = Card { free: states + 3000 * (memory.row + memory.layer_row), ..card(0) };
+        let between = Card { free: states + 3000 * (memory.row + memory.layer_row), ..Card::imagined(0) };
         let text = describe(&needs(), 8192, &between);
         assert!(text.contains("does not fit") && text.contains("micro_batch_tokens = 2048 fits"), "{text}");
-        let tight = Card { free: states + 9000 * (memory.checkpointed_row + memory.layer_row), ..card(0) };
+        let tight = Card { free: states + 9000 * (memory.checkpointed_row + memory.layer_row), ..Card::imagined(0) };
         let advised = advice(&needs(), 8192, &tight);
         assert!(advised.contains("fits"), "{advised}");
-        let tighter = Card { free: states - memory.moments / 2, ..card(0) };
+        let tighter = Card { free: states - memory.moments / 2, ..Card::imagined(0) };
         let advised = advice(&needs(), 8192, &tighter);
         assert!(advised.contains("moments_on_host = true fit"), "{advised}");
-        assert!(advice(&needs(), 8192, &card(1)).contains("a smaller model"));
+        assert!(advice(&needs(), 8192, &Card::imagined(1)).contains("a smaller model"));
     }
 }

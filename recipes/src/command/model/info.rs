@@ -9,6 +9,7 @@ use policy::config::AttentionKind;
 use rewards::Registry;
 
 use crate::config::{LoraSettings, ModelSettings, Recipe, RecipeError, find_shipped};
+use crate::table::bytes_text as bytes;
 
 /// What memory is stated for, unless it is said.
 const TOKENS: u64 = 2048;
@@ -67,8 +68,7 @@ fn find(model: &str, known: &Registry) -> anyhow::Result<ModelConfig> {
         return Ok(ModelConfig::from_file(inside)?);
     }
     if path.is_dir() && find_shipped(model).is_err() {
-        let error = RecipeError::new(model, "this is no model: it holds no config.json");
-        return Err(error.hint("name a Hugging Face folder, or a checkpoint or the base of a run").into());
+        return Err(RecipeError::no_model(path).into());
     }
     if path.extension().is_some_and(|extension| extension == "json") {
         return Ok(ModelConfig::from_file(path)?);
@@ -140,12 +140,6 @@ fn count(number: usize) -> String {
     format!("{:.1}{unit} ({number})", number as f64 / divisor)
 }
 
-pub(super) fn bytes(number: u64) -> String {
-    let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
-    let (unit, shift) = units.into_iter().find(|(_, shift)| number >> shift > 0).unwrap_or(("bytes", 0));
-    format!("{:.1} {unit}", number as f64 / 2f64.powi(shift))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,7 +178,5 @@ mod tests {
     fn numbers_read_easily() {
         assert_eq!(count(671_026_404_352), "671.0B (671026404352)");
         assert_eq!(count(1_500), "1.5K (1500)");
-        assert_eq!(bytes(3 << 29), "1.5 GiB");
-        assert_eq!(bytes(12), "12.0 bytes");
     }
 }

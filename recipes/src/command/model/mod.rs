@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use rewards::Registry;
 
+use card::Card;
+
 /// What can be asked of a model.
 #[derive(Debug, Subcommand)]
 pub(super) enum ModelCommand {
@@ -19,7 +21,9 @@ pub(super) enum ModelCommand {
   recipe model info DIR --sequences 64 --tokens 4096
   recipe model info DIR --lora 16   and what training adapters of that rank would take
   recipe model info DIR --device cuda
-                                    whether it fits on the card, and what to change if it does not")]
+                                    whether it fits on the card, and what to change if it does not
+  recipe model info DIR --card-memory 80
+                                    the same of a card that is not here, with 80 GiB")]
     Info {
         /// A Hugging Face folder, a config.json, or a recipe's name or file
         #[arg(value_name = "DIR|NAME")]
@@ -33,12 +37,15 @@ pub(super) enum ModelCommand {
         /// State what LoRA adapters of this rank on every projection would take
         #[arg(long, value_name = "RANK", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
         lora: Option<usize>,
-        /// Rows of a micro-batch, for --device
+        /// Rows of a micro-batch, for --device and --card-memory
         #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u64).range(1..))]
         micro_batch_tokens: u64,
         /// State whether it fits on this card: cuda, or cuda:1 for the second
         #[arg(long, value_name = "DEVICE", value_parser = crate::place::name)]
         device: Option<String>,
+        /// State whether it fits on a card with so much free memory, here or elsewhere
+        #[arg(long, value_name = "GIB", conflicts_with = "device", value_parser = clap::value_parser!(u64).range(1..=4096))]
+        card_memory: Option<u64>,
     },
     /// Log-probabilities and perplexity of texts
     #[command(
@@ -67,9 +74,10 @@ token_ids are taken as they are.",
 /// What the command prints.
 pub(super) fn answer(command: &ModelCommand, known: &Registry) -> anyhow::Result<String> {
     match command {
-        ModelCommand::Info { model, sequences, tokens, lora, micro_batch_tokens, device } => {
+        ModelCommand::Info { model, sequences, tokens, lora, micro_batch_tokens, device, card_memory } => {
             let mut text = info::info(model, *sequences, *tokens, *lora, known)?;
-            if let Some(card) = card(device.as_deref())? {
+            let imagined = card_memory.map(Card::imagined);
+            if let Some(card) = imagined.map_or_else(|| card(device.as_deref()), |card| Ok(Some(card)))? {
                 let needs = info::needs(model, *sequences, *tokens, known)?;
                 text += &card::describe(&needs, *micro_batch_tokens, &card);
             }
@@ -82,9 +90,9 @@ pub(super) fn answer(command: &ModelCommand, known: &Registry) -> anyhow::Result
 }
 
 /// The card that is meant, with its memory; none where it is the CPU.
-fn card(device: Option<&str>) -> anyhow::Result<Option<card::Card>> {
+fn card(device: Option<&str>) -> anyhow::Result<Option<Card>> {
     let place = crate::place::open(device)?;
     let Some(card) = crate::place::card(&place) else { return Ok(None) };
     let memory = card.memory()?;
-    Ok(Some(card::Card { name: card.name(), free: memory.free as u64, total: memory.total as u64 }))
+    Ok(Some(Card { name: card.name(), free: memory.free as u64, total: memory.total as u64 }))
 }

@@ -192,8 +192,8 @@ fn find_tasks(recipe: &Recipe, groups: &[Group], reporter: &Reporter) -> anyhow:
         train.iter().chain(held_out).for_each(|task| take(task.clone(), &mut wanted));
         return Ok(found);
     }
-    let quick = recipe.grpo().map(|(_, settings)| settings.eval_tasks).max().unwrap_or(0);
-    for task in tasks.held_out(quick.max(recipe.eval.tasks_per_family))? {
+    let examined = recipe.longest_examination().map_or(0, |(_, tasks)| tasks);
+    for task in tasks.held_out(examined)? {
         take(task, &mut wanted);
     }
     let last = groups.iter().map(|group| group.step).max().unwrap_or(0);

@@ -110,29 +110,31 @@ pub(super) fn run(
             learner.checkpoint(context, stage)?;
         }
         if interrupted {
-            return Ok(Ended::Interrupted(step));
+            return Ok(Ended::Interrupted(learner.record(stage)));
         }
     }
     if settings.steps == 0 {
         learner.checkpoint(context, stage)?;
     }
     phase.finish("");
-    let state = &learner.state;
-    let active = learner.trainer.model.policy.config().parameters().1;
-    context.run.finish_stage(StageRecord {
-        name: stage.name.clone(),
-        kind: stage.settings.kind().to_owned(),
-        steps: settings.steps,
-        sampled_tokens: state.sampled_tokens,
-        trained_tokens: state.trained_tokens,
-        seconds: state.seconds,
-        flops: state.passes.flops(active),
-        ..StageRecord::default()
-    })?;
+    context.run.finish_stage(learner.record(stage))?;
     Ok(Ended::Done(learner.handed_on(context, stage)?))
 }
 
 impl<'a> Learner<'a> {
+    /// What has been done up to the step at hand.
+    fn record(&self, stage: &Stage) -> StageRecord {
+        let state = &self.state;
+        StageRecord {
+            steps: state.step,
+            sampled_tokens: state.sampled_tokens,
+            trained_tokens: state.trained_tokens,
+            seconds: state.seconds,
+            flops: state.passes.flops(self.trainer.model.policy.config().parameters().1),
+            ..StageRecord::of(stage)
+        }
+    }
+
     /// From the newest checkpoint that is whole, or else from the model in `from`.
     fn resume_or_begin(
         context: &RunContext<'_>,
