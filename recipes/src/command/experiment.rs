@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::run::say_stopping;
 use super::show::columns;
-use super::{FAILED, INTERRUPTED, print, say_stopping};
+use super::{FAILED, INTERRUPTED, print};
 use crate::config::{Experiment, SHIPPED_EXPERIMENTS};
 use crate::experiment::{self, ExperimentOptions, Outcome};
 use crate::interrupt::Interrupt;
