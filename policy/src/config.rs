@@ -25,6 +25,11 @@ pub use size::Memory;
 /// The most positions that a model may have: more than any published one has, and few enough for a card to hold their angles.
 pub const MOST_POSITIONS: usize = 1 << 24;
 
+/// The most layers of a model.
+const MOST_LAYERS: usize = 1 << 16;
+/// The most parameters of a model: far beyond any that is, and few enough that sizes in bytes are numbers of 64 bits.
+const MOST_PARAMETERS: usize = 1 << 50;
+
 /// The sizes and constants of a model. Field names are the keys of `config.json`, but for what is grouped by kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
@@ -168,6 +173,10 @@ impl ModelConfig {
         ensure(positions <= MOST_POSITIONS, "max_position_embeddings", || {
             format!("expected at most {MOST_POSITIONS}, found {positions}")
         })?;
+        let layers = self.num_hidden_layers;
+        ensure(layers <= MOST_LAYERS, "num_hidden_layers", || {
+            format!("expected at most {MOST_LAYERS}, found {layers}")
+        })?;
         for (key, value) in [("rms_norm_eps", self.rms_norm_eps), ("initializer_range", self.initializer_range)] {
             ensure(value.is_finite() && value > 0.0, key, || format!("expected a positive number, found {value}"))?;
         }
@@ -176,6 +185,9 @@ impl ModelConfig {
         if let Some(mixture) = &self.mixture {
             mixture.validate(self)?;
         }
+        ensure(self.parameters().0 <= MOST_PARAMETERS, "hidden_size", || {
+            format!("the sizes together make a model of more than {MOST_PARAMETERS} parameters")
+        })?;
         let tokens = [("bos_token_id", self.bos_token_id), ("pad_token_id", self.pad_token_id)];
         let ends = self.eos_token_ids.iter().map(|id| ("eos_token_id", *id));
         for (key, token) in tokens.into_iter().filter_map(|(key, id)| Some((key, id?))).chain(ends) {

@@ -105,6 +105,15 @@ pub enum PolicyError {
         message: String,
     },
 
+    /// The model's numbers are no numbers.
+    #[error(
+        "{operation}: the model's log-probabilities are not finite: its weights hold NaN, infinity, or numbers near it"
+    )]
+    NotFinite {
+        /// What was being done.
+        operation: &'static str,
+    },
+
     /// An argument that makes no sense, from the caller.
     #[error("{operation}: {message}")]
     Argument {

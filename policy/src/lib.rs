@@ -28,5 +28,7 @@ pub use config::ModelConfig;
 pub use error::{During, PolicyError, Result};
 pub use model::{Forward, Policy, Slopes, Track};
 pub use place::Place;
-pub use rollout::{Completion, FinishReason, Request, RolloutEngine, RolloutOptions, SamplingParams};
+pub use rollout::{
+    Completion, FinishReason, LEAST_TEMPERATURE, Request, RolloutEngine, RolloutOptions, SamplingParams,
+};
 pub use tokenizer::Tokenizer;

@@ -74,6 +74,33 @@ impl Tokenizer {
     /// The ids of a text, without any special token.
     #[must_use]
     pub fn encode(&self, text: &str) -> Vec<u32> {
+        let ids = self.encode_whole(text);
+        if !ids.iter().any(|id| self.is_special(*id)) {
+            return ids;
+        }
+        // A vocabulary of pieces may hold the spelling of a special token as a piece like any other: it is cut in two. One that
+        // comes from elsewhere (a normaliser that makes other letters) is left out.
+        let cut = self.special_ids().filter_map(|id| {
+            let spelled = self.inner.id_to_token(id)?;
+            let first = spelled.chars().next()?.len_utf8();
+            Some(text.find(&spelled)? + first).filter(|_| first < spelled.len())
+        });
+        match cut.min() {
+            Some(cut) => [self.encode(&text[..cut]), self.encode(&text[cut..])].concat(),
+            None => ids.into_iter().filter(|id| !self.is_special(*id)).collect(),
+        }
+    }
+
+    /// Begin, ends and pad.
+    fn special_ids(&self) -> impl Iterator<Item = u32> {
+        self.bos.into_iter().chain(self.ends.iter().copied()).chain(self.pad)
+    }
+
+    fn is_special(&self, id: u32) -> bool {
+        self.special_ids().any(|special| special == id)
+    }
+
+    fn encode_whole(&self, text: &str) -> Vec<u32> {
         match (self.inner.encode_fast(text, false), &self.bytes) {
             (Ok(encoding), _) => encoding.get_ids().to_vec(),
             // Not seen to happen with a vocabulary that has every byte; if it does, a longer but right encoding is better

@@ -92,6 +92,9 @@ pub struct RejectMetrics {
     pub kept: BTreeMap<String, u64>,
     /// Answers that were not, by the first reason that applied.
     pub dropped: BTreeMap<String, u64>,
+    /// SHA-256 of the file of the answers that were kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
     /// Share of right answers, by family of tasks.
     pub pass_rate: BTreeMap<String, f64>,
     /// Tokens of prompts, each prompt counted once for all of its answers.

@@ -147,6 +147,19 @@ fn two_models_are_compared_on_the_same_problems() {
     assert_eq!((paired.p_value, paired.better, paired.worse), (1.0, 0, 0));
 }
 
+/// Not an earlier one in its place: the figures would be those of another model.
+#[test]
+fn a_run_whose_newest_model_is_damaged_is_not_examined() {
+    let run = place("eval-damaged");
+    copy_folder(whole(), &run);
+    let file = run.join("checkpoints/step-000006/model.safetensors");
+    let mut bytes = fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let error = evaluate(&options(&[&run], &["countdown"], &place("eval-damaged-out"))).unwrap_err().to_string();
+    assert!(error.contains("is damaged: ") && error.contains("step-000006") && error.contains("--resume"), "{error}");
+}
+
 /// A policy and the base that it was trained from, with a tokenizer that has a chat template: the difference is that of the
 /// training, and of no template.
 #[test]

@@ -140,14 +140,22 @@ pub fn verify(folder: impl AsRef<Path>) -> Result<Manifest> {
     Ok(manifest)
 }
 
-/// Checks those files of a folder that `wanted` names, if the folder has a manifest: a folder from elsewhere has none, and
-/// what lies beside a model may have been changed by a person.
+/// Checks those files of a folder that `wanted` names, if the folder has a manifest of ours: a folder from elsewhere has none, or
+/// one of another kind, and what lies beside a model may have been changed by a person.
 ///
 /// # Errors
 /// As [`verify`].
 pub fn verify_where(folder: impl AsRef<Path>, wanted: impl Fn(&str) -> bool) -> Result<()> {
     let folder = folder.as_ref();
-    if !folder.join(MANIFEST).exists() {
+    let path = folder.join(MANIFEST);
+    if !path.exists() {
+        return Ok(());
+    }
+    let is_other = |text: Vec<u8>| {
+        serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&text)
+            .is_ok_and(|keys| !["version", "files"].iter().any(|key| keys.contains_key(*key)))
+    };
+    if fs::read(&path).map(is_other).map_err(PolicyError::io("read", &path))? {
         return Ok(());
     }
     for (name, expected) in read_manifest(folder)?.files.iter().filter(|(name, _)| wanted(name)) {

@@ -62,37 +62,51 @@ impl ModelConfig {
     /// is state, not a trained parameter, and is not counted; nor is multi-token prediction.
     #[must_use]
     pub fn parameters(&self) -> (usize, usize) {
-        let (d, heads) = (self.hidden_size, self.num_attention_heads);
+        let size = |count: u128| usize::try_from(count).unwrap_or(usize::MAX);
+        let (all, active) = self.count();
+        (size(all), size(active))
+    }
+
+    /// The same of any sizes, however absurd: by it [`validate`](Self::validate) refuses what is too large.
+    fn count(&self) -> (u128, u128) {
+        let [d, heads, layers] =
+            [self.hidden_size, self.num_attention_heads, self.num_hidden_layers].map(|size| size as u128);
         let attention = match &self.attention {
             AttentionKind::Latent(latent) => {
-                let (key, bias) = (latent.qk_head_dim(), usize::from(latent.attention_bias));
-                let query = match latent.q_lora_rank {
+                let bias = u128::from(latent.attention_bias);
+                let [plain, turned, value, rank] =
+                    [latent.qk_nope_head_dim, latent.qk_rope_head_dim, latent.v_head_dim, latent.kv_lora_rank]
+                        .map(|size| size as u128);
+                let key = plain + turned;
+                let query = match latent.q_lora_rank.map(|rank| rank as u128) {
                     None => heads * key * d,
                     Some(rank) => rank * d + rank + heads * key * rank + bias * rank,
                 };
-                let compressed = latent.kv_lora_rank + latent.qk_rope_head_dim;
-                let expand = heads * (latent.qk_nope_head_dim + latent.v_head_dim) * latent.kv_lora_rank;
-                let output = d * heads * latent.v_head_dim + bias * d;
-                query + compressed * (d + bias) + latent.kv_lora_rank + expand + output
+                let expand = heads * (plain + value) * rank;
+                let output = d * heads * value + bias * d;
+                query + (rank + turned) * (d + bias) + rank + expand + output
             }
             AttentionKind::Grouped(grouped) => {
-                let (width, shared) = (heads * grouped.head_dim, grouped.num_key_value_heads * grouped.head_dim);
-                let input = (width + 2 * shared) * (d + usize::from(grouped.input_bias));
-                let norms = usize::from(grouped.query_key_norm) * 2 * grouped.head_dim;
-                input + norms + d * (width + usize::from(grouped.output_bias))
+                let [head, shared] = [grouped.head_dim, grouped.num_key_value_heads].map(|size| size as u128);
+                let input = (heads * head + 2 * shared * head) * (d + u128::from(grouped.input_bias));
+                let norms = u128::from(grouped.query_key_norm) * 2 * head;
+                input + norms + d * (heads * head + u128::from(grouped.output_bias))
             }
         };
-        let swiglu = |width: usize| 3 * d * width;
+        let swiglu = |width: usize| 3 * d * width as u128;
         let tables = if self.tie_word_embeddings { 1 } else { 2 };
-        let common = tables * self.vocab_size * d + d + self.num_hidden_layers * (attention + 2 * d);
+        let common = tables * self.vocab_size as u128 * d + d + layers * (attention + 2 * d);
         let mut counts = (common, common);
         for layer in 0..self.num_hidden_layers {
             let (all, active) = self.mixture_of(layer).map_or_else(
                 || (swiglu(self.intermediate_size), swiglu(self.intermediate_size)),
                 |mixture| {
                     let expert = swiglu(mixture.moe_intermediate_size);
-                    let always = expert * mixture.n_shared_experts + mixture.n_routed_experts * d;
-                    (always + mixture.n_routed_experts * expert, always + mixture.num_experts_per_tok * expert)
+                    let [shared, routed, chosen] =
+                        [mixture.n_shared_experts, mixture.n_routed_experts, mixture.num_experts_per_tok]
+                            .map(|size| size as u128);
+                    let always = expert * shared + routed * d;
+                    (always + routed * expert, always + chosen * expert)
                 },
             );
             counts = (counts.0 + all, counts.1 + active);

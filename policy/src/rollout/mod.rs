@@ -17,7 +17,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::Serialize;
 
-pub use sampler::SamplingParams;
+pub use sampler::{LEAST_TEMPERATURE, SamplingParams};
 
 use cache::{CacheRows, Prefix};
 use decoder::{Decoder, Span};
@@ -151,18 +151,26 @@ impl RolloutEngine {
         mut on_finish: impl FnMut(Completion),
     ) -> Result<()> {
         params.validate()?;
+        // Of logits that are no numbers a token is drawn nevertheless: what it says must not pass for the model's answer.
+        let mut finite = true;
+        let mut on_finish = |completion: Completion| {
+            finite &= completion.logprobs.iter().all(|logprob| logprob.is_finite());
+            if finite {
+                on_finish(completion);
+            }
+        };
         match &self.0 {
             Engine::Host(engine) => {
                 check(engine.decoder.config(), requests, params)?;
                 engine.generate(requests, params, options, &mut on_finish);
-                Ok(())
             }
             #[cfg(feature = "cuda")]
             Engine::Card(engine) => {
                 check(engine.config(), requests, params)?;
-                engine.generate(requests, params, options, &mut on_finish)
+                engine.generate(requests, params, options, &mut on_finish)?;
             }
         }
+        if finite { Ok(()) } else { Err(PolicyError::NotFinite { operation: "sample" }) }
     }
 }
 

@@ -4,10 +4,13 @@ use crate::ops::logprob::log_sum_exp;
 use crate::ops::vectorised;
 use crate::{PolicyError, Result};
 
+/// The lowest temperature but 0.
+pub const LEAST_TEMPERATURE: f64 = 1e-4;
+
 /// How tokens are drawn.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SamplingParams {
-    /// Logits are divided by this; 0 takes the likeliest token.
+    /// Logits are divided by this, at least [`LEAST_TEMPERATURE`]; 0 takes the likeliest token.
     pub temperature: f64,
     /// Only the likeliest tokens that together reach this probability are drawn from; 1 for all.
     pub top_p: f64,
@@ -26,6 +29,10 @@ impl SamplingParams {
         let bad = |message| Err(PolicyError::Argument { operation: "sample", message });
         if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
             return bad(format!("temperature {} is not a number from 0 up", self.temperature));
+        }
+        // Logits are divided in f32. What is that cold takes the likeliest token anyway.
+        if self.temperature > 0.0 && self.temperature < LEAST_TEMPERATURE {
+            return bad(format!("temperature {} is nearly 0; 0 takes the likeliest token", self.temperature));
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
             return bad(format!("top_p {} is not in (0, 1]", self.top_p));

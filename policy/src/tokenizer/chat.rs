@@ -2,7 +2,8 @@
 //!
 //! A template is Jinja, rendered with what transformers offers there: blocks trimmed, `break` and `continue`, the methods
 //! of Python's strings, lists and dicts, `tojson`, `raise_exception`, and `strftime_now`, which answers with the date that
-//! the caller gives: nothing here reads a clock. Rendering is bounded, so that a hostile template ends.
+//! the caller gives: nothing here reads a clock. Rendering is bounded in steps, so that a template that loops ends; in memory it
+//! is not, so a template is to be trusted as much as the model that it comes with.
 
 use std::collections::BTreeMap;
 
@@ -64,7 +65,8 @@ impl Tokenizer {
             return Err(refuse("this tokenizer has none"));
         };
         let mut environment = environment(options.now).map_err(|error| refuse(&explain(&error)))?;
-        environment.add_template("chat_template", template).map_err(|error| refuse(&explain(&error)))?;
+        let template = without_marks(template);
+        environment.add_template("chat_template", &template).map_err(|error| refuse(&explain(&error)))?;
         let mut variables: BTreeMap<String, Value> =
             options.variables.iter().map(|(name, value)| (name.clone(), Value::from(Serde(value)))).collect();
         // transformers passes these two to every template, so templates ask whether they are none, not whether they are there.
@@ -92,6 +94,26 @@ impl Tokenizer {
         let encoding = self.with_special().encode_fast(text, false);
         Ok(encoding.map_err(|error| refuse(&error.to_string()))?.get_ids().to_vec())
     }
+}
+
+/// The template without `generation` and `endgeneration`, by which transformers marks what the assistant says. They put nothing
+/// into the text; in their place stand tags that do as little and trim white space alike.
+fn without_marks(template: &str) -> String {
+    let mut text = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some((before, tag)) = rest.split_once("{%") {
+        let (tag, after) = tag.split_once("%}").unwrap_or((tag, ""));
+        let closed = before.len() + tag.len() + 4 <= rest.len();
+        let name = tag.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
+        let plain = match name {
+            "generation" => tag.replacen(name, "if true", 1),
+            "endgeneration" => tag.replacen(name, "endif", 1),
+            _ => tag.to_owned(),
+        };
+        text.extend([before, "{%", &plain, if closed { "%}" } else { "" }]);
+        rest = after;
+    }
+    text + rest
 }
 
 fn refuse(message: &str) -> PolicyError {

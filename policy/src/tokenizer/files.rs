@@ -116,11 +116,20 @@ impl Tokenizer {
         let (plain, whole) = (encode(false)?.get_ids().to_vec(), encode(true)?.get_ids().to_vec());
         let at = whole.windows(plain.len().max(1)).position(|window| window == plain);
         let begin = whole[..at.unwrap_or(0)].to_vec();
-        let size = inner.get_vocab(true).into_values().max().map_or(0, |largest| largest as usize + 1);
+        let vocabulary = inner.get_vocab(true);
+        let size = vocabulary.values().max().map_or(0, |largest| *largest as usize + 1);
+        // Tables have a place for each id. Models leave some free, but not most.
+        if size > MOST_FREE_IDS + 4 * vocabulary.len() {
+            let (last, count) = (size - 1, vocabulary.len());
+            return Err(refuse(format!("a token has the id {last}, and there are {count} tokens")));
+        }
         let bytes = byte_level(&inner, size);
         Ok(Tokenizer { inner, special: OnceLock::new(), config, generation, bytes, size, begin, bos, ends, pad })
     }
 }
+
+/// Ids that may be free, however few tokens there are.
+const MOST_FREE_IDS: usize = 1 << 16;
 
 /// The tokens as bytes, where the vocabulary is byte-level BPE's: each of the 256 bytes is a token, by the letters of
 /// GPT-2's alphabet, and decoding is nothing but putting bytes together.

@@ -94,8 +94,8 @@ pub(super) struct EvalArguments {
 
 fn temperature(text: &str) -> Result<f64, String> {
     match text.parse() {
-        Ok(value) if (0.0..=10.0).contains(&value) => Ok(value),
-        _ => Err("expected a number from 0 to 10".to_owned()),
+        Ok(value) if value == 0.0 || (policy::LEAST_TEMPERATURE..=10.0).contains(&value) => Ok(value),
+        _ => Err(format!("expected 0, or a number from {} to 10", policy::LEAST_TEMPERATURE)),
     }
 }
 

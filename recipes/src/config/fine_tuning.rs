@@ -7,7 +7,7 @@ use serde::Serialize;
 use policy::lora::LoraConfig;
 
 use super::error::nearest;
-use super::keys::{Any, Problem, at_least, between, positive, positive_up_to, settings, words};
+use super::keys::{Any, Problem, at_least, between, positive, positive_up_to, settings, temperatures, words};
 use super::stages::{Balance, MOST_COMPLETIONS, MOST_TOKENS, Schedule};
 
 words! {
@@ -139,7 +139,7 @@ settings! {
         /// Tasks whose answers are sampled at once; what is done up to there is kept when the run is stopped.
         tasks_per_step: usize = 250, between(1, MOST_COMPLETIONS);
         /// Sampling temperature.
-        temperature: f64 = 1.0, positive_up_to(10);
+        temperature: f64 = 1.0, temperatures();
         /// Sample among the likeliest tokens that hold this share of the probability; 1 is all.
         top_p: f64 = 1.0, positive_up_to(1);
         /// Sample among this many likeliest tokens; 0 is all.

@@ -1,6 +1,6 @@
 //! `[[stage]]` of kind `grpo`: what is sampled, what an advantage is, which loss, and what holds it back.
 
-use super::keys::{Any, Problem, at_least, between, positive, positive_up_to, settings, words};
+use super::keys::{Any, Problem, at_least, between, positive, positive_up_to, settings, temperatures, words};
 use super::stages::{Balance, MOST_COMPLETIONS, MOST_TOKENS, Schedule};
 
 words! {
@@ -105,7 +105,7 @@ settings! {
         /// A completion is cut off after so many tokens.
         max_new_tokens: usize = 128, between(1, MOST_TOKENS);
         /// Sampling temperature; 1 samples the policy as it is.
-        temperature: f64 = 1.0, positive_up_to(10);
+        temperature: f64 = 1.0, temperatures();
         /// Sample among the likeliest tokens that hold this share of the probability; 1 is all.
         top_p: f64 = 1.0, positive_up_to(1);
         /// Sample among this many likeliest tokens; 0 is all.

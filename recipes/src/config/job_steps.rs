@@ -19,7 +19,7 @@ use toml::de::{DeTable, DeValue};
 use super::document::Document;
 use super::error::RecipeError;
 use super::fine_tuning::Template;
-use super::keys::{Any, Problem, at_least, between, checked, positive, positive_up_to};
+use super::keys::{Any, Problem, at_least, between, checked, positive, positive_up_to, temperatures};
 use super::read::value;
 use super::settings::{OnBadLine, suggested};
 
@@ -443,7 +443,7 @@ fn difficulty(table: DifficultyTable, data: &Path) -> Result<Step, Problem> {
         system_prompt: table.system_prompt.map(Spanned::into_inner).unwrap_or_default(),
         samples: size("samples", table.samples, 8, 1, 1_024)?,
         max_new_tokens: size("max_new_tokens", table.max_new_tokens, 96, 1, 1_000_000)?,
-        temperature: checked("temperature", table.temperature, 1.0, &positive_up_to(10))?,
+        temperature: checked("temperature", table.temperature, 1.0, &temperatures())?,
         keep,
         keep_unmeasured: table.keep_unmeasured.unwrap_or(false),
     }))

@@ -130,6 +130,11 @@ pub(crate) fn positive_up_to(high: impl Into<f64>) -> Bounds {
     Bounds { low: 0.0, low_included: false, high: high.into() }
 }
 
+/// Temperatures that something is sampled at.
+pub(crate) fn temperatures() -> Bounds {
+    between(policy::LEAST_TEMPERATURE, 10)
+}
+
 impl<T: Number> Allowed<T> for Bounds {
     fn allows(&self, value: &T) -> bool {
         let value = value.number();

@@ -1,6 +1,7 @@
 //! The parts of a recipe whose keys depend on what they are: the model, and each stage.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -133,6 +134,10 @@ fn read_stage(
         Some((name, name_span)) => match name_problem(&name) {
             None if name.contains('.') => {
                 let message = format!("`name` is {name:?}: a stage's has no dot, which --set has a meaning for");
+                return Err(document.error(Problem::at(name_span, message)));
+            }
+            None if policy::checkpoint::step_of(Path::new(&name)).is_some() => {
+                let message = format!("`name` is {name:?}: the folders of checkpoints are called so");
                 return Err(document.error(Problem::at(name_span, message)));
             }
             None => name,

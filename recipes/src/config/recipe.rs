@@ -442,6 +442,18 @@ impl Recipe {
         examiners.map(|stage| (stage, tasks(stage))).reduce(|most, next| if next.1 > most.1 { next } else { most })
     }
 
+    /// Held-out tasks of each family or file that stages of kind `eval` ask.
+    pub(crate) fn examined_tasks(&self) -> usize {
+        let examines = self.stages.iter().any(|stage| matches!(stage.settings, StageSettings::Eval {}));
+        if examines { self.eval.tasks_per_family } else { 0 }
+    }
+
+    /// Held-out tasks of each family or file that any stage asks: quick evaluations ask those that come after the others.
+    pub(crate) fn held_out_tasks(&self) -> usize {
+        let quick = self.grpo().filter(|(stage, _)| stage.examines()).map(|(_, settings)| settings.eval_tasks);
+        self.examined_tasks() + quick.max().unwrap_or(0)
+    }
+
     /// A prompt and its completion must fit into the model, which has so many positions. How long prompts are is not
     /// known here; a completion that leaves them no room never fits.
     pub(crate) fn check_positions(&self, model: &ModelSettings, positions: usize) -> Result<(), Problem> {

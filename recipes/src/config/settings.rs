@@ -12,7 +12,8 @@ use toml::Spanned;
 use super::error::nearest;
 use super::fine_tuning::Template;
 use super::keys::{
-    Allowed, Any, Bounds, KeyHelp, Kind, Problem, between, checked, name_problem, positive_up_to, settings, words,
+    Allowed, Any, Bounds, KeyHelp, Kind, Problem, between, checked, name_problem, positive_up_to, settings,
+    temperatures, words,
 };
 use super::stages::{MOST_COMPLETIONS, MOST_TOKENS};
 
@@ -40,7 +41,7 @@ settings! {
         /// Completions sampled for each task: pass@1 is their mean, and they vote.
         samples: usize = 8, between(1, 65_536);
         /// Sampling temperature.
-        temperature: f64 = 1.0, positive_up_to(10);
+        temperature: f64 = 1.0, temperatures();
         /// Sample among the likeliest tokens that hold this share of the probability; 1 is all.
         top_p: f64 = 1.0, positive_up_to(1);
         /// A completion is cut off after so many tokens; 0 takes the largest limit of the stages that sample.

@@ -432,6 +432,14 @@ fn names_stay_within_the_run_folder() {
         assert_eq!(parse(&recipe, &[]).is_ok(), fine, "recipe {name:?}");
     }
     check("rl-2_b", true);
+    // Checkpoints are called so, beside the folder of a stage's.
+    for (name, fine) in [("step-1", false), ("step-one", true), ("step1", true)] {
+        assert_eq!(
+            parse(&SMALL.replacen("name = \"train\"", &format!("name = {name:?}"), 1), &[]).is_ok(),
+            fine,
+            "{name}"
+        );
+    }
     // `--set` finds keys by dots.
     assert!(parse(&SMALL.replacen("name = \"train\"", "name = \"rl.2\"", 1), &[]).is_err());
     assert!(parse(&SMALL.replacen("name = \"small\"", "name = \"qwen2.5\"", 1), &[]).is_ok());

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::Context;
 use datasets::{Domain, Task};
 use policy::model::batch::BatchBuilder;
-use policy::{Request, RolloutEngine, RolloutOptions, SamplingParams, Track};
+use policy::{PolicyError, Request, RolloutEngine, RolloutOptions, SamplingParams, Track};
 use rewards::{Reference, RewardSet};
 use sha2::{Digest, Sha256};
 
@@ -148,10 +148,9 @@ fn letters(task: &Task) -> anyhow::Result<Vec<char>> {
 
 /// The likeliest choice as an answer.
 fn chosen(place: u32, task: &Task, sums: Vec<f64>) -> anyhow::Result<Answered> {
-    anyhow::ensure!(
-        sums.iter().all(|sum| sum.is_finite()),
-        "the model's log-probabilities are not finite: its weights hold NaN, infinity, or numbers near it"
-    );
+    if sums.iter().any(|sum| !sum.is_finite()) {
+        return Err(PolicyError::NotFinite { operation: "compare choices" }.into());
+    }
     let mut best = 0;
     for (index, sum) in sums.iter().enumerate() {
         if *sum > sums[best] {

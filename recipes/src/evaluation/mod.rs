@@ -225,15 +225,17 @@ fn prepare(benchmark: &Benchmark, options: &EvalOptions) -> anyhow::Result<Ready
     }
     let subject = || format!("--bench {}", benchmark.name);
     let samples = benchmark.samples as usize;
+    // Where choices are compared there is nothing to take k of.
+    let asked_k: &[usize] = if benchmark.method == Method::Generate { &options.k } else { &[] };
     if benchmark.temperature == 0.0 && samples > 1 {
         let message = format!("{samples} samples at the temperature 0 would all be the same");
         return Err(RecipeError::new(subject(), message).hint("add --samples 1, or a temperature above 0").into());
     }
-    if let Some(k) = options.k.iter().find(|k| **k > samples) {
+    if let Some(k) = asked_k.iter().find(|k| **k > samples) {
         let message = format!("pass@{k} cannot be told from {samples} answers to a problem");
         return Err(RecipeError::new(subject(), message).hint(format!("raise --samples to {k}, or lower --k")).into());
     }
-    let k = if options.k.is_empty() { powers(samples) } else { options.k.clone() };
+    let k = if asked_k.is_empty() { powers(samples) } else { asked_k.to_vec() };
     let problems = Problems::read(&benchmark, &options.data, options.limit)?;
     Ok(Ready { benchmark, problems, k })
 }

@@ -191,7 +191,8 @@ impl Store {
 fn difference(old: &serde_json::Value, new: &serde_json::Value) -> Option<(String, String, String)> {
     let shown = |value: Option<&serde_json::Value>| value.map_or_else(|| "not set".to_owned(), ToString::to_string);
     let (old, new) = (old.as_object()?, new.as_object()?);
-    new.keys().chain(old.keys()).filter(|key| *key != "problems").find_map(|key| {
+    // `about` holds a file's path as it was typed; the hash of the problems says whether they are the same.
+    new.keys().chain(old.keys()).filter(|key| !["problems", "about"].contains(&key.as_str())).find_map(|key| {
         let (was, is) = (shown(old.get(key)), shown(new.get(key)));
         (was != is).then(|| (key.clone(), was, is))
     })

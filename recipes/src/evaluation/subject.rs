@@ -67,7 +67,8 @@ impl Subject {
     }
 }
 
-/// The newest model of a run: the last checkpoint of its last stage that has one, else its base.
+/// The newest model of a run: the last checkpoint of its last stage that has one, else its base. A damaged one is not passed
+/// over: the figures would be those of another model.
 fn newest_model(run: &Path) -> anyhow::Result<PathBuf> {
     let recipe = Recipe::read(&run.join("recipe.toml"), &[]).with_context(|| {
         format!(
@@ -77,7 +78,16 @@ fn newest_model(run: &Path) -> anyhow::Result<PathBuf> {
         )
     })?;
     for stage in recipe.stages.iter().rev() {
-        if let Some(path) = latest_valid(RunDir::folder_of(run, &recipe, "checkpoints", &stage.name))?.path {
+        let found = latest_valid(RunDir::folder_of(run, &recipe, "checkpoints", &stage.name))?;
+        if let Some((damaged, why)) = found.rejected.first() {
+            anyhow::bail!(
+                "the newest model of the run in {} is damaged: {}: {why}\n  hint: name another of its checkpoints, or let the \
+                 run go on from the last whole one: --resume",
+                run.display(),
+                damaged.display()
+            );
+        }
+        if let Some(path) = found.path {
             return Ok(path);
         }
     }

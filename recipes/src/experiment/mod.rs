@@ -16,10 +16,10 @@ mod table;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use serde::Serialize;
 
-use crate::config::{Experiment, Recipe, Variant};
+use crate::config::{Experiment, Recipe, RecipeError, Variant};
 use crate::hub::hub_name;
 use crate::interrupt::Interrupt;
 use crate::progress::{Reporter, Verbosity};
@@ -242,11 +242,11 @@ fn check_kept(experiment: &Experiment, options: &ExperimentOptions) -> anyhow::R
         let Ok(stored) = Recipe::read(&folder.join("recipe.toml"), &[]) else { continue };
         let recipe = as_kept(&experiment.recipe_of(variant, seed)?, &stored)?;
         if let Some((key, now, before)) = recipe.difference(&stored) {
-            bail!(
-                "the run in {} has {key} = {before}, the experiment now has {now}: going on would make it a different \
-                 run\n  hint: take the change back, give the experiment another `name` or --out, or remove the folder",
-                folder.display()
+            let message = format!(
+                "the run has {key} = {before}, the experiment now has {now}: going on would make it a different run"
             );
+            let hint = "take the change back, give the experiment another `name` or --out, or remove the folder";
+            return Err(RecipeError::new(folder.display().to_string(), message).hint(hint).into());
         }
     }
     Ok(())

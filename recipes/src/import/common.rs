@@ -135,11 +135,26 @@ fn without_warmup(reader: &mut Reader) -> bool {
     true
 }
 
+/// How many checkpoints stay.
+pub(super) fn kept_checkpoints(reader: &mut Reader, stage: &mut Table) {
+    const USUAL: i64 = 2;
+    match reader.take("save_total_limit") {
+        None => stage.remark("keep_checkpoints", USUAL, "the newest; TRL keeps all"),
+        Some(entry) => match entry.value.whole() {
+            Some(kept @ 1..) => {
+                stage.set("keep_checkpoints", kept);
+                reader.carried(&entry, "keep_checkpoints");
+            }
+            _ => reader.attention(&entry, "expected a number of checkpoints, 1 or more"),
+        },
+    }
+}
+
 /// Adapters, where the file asks for some, over 32-bit floats.
 pub(super) fn adapters(reader: &mut Reader, stage: &mut Table) {
-    let asked = reader.take("use_peft");
-    let wanted = asked.as_ref().is_some_and(|entry| entry.value.flag() == Some(true));
-    if let Some(entry) = &asked {
+    let asked = reader.take_flag("use_peft");
+    let wanted = asked.as_ref().is_some_and(|(_, wanted)| *wanted);
+    if let Some((entry, _)) = &asked {
         reader.carried(entry, if wanted { "lora" } else { "the whole model is trained" });
     }
     if wanted {

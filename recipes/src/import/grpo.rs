@@ -8,7 +8,7 @@
 
 use std::fmt::Write;
 
-use super::common::{Table, Warmup, adapters, float, model, quoted, schedule, warmup};
+use super::common::{Table, Warmup, adapters, float, kept_checkpoints, model, quoted, schedule, warmup};
 use super::rewards::rewards;
 use super::yaml::{Entry, Value};
 use super::{Outcome, Reader, data};
@@ -330,8 +330,7 @@ fn loss(reader: &mut Reader, stage: &mut Table) {
             None => reader.attention(&entry, "expected group, batch or none; group stands in the recipe"),
         }
     }
-    if let Some(entry) = reader.take("mask_truncated_completions") {
-        let masked = entry.value.flag() == Some(true);
+    if let Some((entry, masked)) = reader.take_flag("mask_truncated_completions") {
         stage.set("mask_truncated", masked);
         reader.carried(&entry, "mask_truncated");
     }
@@ -387,20 +386,20 @@ fn cispo_bound(reader: &mut Reader, epsilon: f64) -> f64 {
 fn reference(reader: &mut Reader, stage: &mut Table, batch: Batch) {
     let beta = reader.number("beta", "kl_coefficient", 0.0);
     stage.set("kl_coefficient", float(beta));
-    let corrected = reader.take("use_bias_correction_kl");
-    let corrects = corrected.as_ref().is_none_or(|entry| entry.value.flag() != Some(false));
+    let corrected = reader.take_flag("use_bias_correction_kl");
+    let corrects = corrected.as_ref().is_none_or(|(_, corrects)| *corrects);
     if beta > 0.0 {
         stage.set("kl_importance", corrects);
     }
-    if let Some(entry) = corrected {
+    if let Some((entry, _)) = corrected {
         match beta > 0.0 {
             true => reader.carried(&entry, "kl_importance"),
             false => reader.note(&entry, Outcome::Ignored("there is no KL penalty (beta is 0)")),
         }
     }
-    let moves = reader.take("sync_ref_model");
-    let moving = moves.as_ref().is_some_and(|entry| entry.value.flag() == Some(true));
-    if let Some(entry) = &moves {
+    let moves = reader.take_flag("sync_ref_model");
+    let moving = moves.as_ref().is_some_and(|(_, moves)| *moves);
+    if let Some((entry, _)) = &moves {
         reader.carried(entry, if moving { "reference" } else { "a reference that does not move, the default" });
     }
     let every = reader.take("ref_model_sync_steps");
@@ -428,15 +427,7 @@ fn reference(reader: &mut Reader, stage: &mut Table, batch: Batch) {
 fn saving(reader: &mut Reader, stage: &mut Table, batch: Batch) {
     let every = reader.take("save_steps");
     stage.set("checkpoint_every", batch.every(reader, every.as_ref(), "checkpoint_every", batch.steps(500)));
-    if let Some(entry) = reader.take("save_total_limit") {
-        match entry.value.whole() {
-            Some(kept @ 1..) => {
-                stage.set("keep_checkpoints", kept);
-                reader.carried(&entry, "keep_checkpoints");
-            }
-            _ => reader.attention(&entry, "expected a number of checkpoints, 1 or more"),
-        }
-    }
+    kept_checkpoints(reader, stage);
 }
 
 /// `eval_every`, and the line of `[tasks]` that names tasks for it or sets some aside.

@@ -89,15 +89,8 @@ pub fn import(shown: &str, name: &str, text: &str, processes: u64) -> Result<Imp
 }
 
 /// Keys that only GRPO's configurations have.
-const OF_GRPO: [&str; 7] = [
-    "num_generations",
-    "reward_funcs",
-    "max_completion_length",
-    "beta",
-    "scale_rewards",
-    "num_iterations",
-    "epsilon_high",
-];
+const OF_GRPO: [&str; 6] =
+    ["num_generations", "reward_funcs", "max_completion_length", "scale_rewards", "num_iterations", "epsilon_high"];
 
 /// Keys that only configurations of supervised fine-tuning have, of those that are left.
 const OF_SFT: [&str; 6] =
@@ -129,6 +122,16 @@ impl Reader {
             return None;
         }
         Some(entry)
+    }
+
+    /// The entry of a key that says yes or no, and which; a value that says neither is named, and counts for none.
+    fn take_flag(&mut self, key: &str) -> Option<(Entry, bool)> {
+        let entry = self.take(key)?;
+        let flag = entry.value.flag();
+        if flag.is_none() {
+            self.attention(&entry, "expected true or false");
+        }
+        Some((entry, flag?))
     }
 
     /// The entry of a key that is null, where that is not the same as silence; it counts as dealt with.

@@ -1,6 +1,6 @@
 //! TRL's `SFTConfig` with Open R1's script arguments, as a recipe with one sft stage.
 
-use super::common::{Table, adapters, float, model, quoted, schedule, warmup};
+use super::common::{Table, adapters, float, kept_checkpoints, model, quoted, schedule, warmup};
 use super::yaml::Entry;
 use super::{Outcome, Reader, data};
 use crate::config::SftSettings;
@@ -39,7 +39,7 @@ pub(super) fn recipe(reader: &mut Reader, name: &str, shown: &str, processes: u6
     stage.set("beta2", float(reader.number("adam_beta2", "beta2", 0.999)));
     adapters(reader, &mut stage);
     stage.set("checkpoint_every", reader.whole("save_steps", "checkpoint_every", 500));
-    stage.set("keep_checkpoints", reader.whole("save_total_limit", "keep_checkpoints", 2).max(1));
+    kept_checkpoints(reader, &mut stage);
     evaluation(reader, &mut stage);
 
     format!(

@@ -306,6 +306,8 @@ fn what_cannot_be_imported_is_said() {
         assert!(error.contains(expected), "{error}");
     }
     check("learning_rate: 1e-4\n", "this is no configuration of GRPO or SFT");
+    // A preference loss has a `beta` too.
+    check("beta: 0.1\nloss_type: sigmoid\n", "this is no configuration of GRPO or SFT");
     check("num_generations: 1\n", "`group_size` is 1");
     check("num_generations: 8\ntemperature: 0\n", "`temperature` is 0");
     let (_, notes) = imported("num_generations: many\nno_such_key: 1\n", 1);

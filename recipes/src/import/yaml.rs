@@ -67,7 +67,11 @@ impl Value {
                 "false" | "no" | "off" => Some(false),
                 _ => None,
             },
-            _ => None,
+            _ => match self.whole() {
+                Some(0) => Some(false),
+                Some(1) => Some(true),
+                _ => None,
+            },
         }
     }
 

@@ -1,7 +1,7 @@
 //! `recipe run --dry-run`: what a recipe would do and what it would take, without doing it.
 //!
-//! Tokens are upper bounds: every answer as long as it may be, nothing dropped; those of demonstrations in files are
-//! estimated from their letters. Time is the tokens over the rates of this machine's processor. A small model is made and timed for
+//! Answers are counted as long as they may be, nothing dropped; prompts and demonstrations in files are estimated from their
+//! letters. Time is the tokens over the rates of this machine's processor. A small model is made and timed for
 //! a moment; for a larger one, or one that is not here, a rate is assumed, and it is said so. What depends on files that are not
 //! here is not known, nor is it said to be nothing.
 
@@ -64,10 +64,10 @@ pub fn render(recipe: &Recipe, threads: usize, span: Span<'_>, reporter: &Report
     for planned in &models {
         text.push_str(&model_line(recipe, planned));
     }
-    text.push_str("tokens and times are upper bounds: every answer as long as it may be; nothing was started\n");
-    if recipe.data_files().next().is_some() {
-        text.push_str("but for demonstrations in files, whose tokens are estimated from their letters\n");
-    }
+    text.push_str(
+        "answers are counted as long as they may be; prompts and demonstrations are estimated from their letters\n",
+    );
+    text.push_str("nothing was started\n");
     Ok(text)
 }
 
@@ -112,7 +112,9 @@ fn stages(
             let trained = config.as_ref().map(|config| lora.adapters().parameters(config)).transpose()?;
             let _ = trained.map_or(Ok(()), |trained| write!(work.what, ": {} numbers", count_text(trained as u64)));
         }
-        let seconds = work.sampled as f64 / rates.sampled + work.trained as f64 / rates.trained;
+        // Reading a prompt is the first third of training on it.
+        let trained = work.trained as f64 + work.read as f64 / 3.0;
+        let seconds = work.sampled as f64 / rates.sampled + trained / rates.trained;
         total.seconds += seconds;
         total.is_open |= work.is_open;
         let tokens = |count: u64| if count == 0 { "-".to_owned() } else { count_text(count) };

@@ -3,14 +3,22 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use crate::config::{DataSource, Recipe, Stage, StageSettings, TaskSettings};
+use crate::config::{DataSource, Recipe, Stage, StageSettings, TaskSettings, Template};
 use crate::stage::Tasks;
 use crate::wording::counted;
 
 /// Bytes of a demonstration's text for each token; tokenizers of real models have more.
 const BYTES_PER_TOKEN: u64 = 3;
-/// Tokens of a prompt.
-const PROMPT: u64 = 24;
+/// Bytes of a question for each token of a tokenizer that a recipe makes, which is small.
+const BYTES_PER_SMALL_TOKEN: u64 = 2;
+/// Tokens of R1-Zero's template in such a tokenizer, which has been trained on it.
+const SMALL_TEMPLATE: u64 = 14;
+/// Bytes that a chat template puts around a question.
+const CHAT_BYTES: u64 = 90;
+/// Bytes of a question in files that are not here.
+const USUAL_QUESTION: u64 = 200;
+/// How many questions are looked at for their length.
+const LOOKED_AT: u64 = 200;
 
 /// What a stage would do.
 #[derive(Default)]
@@ -18,6 +26,8 @@ pub(super) struct Work {
     pub(super) what: String,
     pub(super) sampled: u64,
     pub(super) trained: u64,
+    /// Prompts that are read before an answer is sampled.
+    pub(super) read: u64,
     /// Whether more of it depends on files that are not here.
     pub(super) is_open: bool,
 }
@@ -25,6 +35,7 @@ pub(super) struct Work {
 /// What a stage would do, at most.
 pub(super) fn work(recipe: &Recipe, stage: &Stage, tasks: Option<&Tasks>) -> anyhow::Result<Work> {
     let eval = &recipe.eval;
+    let prompt = prompt_tokens(recipe, tasks);
     let work = match &stage.settings {
         StageSettings::Pretrain(settings) => Work {
             what: format!("{} steps, or from the cache", settings.steps()),
@@ -35,12 +46,9 @@ pub(super) fn work(recipe: &Recipe, stage: &Stage, tasks: Option<&Tasks>) -> any
             let answers = settings.steps * settings.completions_per_step() as u64;
             let learned = answers * settings.max_new_tokens as u64;
             // One answer to each task, and the last step has one in any case.
-            let quick = if stage.examines() {
-                let asked = examined(recipe, tasks, settings.eval_tasks)?.tasks * recipe.eval_max_new_tokens();
-                settings.steps.div_ceil(settings.eval_every) * asked as u64
-            } else {
-                0
-            };
+            let examinations = if stage.examines() { settings.steps.div_ceil(settings.eval_every) } else { 0 };
+            let quick = examinations * examined(recipe, tasks, settings.eval_tasks)?.tasks as u64;
+            let groups = settings.steps * settings.prompts_per_step as u64;
             let mut what = format!(
                 "{} steps of {} tasks x {} answers of up to {} tokens",
                 settings.steps, settings.prompts_per_step, settings.group_size, settings.max_new_tokens
@@ -50,8 +58,9 @@ pub(super) fn work(recipe: &Recipe, stage: &Stage, tasks: Option<&Tasks>) -> any
             }
             Work {
                 what,
-                sampled: learned * (1 + settings.refill_rounds as u64) + quick,
-                trained: learned * settings.epochs as u64 + settings.steps * settings.prompts_per_step as u64 * PROMPT,
+                sampled: learned * (1 + settings.refill_rounds as u64) + quick * recipe.eval_max_new_tokens() as u64,
+                trained: (learned + groups * prompt) * settings.epochs as u64,
+                read: (groups * (1 + settings.refill_rounds as u64) + quick) * prompt,
                 ..Work::default()
             }
         }
@@ -64,6 +73,7 @@ pub(super) fn work(recipe: &Recipe, stage: &Stage, tasks: Option<&Tasks>) -> any
                     settings.tasks, settings.samples, settings.keep
                 ),
                 sampled: answers * settings.max_new_tokens as u64,
+                read: settings.tasks as u64 * prompt,
                 ..Work::default()
             }
         }
@@ -101,6 +111,8 @@ pub(super) fn work(recipe: &Recipe, stage: &Stage, tasks: Option<&Tasks>) -> any
                     counted(eval.samples, "sample", "samples")
                 ),
                 sampled: (examined.tasks * (eval.samples + 1) * recipe.eval_max_new_tokens()) as u64,
+                // Once for the samples, once for the greedy answer.
+                read: 2 * examined.tasks as u64 * prompt,
                 ..Work::default()
             }
         }
@@ -132,6 +144,19 @@ impl Examined {
     }
 }
 
+/// Tokens of a prompt, on average, estimated from the letters of the first questions.
+fn prompt_tokens(recipe: &Recipe, tasks: Option<&Tasks>) -> u64 {
+    let length = |task: datasets::Task| task.messages().iter().map(|message| message.content.len() as u64).sum::<u64>();
+    let question = tasks.map_or(USUAL_QUESTION, |tasks| {
+        (0..LOOKED_AT).map(|position| length(tasks.training(position))).sum::<u64>().div_ceil(LOOKED_AT)
+    });
+    match recipe.tasks.template {
+        Template::R1Zero if recipe.pretrain().is_some() => question.div_ceil(BYTES_PER_SMALL_TOKEN) + SMALL_TEMPLATE,
+        Template::R1Zero => (question + datasets::template::r1_zero("").len() as u64).div_ceil(BYTES_PER_TOKEN),
+        Template::Chat => (question + recipe.tasks.system_prompt.len() as u64 + CHAT_BYTES).div_ceil(BYTES_PER_TOKEN),
+    }
+}
+
 fn examined(recipe: &Recipe, tasks: Option<&Tasks>, of_each: usize) -> anyhow::Result<Examined> {
     let Some(tasks) = tasks else {
         // Which of the files hold tasks out is not known before they are read.
@@ -160,7 +185,7 @@ fn demonstrations(recipe: &Recipe, stage: &Stage) -> Option<(u64, u64)> {
                 let maker = recipe.stages.iter().find(|stage| stage.name == *name)?;
                 let settings = &maker.settings.sampling()?.settings;
                 let count = (settings.tasks * settings.keep) as u64;
-                (count, count * (PROMPT + settings.max_new_tokens as u64))
+                (count, count * (prompt_tokens(recipe, None) + settings.max_new_tokens as u64))
             }
         };
         sum = (sum.0 + count, sum.1 + tokens);
@@ -182,7 +207,11 @@ mod tests {
             work(&recipe, stage, Some(&tasks)).unwrap()
         };
         let grpo = of("grpo");
-        assert_eq!((grpo.sampled, grpo.trained), (3 * 6 * 4 * 32 + 2 * 3 * 4 * 32, 3 * 6 * 4 * 32 + 3 * 6 * PROMPT));
+        let prompt = prompt_tokens(&recipe, Some(&tasks));
+        assert!((24..48).contains(&prompt), "{prompt}");
+        assert_eq!(grpo.sampled, 3 * 6 * 4 * 32 + 2 * 3 * 4 * 32);
+        assert_eq!(grpo.trained, 3 * 6 * 4 * 32 + 3 * 6 * prompt);
+        assert_eq!(grpo.read, (3 * 6 + 2 * 3 * 4) * prompt);
         assert_eq!(of("before").sampled, 3 * 6 * 3 * 32);
         assert_eq!(of("pretrain").trained, 60_000);
     }

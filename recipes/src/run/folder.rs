@@ -1,15 +1,15 @@
 //! The folder of a run: made, locked, written to, and opened again.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use policy::checkpoint::step_of;
+use policy::checkpoint::{remove_partial, step_of};
 use rewards::Printed;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::files::{
     RECIPE, check_unused, clear_unfinished, create_numbered, drop_checkpoints, drop_files_after, lock, read_json,
@@ -142,6 +142,10 @@ impl RunDir {
         }
         info.resumed.push(now());
         write_json(&path.join(INFO), &info)?;
+        // Of a base or an export in whose middle the process was killed. (Checkpoints are seen to where they are read.)
+        for folder in [path.to_owned(), path.join("bases")].iter().filter(|folder| folder.is_dir()) {
+            remove_partial(folder)?;
+        }
         let mut run = RunDir::assemble(path.to_owned(), recipe, info, lock)?;
         run.changed_rewards = changed;
         run.earlier_maker = (!last.is_like(&here)).then_some(last);
@@ -154,23 +158,38 @@ impl RunDir {
         check_same_model(folder, &self.info.model_files)
     }
 
-    /// That the metrics hold the last row of every stage that is done: a summary and a report without it would pass for
+    /// That the metrics hold the rows of every stage that is done: a summary and a report without them would pass for
     /// those of the run.
     fn check_rows(&self) -> anyhow::Result<()> {
-        let rows = self.metrics()?;
         for done in self.stages_done()? {
-            let examines = done.kind == "eval";
-            let is_last = |row: &Value| {
-                row["stage"] == done.name.as_str()
-                    && if examines { row["kind"] == "eval" } else { row["step"].as_u64() == Some(done.steps) }
-            };
-            if (examines || done.steps > 0) && !rows.iter().any(is_last) {
-                let file = self.path.join(METRICS);
-                let what = format!("{} has lost rows of stage `{}`, which is done", file.display(), done.name);
-                return Err(Unusable::put_back(what, "put the file back").into());
+            if done.kind != "eval" {
+                self.check_steps(&done.name, done.steps)?;
+            } else if !self.metrics()?.iter().any(|row| row["stage"] == done.name.as_str() && row["kind"] == "eval") {
+                return Err(self.lost_rows(&done.name));
             }
         }
         Ok(())
+    }
+
+    /// That the metrics hold a row for each of a stage's steps up to this one.
+    fn check_steps(&self, stage: &str, last: u64) -> anyhow::Result<()> {
+        let rows = self.metrics()?;
+        let of_stage = rows.iter().filter(|row| row["stage"] == stage && row["kind"] != "eval");
+        let steps: BTreeSet<u64> = of_stage.filter_map(|row| row["step"].as_u64()).collect();
+        if (1..=last).all(|step| steps.contains(&step)) { Ok(()) } else { Err(self.lost_rows(stage)) }
+    }
+
+    fn lost_rows(&self, stage: &str) -> anyhow::Error {
+        let what = format!("{} has lost rows of stage `{stage}`", self.path.join(METRICS).display());
+        Unusable::put_back(what, "put the file back").into()
+    }
+
+    /// Makes sure that the rows so far outlive a loss of power, as a checkpoint does that is written after them.
+    ///
+    /// # Errors
+    /// If the disk does not take them.
+    pub(crate) fn sync_metrics(&self) -> anyhow::Result<()> {
+        self.metrics.sync()
     }
 
     /// What made the run in this folder.
@@ -378,6 +397,14 @@ impl RunDir {
         let order = self.stages.clone();
         let place = |name: &str| order.iter().position(|stage| stage == name);
         let here = place(stage).with_context(|| format!("the recipe has no stage `{stage}` to go back to"))?;
+        // First what says that stages are done: a process that is killed in the middle then leaves stages that are begun again,
+        // and none that is done and has lost its rows.
+        let mut done = self.stages_done()?;
+        let before = done.len();
+        done.retain(|record| place(&record.name).is_none_or(|place| place < here));
+        if done.len() != before {
+            write_json(&self.path.join(STAGES), &done)?;
+        }
         let dropped = self.metrics.drop_from(|row| match place(&row.stage) {
             Some(place) => place > here || (place == here && kept.is_none_or(|last| row.step > last)),
             // Not of this recipe: cannot be, since the recipe is compared; kept if it is.
@@ -391,11 +418,8 @@ impl RunDir {
                 drop_checkpoints(&self.checkpoints(name))?;
             }
         }
-        let mut done = self.stages_done()?;
-        let before = done.len();
-        done.retain(|record| place(&record.name).is_none_or(|place| place < here));
-        if done.len() != before {
-            write_json(&self.path.join(STAGES), &done)?;
+        if let Some(step) = kept {
+            self.check_steps(stage, step)?;
         }
         Ok(dropped)
     }

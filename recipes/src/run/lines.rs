@@ -55,6 +55,11 @@ impl JsonLines {
         Ok(())
     }
 
+    /// Returns when the rows are on the disk itself.
+    pub(crate) fn sync(&self) -> anyhow::Result<()> {
+        self.file.sync_data().with_context(|| format!("cannot write {}", self.path.display()))
+    }
+
     /// Keeps the rows up to the first that the predicate names, and drops the rest. Returns how
     /// many were dropped.
     pub(crate) fn drop_from(&mut self, first: impl Fn(&RowHead) -> bool) -> anyhow::Result<usize> {

@@ -194,6 +194,60 @@ fn going_back_drops_what_came_later() {
     check("grpo", Some(2), &[&before[..], &["grpo 1", "grpo 2", "grpo 2"]].concat(), &[1, 2], &["pretrain", "before"]);
 }
 
+/// A process that ends in the middle of it leaves no stage that is done and has lost what it did.
+#[test]
+fn going_back_takes_stages_off_the_list_first() {
+    let root = tempfile::tempdir().unwrap();
+    let recipe = smoke(&[]);
+    let mut run = create(root.path(), &recipe);
+    for row in [step(1), step(2), step(3)] {
+        run.push_metrics(&row).unwrap();
+    }
+    run.finish_stage(StageRecord { name: "grpo".to_owned(), steps: 3, ..StageRecord::default() }).unwrap();
+    // Completions that cannot be removed.
+    std::fs::create_dir_all(run.completions("grpo", 3).join("in the way")).unwrap();
+    run.rewind("grpo", 2).unwrap_err();
+    let path = run.path().to_owned();
+    drop(run);
+    assert!(RunDir::open(&path, &recipe).unwrap().stages_done().unwrap().is_empty());
+}
+
+#[test]
+fn a_row_that_is_lost_in_the_middle_is_missed() {
+    let root = tempfile::tempdir().unwrap();
+    let recipe = smoke(&[]);
+    let mut run = create(root.path(), &recipe);
+    for row in [pretrain(1), step(1), step(3)] {
+        run.push_metrics(&row).unwrap();
+    }
+    let lost =
+        |error: anyhow::Error| error.is::<Unusable>() && error.to_string().contains("has lost rows of stage `grpo`");
+    // A checkpoint after step 3 cannot have been written before the row of step 2.
+    assert!(lost(run.rewind("grpo", 3).unwrap_err()));
+    let record = |name: &str, steps| StageRecord { name: name.to_owned(), steps, ..StageRecord::default() };
+    run.finish_stage(record("pretrain", 1)).unwrap();
+    let path = run.path().to_owned();
+    drop(run);
+    let mut run = RunDir::open(&path, &recipe).unwrap();
+    run.finish_stage(record("grpo", 3)).unwrap();
+    drop(run);
+    assert!(lost(RunDir::open(&path, &recipe).unwrap_err()));
+}
+
+#[test]
+fn numbers_are_read_as_they_were_written() {
+    let root = tempfile::tempdir().unwrap();
+    let mut run = create(root.path(), &smoke(&[]));
+    // Of these, quick ways of reading miss some by the last bit.
+    let numbers: Vec<f64> = (1..2000).map(|n| 1.0 / f64::from(n) + 0.1).collect();
+    for (step, number) in (1..).zip(&numbers) {
+        let metrics = StepMetrics { stage: "grpo".to_owned(), step, loss: *number, ..StepMetrics::default() };
+        run.push_metrics(&MetricRow::Step(metrics)).unwrap();
+    }
+    let read: Vec<f64> = run.steps().unwrap().iter().map(|row| row.loss).collect();
+    assert_eq!(read, numbers);
+}
+
 #[test]
 fn a_run_that_goes_on_with_another_program_says_so_and_keeps_both() {
     let root = tempfile::tempdir().unwrap();

@@ -36,7 +36,10 @@ const KEPT_COMPLETIONS: usize = 24;
 
 /// How much is measured.
 pub(super) struct Examination {
+    /// Of each family or file.
     pub(super) tasks: usize,
+    /// Those before them are left for others to ask.
+    pub(super) skipped: usize,
     pub(super) samples: u32,
     pub(super) sampling: SamplingParams,
     pub(super) greedy: bool,
@@ -68,6 +71,7 @@ pub(super) fn run(
     let model = start::load(context, folder)?;
     let examination = Examination {
         tasks: settings.tasks_per_family,
+        skipped: 0,
         samples: settings.samples as u32,
         sampling: context.recipe.eval_sampling(),
         greedy: true,
@@ -113,7 +117,7 @@ pub(super) fn examine(
     name: &str,
 ) -> anyhow::Result<Option<Examined>> {
     let start = Instant::now();
-    let tasks = bench.tasks.held_out(examination.tasks)?;
+    let tasks = bench.tasks.held_out_after(examination.skipped, examination.tasks)?;
     anyhow::ensure!(
         !tasks.is_empty(),
         "there is no held-out task to examine the policy on\n  hint: raise tasks.held_out_share"

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use datasets::Task;
-use policy::{Completion, FinishReason, Tokenizer};
+use policy::{Completion, FinishReason, PolicyError, Tokenizer};
 use rewards::{Component, Pending, Printed, RewardSet, Sample, ScoreBreakdown, vote_key};
 
 use crate::config::JUDGES;
@@ -85,6 +85,18 @@ pub(crate) struct Spent {
     pub(crate) grading: Duration,
 }
 
+/// What can be done where the policy has no numbers any more.
+fn explained(error: PolicyError) -> anyhow::Error {
+    match error {
+        // Where all of a group's rewards are equal nothing is trained on, so sampling may be the only place that sees it.
+        PolicyError::NotFinite { .. } => anyhow::anyhow!(
+            "{error}\n  hint: a model that was given may be damaged; for one that was trained here, look at gradient_norm, kl \
+             and ratio in metrics.jsonl before this step; a lower learning_rate or max_grad_norm usually helps"
+        ),
+        error => error.into(),
+    }
+}
+
 impl Grader<'_> {
     /// Runs `sample`, which hands over completions as they finish, `group` of them for each task; they are graded
     /// meanwhile, and kept.
@@ -128,7 +140,7 @@ impl Grader<'_> {
             let sampled = sample(&mut |completion| drop(completions.send(completion)));
             drop(completions);
             let sampling = start.elapsed();
-            sampled?;
+            sampled.map_err(explained)?;
             let mut grading = Duration::ZERO;
             for result in finished {
                 grading += result?;
@@ -180,13 +192,6 @@ impl Grader<'_> {
     }
 
     fn grade_alone(&self, completion: Completion) -> anyhow::Result<Waiting> {
-        // Where all of a group's rewards are equal nothing is trained on, so this may be the only place that sees it.
-        anyhow::ensure!(
-            completion.logprobs.iter().all(|logprob| logprob.is_finite()),
-            "the policy's log-probabilities are not finite: its weights hold NaN, infinity, or numbers near it\n  hint: a \
-             model that was given may be damaged; for one that was trained here, look at gradient_norm, kl and ratio in \
-             metrics.jsonl before this step; a lower learning_rate or max_grad_norm usually helps"
-        );
         let text = self.opening.to_owned() + &self.tokenizer.decode(&completion.token_ids);
         let sample = self.sample(&completion, &text);
         let pending = self.rewards.score_alone(&sample)?;

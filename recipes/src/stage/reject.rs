@@ -137,6 +137,7 @@ pub(super) fn run(
             tasks: tasks.len() as u64,
             answers: sorted.answers,
             kept: sorted.kept,
+            data: Some(sha256(&sorted.lines)),
             dropped: sorted.dropped,
             pass_rate: sorted.pass_rates.into_iter().map(|(family, rates)| (family, mean(&rates))).collect(),
             prompt_tokens,
@@ -225,13 +226,15 @@ pub(super) fn different_tasks(tasks: &Tasks, first: u64, wanted: usize) -> (Vec<
     (found, positions)
 }
 
-/// Steps whose figures and part are both there, in a row from the first.
+/// Steps whose figures and part are both there and belong together, in a row from the first.
 fn steps_done(context: &RunContext<'_>, stage: &Stage) -> anyhow::Result<u64> {
-    let rows = context.run.metrics()?;
-    let of_stage = rows.iter().filter(|row| row["kind"] == "reject" && row["stage"] == stage.name.as_str());
-    let rows = of_stage.count() as u64;
     let data = context.run.data(&stage.name);
-    Ok((1..=rows).take_while(|step| part(&data, *step).is_file()).last().unwrap_or(0))
+    let is_whole = |step: u64, row: &serde_json::Value| {
+        // Runs of earlier versions have no hash.
+        std::fs::read(part(&data, step)).is_ok_and(|lines| row["data"].is_null() || row["data"] == sha256(&lines))
+    };
+    let rows = rows(context, &stage.name)?;
+    Ok((1..).zip(&rows).take_while(|(step, row)| is_whole(*step, row)).last().map_or(0, |(step, _)| step))
 }
 
 /// The file of one step's kept answers: `data/NAME.parts/step-000001.jsonl` beside `data/NAME.jsonl`.

@@ -254,6 +254,7 @@ fn checkpoint(
     trainer: &Trainer,
     state: &State,
 ) -> anyhow::Result<()> {
+    context.run.sync_metrics()?;
     let writer = CheckpointWriter::begin(context.run.checkpoint(&stage.name, state.step))?;
     trainer.save(writer.path())?;
     std::fs::write(writer.path().join(STATE), serde_json::to_string_pretty(state)?)

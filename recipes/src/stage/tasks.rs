@@ -37,7 +37,10 @@ impl Tasks {
         }
         let asks = recipe.stages.iter().any(|stage| stage.settings.grades());
         let read = |paths: &[PathBuf]| -> anyhow::Result<Vec<Vec<Task>>> {
-            paths.iter().map(|path| read_file(path, settings, asks, reporter)).collect()
+            let mut files: Vec<Vec<Task>> =
+                paths.iter().map(|path| read_file(path, settings, asks, reporter)).collect::<anyhow::Result<_>>()?;
+            name_apart(paths, &mut files);
+            Ok(files)
         };
         let (mut train, mut held_out) = (Vec::new(), Vec::new());
         // What tasks are held out by.
@@ -120,27 +123,70 @@ impl Tasks {
 
     /// Up to `count` held-out tasks of each family or file.
     pub(crate) fn held_out(&self, count: usize) -> anyhow::Result<Vec<Task>> {
+        self.held_out_after(0, count)
+    }
+
+    /// Up to `count` held-out tasks of each family or file behind the first `skipped`; where there are not so many, the last
+    /// ones, some of which may be among those that were to be skipped.
+    pub(crate) fn held_out_after(&self, skipped: usize, count: usize) -> anyhow::Result<Vec<Task>> {
+        let mut sources: Vec<Vec<Task>> = Vec::new();
         match self {
             Tasks::Families { families, .. } => {
-                let mut tasks = Vec::new();
                 for (family, _) in families {
-                    let of_family = family.distinct(Split::Held, HELD_OUT_SEED, count);
-                    tasks.extend(of_family.with_context(|| format!("cannot make {count} held-out tasks"))?);
+                    sources.push(up_to(*family, skipped + count)?);
                 }
-                Ok(tasks)
             }
             Tasks::Files { held_out, .. } => {
-                let mut taken = BTreeMap::<&str, usize>::new();
-                let mut tasks = Vec::new();
                 for task in held_out {
-                    let number = taken.entry(&task.source).or_default();
-                    *number += 1;
-                    if *number <= count {
-                        tasks.push(task.clone());
+                    match sources.iter_mut().find(|source| source[0].source == task.source) {
+                        Some(source) => source.push(task.clone()),
+                        None => sources.push(vec![task.clone()]),
                     }
                 }
-                Ok(tasks)
             }
+        }
+        let behind = |mut source: Vec<Task>| {
+            source.truncate(skipped + count);
+            source.split_off(source.len().saturating_sub(count))
+        };
+        Ok(sources.into_iter().flat_map(behind).collect())
+    }
+}
+
+/// The first held-out tasks of a family, or all where it has no more.
+fn up_to(family: Family, count: usize) -> anyhow::Result<Vec<Task>> {
+    let tasks = match family.distinct(Split::Held, HELD_OUT_SEED, count) {
+        Err(DatasetError::TooFewDistinct { found, .. }) => family.distinct(Split::Held, HELD_OUT_SEED, found),
+        tasks => tasks,
+    };
+    tasks.context("cannot make held-out tasks")
+}
+
+/// Files of one name, such as `gsm8k/test.jsonl` and `math/test.jsonl`, are examined each by itself: their tasks are called
+/// after their folders, too. Rows that say themselves where they are from stay with that.
+fn name_apart(paths: &[PathBuf], files: &mut [Vec<Task>]) {
+    let own_name = |path: &Path, tasks: &[Task]| {
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let of_file = |task: &&Task| file.strip_prefix(task.source.as_str()).is_some_and(|end| end.starts_with('.'));
+        tasks.iter().find(of_file).map(|task| task.source.clone())
+    };
+    let names: Vec<Option<String>> = paths.iter().zip(&*files).map(|(path, tasks)| own_name(path, tasks)).collect();
+    for (place, path) in paths.iter().enumerate() {
+        let Some(name) = &names[place] else { continue };
+        if names.iter().filter(|other| *other == &names[place]).count() < 2 {
+            continue;
+        }
+        let folder = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        let mut longer = format!("{folder}/{name}");
+        let same =
+            |other: &&PathBuf| other.parent().and_then(Path::file_name) == path.parent().and_then(Path::file_name);
+        let before = paths[..place].iter().zip(&names).filter(|(other, named)| *named == &names[place] && same(other));
+        match before.count() {
+            0 => {}
+            earlier => longer.push_str(&format!("-{}", earlier + 1)),
+        }
+        for task in files[place].iter_mut().filter(|task| task.source == *name) {
+            task.source.clone_from(&longer);
         }
     }
 }
@@ -289,6 +335,30 @@ mod tests {
     }
 
     #[test]
+    fn files_of_one_name_are_examined_each_by_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |place: &str, first: usize| {
+            let path = folder.path().join(place);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let row = |n: usize| format!("{{\"question\": \"{n}?\", \"answer\": \"2\"}}\n");
+            std::fs::write(&path, (first..first + 4).map(row).collect::<String>()).unwrap();
+            format!("'{}'", path.display())
+        };
+        let held = [file("gsm8k/test.jsonl", 10), file("math/test.jsonl", 20), file("x/math/test.jsonl", 30)];
+        let settings = [
+            format!("tasks.files=[{}]", file("train.jsonl", 0)),
+            format!("tasks.held_out_files=[{}]", held.join(", ")),
+        ];
+        let recipe = crate::config::find_shipped("smoke").unwrap().recipe(&settings).unwrap();
+        let tasks = Tasks::read(&recipe, &silent()).unwrap().held_out(3).unwrap();
+        let counted: BTreeMap<&str, usize> = tasks.iter().fold(BTreeMap::new(), |mut counted, task| {
+            *counted.entry(task.source.as_str()).or_default() += 1;
+            counted
+        });
+        assert_eq!(counted, [("gsm8k/test", 3), ("math/test", 3), ("math/test-2", 3)].into());
+    }
+
+    #[test]
     fn copies_of_a_question_are_never_on_both_sides() {
         let row = |n: usize| {
             let (copy, answer) = (["", " "][n % 2], n % 3);
@@ -341,6 +411,22 @@ mod tests {
         check(&["grpo.eval_tasks=40000"], "stage `grpo`", "--set grpo.eval_tasks=");
         // Who is never asked needs none.
         assert!(read(&["grpo.eval_tasks=40000", "grpo.eval_every=0"]).is_ok());
+    }
+
+    #[test]
+    fn quick_evaluations_ask_other_tasks_where_there_are_some() {
+        let ids = |tasks: &[Task]| -> BTreeSet<String> { tasks.iter().map(|task| task.id.clone()).collect() };
+        let generated =
+            Tasks::read(&crate::config::find_shipped("smoke").unwrap().recipe(&[]).unwrap(), &silent()).unwrap();
+        let (first, quick) = (generated.held_out(10).unwrap(), generated.held_out_after(10, 4).unwrap());
+        assert_eq!((first.len(), quick.len()), (3 * 10, 3 * 4));
+        assert!(ids(&first).is_disjoint(&ids(&quick)));
+        let row = |n: usize| format!("{{\"question\": \"{n}?\", \"answer\": \"2\"}}\n");
+        let (train, held): (String, String) = (row(100), (0..12).map(row).collect());
+        let files = over(&[("train.jsonl", &train), ("held.jsonl", &held)], &[]).unwrap();
+        let (first, quick) = (files.held_out(10).unwrap(), files.held_out_after(10, 4).unwrap());
+        assert_eq!((first.len(), quick.len(), ids(&first).intersection(&ids(&quick)).count()), (10, 4, 2));
+        assert_eq!(files.held_out_after(10, 20).unwrap().len(), 12);
     }
 
     #[test]

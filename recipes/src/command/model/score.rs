@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use policy::model::batch::BatchBuilder;
-use policy::{Place, Policy, Tokenizer, Track};
+use policy::{Place, Policy, PolicyError, Tokenizer, Track};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -140,6 +140,9 @@ fn write_scores(policy: &Policy, rows: &[Row], out: &mut String) -> anyhow::Resu
     let mut logprobs = Vec::new();
     if builder.targets() > 0 {
         logprobs = policy.forward(&builder.build()?, 1.0, Track::Nothing)?.logprobs;
+    }
+    if logprobs.iter().any(|logprob| !logprob.is_finite()) {
+        return Err(PolicyError::NotFinite { operation: "score" }.into());
     }
     let mut rest = logprobs.as_slice();
     for Row { line, token_ids } in rows {

@@ -192,8 +192,7 @@ fn find_tasks(recipe: &Recipe, groups: &[Group], reporter: &Reporter) -> anyhow:
         train.iter().chain(held_out).for_each(|task| take(task.clone(), &mut wanted));
         return Ok(found);
     }
-    let examined = recipe.longest_examination().map_or(0, |(_, tasks)| tasks);
-    for task in tasks.held_out(examined)? {
+    for task in tasks.held_out(recipe.held_out_tasks())? {
         take(task, &mut wanted);
     }
     let last = groups.iter().map(|group| group.step).max().unwrap_or(0);

@@ -169,6 +169,29 @@ fn a_number_of_steps_decides_over_epochs() {
 
 /// Transformers' `constant` begins at the full rate.
 #[test]
+fn yes_and_no_may_be_numbers_and_nothing_else_passes_for_either() {
+    let said = |text: &str| grpo(&format!("num_generations: 4\n{text}\n"));
+    for (value, masked) in [("1", true), ("0", false), ("yes", true), ("no", false), ("true", true)] {
+        assert_eq!(said(&format!("mask_truncated_completions: {value}")).0.mask_truncated, masked, "{value}");
+    }
+    assert!(!said("beta: 0.1\nuse_bias_correction_kl: 0").0.kl_importance);
+    assert!(said("use_peft: 1\nlora_r: 4").1.toml.contains("lora = { rank = 4"));
+    for key in ["mask_truncated_completions", "use_peft", "sync_ref_model", "use_bias_correction_kl"] {
+        let (_, notes) = said(&format!("{key}: maybe"));
+        assert!(open(&notes).contains(&key), "{}", account(&notes));
+    }
+}
+
+#[test]
+fn checkpoints_that_are_dropped_are_written_down() {
+    let kept = |text: &str| import("x.yaml", "x", text, 1).unwrap().toml;
+    for trainer in ["num_generations: 4\n", "packing: true\n"] {
+        assert!(kept(trainer).contains("keep_checkpoints = 2    # the newest; TRL keeps all"), "{}", kept(trainer));
+        assert!(kept(&format!("{trainer}save_total_limit: 5\n")).contains("keep_checkpoints = 5\n"));
+    }
+}
+
+#[test]
 fn a_constant_rate_has_no_warmup() {
     let warmup = |kind: &str| {
         let text = format!("lr_scheduler_type: {kind}\nwarmup_ratio: 0.1\n");

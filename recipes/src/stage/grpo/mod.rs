@@ -197,6 +197,7 @@ impl<'a> Learner<'a> {
     }
 
     fn checkpoint(&self, context: &RunContext<'_>, stage: &Stage) -> anyhow::Result<()> {
+        context.run.sync_metrics()?;
         let writer = CheckpointWriter::begin(context.run.checkpoint(&stage.name, self.state.step))?;
         self.trainer.save(writer.path())?;
         std::fs::write(writer.path().join(STATE), serde_json::to_string_pretty(&self.state)?)
@@ -282,6 +283,8 @@ impl<'a> Learner<'a> {
     ) -> anyhow::Result<()> {
         let examination = Examination {
             tasks: self.settings.eval_tasks,
+            // What chooses the best checkpoint is not what says how good it is.
+            skipped: context.recipe.examined_tasks(),
             samples: 1,
             sampling: SamplingParams {
                 max_tokens: context.recipe.eval_max_new_tokens(),

@@ -35,18 +35,15 @@ impl Questions {
     }
 }
 
-/// The questions that the recipe's files hold out. Those of generated families need no list: nothing that is practised can be
-/// one of them.
+/// The questions that no demonstration may answer: those that the recipe's files hold out, or of generated families those that
+/// are examined. (No task that is practised is one of them; a file of demonstrations may have come from anywhere.)
 pub(in crate::stage) fn held_out_questions(recipe: &Recipe) -> anyhow::Result<Questions> {
-    if recipe.tasks.files.is_empty() {
-        return Ok(Questions::default());
-    }
     // What there is to say of the files has been said when the run began.
     let tasks =
         Tasks::read(recipe, &Reporter::new(Verbosity::Silent)).context("cannot tell which tasks are held out")?;
-    match tasks {
-        Tasks::Files { held_out, .. } => Ok(Questions::of(&held_out)),
-        Tasks::Families { .. } => Ok(Questions::default()),
+    match &tasks {
+        Tasks::Files { held_out, .. } => Ok(Questions::of(held_out)),
+        Tasks::Families { .. } => Ok(Questions::of(&tasks.held_out(recipe.held_out_tasks())?)),
     }
 }
 
@@ -64,13 +61,29 @@ pub(super) fn share_of(task: &Task) -> f64 {
     f64::from(u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]])) / 2f64.powi(32)
 }
 
+/// What may stand around a word without making it another one. Brackets and, behind a number, an exclamation mark mean
+/// something in mathematics.
+const AROUND_WORDS: [char; 18] =
+    ['.', ',', ';', ':', '?', '"', '\'', '`', '“', '”', '„', '‘', '’', '«', '»', '…', '¿', '¡'];
+
+/// A word without what stands around it.
+fn bare(word: &str) -> &str {
+    let word = word.trim_matches(AROUND_WORDS);
+    let exclaimed = word.trim_end_matches('!').trim_end_matches(AROUND_WORDS);
+    if exclaimed.ends_with(|c: char| c.is_alphabetic()) && exclaimed.chars().nth(1).is_some() {
+        exclaimed
+    } else {
+        word
+    }
+}
+
 /// SHA-256 of a question with what was said before it, in lower case, without white space and punctuation around words: copies
 /// that differ in nothing else are one question. A system message only says how to answer.
 fn question(messages: &[Message]) -> [u8; 32] {
     let mut digest = Sha256::new();
     for message in messages.iter().filter(|message| message.role != "system") {
         let text = message.content.to_lowercase();
-        let words = text.split_whitespace().map(|word| word.trim_matches(['.', ',', ';', ':', '?', '"', '\'']));
+        let words = text.split_whitespace().map(bare);
         for word in words.filter(|word| !word.is_empty()) {
             digest.update(word);
             digest.update([b' ']);
@@ -112,6 +125,30 @@ mod tests {
         let shares: Vec<f64> = (0..1000).map(|n| share_of(&task(&format!("What is {n} + 1?"), "n"))).collect();
         let below = shares.iter().filter(|share| **share < 0.1).count();
         assert!((70..130).contains(&below), "{below}");
+    }
+
+    #[test]
+    fn punctuation_is_told_from_mathematics() {
+        let same = |one: &str, other: &str| share_of(&task(one, "1")) == share_of(&task(other, "1"));
+        for (one, other) in
+            [("Is it so!", "Is it so?"), ("Solve this one", "Solve “this” one…"), ("«Find» x", "Find x.")]
+        {
+            assert!(same(one, other), "{one} / {other}");
+        }
+        // A factorial, a variable's factorial, and brackets that decide what comes first.
+        for (one, other) in [("Compute 5!", "Compute 5"), ("Compute n!", "Compute n"), ("(1 + 2) * 3", "1 + (2 * 3)")] {
+            assert!(!same(one, other), "{one} / {other}");
+        }
+    }
+
+    #[test]
+    fn no_demonstration_answers_a_generated_task_that_is_examined() {
+        let recipe =
+            crate::config::find_shipped("smoke").unwrap().recipe(&["eval.tasks_per_family=9".to_owned()]).unwrap();
+        let questions = held_out_questions(&recipe).unwrap();
+        let asked = |split| datasets::Family::Arithmetic.distinct(split, super::super::HELD_OUT_SEED, 9).unwrap();
+        assert!(asked(Split::Held).iter().all(|task| questions.has(&task.messages())));
+        assert!(!asked(Split::Train).iter().any(|task| questions.has(&task.messages())));
     }
 
     #[test]
