@@ -92,15 +92,20 @@ fn seating(level: u8, counter: &mut Counter) -> Question {
     (prompt, value, format!("{seats} people, two {word}"))
 }
 
+/// Equal balls into different boxes. With fewer balls than none, which are those promised beforehand, there is no way.
+fn ways_to_share(balls: i64, boxes: i64) -> i64 {
+    if balls < 0 { 0 } else { choose(balls + boxes - 1, boxes - 1) }
+}
+
 fn sharing(level: u8, people: i64, counter: &mut Counter) -> Question {
     let (balls, boxes) = (people + counter.between(0, 12), counter.between(2, 3 + i64::from(level)));
     // The first box gets its least number beforehand.
     let least = counter.between(0, 6);
     let free = balls - least;
     let (word, value) = match counter.below(2) {
-        0 => ("others may stay empty", choose(free + boxes - 1, boxes - 1)),
-        // One more ball beforehand for each of the others; with too few balls there is no way.
-        _ => ("no other stays empty", if free < boxes - 1 { 0 } else { choose(free, boxes - 1) }),
+        0 => ("others may stay empty", ways_to_share(free, boxes)),
+        // One more ball beforehand for each of the others.
+        _ => ("no other stays empty", ways_to_share(free - (boxes - 1), boxes)),
     };
     let prompt = format!(
         "In how many ways can {balls} equal balls be put into {boxes} different boxes if the first box gets at least \
@@ -122,4 +127,34 @@ fn codes(level: u8, counter: &mut Counter) -> Question {
          most {first}?"
     );
     (prompt.clone(), value, prompt)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many ways there are to put so many balls into boxes that want at least so many each: one ball after the other.
+    fn counted(balls: i64, least: &[i64]) -> i64 {
+        match least {
+            [] => i64::from(balls == 0),
+            [first, others @ ..] => (*first..=balls).map(|taken| counted(balls - taken, others)).sum(),
+        }
+    }
+
+    #[test]
+    fn ways_to_share_are_as_many_as_can_be_counted() {
+        let mut without_way = 0;
+        for index in 0..4_000 {
+            let level = 1 + (index % 3) as u8;
+            let (prompt, value, _) = sharing(level, 4 + (index % 9) as i64, &mut Counter::new(&[7, index]));
+            let numbers: Vec<i64> =
+                prompt.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect();
+            let [balls, boxes, least] = numbers[..] else { panic!("{prompt}") };
+            let mut leasts = vec![i64::from(prompt.contains("no other")); usize::try_from(boxes).unwrap()];
+            leasts[0] = least;
+            assert_eq!(value, counted(balls, &leasts), "{prompt}");
+            without_way += usize::from(value == 0);
+        }
+        assert!(without_way > 20, "{without_way}");
+    }
 }
