@@ -1,13 +1,14 @@
 //! Rows to look at: some of those that are left and of those that went, and all that went, with why.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
 use polars::prelude::DataFrame;
 use serde_json::json;
 
-use super::files::{create, write_whole};
+use super::files::create;
 use super::parts::Parts;
 use super::{DroppedExamples, frame, write};
 use crate::error::DatasetError;
@@ -92,25 +93,28 @@ fn dropped_tasks(
 /// All rows that a step dropped, with why, as JSON Lines; also those that `load` could not read. Returns whether there are any.
 pub(super) fn write_dropped(path: &Path, input: &Parts, dropped: &Parts, place: &Path) -> Result<bool, DatasetError> {
     let unreadable = place.join(UNREADABLE);
-    let mut text = if unreadable.is_file() {
-        fs::read_to_string(&unreadable).map_err(|source| DatasetError::Read { path: unreadable, source })?
-    } else {
-        String::new()
-    };
-    for index in 0..dropped.len() {
-        for (task, reason, detail) in dropped_tasks(input, &dropped.read(index)?, |_, _| true)? {
-            let mut row = write::row(&task);
-            row["dropped"] = json!({ "reason": reason, "detail": detail });
-            text.push_str(&row.to_string());
-            text.push('\n');
-        }
-    }
-    if text.is_empty() {
+    let some_unreadable = fs::metadata(&unreadable).is_ok_and(|file| file.len() > 0);
+    if !some_unreadable && dropped.rows() == 0 {
         return Ok(false);
     }
     if let Some(folder) = path.parent() {
         create(folder)?;
     }
-    write_whole(path, text.as_bytes())?;
+    // Part by part: what is dropped may be most of the rows.
+    let partial = path.with_extension("partial");
+    let failed = |source| DatasetError::Write { path: path.to_owned(), source };
+    let mut file = BufWriter::new(File::create(&partial).map_err(failed)?);
+    if some_unreadable {
+        let mut list = File::open(&unreadable).map_err(|source| DatasetError::Read { path: unreadable, source })?;
+        std::io::copy(&mut list, &mut file).map_err(failed)?;
+    }
+    for index in 0..dropped.len() {
+        for (task, reason, detail) in dropped_tasks(input, &dropped.read(index)?, |_, _| true)? {
+            let mut row = write::row(&task);
+            row["dropped"] = json!({ "reason": reason, "detail": detail });
+            writeln!(file, "{row}").map_err(failed)?;
+        }
+    }
+    file.flush().and_then(|()| fs::rename(&partial, path)).map_err(failed)?;
     Ok(true)
 }

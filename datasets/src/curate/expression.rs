@@ -320,7 +320,8 @@ fn compare(left: &Value, operator: Operator, right: &Value) -> bool {
     if operator == Operator::Contains {
         return match (left, right) {
             (Value::String(text), Value::String(part)) => text.contains(part.as_str()),
-            (Value::Array(items), item) => items.contains(item),
+            // Equal as `==` has it: a number here is a float, and 3.0 is the 3 of a list.
+            (Value::Array(items), item) => items.iter().any(|one| compare(one, Operator::Equal, item)),
             _ => false,
         };
     }
@@ -347,7 +348,7 @@ mod tests {
     use crate::task::Split;
 
     fn task() -> Task {
-        let extra = serde_json::json!({ "level": 3, "type": "Algebra", "tags": ["a", "b"], "hard": true });
+        let extra = serde_json::json!({ "level": 3, "type": "Algebra", "tags": ["a", "b"], "hard": true, "kinds": [1, 3], "shares": [0.5, 2] });
         let Value::Object(extra) = extra else { unreachable!() };
         let reference = Reference::Math { answer: "12".to_owned() };
         Task::new("math", "How many apples?".to_owned(), reference, Split::Train, extra)
@@ -364,6 +365,12 @@ mod tests {
             ("not (level < 3 or type != 'Algebra') and words == 3", true),
             ("prompt contains 'apples' and chars <= 16", true),
             ("tags contains 'b'", true),
+            ("kinds contains 3", true),
+            ("kinds contains 2", false),
+            ("not kinds contains 3", false),
+            ("kinds contains level", true),
+            ("shares contains 2 and shares contains 0.5", true),
+            ("tags contains missing", false),
             ("answer = 12 and answer < 100", true),
             ("missing > 3", false),
             ("not (missing > 3)", true),

@@ -1,9 +1,10 @@
 //! Rows of CSV, read by polars.
 //!
-//! polars tells no line for a malformed record, so the records are first told apart here (by quotes and line ends, nothing
-//! else); those with another number of fields than the header, or with invalid UTF-8, become bad rows with their line, and
-//! polars parses the others.
+//! polars tells no line for a malformed record, so the records are first told apart here, as Python's csv module does: a quote
+//! is around a field only where it begins it. Those with another number of fields than the header, or with invalid UTF-8,
+//! become bad rows with their line, and polars parses the others.
 
+use std::borrow::Cow;
 use std::io::Cursor;
 
 use polars::prelude::{CsvReadOptions, SerReader};
@@ -21,14 +22,14 @@ pub(crate) fn read_csv(bytes: &[u8]) -> Result<Vec<Row>, String> {
         return Err(format!("line {}: the header cannot be read: {what}", header.line));
     }
     let mut good = Vec::with_capacity(bytes.len());
-    good.extend_from_slice(header.text);
+    good.extend_from_slice(&header.text);
     good.push(b'\n');
     let mut rows: Vec<Row> = Vec::new();
     for record in records {
         let columns = match record.flaw(header.fields) {
             Some(what) => Err(what),
             None => {
-                good.extend_from_slice(record.text);
+                good.extend_from_slice(&record.text);
                 good.push(b'\n');
                 // Filled in below, once polars has parsed all of the good records at once.
                 Ok(Columns::new())
@@ -64,7 +65,7 @@ struct Record<'a> {
     line: usize,
     fields: usize,
     closed: bool,
-    text: &'a [u8],
+    text: Cow<'a, [u8]>,
 }
 
 impl Record<'_> {
@@ -73,35 +74,97 @@ impl Record<'_> {
         if !self.closed {
             return Some("a quoted field is never closed".to_owned());
         }
-        if let Err(error) = std::str::from_utf8(self.text) {
+        if let Err(error) = std::str::from_utf8(&self.text) {
             return Some(format!("invalid UTF-8 at byte {}", error.valid_up_to() + 1));
         }
         (self.fields != expected).then(|| format!("{} fields where the header has {expected}", self.fields))
     }
 }
 
-/// Tells records apart: a line end outside quotes ends one. Blank lines are left out.
-fn split_records(bytes: &[u8]) -> Vec<Record<'_>> {
-    let mut records = Vec::new();
-    let (mut start, mut line, mut start_line) = (0, 1, 1);
-    let (mut fields, mut quoted) = (1, false);
-    for (position, byte) in bytes.iter().chain(b"\n").enumerate() {
-        let at_end = position == bytes.len();
-        match byte {
-            b'"' => quoted = !quoted,
-            b',' if !quoted => fields += 1,
-            b'\n' if !quoted || at_end => {
-                let text = &bytes[start..position];
-                let text = text.strip_suffix(b"\r").unwrap_or(text);
-                if !text.trim_ascii().is_empty() {
-                    records.push(Record { line: start_line, fields, closed: !quoted, text });
-                }
-                line += 1;
-                (start, start_line, fields) = (position + 1, line, 1);
-            }
-            b'\n' => line += 1,
-            _ => {}
+/// Where in a record the reading is.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    /// At the beginning of a field.
+    Start,
+    /// In a field without quotes around it, or behind what was in quotes: a quote here is one of its letters.
+    Plain,
+    Quoted,
+    /// Behind a quote in quotes: it closes them, unless another follows.
+    Closing,
+}
+
+impl Place {
+    fn after(self, byte: u8) -> Self {
+        match (self, byte) {
+            (Self::Quoted, b'"') => Self::Closing,
+            (Self::Quoted, _) | (Self::Start | Self::Closing, b'"') => Self::Quoted,
+            (_, b',' | b'\n') => Self::Start,
+            // Of a line end.
+            (Self::Closing, b'\r') => Self::Closing,
+            _ => Self::Plain,
         }
     }
+}
+
+/// Tells records apart: a line end outside quotes ends one. Blank lines are left out. A field that is never closed takes its
+/// line and not the rest of the file.
+fn split_records(bytes: &[u8]) -> Vec<Record<'_>> {
+    let mut records = Vec::new();
+    let (mut start, mut line) = (0, 1);
+    while start < bytes.len() {
+        let rest = &bytes[start..];
+        let (mut place, mut fields, mut bare, mut end) = (Place::Start, 1, false, None);
+        for (at, &byte) in rest.iter().enumerate() {
+            let next = place.after(byte);
+            if next == Place::Start && byte == b'\n' {
+                end = Some(at);
+                break;
+            }
+            fields += usize::from(next == Place::Start);
+            bare |= next == Place::Plain && (byte == b'"' || place == Place::Closing);
+            place = next;
+        }
+        let closed = end.is_some() || place != Place::Quoted;
+        let first_line = || rest.iter().position(|&byte| byte == b'\n');
+        let end = if closed { end } else { first_line() }.unwrap_or(rest.len());
+        let text = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
+        if !text.trim_ascii().is_empty() {
+            let text = if bare && closed { Cow::Owned(in_quotes(text)) } else { Cow::Borrowed(text) };
+            records.push(Record { line, fields, closed, text });
+        }
+        line += 1 + rest[..end].iter().filter(|&&byte| byte == b'\n').count();
+        start += end + 1;
+    }
     records
+}
+
+/// A record with quotes around each field that holds some: polars knows no bare ones. Read as Python's csv module reads it.
+fn in_quotes(record: &[u8]) -> Vec<u8> {
+    let (mut written, mut field, mut quotes) = (Vec::new(), Vec::new(), false);
+    let close = |field: &mut Vec<u8>, quotes: &mut bool, written: &mut Vec<u8>| {
+        if std::mem::take(quotes) {
+            let doubled = field.iter().flat_map(|&byte| std::iter::repeat_n(byte, 1 + usize::from(byte == b'"')));
+            written.extend([b'"'].into_iter().chain(doubled).chain([b'"']));
+            field.clear();
+        } else {
+            written.append(field);
+        }
+    };
+    let mut place = Place::Start;
+    for &byte in record {
+        let next = place.after(byte);
+        quotes |= byte == b'"';
+        match (place, next) {
+            // Quotes around a field are no part of it.
+            (Place::Start, Place::Quoted) | (Place::Quoted, Place::Closing) => {}
+            (_, Place::Start) => {
+                close(&mut field, &mut quotes, &mut written);
+                written.push(byte);
+            }
+            _ => field.push(byte),
+        }
+        place = next;
+    }
+    close(&mut field, &mut quotes, &mut written);
+    written
 }

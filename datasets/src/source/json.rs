@@ -80,7 +80,23 @@ fn into_columns(value: Value, text: &[u8]) -> Result<Columns, String> {
 }
 
 /// Digits that a number of 64 bits holds, whatever they are.
-const DIGITS: usize = 17;
+const SURE_DIGITS: usize = 15;
+
+/// With how many digits each number of 64 bits can be told from all others: programs that write all of them write so many.
+const MOST_DIGITS: usize = 17;
+
+/// Whether a number of 64 bits, written with as many digits as `digits`, has these.
+fn is_written_so(number: f64, digits: &[u8]) -> bool {
+    // What follows from the size of the number says nothing.
+    let significant = |digits: &[u8]| {
+        let end = digits.iter().rposition(|&digit| digit != b'0').map_or(0, |last| last + 1);
+        digits[..end].to_vec()
+    };
+    let written = format!("{number:.places$e}", places = digits.len().saturating_sub(1));
+    let mantissa = written.split('e').next().unwrap_or_default();
+    let held: Vec<u8> = mantissa.bytes().filter(u8::is_ascii_digit).collect();
+    significant(&held) == significant(digits)
+}
 
 /// The columns with those numbers as text that a number of 64 bits cannot hold: an answer is what it is, to the last digit.
 /// (`serde_json` can keep all digits of all numbers, but then every number everywhere is text that is read again.) Numbers
@@ -94,9 +110,11 @@ fn with_all_digits(mut columns: Columns, text: &[u8]) -> Columns {
         let digits: Vec<u8> = mantissa.iter().copied().filter(u8::is_ascii_digit).collect();
         let leading = digits.iter().take_while(|&&digit| digit == b'0').count();
         let known: Result<String, _> = serde_json::from_slice(name);
-        if digits.len() - leading > DIGITS
+        let digits = &digits[leading..];
+        if digits.len() > SURE_DIGITS
             && let (Ok(name), Ok(number)) = (known, std::str::from_utf8(written))
             && let Some(value) = columns.get_mut(&name).filter(|value| value.is_f64())
+            && !(digits.len() <= MOST_DIGITS && value.as_f64().is_some_and(|held| is_written_so(held, digits)))
         {
             *value = Value::from(number);
         }

@@ -98,9 +98,20 @@ pub fn layout_names() -> Vec<&'static str> {
     layout::names()
 }
 
+/// The columns that are not null: a row of JSON names those that are, and one of CSV or Parquet never does.
+fn without_nulls(columns: &Columns) -> Columns {
+    columns.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 /// One row through the adapter; the columns it did not use are kept.
 fn to_task(layout: &Layout, origin: &Origin, mut columns: Columns) -> Result<Task, String> {
-    let draft = (layout.convert)(&columns).map_err(|what| {
+    let converted = if columns.values().any(Value::is_null) {
+        // What is wrong may be that one is null: then it is said of the row as it is.
+        (layout.convert)(&without_nulls(&columns)).or_else(|_| (layout.convert)(&columns))
+    } else {
+        (layout.convert)(&columns)
+    };
+    let draft = converted.map_err(|what| {
         if what.ends_with("is missing") {
             let found = layout::column_names(&[&columns]);
             return format!("{what}: the layout {} needs {}; found {found}", layout.name, layout.needs);

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::hub::HubName;
 use super::layout::{self, Layout};
 use super::parquet::ParquetFile;
-use super::{BadLine, Columns, OnBadLine, Origin, ReadTasks, Row, csv, json, to_task};
+use super::{BadLine, Columns, OnBadLine, Origin, ReadTasks, Row, csv, json, to_task, without_nulls};
 use crate::error::DatasetError;
 
 /// The endings of names that are read.
@@ -240,7 +240,9 @@ impl TaskStream {
         if self.layout.is_none() {
             let sample: Vec<&Columns> =
                 rows.iter().filter_map(|row| row.columns.as_ref().ok()).take(ROWS_FOR_LAYOUT).collect();
-            self.layout = layout::choose(&sample);
+            let present: Vec<Columns> = sample.iter().map(|columns| without_nulls(columns)).collect();
+            // Where no row has all of the columns, those that are null say which are meant.
+            self.layout = layout::choose(&present.iter().collect::<Vec<_>>()).or_else(|| layout::choose(&sample));
             if self.layout.is_none() && !sample.is_empty() {
                 return Err(DatasetError::UnknownLayout {
                     path: self.path.clone(),

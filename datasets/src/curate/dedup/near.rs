@@ -3,7 +3,8 @@
 //! A row is dropped exactly where an earlier row that is *kept* is similar enough, so nothing is dropped over a chain of
 //! likenesses. Signatures and shingles lie on disk and are read band by band: memory holds 12 bytes for each row and what
 //! the candidates need. Within a band, a row is compared with the first and the last few of those that share its key, so a
-//! crowd of near-equal rows costs its size and not its square.
+//! crowd of near-equal rows costs its size and not its square; and in a crowd that shares a template, with those that share
+//! one of its rare shingles with it.
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
@@ -16,9 +17,16 @@ use super::super::work::{Work, each_part};
 use super::Repeats;
 use super::minhash::{Signer, band_key, bands_for};
 use crate::error::DatasetError;
+use crate::random::mix;
 
 /// With how many of the first, and of the last, rows of a key a row is compared.
 const NEIGHBOURS: usize = 8;
+
+/// A shingle that no more rows of a crowd have is rare: all of them are compared.
+const RARE: usize = 64;
+
+/// Shingles that are held for that at a time. A crowd with more is looked at piece by piece.
+const HELD: usize = 1 << 21;
 
 /// Shingles and band keys on disk.
 struct Spill {
@@ -175,7 +183,8 @@ impl Spill {
             .collect())
     }
 
-    /// Compares the rows of one key, ascending, each with the first few and the few just before it.
+    /// Compares the rows of one key, ascending, each with the first few and the few just before it, and those of a larger
+    /// crowd also by their rare shingles.
     fn compare(
         &mut self,
         crowd: &[(u64, u32)],
@@ -184,8 +193,17 @@ impl Spill {
     ) -> Result<(), DatasetError> {
         let mut first: Vec<(u32, Vec<u64>)> = Vec::new();
         let mut last: std::collections::VecDeque<(u32, Vec<u64>)> = std::collections::VecDeque::new();
+        let (mut held, mut shingles): (Vec<(u32, Vec<u64>)>, usize) = (Vec::new(), 0);
         for &(_, row) in crowd {
             let set = self.set(row)?;
+            if crowd.len() > 2 * NEIGHBOURS {
+                if shingles + set.len() > HELD {
+                    compare_by_rare(&std::mem::take(&mut held), threshold, pairs);
+                    shingles = 0;
+                }
+                shingles += set.len();
+                held.push((row, set.clone()));
+            }
             for (earlier, other) in first.iter().chain(&last) {
                 let similarity = jaccard(&set, other);
                 if similarity >= threshold {
@@ -201,6 +219,61 @@ impl Spill {
                 }
             }
         }
+        compare_by_rare(&held, threshold, pairs);
         Ok(())
+    }
+}
+
+/// Compares those of the rows, ascending, that share a rare shingle among the rarest of each (the prefixes of Chaudhuri,
+/// Ganti, Kaushik: A Primitive Operator for Similarity Joins, 2006). Sets as similar as the threshold share one of the
+/// `size - least overlap + 1` rarest shingles of either; so only such pairs are not looked at that have in common nothing but
+/// what more than [`RARE`] rows have.
+fn compare_by_rare(rows: &[(u32, Vec<u64>)], threshold: f64, pairs: &mut Vec<(u32, u32, f32)>) {
+    // How many rows have a shingle, or one that falls on its place: the order only has to be the same for all rows.
+    let places = rows.iter().map(|(_, set)| set.len()).sum::<usize>().next_power_of_two();
+    let place = |shingle: u64| mix(shingle) as usize & (places - 1);
+    let mut often = vec![0_u32; places];
+    rows.iter().flat_map(|(_, set)| set).for_each(|&shingle| often[place(shingle)] += 1);
+    let mut with_rare: Vec<(u64, usize)> = Vec::new();
+    for (at, (_, set)) in rows.iter().enumerate() {
+        let mut rarest: Vec<(u32, u64)> = set.iter().map(|&shingle| (often[place(shingle)], shingle)).collect();
+        rarest.sort_unstable();
+        let least_overlap = (threshold * set.len() as f64).ceil() as usize;
+        let prefix = rarest.iter().take((set.len() + 1).saturating_sub(least_overlap));
+        with_rare.extend(prefix.filter(|(often, _)| *often as usize <= RARE).map(|&(_, shingle)| (shingle, at)));
+    }
+    with_rare.sort_unstable();
+    let mut candidates: Vec<(usize, usize)> = Vec::new();
+    for sharing in with_rare.chunk_by(|left, right| left.0 == right.0) {
+        for (later, &(_, one)) in sharing.iter().enumerate() {
+            candidates.extend(sharing[..later].iter().map(|&(_, other)| (one, other)));
+        }
+        if candidates.len() > HELD {
+            compare_all(rows, &mut candidates, threshold, pairs);
+        }
+    }
+    compare_all(rows, &mut candidates, threshold, pairs);
+}
+
+/// Compares pairs of rows, later and earlier, of which some may be there several times, and leaves none.
+fn compare_all(
+    rows: &[(u32, Vec<u64>)],
+    candidates: &mut Vec<(usize, usize)>,
+    threshold: f64,
+    pairs: &mut Vec<(u32, u32, f32)>,
+) {
+    candidates.sort_unstable();
+    candidates.dedup();
+    for (one, other) in candidates.drain(..) {
+        let ((later, one), (earlier, other)) = (&rows[one], &rows[other]);
+        let (less, more) = (one.len().min(other.len()), one.len().max(other.len()));
+        // So unequal in size, they cannot be alike.
+        if (less as f64) < threshold * more as f64 {
+            continue;
+        }
+        let similarity = jaccard(one, other);
+        if similarity >= threshold {
+            pairs.push((*later, *earlier, similarity as f32));
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Algebra: linear systems, polynomials, inequalities, matrices.
 
+use super::same::{unordered, whatever_called};
 use super::{Drawn, slip};
 use crate::random::Counter;
 
@@ -56,18 +57,22 @@ pub(super) fn linear_system(level: u8, counter: &mut Counter) -> Drawn {
             break matrix;
         }
     };
+    let value = |row: &[i64]| row.iter().zip(&solution).map(|(factor, unknown)| factor * unknown).sum::<i64>();
     let equations: Vec<String> = matrix
         .iter()
         .map(|row| {
-            let value: i64 = row.iter().zip(&solution).map(|(factor, unknown)| factor * unknown).sum();
             let terms: Vec<(i64, &str)> = row.iter().copied().zip(names.iter().copied()).collect();
-            format!("{} = {value}", sum_of(&terms))
+            format!("{} = {}", sum_of(&terms), value(row))
         })
         .collect();
     let prompt = format!("Solve {}. Give ({}).", equations.join(" and "), names.join(", "));
-    let mut sorted = equations;
-    sorted.sort_unstable();
-    let content = format!("linear system {}", sorted.join(" "));
+    let content = whatever_called(unknowns, |numbers| {
+        let equation = |row: &Vec<i64>| {
+            let factors: Vec<i64> = numbers.iter().map(|&number| row[number]).collect();
+            format!("{factors:?} = {}", value(row))
+        };
+        unordered(matrix.iter().map(equation))
+    });
     Drawn::tuple(prompt, &solution, counter).same_as(content)
 }
 
@@ -114,9 +119,10 @@ pub(super) fn polynomials(level: u8, counter: &mut Counter) -> Drawn {
                 }
             }
             let power = counter.below(product.len());
-            let prompt =
-                format!("What is the coefficient of x^{power} in ({}) * ({})?", polynomial(&left), polynomial(&right));
-            Drawn::integer(prompt, product[power], slip(counter))
+            let (left, right) = (polynomial(&left), polynomial(&right));
+            let prompt = format!("What is the coefficient of x^{power} in ({left}) * ({right})?");
+            let content = format!("x^{power} of {} multiplied", unordered([left, right]));
+            Drawn::integer(prompt, product[power], slip(counter)).same_as(content)
         }
     }
 }

@@ -1,7 +1,8 @@
-//! Number theory and combinatorics: modular arithmetic, divisors, counting, coins, lattice paths.
+//! Number theory, and what is counted step by step: modular arithmetic, divisors, coins, lattice paths.
 
+use super::Drawn;
 use super::number::{gcd, prime_factors};
-use super::{Drawn, slip};
+use super::same::unordered;
 use crate::random::Counter;
 
 fn power_modulo(mut base: i64, mut exponent: i64, modulus: i64) -> i64 {
@@ -21,15 +22,16 @@ pub(super) fn modular(level: u8, counter: &mut Counter) -> Drawn {
     let (largest, exponents) = [(50, 60), (300, 2_000), (2_000, 100_000)][usize::from(level) - 1];
     let modulus = counter.between(5, largest);
     let base = counter.between(2, 3 * largest);
-    let (prompt, value) = match counter.below(3) {
+    let (prompt, value, multiplied) = match counter.below(3) {
         0 => {
             let exponent = counter.between(2, exponents);
             let prompt = format!("What is the remainder of {base}^{exponent} divided by {modulus}?");
-            (prompt, power_modulo(base, exponent, modulus))
+            (prompt, power_modulo(base, exponent, modulus), None)
         }
         1 => {
             let (a, b) = (counter.between(10, 10 * largest), counter.between(10, 10 * largest));
-            (format!("What is the remainder of {a} * {b} + {base} divided by {modulus}?"), (a * b + base) % modulus)
+            let prompt = format!("What is the remainder of {a} * {b} + {base} divided by {modulus}?");
+            (prompt, (a * b + base) % modulus, Some(unordered([a, b])))
         }
         _ => {
             // Ends: 1 has no common factor with anything.
@@ -41,10 +43,15 @@ pub(super) fn modular(level: u8, counter: &mut Counter) -> Drawn {
             (
                 format!("Which x with 0 < x < {modulus} leaves {unit} * x with remainder 1 when divided by {modulus}?"),
                 inverse,
+                None,
             )
         }
     };
-    Drawn::integer(prompt, value, counter.between(1, 3))
+    let drawn = Drawn::integer(prompt, value, counter.between(1, 3));
+    match multiplied {
+        Some(factors) => drawn.same_as(format!("{factors} multiplied, plus {base}, modulo {modulus}")),
+        None => drawn,
+    }
 }
 
 pub(super) fn divisors(level: u8, counter: &mut Counter) -> Drawn {
@@ -71,92 +78,6 @@ pub(super) fn divisors(level: u8, counter: &mut Counter) -> Drawn {
         }
     };
     Drawn::integer(prompt, value, counter.between(1, 4))
-}
-
-pub(super) fn choose(n: i64, k: i64) -> i64 {
-    (0..k).fold(1, |value, step| value * (n - step) / (step + 1))
-}
-
-fn factorial(n: i64) -> i64 {
-    (1..=n).product()
-}
-
-pub(super) fn combinatorics(level: u8, counter: &mut Counter) -> Drawn {
-    let (low, high) = [(4, 10), (8, 14), (10, 20)][usize::from(level) - 1];
-    let people = counter.between(low, high);
-    let (prompt, value) = match counter.below(5) {
-        0 => {
-            let others = counter.between(3, high);
-            let (first, second) = (counter.between(1, people.min(6)), counter.between(1, others.min(6)));
-            let prompt = format!(
-                "From {people} teachers and {others} students a committee of {first} teachers and {second} students is \
-                 chosen. In how many ways?"
-            );
-            (prompt, choose(people, first) * choose(others, second))
-        }
-        1 => {
-            // A made-up word over few letters, so that letters repeat.
-            let letters = 4 + counter.below(4 + usize::from(level));
-            let kinds = 2 + counter.below(4);
-            let word: String =
-                (0..letters).map(|_| char::from(b'A' + u8::try_from(counter.below(kinds)).unwrap_or(0))).collect();
-            let mut value = factorial(i64::try_from(letters).unwrap_or(0));
-            for letter in 'A'..='F' {
-                value /= factorial(i64::try_from(word.matches(letter).count()).unwrap_or(0));
-            }
-            (format!("In how many different ways can the letters of {word} be arranged?"), value)
-        }
-        2 => {
-            let seats = counter.between(4, 6 + i64::from(level));
-            let names = [
-                "Ann", "Bob", "Eve", "Max", "Zoe", "Leo", "Mia", "Tom", "Ida", "Kai", "Lea", "Jan", "Nora", "Paul",
-                "Ruth", "Sara", "Tim", "Uwe", "Vera", "Wim",
-            ];
-            let (first, second) = (counter.below(10), 10 + counter.below(10));
-            let together = 2 * factorial(seats - 1);
-            let (word, value) = match counter.below(2) {
-                0 => ("sit next to each other", together),
-                _ => ("do not sit next to each other", factorial(seats) - together),
-            };
-            let prompt = format!(
-                "{seats} people, {} and {} among them, sit down in a row of {seats} chairs so that these two {word}. In \
-                 how many ways?",
-                names[first], names[second]
-            );
-            (prompt, value)
-        }
-        3 => {
-            let (balls, boxes) = (people + counter.between(0, 12), counter.between(2, 3 + i64::from(level)));
-            // The first box gets its least number beforehand.
-            let least = counter.between(0, 6);
-            let free = balls - least;
-            let (word, value) = match counter.below(2) {
-                0 => ("others may stay empty", choose(free + boxes - 1, boxes - 1)),
-                // One more ball beforehand for each of the others; with too few balls there is no way.
-                _ => ("no other stays empty", if free < boxes - 1 { 0 } else { choose(free, boxes - 1) }),
-            };
-            let prompt = format!(
-                "In how many ways can {balls} equal balls be put into {boxes} different boxes if the first box gets at least \
-                 {least} and {word}?"
-            );
-            (prompt, value)
-        }
-        _ => {
-            let (digits, length) = (counter.between(4, 9), counter.between(2, 3 + i64::from(level)));
-            let first = counter.between(1, digits);
-            let (word, rest) = match counter.below(2) {
-                0 => ("digits may repeat", digits.pow(u32::try_from(length - 1).unwrap_or(0))),
-                _ => ("all digits are different", (1..length).map(|used| (digits - used).max(0)).product()),
-            };
-            let value = first * rest;
-            let prompt = format!(
-                "How many codes of {length} digits can be made from the digits 1 to {digits} if {word} and the first digit is at \
-                 most {first}?"
-            );
-            (prompt, value)
-        }
-    };
-    Drawn::integer(prompt, value, slip(counter))
 }
 
 pub(super) fn coins(level: u8, counter: &mut Counter) -> Drawn {

@@ -3,12 +3,30 @@
 use std::collections::VecDeque;
 
 use super::Drawn;
-use crate::random::Counter;
+use super::same::unordered;
+use crate::random::{Counter, hash_text};
 
 const PLACES: &str = "ABCDEFGHIJKLMNOP";
 
 fn name(place: usize) -> char {
     PLACES.as_bytes().get(place).map_or('?', |&letter| char::from(letter))
+}
+
+/// What a graph is called, whatever its places are: how it looks from each place that has a road, where each round sees one
+/// road further. A link leads from a place to another and says how; `marks` are the places that the question names.
+fn without_names(places: usize, links: &[(usize, i64, usize)], marks: &[usize]) -> String {
+    let mut looks: Vec<u64> = (0..places)
+        .map(|place| marks.iter().position(|&marked| marked == place).map_or(0, |at| 1 + at as u64))
+        .collect();
+    for _ in 0..places {
+        let from = |place: usize| {
+            let around =
+                links.iter().filter(|link| link.0 == place).map(|link| format!("{} {}", link.1, looks[link.2]));
+            hash_text(&format!("{}: {}", looks[place], unordered(around)))
+        };
+        looks = (0..places).map(from).collect();
+    }
+    unordered((0..places).filter(|&place| links.iter().any(|link| link.0 == place)).map(|place| looks[place]))
 }
 
 pub(super) fn graph_paths(level: u8, counter: &mut Counter) -> Drawn {
@@ -57,7 +75,11 @@ pub(super) fn graph_paths(level: u8, counter: &mut Counter) -> Drawn {
         name(from),
         name(to)
     );
-    Drawn::integer(prompt, way[to].unwrap_or(0), counter.between(1, 3))
+    let links: Vec<_> =
+        roads.iter().flat_map(|&(one, other, miles)| [(one, miles, other), (other, miles, one)]).collect();
+    // A way may be gone in either direction.
+    let content = [[from, to], [to, from]].map(|ends| without_names(places, &links, &ends));
+    Drawn::integer(prompt, way[to].unwrap_or(0), counter.between(1, 3)).same_as(unordered(content))
 }
 
 pub(super) fn reachability(level: u8, counter: &mut Counter) -> Drawn {
@@ -85,6 +107,8 @@ pub(super) fn reachability(level: u8, counter: &mut Counter) -> Drawn {
     }
     let list: Vec<String> = roads.iter().map(|&(start, end)| format!("{}>{}", name(start), name(end))).collect();
     let given = format!("One-way roads: {}.", list.join(", "));
+    // Forwards and back.
+    let links: Vec<_> = roads.iter().flat_map(|&(start, end)| [(start, 1, end), (end, -1, start)]).collect();
     let reached: Vec<usize> = (0..places).filter(|&place| place != from && steps[place].is_some()).collect();
     if reached.is_empty() || counter.percent(50) {
         let prompt = format!(
@@ -92,9 +116,12 @@ pub(super) fn reachability(level: u8, counter: &mut Counter) -> Drawn {
             name(places - 1),
             name(from)
         );
-        return Drawn::integer(prompt, i64::try_from(reached.len()).unwrap_or(0), counter.between(1, 2));
+        let content = format!("{places} places: {}", without_names(places, &links, &[from]));
+        return Drawn::integer(prompt, i64::try_from(reached.len()).unwrap_or(0), counter.between(1, 2))
+            .same_as(content);
     }
     let to = *counter.pick(&reached);
     let prompt = format!("{given} What is the least number of roads to take from {} to {}?", name(from), name(to));
-    Drawn::integer(prompt, steps[to].unwrap_or(0), counter.between(1, 2))
+    let content = without_names(places, &links, &[from, to]);
+    Drawn::integer(prompt, steps[to].unwrap_or(0), counter.between(1, 2)).same_as(content)
 }

@@ -168,18 +168,22 @@ pub(super) fn sets(level: u8, counter: &mut Counter) -> Drawn {
     let shown = |set: &[i64]| set.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
     let all = 1..=30_i64;
     let in_sets = |number: i64| (a.contains(&number), b.contains(&number), c.contains(&number));
-    let kinds: &[(&str, Holds)] = &[
-        ("in A or in B", |(a, b, _)| a || b),
-        ("in both A and B", |(a, b, _)| a && b),
-        ("in A but not in B", |(a, b, _)| a && !b),
-        ("in exactly one of A and B", |(a, b, _)| a != b),
-        ("in exactly one of A, B and C", |(a, b, c)| u8::from(a) + u8::from(b) + u8::from(c) == 1),
-        ("in at least two of A, B and C", |(a, b, c)| u8::from(a) + u8::from(b) + u8::from(c) >= 2),
-        ("in A or B but not in C", |(a, b, c)| (a || b) && !c),
+    // With how many sets, from A on, may change places.
+    let kinds: &[(&str, usize, Holds)] = &[
+        ("in A or in B", 2, |(a, b, _)| a || b),
+        ("in both A and B", 2, |(a, b, _)| a && b),
+        ("in A but not in B", 1, |(a, b, _)| a && !b),
+        ("in exactly one of A and B", 2, |(a, b, _)| a != b),
+        ("in exactly one of A, B and C", 3, |(a, b, c)| u8::from(a) + u8::from(b) + u8::from(c) == 1),
+        ("in at least two of A, B and C", 3, |(a, b, c)| u8::from(a) + u8::from(b) + u8::from(c) >= 2),
+        ("in A or B but not in C", 2, |(a, b, c)| (a || b) && !c),
     ];
-    let (words, holds) = kinds[counter.below(if level == 1 { 4 } else { 7 })];
+    let (words, alike, holds) = kinds[counter.below(if level == 1 { 4 } else { 7 })];
     let value = all.filter(|&number| holds(in_sets(number))).count();
     let third = if words.contains('C') { format!(", C = {{{}}}", shown(&c)) } else { String::new() };
     let prompt = format!("A = {{{}}}, B = {{{}}}{third}. How many numbers are {words}?", shown(&a), shown(&b));
-    Drawn::integer(prompt, i64::try_from(value).unwrap_or(0), counter.between(1, 2))
+    let mut named = if third.is_empty() { vec![&a, &b] } else { vec![&a, &b, &c] };
+    named[..alike].sort_unstable();
+    let content = format!("{words}: {named:?}");
+    Drawn::integer(prompt, i64::try_from(value).unwrap_or(0), counter.between(1, 2)).same_as(content)
 }

@@ -1,6 +1,7 @@
 //! Logic: formulas, knights and knaves, orders from clues. Each has exactly one answer, found by going through all.
 
 use super::Drawn;
+use super::same::{next_order, unordered, whatever_called};
 use crate::random::Counter;
 
 /// A formula over numbered variables.
@@ -45,6 +46,19 @@ impl Formula {
         }
     }
 
+    /// The formula with other numbers for its variables, in one of the orders of what is joined by a symmetric connective.
+    fn same(&self, numbers: &[usize]) -> String {
+        match self {
+            Self::Variable(index) => numbers[*index].to_string(),
+            Self::Not(inner) => format!("not {}", inner.same(numbers)),
+            Self::Both(sign, left, right) => {
+                let (left, right) = (left.same(numbers), right.same(numbers));
+                let (left, right) = if *sign != "implies" && right < left { (right, left) } else { (left, right) };
+                format!("({left} {sign} {right})")
+            }
+        }
+    }
+
     fn text(&self) -> String {
         match self {
             Self::Variable(index) => VARIABLES[*index].to_owned(),
@@ -66,7 +80,8 @@ pub(super) fn propositional(level: u8, counter: &mut Counter) -> Drawn {
         formula.text()
     );
     let count = i64::try_from(count).unwrap_or(0);
-    Drawn::integer(prompt, count, if counter.percent(50) { 1 } else { 2 })
+    let content = format!("{variables} variables, {}", whatever_called(variables, |numbers| formula.same(numbers)));
+    Drawn::integer(prompt, count, if counter.percent(50) { 1 } else { 2 }).same_as(content)
 }
 
 const NAMES: &[&str] = &["Alice", "Bruno", "Clara", "Denis", "Edith", "Felix", "Greta", "Henry", "Irene", "Jacob"];
@@ -79,7 +94,7 @@ fn some_names(count: usize, counter: &mut Counter) -> Vec<&'static str> {
 }
 
 /// What an islander says; `knights` has one bit for each.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Claim {
     Is(usize, bool),
     Same(usize, usize),
@@ -97,6 +112,30 @@ impl Claim {
             Self::Different(one, other) => knight(one) != knight(other),
             Self::Exactly(count) => knights.count_ones() == count,
             Self::Either(one, other) => knight(one) || knight(other),
+        }
+    }
+
+    /// The claim with other numbers for the islanders, in one of the orders of two who are named alike.
+    fn same(self, numbers: &[usize]) -> Self {
+        let pair = |one: usize, other: usize| {
+            let (one, other) = (numbers[one], numbers[other]);
+            (one.min(other), one.max(other))
+        };
+        match self {
+            Self::Is(who, is_knight) => Self::Is(numbers[who], is_knight),
+            Self::Same(one, other) => {
+                let (one, other) = pair(one, other);
+                Self::Same(one, other)
+            }
+            Self::Different(one, other) => {
+                let (one, other) = pair(one, other);
+                Self::Different(one, other)
+            }
+            Self::Exactly(count) => Self::Exactly(count),
+            Self::Either(one, other) => {
+                let (one, other) = pair(one, other);
+                Self::Either(one, other)
+            }
         }
     }
 
@@ -139,7 +178,14 @@ pub(super) fn knights_and_knaves(level: u8, counter: &mut Counter) -> Drawn {
             (0..people).map(|who| if knights >> who & 1 == 1 { "knight" } else { "knave" }).collect();
         format!("({})", words.join(", "))
     };
-    Drawn::compared(prompt, kinds(knights), kinds(knights ^ 1 << counter.below(people)))
+    let content = whatever_called(people, |numbers| {
+        let mut said: Vec<(usize, Claim)> =
+            claims.iter().enumerate().map(|(who, claim)| (numbers[who], claim.same(numbers))).collect();
+        said.sort_unstable();
+        said
+    });
+    let wrong = kinds(knights ^ 1 << counter.below(people));
+    Drawn::compared(prompt, kinds(knights), wrong).same_as(format!("{content:?}"))
 }
 
 fn draw_claim(speaker: usize, people: usize, counter: &mut Counter) -> Claim {
@@ -165,11 +211,9 @@ fn all_places(count: usize) -> Vec<[usize; MOST_RUNNERS]> {
         let mut places = [0; MOST_RUNNERS];
         order.iter().enumerate().for_each(|(place, &who)| places[who] = place);
         all.push(places);
-        // The next order: the last rise goes up as little as it can, and what follows it becomes ascending.
-        let Some(rise) = (1..count).rev().find(|&at| order[at - 1] < order[at]) else { return all };
-        let higher = (rise..count).rev().find(|&at| order[at] > order[rise - 1]).unwrap_or(rise);
-        order.swap(rise - 1, higher);
-        order[rise..].reverse();
+        if !next_order(&mut order) {
+            return all;
+        }
     }
 }
 
@@ -182,6 +226,8 @@ pub(super) fn ordering(level: u8, counter: &mut Counter) -> Drawn {
     let mut truth = vec![0; people];
     (0..people).for_each(|who| truth[places[who]] = who);
     let mut clues = Vec::new();
+    // The clues with a runner's place for a name: it follows from the clues, however runners are called.
+    let mut same = Vec::new();
     while left.len() > 1 {
         let (one, other) = (counter.below(people), counter.below(people));
         let (at_one, at_other) = (places[one], places[other]);
@@ -204,6 +250,10 @@ pub(super) fn ordering(level: u8, counter: &mut Counter) -> Drawn {
         if kept.len() == before {
             continue;
         }
+        same.push(match kind {
+            2 => format!("{at_one} is not {at_other}"),
+            _ => format!("{at_one} before {at_other} by clue {kind}"),
+        });
         clues.push(match kind {
             0 => format!("{} finishes before {}.", names[one], names[other]),
             1 if gap == 1 => format!("{} finishes right after {}.", names[other], names[one]),
@@ -226,5 +276,6 @@ pub(super) fn ordering(level: u8, counter: &mut Counter) -> Drawn {
         sorted.join(", "),
         clues.join(" ")
     );
-    Drawn::compared(prompt, named(&truth), named(&wrong))
+    let content = format!("{people} runners: {}", unordered(same));
+    Drawn::compared(prompt, named(&truth), named(&wrong)).same_as(content)
 }

@@ -4,11 +4,15 @@
 //! the function that draws a problem. The function sees a level and a stream of random numbers and nothing else, so a
 //! problem is a pure function of (family, level, split, seed, index).
 //!
+//! A problem also says what it is called whatever its wording ([`Drawn::content`]; docs/data.md lists what makes two prompts
+//! one problem): the fence between training and held-out goes by it.
+//!
 //! Where an expression that equals the answer could be read off the question, the verifier wants a number written out
 //! ([`Reference::Integer`]) or a tuple: repeating the question is never right.
 
 mod algebra;
 mod calendar;
+mod combinatorics;
 mod counting;
 mod graph;
 mod listing;
@@ -16,6 +20,7 @@ mod logic;
 mod number;
 mod program;
 mod puzzle;
+mod same;
 mod sequence;
 mod story;
 
@@ -29,7 +34,7 @@ use crate::task::Domain;
 pub(crate) struct Drawn {
     /// The question in plain text.
     pub(crate) prompt: String,
-    /// Equal for problems that are the same but for their wording or order: it decides the split.
+    /// Equal for problems that are the same but for their wording, order or names: it decides the split.
     pub(crate) content: String,
     /// What answers are compared with.
     pub(crate) reference: Reference,
@@ -237,9 +242,9 @@ pub(crate) const LEVELED: &[Leveled] = &[
         "combinatorics",
         Math,
         3,
-        counting::combinatorics,
+        combinatorics::combinatorics,
         "committees, arrangements of letters, seatings with a condition, ways to share, codes of digits",
-        "groups to 10, 14, 20; words to 8, 9, 10 letters; rows to 7, 8, 9 seats; balls to 22, 26, 32; codes to 4, 5, 6 digits",
+        "two groups to 10, 14, 20, at level 3 also three; words to 8, 9, 10 letters; rows to 7, 8, 9 seats; balls to 22, 26, 32; codes to 4, 5, 6 digits",
         INTEGER
     ),
     leveled!(

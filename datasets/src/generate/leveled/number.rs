@@ -1,5 +1,6 @@
 //! Arithmetic: chains, fractions, decimals, percentages, bases, common divisors, primes.
 
+use super::same::unordered;
 use super::{Drawn, slip};
 use crate::random::Counter;
 
@@ -8,31 +9,56 @@ pub(super) fn chain(level: u8, counter: &mut Counter) -> Drawn {
     let length = 2 + usize::from(level) + counter.below(2);
     let largest = [12, 20, 50, 99][usize::from(level) - 1];
     let mut text = String::new();
+    let mut summands = Vec::new();
     let mut value = 0;
     let mut used = 0;
     while used < length {
-        let (term, term_value, size) = term(level, largest, length - used, counter);
+        let term = term(level, largest, length - used, counter);
         let minus = used > 0 && counter.percent(45);
         if used > 0 {
             text.push_str(if minus { " - " } else { " + " });
         }
-        text.push_str(&term);
-        value += if minus { -term_value } else { term_value };
-        used += size;
+        text.push_str(&term.text);
+        summands.push(format!("{}{}", if minus { '-' } else { '+' }, term.same));
+        value += if minus { -term.value } else { term.value };
+        used += term.numbers;
     }
-    Drawn::integer(format!("Compute {text}."), value, slip(counter))
+    Drawn::integer(format!("Compute {text}."), value, slip(counter)).same_as(unordered(summands))
 }
 
-/// A number, a product, or a number times a bracket: text, value and how many numbers it has.
-fn term(level: u8, largest: i64, room: usize, counter: &mut Counter) -> (String, i64, usize) {
+/// A number, a product, or a number times a bracket.
+struct Term {
+    text: String,
+    /// The text in one of the orders of what is multiplied and added.
+    same: String,
+    value: i64,
+    numbers: usize,
+}
+
+fn term(level: u8, largest: i64, room: usize, counter: &mut Counter) -> Term {
     let mut number = || counter.between(1, largest);
     let (a, b, c) = (number(), number(), number());
     let factor = counter.between(2, 9 + i64::from(level));
     match counter.below(if level > 1 { 4 } else { 2 }) {
-        1 if room >= 2 => (format!("{factor} * {a}"), factor * a, 2),
-        2 if room >= 3 => (format!("{factor} * ({a} + {b})"), factor * (a + b), 3),
-        3 if room >= 3 => (format!("({b} - {c}) * {factor}"), (b - c) * factor, 3),
-        _ => (a.to_string(), a, 1),
+        1 if room >= 2 => Term {
+            text: format!("{factor} * {a}"),
+            same: format!("({} multiplied)", unordered([factor, a])),
+            value: factor * a,
+            numbers: 2,
+        },
+        2 if room >= 3 => Term {
+            text: format!("{factor} * ({a} + {b})"),
+            same: format!("{factor} * ({} added)", unordered([a, b])),
+            value: factor * (a + b),
+            numbers: 3,
+        },
+        3 if room >= 3 => Term {
+            text: format!("({b} - {c}) * {factor}"),
+            same: format!("{factor} * ({b} - {c})"),
+            value: (b - c) * factor,
+            numbers: 3,
+        },
+        _ => Term { text: a.to_string(), same: a.to_string(), value: a, numbers: 1 },
     }
 }
 
@@ -76,8 +102,18 @@ pub(super) fn fractions(level: u8, counter: &mut Counter) -> Drawn {
     };
     let mut value = fraction(counter);
     let mut text = shown(value);
+    // What is added up, or multiplied, one after the other.
+    let mut parts = vec![text.clone()];
+    let mut last = None;
     for step in 0..1 + usize::from(level >= 3) + usize::from(level >= 4) {
         let (operator, next) = (*counter.pick(operators), fraction(counter));
+        let (sums, first) = if matches!(operator, '+' | '-') { (true, '+') } else { (false, '*') };
+        // The first part is like one that is added or multiplied; so is what has been made by the other kind of operator.
+        if last != Some(sums) {
+            parts = vec![format!("{first}({})", unordered(parts))];
+            last = Some(sums);
+        }
+        parts.push(format!("{operator}({})", shown(next)));
         // Brackets all the way, so that precedence is not what is asked.
         let left = if step == 0 { text } else { format!("({text})") };
         let right = if next.bottom == 1 { shown(next) } else { format!("({})", shown(next)) };
@@ -90,7 +126,7 @@ pub(super) fn fractions(level: u8, counter: &mut Counter) -> Drawn {
     }
     let prompt =
         format!("Compute {text}. Written in lowest terms as m/n with n positive, the result has what value of m + n?");
-    Drawn::integer(prompt, value.top + value.bottom, slip(counter))
+    Drawn::integer(prompt, value.top + value.bottom, slip(counter)).same_as(unordered(parts))
 }
 
 /// An amount of thousandths as a decimal number.
@@ -105,16 +141,21 @@ pub(super) fn decimals(level: u8, counter: &mut Counter) -> Drawn {
     let number = |counter: &mut Counter| unit * counter.between(1, largest * 1000 / unit);
     let (a, b) = (number(counter), number(counter));
     let ask = "How many thousandths is the result?";
-    let (text, value) = match counter.below(3) {
-        0 => (format!("{} + {}", decimal(a), decimal(b)), a + b),
-        1 => (format!("{} - {}", decimal(a.max(b)), decimal(a.min(b))), a.max(b) - a.min(b)),
+    let (text, value, content) = match counter.below(3) {
+        0 => (format!("{} + {}", decimal(a), decimal(b)), a + b, format!("{} added", unordered([a, b]))),
+        1 => {
+            let text = format!("{} - {}", decimal(a.max(b)), decimal(a.min(b)));
+            (text.clone(), a.max(b) - a.min(b), text)
+        }
         _ => {
             // Tenths times hundredths: thousandths exactly.
             let (tenths, hundredths) = (counter.between(1, 99 * i64::from(level)), counter.between(1, 999));
-            (format!("{} * {}", decimal(tenths * 100), decimal(hundredths * 10)), tenths * hundredths)
+            let (one, other) = (tenths * 100, hundredths * 10);
+            let content = format!("{} multiplied", unordered([one, other]));
+            (format!("{} * {}", decimal(one), decimal(other)), tenths * hundredths, content)
         }
     };
-    Drawn::integer(format!("Compute {text}. {ask}"), value, slip(counter))
+    Drawn::integer(format!("Compute {text}. {ask}"), value, slip(counter)).same_as(content)
 }
 
 pub(super) fn percentages(level: u8, counter: &mut Counter) -> Drawn {
@@ -157,23 +198,23 @@ pub(super) fn bases(level: u8, counter: &mut Counter) -> Drawn {
     let largest = [4_095, 65_535, 1_048_575][usize::from(level) - 1];
     let (from, to) = (counter.between(2, 9), counter.between(2, 9));
     let value = counter.between(10, largest);
-    let (prompt, value, base) = match counter.below(3) {
-        0 => (format!("Write the decimal number {value} in base {to}."), value, to),
-        1 => (format!("The number {} is in base {from}. Write it in base 10.", digits(value, from)), value, 10),
+    let (prompt, value, base, added) = match counter.below(3) {
+        0 => (format!("Write the decimal number {value} in base {to}."), value, to, None),
+        1 => (format!("The number {} is in base {from}. Write it in base 10.", digits(value, from)), value, 10, None),
         _ => {
             let other = counter.between(10, largest);
             let (left, right) = (digits(value, from), digits(other, from));
             let prompt = format!("Add {left} and {right}, both in base {from}. Give the sum in base {from}.");
-            (prompt, value + other, from)
+            (prompt, value + other, from, Some(unordered([value, other])))
         }
     };
     let right = digits(value, base);
     let wrong = digits(value + 1, base);
-    let content = prompt.clone();
+    let content = added.map_or_else(|| prompt.clone(), |numbers| format!("{numbers} added in base {from}"));
     match right.parse() {
         Ok(number) => Drawn { prompt, content, reference: rewards::Reference::Integer { value: number }, right, wrong },
         // More than 18 digits of base 2: compared as text of digits all the same.
-        Err(_) => Drawn::compared(prompt, right, wrong),
+        Err(_) => Drawn::compared(prompt, right, wrong).same_as(content),
     }
 }
 
@@ -188,10 +229,11 @@ pub(super) fn gcd_lcm(level: u8, counter: &mut Counter) -> Drawn {
     let list = |numbers: &[i64]| numbers.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
     if counter.percent(50) {
         let prompt = format!("What is the greatest common divisor of {}?", list(&numbers));
-        Drawn::integer(prompt, divisor, counter.between(1, 4))
+        Drawn::integer(prompt, divisor, counter.between(1, 4)).same_as(format!("divisor of {}", unordered(numbers)))
     } else {
         let prompt = format!("What is the least common multiple of {} and {}?", numbers[0], numbers[1]);
-        Drawn::integer(prompt, multiple, shared)
+        let content = format!("multiple of {}", unordered([numbers[0], numbers[1]]));
+        Drawn::integer(prompt, multiple, shared).same_as(content)
     }
 }
 

@@ -4,6 +4,7 @@
 //! themselves, and later events speak of what earlier ones left. So the number of different texts grows with the power of
 //! the length.
 
+use super::same::{numbered, unordered};
 use super::{Drawn, slip};
 use crate::random::Counter;
 
@@ -30,7 +31,10 @@ pub(super) fn word_problem(level: u8, counter: &mut Counter) -> Drawn {
     let events = [2, 3, 5, 7][usize::from(level) - 1] - counter.below(2).min(usize::from(level) - 1);
     let (names, thing) = (some(NAMES, 2, counter), *counter.pick(THINGS));
     let mut has = [counter.between(largest / 4, largest), counter.between(largest / 4, largest)];
+    let begun = has;
     let mut text = format!("{} has {} {thing}. {} has {}.", names[0], has[0], names[1], has[1]);
+    // The same without place and thing.
+    let mut told = Vec::new();
     for _ in 0..events {
         let who = counter.below(2);
         let (name, other, mine, theirs) = (names[who], names[1 - who], has[who], has[1 - who]);
@@ -64,6 +68,7 @@ pub(super) fn word_problem(level: u8, counter: &mut Counter) -> Drawn {
         };
         text.push(' ');
         text.push_str(&sentence);
+        told.push(plainly(&sentence, name, other, amount).replace(&format!(" {place}"), "").replace(thing, "things"));
         has[who] = mine;
         has[1 - who] = theirs;
     }
@@ -77,7 +82,24 @@ pub(super) fn word_problem(level: u8, counter: &mut Counter) -> Drawn {
             (question, has[first] - has[1 - first])
         }
     };
-    Drawn::integer(format!("{text} {question}"), value, slip(counter))
+    told.push(question.replace(thing, "things"));
+    // Either of the two may be the first.
+    let from = |first: usize| {
+        let people = [names[first], names[1 - first]];
+        let story = numbered(&told.join(" "), &people).replace("#1 and #0", "#0 and #1");
+        format!("{} and {}: {story}", begun[first], begun[1 - first])
+    };
+    let content = from(0).min(from(1));
+    Drawn::integer(format!("{text} {question}"), value, slip(counter)).same_as(content)
+}
+
+/// An event in one wording: who is handed something is given it.
+fn plainly(sentence: &str, name: &str, other: &str, amount: i64) -> String {
+    if sentence == format!("{other} hands {name} {amount}.") {
+        format!("{other} gives {amount} to {name}.")
+    } else {
+        sentence.to_owned()
+    }
 }
 
 const GOODS: &[&str] = &[
@@ -101,13 +123,15 @@ pub(super) fn shopping(level: u8, counter: &mut Counter) -> Drawn {
     let name = *counter.pick(NAMES);
     let goods = some(GOODS, lines, counter);
     let mut total = 0;
-    let mut parts = Vec::new();
+    let (mut parts, mut bought) = (Vec::new(), Vec::new());
     for good in goods {
         let (price, quantity) = (counter.between(2, largest), counter.between(1, 12));
         total += price * quantity;
         parts.push(format!("{quantity} times {good} at {price} dollars"));
+        bought.push(format!("{quantity} at {price}"));
     }
     let mut text = format!("{name} buys {}.", parts.join(", "));
+    let mut content = unordered(bought);
     if level >= 2 && counter.percent(60) {
         // A discount that leaves whole dollars: the bill is brought up to a multiple of 20 by a delivery.
         let delivery = (20 - total % 20) % 20;
@@ -117,14 +141,16 @@ pub(super) fn shopping(level: u8, counter: &mut Counter) -> Drawn {
         let percent = 5 * counter.between(1, 10);
         total += delivery;
         total -= total * percent / 100;
+        // What the delivery costs follows from the rest.
+        content.push_str(&format!(", less {percent}%"));
         text.push_str(&format!(" On the whole bill there is a discount of {percent}%."));
     }
     if counter.percent(50) {
         let paid = (total / 50 + counter.between(1, 3)) * 50;
         let prompt = format!("{text} {name} pays with {paid} dollars. How many dollars of change are there?");
-        Drawn::integer(prompt, paid - total, slip(counter))
+        Drawn::integer(prompt, paid - total, slip(counter)).same_as(format!("{content}, change of {paid}"))
     } else {
-        Drawn::integer(format!("{text} How many dollars does {name} pay?"), total, slip(counter))
+        Drawn::integer(format!("{text} How many dollars does {name} pay?"), total, slip(counter)).same_as(content)
     }
 }
 
@@ -180,5 +206,7 @@ pub(super) fn ages(level: u8, counter: &mut Counter) -> Drawn {
         }
         _ => (format!("All of them are {sum} years old together."), format!("How old is {first}?"), ages[0]),
     };
-    Drawn::integer(format!("{} {given} {question}", clues.join(" ")), value, counter.between(1, 3))
+    let prompt = format!("{} {given} {question}", clues.join(" "));
+    let content = numbered(&prompt, &names);
+    Drawn::integer(prompt, value, counter.between(1, 3)).same_as(content)
 }

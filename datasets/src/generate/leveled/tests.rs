@@ -2,14 +2,17 @@
 
 #![allow(clippy::print_stdout, reason = "figures for whoever runs the tests with --nocapture")]
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rewards::{RewardSet, RewardSpec, Sample};
 
+mod normal;
+
 use super::*;
+use crate::error::DatasetError;
 use crate::generate::Family;
-use crate::task::Split;
+use crate::task::{Split, Task};
 
 fn families() -> impl Iterator<Item = Family> {
     Family::ALL.into_iter().filter(|family| matches!(family, Family::Leveled(_)))
@@ -99,5 +102,57 @@ fn the_fence_holds_at_every_level() {
         };
         let (train, held) = (prompts(Split::Train), prompts(Split::Held));
         assert!(train.is_disjoint(&held), "{family}");
+    }
+}
+
+/// As many different tasks as a level has, up to `count`.
+fn up_to(family: Family, level: u8, split: Split, count: usize) -> Vec<Task> {
+    let draw = |count| family.distinct_at(Some(level), split, 2, count);
+    draw(count).unwrap_or_else(|error| match error {
+        DatasetError::TooFewDistinct { found, .. } => draw(found).unwrap(),
+        error => panic!("{error}"),
+    })
+}
+
+/// A problem told in other words, in another order or with other names is on the same side, and is made once. What is one
+/// problem is read off the prompts here, not asked of the families.
+#[test]
+fn no_problem_is_on_both_sides_or_made_twice_however_it_is_told() {
+    for family in families() {
+        for level in 1..=family.levels() {
+            let sides = [(Split::Train, 2_000), (Split::Held, 1_000)].map(|(split, count)| {
+                let tasks = up_to(family, level, split, count);
+                let mut told = HashMap::new();
+                for task in tasks {
+                    let normal = normal::of(family.name(), &task.prompt);
+                    if let Some(twin) = told.insert(normal, task.prompt.clone()) {
+                        panic!("{family}, level {level}: twice:\n{twin}\n{}", task.prompt);
+                    }
+                }
+                told
+            });
+            let [train, held] = sides;
+            println!("{family}, level {level}: {} and {}", train.len(), held.len());
+            assert!(train.len() > 60 && held.len() > 20, "{family}, level {level}");
+            for (normal, prompt) in &held {
+                let twin = train.get(normal);
+                assert!(twin.is_none(), "{family}, level {level}: on both sides:\n{prompt}\n{}", twin.unwrap());
+            }
+        }
+    }
+}
+
+/// What is called the same has one answer: nothing that matters is left out of a problem's name.
+#[test]
+fn one_problem_has_one_answer() {
+    for family in families() {
+        let Family::Leveled(leveled) = family else { continue };
+        let mut answers = HashMap::new();
+        for index in 0..6_000 {
+            let (_, drawn) = family.drawn(leveled, None, Split::Train, 6, index);
+            let Reference::Integer { value } = drawn.reference else { continue };
+            let (known, prompt) = answers.entry(drawn.content).or_insert((value, drawn.prompt.clone()));
+            assert_eq!(*known, value, "{family}:\n{prompt}\n{}", drawn.prompt);
+        }
     }
 }

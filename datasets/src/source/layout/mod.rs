@@ -186,8 +186,8 @@ fn optional_text(columns: &Columns, name: &str) -> Result<String, String> {
     }
 }
 
-/// What programs write where a number is missing or was not to be had.
-const NO_NUMBERS: [&str; 4] = ["nan", "NaN", "inf", "-inf"];
+/// What programs write where a value is missing or was not to be had, in small letters.
+const NO_VALUES: [&str; 7] = ["null", "none", "nan", "inf", "-inf", "infinity", "-infinity"];
 
 /// A column that holds a value: text, or a number, of which 145.0 is written 145.
 fn value_text(columns: &Columns, name: &str) -> Result<String, String> {
@@ -198,7 +198,7 @@ fn value_text(columns: &Columns, name: &str) -> Result<String, String> {
         }
         Value::String(_) => {
             let text = text(columns, name)?.trim().to_owned();
-            if NO_NUMBERS.contains(&text.as_str()) {
+            if NO_VALUES.contains(&text.to_lowercase().as_str()) {
                 return Err(format!("the column `{name}` is `{text}`, which is no value"));
             }
             Ok(text)
