@@ -63,6 +63,13 @@ impl Check<'_> {
     }
 }
 
+/// A block, which of the tests it is, and what it does whatever the submission.
+struct Rehearsed<'a> {
+    at: usize,
+    block: &'a str,
+    judged: Arc<Judged>,
+}
+
 /// A submission and the tests that are put to it.
 pub(super) struct Assertions<'a> {
     question: &'a str,
@@ -125,7 +132,7 @@ impl<'a> Assertions<'a> {
                 tested[*at] = Some(Tested { verdict, detail: outcome.detail });
             }
         }
-        for (at, block, judged) in rehearsed {
+        for Rehearsed { at, block, judged } in rehearsed {
             if let Some(cause) = guest.spent(tested.iter().flatten().filter_map(Tested::endless)) {
                 tested[at] = Some(Tested::not_run(cause));
                 continue;
@@ -144,11 +151,7 @@ impl<'a> Assertions<'a> {
 
     /// What each block does, whatever the submission. A question that mentions something of the setup becomes a block where that
     /// can be: what it mentions need not be where the submission is then.
-    fn rehearse(
-        &mut self,
-        guest: &mut Guest<'_>,
-        rehearsals: &Rehearsals,
-    ) -> Result<Vec<(usize, &'a str, Arc<Judged>)>, RewardError> {
+    fn rehearse(&mut self, guest: &mut Guest<'_>, rehearsals: &Rehearsals) -> Result<Vec<Rehearsed<'a>>, RewardError> {
         let mut rehearsed = Vec::new();
         for (at, check) in self.checks.iter_mut().enumerate() {
             let block = self.texts[at].trim();
@@ -161,7 +164,7 @@ impl<'a> Assertions<'a> {
                 continue;
             }
             *check = Check::Block(block);
-            rehearsed.push((at, block, judged));
+            rehearsed.push(Rehearsed { at, block, judged });
         }
         Ok(rehearsed)
     }
