@@ -10,14 +10,19 @@
 //! - an assertion of another form is run in a guest of its own, which asks the submission's guest for results: see
 //!   [`judge`](super::judge);
 //! - only a test that handles objects of the submission's own classes has to run beside it: see `inside.py`.
+//!
+//! A setup holds parts of the tests too. What of it the submission gets is found out apart: see [`visible`](super::visible).
+
+use std::sync::Arc;
 
 use sandbox::Cause;
 
 use super::grader::{Marking, Tested, Verdict};
 use super::guest::{self, Failure, Guest};
-use super::judge::Rehearsals;
+use super::judge::{Judged, Rehearsals};
 use super::literal;
 use super::source::{self, Form, quoted};
+use super::visible::{Asked, Views, Visible};
 use crate::RewardError;
 
 const INSIDE: &str = include_str!("inside.py");
@@ -41,6 +46,14 @@ impl Check<'_> {
         }
     }
 
+    /// What is evaluated in the submission's guest.
+    fn expression(&self) -> Option<&str> {
+        match self {
+            Self::Value { expression, .. } | Self::Truth { expression, .. } => Some(expression),
+            Self::Block(_) => None,
+        }
+    }
+
     fn holds(&self, said: &str) -> bool {
         match self {
             Self::Value { expected, .. } => literal::canonical(said).as_ref() == Some(expected),
@@ -50,16 +63,25 @@ impl Check<'_> {
     }
 }
 
+/// A block, which of the tests it is, and what it does whatever the submission.
+struct Rehearsed<'a> {
+    at: usize,
+    block: &'a str,
+    judged: Arc<Judged>,
+}
+
 /// A submission and the tests that are put to it.
 pub(super) struct Assertions<'a> {
+    question: &'a str,
     submission: &'a str,
     setup: &'a str,
+    texts: &'a [String],
     checks: Vec<Check<'a>>,
     marker: String,
 }
 
 impl<'a> Assertions<'a> {
-    pub(super) fn new(submission: &'a str, setup: &'a str, assertions: &'a [String]) -> Self {
+    pub(super) fn new(question: &'a str, submission: &'a str, setup: &'a str, assertions: &'a [String]) -> Self {
         let checks = assertions
             .iter()
             .map(|assertion| match source::form(assertion, setup) {
@@ -68,33 +90,30 @@ impl<'a> Assertions<'a> {
                 Form::Other => Check::Block(assertion.trim()),
             })
             .collect();
-        Self { submission, setup, checks, marker: guest::marker(&(submission, setup, assertions)) }
+        let marker = guest::marker(&(submission, setup, assertions));
+        Self { question, submission, setup, texts: assertions, checks, marker }
     }
 
     /// The verdict on each test; with [`Marking::All`] perhaps up to the first that fails.
     pub(super) fn run(
-        &self,
+        &mut self,
         guest: &mut Guest<'_>,
         rehearsals: &Rehearsals,
+        views: &Views,
         marking: Marking,
     ) -> Result<Vec<Tested>, RewardError> {
         let stop = marking == Marking::All;
         let mut tested: Vec<Option<Tested>> = self.checks.iter().map(|_| None).collect();
-        // Where the setup holds tests as well, the submission must not see them.
-        let mut setup = self.setup.to_owned();
-        let mut rehearsed = Vec::new();
-        for (at, check) in self.checks.iter().enumerate() {
-            if let Check::Block(block) = check {
-                let judged = rehearsals.of(guest, self.setup, block)?;
-                if let Some(own) = judged.setup() {
-                    own.clone_into(&mut setup);
-                }
-                rehearsed.push((at, block, judged));
-            }
-        }
+        let rehearsed = self.rehearse(guest, rehearsals)?;
+        let visible = views.of(guest, self.asked())?;
+        let setup = match &*visible {
+            Visible::Setup(setup) => setup,
+            Visible::Unusable(cause) => return Ok(vec![Tested::new(Verdict::Unusable(cause))]),
+            Visible::Unknown => return Ok(vec![Tested::new(Verdict::Unusable("host_failure"))]),
+        };
         let questions: Vec<(usize, String)> =
             self.checks.iter().enumerate().filter_map(|(at, check)| Some((at, check.question()?))).collect();
-        let program = guest::candidate(&self.marker, &setup, self.submission);
+        let program = guest::candidate(&self.marker, setup, self.submission);
         if stop {
             self.ask_all(guest, &program, &questions, &mut tested)?;
         } else {
@@ -113,17 +132,57 @@ impl<'a> Assertions<'a> {
                 tested[*at] = Some(Tested { verdict, detail: outcome.detail });
             }
         }
-        for (at, block, judged) in rehearsed {
+        for Rehearsed { at, block, judged } in rehearsed {
+            if let Some(cause) = guest.spent(tested.iter().flatten().filter_map(Tested::endless)) {
+                tested[at] = Some(Tested::not_run(cause));
+                continue;
+            }
             if stop && tested.iter().flatten().any(|tested| !tested.passed()) {
                 break;
             }
             let judging = match judged.inside() {
                 true => self.inside(guest, block)?,
-                false => judged.judge(guest, &self.marker, self.submission, self.setup, block)?,
+                false => judged.judge(guest, &self.marker, &program, self.setup, block)?,
             };
             tested[at] = Some(judging);
         }
         Ok(tested.into_iter().flatten().collect())
+    }
+
+    /// What each block does, whatever the submission. A question that mentions something of the setup becomes a block where that
+    /// can be: what it mentions need not be where the submission is then.
+    fn rehearse(&mut self, guest: &mut Guest<'_>, rehearsals: &Rehearsals) -> Result<Vec<Rehearsed<'a>>, RewardError> {
+        let mut rehearsed = Vec::new();
+        for (at, check) in self.checks.iter_mut().enumerate() {
+            let block = self.texts[at].trim();
+            let is_question = match check.expression() {
+                Some(expression) if !source::mentions(expression, self.setup) => continue,
+                expression => expression.is_some(),
+            };
+            let judged = rehearsals.of(guest, self.setup, block)?;
+            if is_question && !matches!(*judged, Judged::Rehearsal { .. }) {
+                continue;
+            }
+            *check = Check::Block(block);
+            rehearsed.push(Rehearsed { at, block, judged });
+        }
+        Ok(rehearsed)
+    }
+
+    fn asked(&self) -> Asked {
+        let texts = |expressions: bool| {
+            let of = |check: &Check<'_>| match check {
+                Check::Block(block) => (!expressions).then(|| (*block).to_owned()),
+                _ => check.expression().filter(|_| expressions).map(str::to_owned),
+            };
+            self.checks.iter().filter_map(of).collect()
+        };
+        Asked {
+            setup: self.setup.to_owned(),
+            expressions: texts(true),
+            blocks: texts(false),
+            question: self.question.to_owned(),
+        }
     }
 
     /// All questions in one text, so that the first failure ends it.

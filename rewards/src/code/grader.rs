@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use sandbox::{Limits, Python};
+use sandbox::{Cause, Limits, Python};
 
 use super::assertions::Assertions;
-use super::guest::Guest;
+use super::guest::{self, Guest};
 use super::judge::Rehearsals;
+use super::visible::Views;
 use super::{calls, stdin};
 use crate::{Reference, RewardError, Score};
 
@@ -45,8 +46,18 @@ impl Tested {
         Self { verdict, detail: String::new() }
     }
 
+    /// A test that is not run any more: see [`Guest::spent`].
+    pub(super) fn not_run(cause: Cause) -> Self {
+        Self { verdict: Verdict::Failed(cause.name()), detail: guest::NOT_RUN.to_owned() }
+    }
+
     pub(super) fn passed(&self) -> bool {
         self.verdict == Verdict::Passed
+    }
+
+    /// How it was stopped, where it had no end.
+    pub(super) fn endless(&self) -> Option<Cause> {
+        [Cause::OutOfFuel, Cause::TimedOut].into_iter().find(|cause| self.verdict == Verdict::Failed(cause.name()))
     }
 }
 
@@ -56,7 +67,8 @@ pub struct Graded {
     /// The score, with the cause of the first test that failed; unscorable where the tests cannot be used.
     pub score: Score,
     /// The cause of each test that was run, in their order; `None` where it passed. Where a run stands for several tests (all
-    /// at once, or a submission that does not load), fewer than there are.
+    /// at once, or a submission that does not load), fewer than there are. After several that had no end the further ones
+    /// are not run, and have their cause.
     pub tests: Vec<Option<&'static str>>,
     /// The last line of the traceback of the first test that failed: for people, since a program can influence it.
     pub detail: String,
@@ -71,24 +83,45 @@ pub struct CodeGrader {
     python: Arc<Python>,
     limits: Limits,
     rehearsals: Rehearsals,
+    views: Views,
 }
 
 impl CodeGrader {
     /// A grader whose programs may use `limits`, each run anew.
     #[must_use]
     pub fn new(python: Arc<Python>, limits: Limits) -> Self {
-        Self { python, limits, rehearsals: Rehearsals::default() }
+        Self { python, limits, rehearsals: Rehearsals::default(), views: Views::default() }
     }
 
-    /// `submission` against the tests of `reference`.
+    /// `submission` against the tests of `reference`, where nothing is known of the question.
+    ///
+    /// # Errors
+    /// As [`Self::grade_asked`].
+    pub fn grade(&self, submission: &str, reference: &Reference, marking: Marking) -> Result<Graded, RewardError> {
+        self.grade_asked("", submission, reference, marking)
+    }
+
+    /// `submission` against the tests of `reference`. It may call what of their setup the `question` shows, whether or not the
+    /// tests use it too.
     ///
     /// # Errors
     /// For the host's own failures, and for a reference that holds no tests of a program.
-    pub fn grade(&self, submission: &str, reference: &Reference, marking: Marking) -> Result<Graded, RewardError> {
+    pub fn grade_asked(
+        &self,
+        question: &str,
+        submission: &str,
+        reference: &Reference,
+        marking: Marking,
+    ) -> Result<Graded, RewardError> {
         let mut guest = Guest::new(&self.python, self.limits);
         let (tested, weights): (Vec<Tested>, Vec<u32>) = match reference {
             Reference::Tests { setup, assertions } => (
-                Assertions::new(submission, setup, assertions).run(&mut guest, &self.rehearsals, marking)?,
+                Assertions::new(question, submission, setup, assertions).run(
+                    &mut guest,
+                    &self.rehearsals,
+                    &self.views,
+                    marking,
+                )?,
                 vec![1; assertions.len()],
             ),
             Reference::Stdin { cases, checker, tolerance } => (

@@ -18,11 +18,13 @@ pub(super) struct Guest<'a> {
     /// Of all runs so far.
     pub(super) fuel: u64,
     pub(super) seconds: f64,
+    /// Of those that are the submission's doing.
+    charged: u64,
 }
 
 impl<'a> Guest<'a> {
     pub(super) fn new(python: &'a Arc<Python>, limits: Limits) -> Self {
-        Self { python, limits, fuel: 0, seconds: 0.0 }
+        Self { python, limits, fuel: 0, seconds: 0.0, charged: 0 }
     }
 
     /// A program with room for at least `output` bytes of what it prints.
@@ -33,23 +35,66 @@ impl<'a> Guest<'a> {
         Ok(outcome)
     }
 
-    /// Texts after a program, each as [`Python::run_tests`] says. Where the program failed, its one outcome stands for all.
+    /// Texts after a program, each as [`Python::run_tests`] says. Where the program failed, its one outcome stands for all. So
+    /// does what ended too many of the texts, for those behind them: see [`Self::spent`].
     pub(super) fn run_tests(&mut self, program: &str, tests: &[&str]) -> Result<Vec<Answer>, RewardError> {
         let limits = self.with_output(ANSWERS);
-        let answers = twice(|| {
-            let mut room = KEPT;
-            self.python.run_tests(program, tests, Sharing::Instance, &limits, |outcome| Answer::of(outcome, &mut room))
-        })?;
-        let alone =
-            answers.first().is_some_and(|first| answers.iter().all(|it| Arc::ptr_eq(&it.outcome, &first.outcome)));
-        let ran = if alone { 1 } else { answers.len() };
-        answers.iter().take(ran).for_each(|answer| self.count(&answer.outcome));
+        let mut answers: Vec<Answer> = Vec::with_capacity(tests.len());
+        let mut room = KEPT;
+        while let Some(rest) = tests.get(answers.len()..).filter(|rest| !rest.is_empty()) {
+            // Few at a time, since those that are given to an instance are all run.
+            let endless = answers.iter().any(|answer| is_endless(answer.cause));
+            let some = &rest[..rest.len().min(if endless { 1 } else { ENDLESS })];
+            let (more, left) = twice(|| {
+                let mut left = room;
+                let keep = |outcome| Answer::of(outcome, &mut left);
+                let more = self.python.run_tests(program, some, Sharing::Instance, &limits, keep)?;
+                Ok((more, left))
+            })?;
+            room = left;
+            let alone = more.len() > 1 && more.iter().all(|it| Arc::ptr_eq(&it.outcome, &more[0].outcome));
+            let ran = if alone { 1 } else { more.len() };
+            more.iter().take(ran).for_each(|answer| self.count(&answer.outcome));
+            answers.extend(more);
+            let rest = match self.spent(answers.iter().map(|answer| answer.cause)) {
+                _ if alone => answers.last().cloned(),
+                Some(cause) => Some(Answer::not_run(cause)),
+                None => None,
+            };
+            if let Some(rest) = rest {
+                answers.resize(tests.len(), rest);
+            }
+        }
         Ok(answers)
     }
 
-    /// Whether all runs together have used several times what one may.
-    pub(super) fn is_exhausted(&self) -> bool {
-        self.fuel > self.limits.fuel.saturating_mul(8)
+    /// The cause that stands for a submission's further tests, where those so far have ended with `causes`: after a few without
+    /// an end, or so much work, they are not run. So a submission that hangs in each of a hundred tests is done with in a few.
+    /// What is counted are causes and fuel, which are the same at every run.
+    pub(super) fn spent(&self, causes: impl Iterator<Item = Cause>) -> Option<Cause> {
+        let endless: Vec<Cause> = causes.filter(|cause| is_endless(*cause)).collect();
+        if endless.len() >= ENDLESS {
+            return endless.last().copied();
+        }
+        (self.charged > self.limits.fuel.saturating_mul(ALL_TESTS)).then_some(Cause::OutOfFuel)
+    }
+
+    /// Whether the runs of one test together have used several times what one may.
+    pub(super) fn is_exhausted(&self, before: u64) -> bool {
+        self.charged - before > self.limits.fuel.saturating_mul(ONE_TEST)
+    }
+
+    /// What the submission has used so far.
+    pub(super) fn charged(&self) -> u64 {
+        self.charged
+    }
+
+    /// Runs that are not the submission's doing: what is found out about tests once, whichever submission comes first.
+    pub(super) fn aside<T>(&mut self, run: impl FnOnce(&mut Self) -> T) -> T {
+        let charged = self.charged;
+        let result = run(self);
+        self.charged = charged;
+        result
     }
 
     fn with_output(&self, bytes: usize) -> Limits {
@@ -58,8 +103,21 @@ impl<'a> Guest<'a> {
 
     fn count(&mut self, outcome: &Outcome) {
         self.fuel = self.fuel.saturating_add(outcome.fuel);
+        self.charged = self.charged.saturating_add(outcome.fuel);
         self.seconds += outcome.seconds;
     }
+}
+
+/// So many tests without an end, and a submission's further ones are not run. Also how many of them an instance is given.
+const ENDLESS: usize = 4;
+/// The fuel for all tests of a submission, in what one run may use.
+const ALL_TESTS: u64 = 16;
+/// The fuel for a test of several runs, in what one run may use.
+const ONE_TEST: u64 = 8;
+
+/// Whether a run went on until it was stopped.
+pub(super) fn is_endless(cause: Cause) -> bool {
+    matches!(cause, Cause::OutOfFuel | Cause::TimedOut)
 }
 
 /// What a submission may say in answer to each of its tests, and what it prints meanwhile.
@@ -80,7 +138,7 @@ impl Answer {
     /// Takes what is kept from `room`; where that does not suffice, the submission has written too much.
     fn of(mut outcome: Outcome, room: &mut usize) -> Self {
         let mut stdout = String::new();
-        for line in outcome.stdout.lines().filter(|line| may_be_said(line)) {
+        for line in whole_lines(&outcome.stdout).filter(|line| may_be_said(line)) {
             stdout.push_str(line);
             stdout.push('\n');
         }
@@ -92,7 +150,19 @@ impl Answer {
         let detail = std::mem::take(&mut outcome.detail);
         Self { detail, outcome: Arc::new(Outcome { stdout, stderr: String::new(), ..outcome }) }
     }
+
+    /// Of a test that was not run.
+    fn not_run(cause: Cause) -> Self {
+        let (detail, stdout, stderr) = (NOT_RUN.to_owned(), String::new(), String::new());
+        Self {
+            detail,
+            outcome: Arc::new(Outcome { cause, detail: String::new(), stdout, stderr, fuel: 0, seconds: 0.0 }),
+        }
+    }
 }
+
+/// The detail of a test that was not run any more.
+pub(super) const NOT_RUN: &str = "not run, after too much work in the tests before";
 
 impl Deref for Answer {
     type Target = Outcome;
@@ -133,9 +203,14 @@ fn may_be_said(line: &str) -> bool {
 
 const MARKER_DIGITS: usize = 32;
 
+/// The lines that came to their end: what is said is never left without, but where the output was cut off.
+fn whole_lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'))
+}
+
 /// The lines of an answer, without the marker.
 pub(super) fn said<'a>(outcome: &'a Outcome, marker: &str) -> Vec<&'a str> {
-    outcome.stdout.lines().filter_map(|line| line.strip_prefix(marker)?.strip_prefix(' ')).collect()
+    whole_lines(&outcome.stdout).filter_map(|line| line.strip_prefix(marker)?.strip_prefix(' ')).collect()
 }
 
 /// How a submission that did not come to the end of its tests failed, or what it says instead of an answer. `None` where the

@@ -6,35 +6,7 @@
 # depends on.
 
 
-def _numpy():
-    """What tests use numpy for where they have nothing but numbers: `allclose` and `isclose`. There is no numpy in here."""
-    import math
-    import types
-
-    numpy = types.ModuleType("numpy")
-
-    def isclose(one, other, rtol=1e-05, atol=1e-08, equal_nan=False):
-        if math.isnan(one) and math.isnan(other):
-            return equal_nan
-        return one == other or abs(one - other) <= atol + rtol * abs(other) < math.inf
-
-    def allclose(one, other, rtol=1e-05, atol=1e-08, equal_nan=False):
-        if isinstance(one, (list, tuple)) or isinstance(other, (list, tuple)):
-            ones = one if isinstance(one, (list, tuple)) else [one] * len(other)
-            others = other if isinstance(other, (list, tuple)) else [other] * len(one)
-            if len(ones) != len(others):
-                raise ValueError("operands could not be broadcast together")
-            return all(allclose(a, b, rtol, atol, equal_nan) for a, b in zip(ones, others))
-        return isclose(one, other, rtol, atol, equal_nan)
-
-    numpy.allclose, numpy.isclose = allclose, isclose
-    numpy.ndarray = type("ndarray", (), {})
-    numpy.float64 = numpy.float32 = type("float64", (float,), {})
-    numpy.inf, numpy.nan, numpy.pi = math.inf, math.nan, math.pi
-    return numpy
-
-
-def _judge(marker, setup, test, table):
+def _judge(marker, setup, test):
     import ast
     import builtins
     import dis
@@ -44,7 +16,8 @@ def _judge(marker, setup, test, table):
     import types
 
     sys.set_int_max_str_digits(0)
-    results = eval(table, _makers())
+    # One result a line.
+    results = [eval(line, _makers()) for line in sys.stdin]
     made = []
     ahead = False
 
@@ -199,8 +172,13 @@ def _judge(marker, setup, test, table):
 
         return ast.fix_missing_locations(Asserts().visit(tree))
 
-    def loaded(node):
-        return {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)}
+    def asked_by_name(tree, defined, names):
+        """The one built-in or imported function that the test itself calls or hands over."""
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        parts = [part for node in calls for part in (node.func, *node.args) if isinstance(part, ast.Name)]
+        asked = {part.id for part in parts} - defined - {"__ahead__"}
+        asked = {name for name in asked if callable(names.get(name) or getattr(builtins, name, None))}
+        return asked if len(asked) == 1 else set()
 
     def global_names(code):
         """What the code, with all within it, takes from the module's names, and what it adds to them."""
@@ -217,49 +195,15 @@ def _judge(marker, setup, test, table):
                 added |= more[1]
         return taken, added
 
-    def targets(node):
-        return {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
-
-    def for_submission(tree, test_tree):
-        """The setup without what belongs to the tests: functions that assert, or that the test calls or that call such; and
-        what only they use."""
-        functions = {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
-        asserting = {name for name, node in functions.items() if any(isinstance(p, ast.Assert) for p in ast.walk(node))}
-        asserting |= {
-            node.func.id
-            for node in ast.walk(test_tree)
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in functions
-        }
-        while True:
-            more = {name for name, node in functions.items() if loaded(node) & asserting} - asserting
-            if not more:
-                break
-            asserting |= more
-        test_names = set().union(loaded(test_tree), *(loaded(functions[name]) for name in asserting))
-        others = [node for node in tree.body if getattr(node, "name", None) not in asserting]
-        own_names = set().union(*(loaded(node) for node in others))
-
-        def belongs(node):
-            if isinstance(node, ast.Import):
-                # Of the tests alone: the submission cannot have it.
-                return all(alias.name.split(".")[0] != "numpy" for alias in node.names)
-            if isinstance(node, (ast.Assign, ast.AnnAssign)):
-                names = targets(node)
-                return not names & test_names or bool(names & own_names)
-            return not any(isinstance(part, ast.Assert) for part in ast.walk(node))
-
-        return ast.unparse(ast.Module([node for node in others if belongs(node)], []))
-
     try:
         setup_tree, test_tree = ast.parse(setup, "<setup>"), ast.parse(test, "<assertion>")
     except (SyntaxError, ValueError):
         say("syntax")
         return
-    if not results:
-        say("setup " + _literal(for_submission(setup_tree, test_tree)))
     names = {"__name__": "tests", "__ahead__": lambda: ahead}
     if "numpy" in setup or "numpy" in test:
-        sys.modules.setdefault("numpy", _numpy())
+        numpy = _numpy(lambda value: isinstance(value, Later))
+        sys.modules.update({"numpy": numpy, "numpy.testing": numpy.testing})
     imports = [node for node in setup_tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
     exec(compile(ast.Module(imports, []), "<setup>", "exec"), names)
     whole = ast.Module([*setup_tree.body, *test_tree.body], [])
@@ -267,15 +211,21 @@ def _judge(marker, setup, test, table):
     taken, added = global_names(compile(suspend(whole), "<assertion>", "exec"))
     known = {"Counter": "collections", "OrderedDict": "collections", "defaultdict": "collections", "deque": "collections",
              "Decimal": "decimal", "Fraction": "fractions", "isclose": "math"}  # fmt: skip
+    own = set()
     for name in sorted(taken - added - names.keys() - vars(builtins).keys()):
         if name in known:
             names[name] = getattr(importlib.import_module(known[name]), name)
         elif name in sys.stdlib_module_names and name not in called:
             names[name] = importlib.import_module(name)
         else:
-            names[name] = Candidate(name)
+            own.add(name)
+    names.update({name: Candidate(name) for name in own})
+    # A test asks the submission something. `assert gcd(4, 6) in (2,)` means the submission's, whatever the setup imports.
+    asked = {} if own else {name: Candidate(name) for name in asked_by_name(test_tree, added - names.keys(), names)}
+    setup_body, test_body = whole.body[: len(setup_tree.body)], whole.body[len(setup_tree.body) :]
     try:
-        exec(compile(whole, "<tests>", "exec"), names)
+        exec(compile(ast.Module(setup_body, []), "<setup>", "exec"), names)
+        exec(compile(ast.Module(test_body, []), "<tests>", "exec"), names | asked)
     except Stop:
         return
     except Exception:

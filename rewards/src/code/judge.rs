@@ -8,18 +8,18 @@
 //! frame to climb stay where they were made. What remains is a test that itself runs a text the submission returned
 //! (`eval(f(3))`): that test hands over its guest.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use sandbox::Cause;
 
 use super::grader::{Tested, Verdict};
 use super::guest::{self, Guest, LITERAL};
 use super::literal::Literal;
+use super::remembered::Remembered;
 use super::source::quoted;
 use crate::RewardError;
 
-const JUDGE: &str = include_str!("judge.py");
+const JUDGE: &str = concat!(include_str!("numpy.py"), include_str!("judge.py"));
 
 /// Rounds until a test gives up: each takes a result on which a later call depends.
 const ROUNDS: usize = 256;
@@ -27,13 +27,13 @@ const ROUNDS: usize = 256;
 /// What the calls of a test may be written in.
 const CALLS: usize = 64 << 20;
 
-/// Tests that are remembered. A table that is full is emptied: it only saves work.
-const REMEMBERED: usize = 1_024;
+/// What a submission may answer to the calls of one test, all together.
+const ANSWERED: usize = 128 << 20;
 
 /// What a test does, whatever the submission.
 pub(super) enum Judged {
-    /// It makes these calls at first. `setup` is what the submission may see of the setup.
-    Rehearsal { setup: String, calls: Vec<String> },
+    /// It makes these calls at first.
+    Rehearsal { calls: Vec<String> },
     /// It must run beside the submission.
     Inside,
     /// It is no Python, or fails before it has asked anything.
@@ -44,46 +44,31 @@ pub(super) enum Judged {
 
 /// The first runs of tests, remembered.
 #[derive(Default)]
-pub(super) struct Rehearsals(Mutex<HashMap<(String, String), Arc<Judged>>>);
+pub(super) struct Rehearsals(Remembered<(String, String), Judged>);
 
 impl Rehearsals {
     /// What `test` does after `setup`.
     pub(super) fn of(&self, guest: &mut Guest<'_>, setup: &str, test: &str) -> Result<Arc<Judged>, RewardError> {
-        let key = (setup.to_owned(), test.to_owned());
-        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(judged) = known().get(&key) {
-            return Ok(Arc::clone(judged));
-        }
-        let judged = Arc::new(rehearse(guest, setup, test)?);
-        if matches!(*judged, Judged::Unknown) {
-            return Ok(judged);
-        }
-        let mut known = known();
-        if known.len() >= REMEMBERED {
-            known.clear();
-        }
-        known.insert(key, Arc::clone(&judged));
-        Ok(judged)
+        let find = || guest.aside(|guest| rehearse(guest, setup, test));
+        self.0.of((setup.to_owned(), test.to_owned()), find, |judged| !matches!(judged, Judged::Unknown))
     }
 }
 
 fn rehearse(guest: &mut Guest<'_>, setup: &str, test: &str) -> Result<Judged, RewardError> {
-    let run = Run::new(guest, setup, test, "[]")?;
+    let run = Run::new(guest, setup, test, "")?;
     if matches!(run.end, End::Failed(Cause::TimedOut)) {
         return Ok(Judged::Unknown);
     }
-    let Some(own_setup) = run.setup else { return Ok(Judged::Unusable("reference_syntax_error")) };
     Ok(match run.end {
+        End::Syntax => Judged::Unusable("reference_syntax_error"),
         End::Inside => Judged::Inside,
         End::Failed(_) if run.calls.is_empty() => Judged::Unusable("reference_fails"),
-        _ => Judged::Rehearsal { setup: own_setup, calls: run.calls },
+        _ => Judged::Rehearsal { calls: run.calls },
     })
 }
 
 /// One run of the test's guest.
 struct Run {
-    /// What the submission may see of the setup; told in the first run alone.
-    setup: Option<String>,
     /// The calls it made, known results or not.
     calls: Vec<String>,
     end: End,
@@ -91,6 +76,8 @@ struct Run {
 }
 
 enum End {
+    /// It is no Python.
+    Syntax,
     Held,
     Failed(Cause),
     /// A result was missing, and it went on ahead.
@@ -103,29 +90,20 @@ enum End {
 impl Run {
     fn new(guest: &mut Guest<'_>, setup: &str, test: &str, table: &str) -> Result<Self, RewardError> {
         let marker = guest::marker(&(setup, test));
-        let program = format!(
-            "{LITERAL}\n{JUDGE}\n_judge({}, {}, {}, {})\n",
-            quoted(&marker),
-            quoted(setup),
-            quoted(test),
-            quoted(table)
-        );
-        let outcome = guest.run(&program, "", CALLS)?;
+        let program = format!("{LITERAL}\n{JUDGE}\n_judge({}, {}, {})\n", quoted(&marker), quoted(setup), quoted(test));
+        let outcome = guest.run(&program, table, CALLS)?;
         let said = guest::said(&outcome, &marker);
         let told = |word: &str| said.contains(&word);
         let calls: Vec<String> = said.iter().filter_map(|line| line.strip_prefix("call ")).map(str::to_owned).collect();
         let end = match outcome.cause {
+            _ if told("syntax") => End::Syntax,
             _ if told("inside") => End::Inside,
             _ if told("ended") => End::Ended,
             Cause::Ok if told("held") => End::Held,
             Cause::Ok => End::Ahead,
             cause => End::Failed(cause),
         };
-        let setup = said.iter().find_map(|line| match Literal::parse(line.strip_prefix("setup ")?) {
-            Some(Literal::Text(setup)) => Some(setup),
-            _ => None,
-        });
-        Ok(Self { setup, calls, end, detail: outcome.detail })
+        Ok(Self { calls, end, detail: outcome.detail })
     }
 }
 
@@ -134,35 +112,27 @@ impl Judged {
         matches!(self, Self::Inside)
     }
 
-    /// What the submission may see of the setup, where that is not all of it.
-    pub(super) fn setup(&self) -> Option<&str> {
-        match self {
-            Self::Rehearsal { setup, .. } => Some(setup),
-            _ => None,
-        }
-    }
-
-    /// The test's verdict on the submission.
+    /// The test's verdict on the submission that `program` takes in, as [`guest::candidate`] has it.
     pub(super) fn judge(
         &self,
         guest: &mut Guest<'_>,
         marker: &str,
-        submission: &str,
+        program: &str,
         setup: &str,
         test: &str,
     ) -> Result<Tested, RewardError> {
-        let (own_setup, mut calls) = match self {
-            Self::Rehearsal { setup, calls } => (setup, calls.clone()),
+        let mut calls = match self {
+            Self::Rehearsal { calls } => calls.clone(),
             Self::Unusable(cause) => return Ok(Tested::new(Verdict::Unusable(cause))),
             Self::Unknown => return Ok(Tested::new(Verdict::Unusable("host_failure"))),
             Self::Inside => return Ok(Tested::new(Verdict::Failed("exception"))),
         };
-        let program = guest::candidate(marker, own_setup, submission);
+        let before = guest.charged();
         for _ in 0..ROUNDS {
-            if guest.is_exhausted() {
+            if guest.is_exhausted(before) {
                 break;
             }
-            let answers = match Answers::to(&calls, guest, marker, &program)? {
+            let answers = match Answers::to(&calls, guest, marker, program)? {
                 Ok(answers) => answers,
                 Err(failed) => return Ok(failed),
             };
@@ -181,7 +151,7 @@ impl Judged {
                     return verdict(Verdict::Failed(cause.name()));
                 }
                 End::Ended => return Ok(answers.ended),
-                End::Inside => return verdict(Verdict::Failed("exception")),
+                End::Inside | End::Syntax => return verdict(Verdict::Failed("exception")),
                 End::Ahead | End::Failed(_) => calls = run.calls,
             }
         }
@@ -194,7 +164,7 @@ impl Judged {
 
 /// What a submission's guest says to a list of calls.
 struct Answers {
-    /// Python text of the results, for `judge.py`.
+    /// Python text of the results, one a line, for `judge.py`.
     table: String,
     /// How many results there are.
     count: usize,
@@ -206,60 +176,78 @@ struct Answers {
 
 impl Answers {
     /// Makes the calls. A submission that does not even load has failed.
+    ///
+    /// Where the answers are more than is taken from a guest at a time, another one is asked for the rest.
     fn to(
         calls: &[String],
         guest: &mut Guest<'_>,
         marker: &str,
         program: &str,
     ) -> Result<Result<Self, Tested>, RewardError> {
-        let quoted_calls: Vec<String> = calls.iter().map(|call| quoted(call)).collect();
-        let question = format!("calls([{}])\n", quoted_calls.join(","));
-        let Some(outcome) = guest.run_tests(program, &[&question])?.pop() else {
-            return Ok(Err(Tested::new(Verdict::Failed("exit"))));
-        };
-        let said = guest::said(&outcome, marker);
-        let mut entries: Vec<String> = Vec::new();
-        let mut lines = said.iter().copied();
-        while let Some(line) = lines.next() {
-            if let Some(value) = line.strip_prefix("returned ") {
-                let changed = lines.next().and_then(|line| Literal::parse(line.strip_prefix("changed ")?));
-                let changed = match changed {
-                    Some(changed @ Literal::List(_)) => changed.python(),
-                    // An argument was changed into something that is no plain value.
-                    _ => "[]".to_owned(),
-                };
-                entries.push(match Literal::parse(value) {
-                    Some(value) => format!("(\"returned\",{},{changed}),", value.python()),
-                    None => {
-                        let kind = value.trim_start_matches('?');
-                        format!("(\"foreign\",{},{changed}),", quoted(&kind.chars().take(80).collect::<String>()))
-                    }
-                });
-            } else if let Some(Literal::Tuple(error)) = line.strip_prefix("raised ").and_then(Literal::parse)
-                && let [name @ Literal::Text(_), text @ Literal::Text(_)] = &error[..]
-            {
-                entries.push(format!("(\"raised\",({},{}),[]),", name.python(), text.python()));
-            } else {
-                break;
+        let before = guest.charged();
+        let (mut table, mut count) = (String::new(), 0);
+        loop {
+            let quoted_calls: Vec<String> = calls[count..].iter().map(|call| quoted(call)).collect();
+            let question = format!("calls([{}])\n", quoted_calls.join(","));
+            let Some(outcome) = guest.run_tests(program, &[&question])?.pop() else {
+                return Ok(Err(Tested::new(Verdict::Failed("exit"))));
+            };
+            let said = guest::said(&outcome, marker);
+            let answered = entries(&said, calls.len() - count, &mut table);
+            count += answered;
+            let all = count == calls.len() && outcome.cause == Cause::Ok;
+            let more = outcome.cause == Cause::TooMuchOutput && answered > 0 && count < calls.len();
+            if more && table.len() < ANSWERED && !guest.is_exhausted(before) {
+                continue;
             }
+            let verdict = match guest::failure(&outcome, &said) {
+                Some(guest::Failure::Cause(cause)) => Verdict::Failed(cause),
+                // A syntax error of the setup was found before; or the submission took over the output.
+                Some(guest::Failure::BlamesTests) | None => Verdict::Failed("exit"),
+            };
+            let ended = Tested { verdict, detail: outcome.detail };
+            if !all && count == 0 {
+                return Ok(Err(ended));
+            }
+            if !all {
+                table.push_str("(\"ended\",None,[])\n");
+            }
+            return Ok(Ok(Self { table, count, entries: count + usize::from(!all), ended }));
         }
-        entries.truncate(calls.len());
-        let complete = entries.len() == calls.len() && outcome.cause == Cause::Ok;
-        let verdict = match guest::failure(&outcome, &said) {
-            Some(guest::Failure::Cause(cause)) => Verdict::Failed(cause),
-            // A syntax error of the setup was found before; or the submission took over the output.
-            Some(guest::Failure::BlamesTests) | None => Verdict::Failed("exit"),
-        };
-        let ended = Tested { verdict, detail: outcome.detail };
-        if !complete && entries.is_empty() {
-            return Ok(Err(ended));
-        }
-        let count = entries.len();
-        if !complete {
-            entries.push("(\"ended\",None,[]),".to_owned());
-        }
-        Ok(Ok(Self { table: format!("[{}]", entries.concat()), count, entries: entries.len(), ended }))
     }
+}
+
+/// Adds to the table what was `said` to at most so many calls, and tells to how many.
+fn entries(said: &[&str], calls: usize, table: &mut String) -> usize {
+    let mut lines = said.iter().copied();
+    let mut count = 0;
+    while count < calls {
+        let Some(line) = lines.next() else { break };
+        if let Some(value) = line.strip_prefix("returned ") {
+            // The answer was cut off where this is missing.
+            let Some(changed) = lines.next() else { break };
+            let changed = match changed.strip_prefix("changed ").and_then(Literal::parse) {
+                Some(changed @ Literal::List(_)) => changed.python(),
+                // An argument was changed into something that is no plain value.
+                _ => "[]".to_owned(),
+            };
+            table.push_str(&match Literal::parse(value) {
+                Some(value) => format!("(\"returned\",{},{changed})\n", value.python()),
+                None => {
+                    let kind = value.trim_start_matches('?');
+                    format!("(\"foreign\",{},{changed})\n", quoted(&kind.chars().take(80).collect::<String>()))
+                }
+            });
+        } else if let Some(Literal::Tuple(error)) = line.strip_prefix("raised ").and_then(Literal::parse)
+            && let [name @ Literal::Text(_), text @ Literal::Text(_)] = &error[..]
+        {
+            table.push_str(&format!("(\"raised\",({},{}),[])\n", name.python(), text.python()));
+        } else {
+            break;
+        }
+        count += 1;
+    }
+    count
 }
 
 #[cfg(test)]
@@ -276,10 +264,12 @@ mod tests {
         let python = Arc::new(Python::prepare(&sandbox::default_cache_dir(), &mut |_| ()).unwrap());
         let rehearsals = Rehearsals::default();
         let test = "for _ in range(10**5): pass\nassert f(1) == 2";
+        let marker = guest::marker(&"x");
+        let program = guest::candidate(&marker, "", "def f(x): return 2");
         let judged = |wall| {
             let mut guest = Guest::new(&python, Limits { wall, ..Limits::brief() });
             let judged = rehearsals.of(&mut guest, "", test).unwrap();
-            let tested = judged.judge(&mut guest, &guest::marker(&"x"), "def f(x): return 2", "", test).unwrap();
+            let tested = judged.judge(&mut guest, &marker, &program, "", test).unwrap();
             (matches!(*judged, Judged::Rehearsal { .. }), tested.verdict)
         };
         assert_eq!(judged(Duration::from_nanos(1)), (false, Verdict::Unusable("host_failure")));

@@ -15,14 +15,20 @@ use crate::{Reference, Score};
 /// Verdicts in one generation; at most twice as many are held, some hundred bytes each.
 const GENERATION: usize = 8192;
 
-/// What was run: the SHA-256 of submission and tests. Tests may be many megabytes, and a clash must not hand a score to another
+/// What was run: the SHA-256 of question, submission and tests. Tests may be many megabytes, and a clash must not hand a score to another
 /// program.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key([u8; 32]);
 
 impl Key {
+    #[cfg(test)]
     pub(crate) fn new(submission: &str, reference: &Reference) -> Self {
+        Self::asked("", submission, reference)
+    }
+
+    pub(crate) fn asked(question: &str, submission: &str, reference: &Reference) -> Self {
         let mut parts = Parts(Sha256::new());
+        question.hash(&mut parts);
         submission.hash(&mut parts);
         reference.hash(&mut parts);
         Self(parts.0.finalize().into())
@@ -116,5 +122,6 @@ mod tests {
         assert_ne!(Key::new("ab", &tests("", &[])), Key::new("a", &tests("b", &[])));
         assert_ne!(Key::new("a", &tests("", &["x", "y"])), Key::new("a", &tests("", &["xy"])));
         assert_ne!(Key::new("a", &tests("", &["x", "y"])), Key::new("a", &tests("x", &["y"])));
+        assert_ne!(Key::asked("a", "b", &tests("", &[])), Key::asked("", "b", &tests("", &[])));
     }
 }

@@ -21,8 +21,10 @@ mod literal;
 mod memo;
 mod output;
 mod parse;
+mod remembered;
 mod source;
 mod stdin;
+mod visible;
 
 use std::sync::Arc;
 
@@ -82,11 +84,13 @@ impl Reward for Code {
             return Err(RewardError::NotApplicable { reward: self.name().to_owned(), kind: sample.reference.kind() });
         }
         let Some(submission) = extract::program(sample.completion) else { return Ok(Score::zero("no_answer")) };
-        let key = memo::Key::new(submission, sample.reference);
+        let earlier: Vec<&str> = sample.turns.iter().map(|turn| turn.content.as_str()).collect();
+        let question = format!("{}\n{}", earlier.join("\n"), sample.prompt);
+        let key = memo::Key::asked(&question, submission, sample.reference);
         if let Some(score) = self.memo.get(&key) {
             return Ok(score);
         }
-        match self.grader.grade(submission, sample.reference, self.marking) {
+        match self.grader.grade_asked(&question, submission, sample.reference, self.marking) {
             Ok(graded) => {
                 // The clock is the one cause that may differ between two runs.
                 if !graded.tests.iter().any(|cause| matches!(cause, Some("timed_out" | "host_failure"))) {

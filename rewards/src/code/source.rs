@@ -93,7 +93,7 @@ fn is_question(expression: &str, setup: &str) -> bool {
         // MBPP has functions that are called `sum` and the like: with plain arguments it is the submission's that is asked.
         WRAPPING.contains(&name) && is_question(inside, setup) || is_plain(inside) && !RUNNING.contains(&name)
     } else {
-        !words(setup).any(|word| word == name) && is_harmless(inside)
+        !may_define(setup, name) && is_harmless(inside)
     };
     // Solution().solve(3): the method of a class of the submission's is its own. Those of what it returns need not be.
     let mut of_class = name.starts_with(|letter: char| letter.is_ascii_uppercase());
@@ -119,6 +119,18 @@ fn is_question(expression: &str, setup: &str) -> bool {
             return false;
         }
     }
+}
+
+/// Whether a name may be the setup's own: it stands there, or anything may, behind `import *`.
+fn may_define(setup: &str, name: &str) -> bool {
+    words(setup).any(|word| word == name)
+        || setup.split("import").skip(1).any(|rest| rest.trim_start().starts_with('*'))
+}
+
+/// Whether an expression mentions a name of the setup.
+pub(crate) fn mentions(expression: &str, setup: &str) -> bool {
+    let is_name = |word: &&str| !word.starts_with(|first: char| first.is_ascii_digit());
+    words(expression).filter(is_name).any(|name| words(setup).any(|word| word == name))
 }
 
 /// The parts of `name(inside)rest`.
@@ -333,6 +345,19 @@ mod tests {
         check("assert f(3).left.value == 6", equal("f(3).left.value", "6"));
         check("assert sum(10, 15) == 6", equal("sum(10, 15)", "6"));
         check("assert Solution().solve([1], 2) == 6", equal("Solution().solve([1], 2)", "6"));
+    }
+
+    #[test]
+    fn names_of_the_setup_are_not_the_submissions() {
+        for (assertion, setup) in [
+            ("assert isfinite(f(3))", "from math import isfinite"),
+            ("assert isfinite(f(3))", "from math import *"),
+            ("assert eq(f(3), 9)", "import re\nfrom operator import  *"),
+        ] {
+            assert_eq!(form(assertion, setup), Form::Other, "{assertion} {setup}");
+        }
+        assert_eq!(form("assert f(3)", "x = 'import'\ny = 2 * 3"), truth("f(3)", true));
+        assert!(mentions("f(root, 1)", "root = Node(1)") && !mentions("f(tree, 1)", "root = Node(1)"));
     }
 
     /// What computes or compares runs where the submission is not.

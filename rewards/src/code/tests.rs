@@ -7,6 +7,9 @@ use sandbox::{Limits, Python};
 use super::{CallCase, Checker, Code, CodeGrader, Marking, StdinCase, Tolerance};
 use crate::{Reference, Reward, Sample, Score, corpus};
 
+mod bounds;
+mod secrets;
+
 /// Prepared once for all tests.
 static PYTHON: LazyLock<Arc<Python>> = LazyLock::new(|| {
     Arc::new(Python::prepare(&sandbox::default_cache_dir(), &mut |_| {}).expect("the interpreter can be prepared"))

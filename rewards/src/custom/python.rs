@@ -125,7 +125,9 @@ impl PythonReward {
                 return ended(&format!("broke the interpreter ({})", outcome.detail));
             }
         }
-        let answer = outcome.stdout.rsplit_once(MARK).and_then(|(_, answer)| serde_json::from_str(answer.trim()).ok());
+        // On a line of its own: within the answer a completion that was printed may say the same, but JSON has no line breaks.
+        let mark = format!("\n{MARK}");
+        let answer = outcome.stdout.rsplit_once(&mark).and_then(|(_, answer)| serde_json::from_str(answer.trim()).ok());
         match answer {
             Some(answer) => Ok(answer),
             None => ended("hid the driver's answer"),
