@@ -222,7 +222,7 @@ fn is_analytic(node: &Node) -> bool {
         // A whole power, or the power of a positive number.
         Node::Power(base, exponent) => {
             let whole = matches!(&**exponent, Node::Number(literal) if literal.value.is_integer());
-            !whole && !(base.symbols().is_empty() && !is_negative(base))
+            !whole && (!base.symbols().is_empty() || is_negative(base))
         }
         _ => false,
     };
