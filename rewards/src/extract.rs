@@ -435,13 +435,15 @@ fn last_digits(text: &str) -> Option<(usize, usize)> {
     Some((start, end))
 }
 
-/// The number with its sign before and percent sign behind.
+/// The number with its sign before, raised digits and percent sign behind.
 fn signed(text: &str, start: usize, end: usize) -> &str {
     let bytes = text.as_bytes();
     let negative = start > 0
         && bytes[start - 1] == b'-'
         && (start == 1 || !(bytes[start - 2].is_ascii_alphanumeric() || b")]}".contains(&bytes[start - 2])));
     let start = start - usize::from(negative);
+    let power = text[end..].chars().take_while(|next| "⁻⁰¹²³⁴⁵⁶⁷⁸⁹".contains(*next));
+    let end = end + power.map(char::len_utf8).sum::<usize>();
     let end = end + usize::from(bytes.get(end) == Some(&b'%'));
     &text[start..end]
 }
@@ -505,6 +507,7 @@ mod tests {
         check("7-3 and 1,250", Some(("1,250", Place::LastNumber)));
         check("it was 7-3", Some(("3", Place::LastNumber)));
         check("about 3/4.", Some(("3/4", Place::LastNumber)));
+        check("some 10¹² of them", Some(("10¹²", Place::LastNumber)));
         check("I do not know", None);
         check("", None);
     }

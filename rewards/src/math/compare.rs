@@ -9,14 +9,16 @@ use num_rational::BigRational;
 use num_traits::{One, Signed, Zero};
 
 use super::budget::{Budget, Stop};
+use super::domain::region_over;
 use super::equal::{enclosure, equal};
 use super::equation;
 use super::exact::{add, compare, rational};
 use super::matrix;
-use super::meaning::{Measured, is_name, meaning, named_value};
+use super::meaning::{Measured, meaning, named_value};
+use super::naming::{names, names_agree};
 use super::node::{Function, Joint, Literal, NamedSet, Node, Relation};
 use super::numeric::Ball;
-use super::region::{is_region, matches, region};
+use super::region::{is_region, matches};
 use super::roots::solutions;
 
 /// The fewest significant digits by which a decimal stands for a value that has no finite decimal.
@@ -25,13 +27,15 @@ const ENOUGH_DIGITS: u32 = 6;
 /// Compares answers within a budget.
 pub(crate) struct Comparison {
     budget: Budget,
+    /// Whether the reference sets letters apart from its number, as units are: `5 m`, and not `2s`.
+    letters_apart: bool,
 }
 
 type Same = Result<bool, Stop>;
 
 impl Comparison {
-    pub(crate) fn new(budget: Budget) -> Self {
-        Self { budget }
+    pub(crate) fn new(budget: Budget, letters_apart: bool) -> Self {
+        Self { budget, letters_apart }
     }
 
     /// Whether `candidate` says what `reference` says; if not, in what they differ.
@@ -252,11 +256,13 @@ impl Comparison {
     }
 
     fn regions(&mut self, reference: &Node, candidate: &Node) -> Same {
-        let (Some(left), Some(right)) = (region(reference, &mut self.budget)?, region(candidate, &mut self.budget)?)
-        else {
-            return Ok(false);
-        };
-        matches(&left, &right, &mut |a, b| self.scalars(a, b))
+        let (left, right) = (region_over(reference, &mut self.budget)?, region_over(candidate, &mut self.budget)?);
+        match (left, right) {
+            (Some((domain, left)), Some((other, right))) => {
+                Ok(domain == other && matches(&left, &right, &mut |a, b| self.scalars(a, b))?)
+            }
+            _ => Ok(reference == candidate),
+        }
     }
 
     fn matrices(&mut self, reference: &Node, candidate: &Node) -> Result<Option<bool>, Stop> {
@@ -335,10 +341,10 @@ impl Comparison {
     fn scalars(&mut self, reference: &Node, candidate: &Node) -> Same {
         let (mut left, mut right) = (Measured::of(reference), Measured::of(candidate));
         if right.value.symbols().is_empty() {
-            left = left.with_letters_as_unit(right.unit.is_some());
+            left = left.with_letters_as_unit(&right, self.letters_apart);
         }
         if left.value.symbols().is_empty() {
-            right = right.with_letters_as_unit(left.unit.is_some());
+            right = right.with_letters_as_unit(&left, true);
         }
         if let (Some(unit), Some(other)) = (&left.unit, &right.unit) {
             if !unit.agrees(other) {
@@ -360,9 +366,7 @@ impl Comparison {
         }
         // 25% is said as 25 and as 0.25; 60 degrees as 60 and as pi/3.
         if left.percent != right.percent {
-            let worked = |node: &Measured| {
-                if node.percent { Node::Percent(Box::new(node.value.clone())) } else { node.value.clone() }
-            };
+            let worked = |node: &Measured| if node.percent { hundredth(&node.value) } else { node.value.clone() };
             return self.values(&worked(&left), &worked(&right));
         }
         if left.degrees != right.degrees {
@@ -415,34 +419,15 @@ fn is_equation(node: &Node) -> bool {
     matches!(node, Node::Relation(_, relations) if relations.as_slice() == [Relation::Equal])
 }
 
-/// Whether two names may stand for the same thing. Two different variables with constant values are two statements.
-fn names_agree(name: &Node, other: &Node, value: &Node) -> bool {
-    match (name, other) {
-        (Node::Symbol(name), Node::Symbol(other)) => {
-            name == other || !value.symbols().is_empty() || !is_variable(name, other)
+/// A percentage worked out. A decimal stays one, with its point moved: 66.67% is 0.6667, a rounding of 2/3.
+fn hundredth(value: &Node) -> Node {
+    match value {
+        Node::Number(literal) if literal.places > 0 => {
+            let value = &literal.value / BigInt::from(100);
+            Node::Number(Literal { value, places: literal.places + 2, ..literal.clone() })
         }
-        // The sine is not the cosine.
-        (Node::Call(..), Node::Call(..)) => name == other,
-        _ => is_name(name) && is_name(other),
+        _ => Node::Percent(Box::new(value.clone())),
     }
-}
-
-fn is_variable(name: &str, other: &str) -> bool {
-    let plain = |name: &str| name.len() == 1 && name.starts_with(|letter: char| letter.is_ascii_lowercase());
-    plain(name) && plain(other)
-}
-
-/// The names of values that are all named, each otherwise. `x_1` and `x_2` are two values of one name.
-fn names(items: &[Node]) -> Option<Vec<&Node>> {
-    let names = items.iter().map(|item| named_value(item).map(|(name, _)| name)).collect::<Option<Vec<_>>>()?;
-    let base = |name: &Node| match name {
-        Node::Symbol(name) => name.split('_').next().map(str::to_owned),
-        _ => None,
-    };
-    let distinct = names.iter().enumerate().all(|(at, name)| {
-        names[..at].iter().all(|other| other != name && (base(name).is_none() || base(name) != base(other)))
-    });
-    (distinct && names.len() > 1).then_some(names)
 }
 
 /// The element of a set or list that has only one.

@@ -10,10 +10,11 @@ use num_rational::BigRational;
 use num_traits::Zero;
 
 use super::budget::{Budget, Stop};
-use super::evaluate::{Evaluator, Point, sample};
+use super::evaluate::Evaluator;
 use super::exact::{Fraction, Normalizer, compare, rational};
 use super::node::{Constant, Function, Node};
 use super::numeric::{Ball, Complex, Precision};
+use super::points::{NEAR_POINTS, outer_points, point};
 
 /// Bits at which a difference usually shows, and at which agreement is believed.
 const FIRST_BITS: u64 = 128;
@@ -22,9 +23,10 @@ const LAST_BITS: u64 = 384;
 const AGREEMENT: i64 = 200;
 /// Values above 2^this are not evaluated to their last digit.
 const MAX_MAGNITUDE: i64 = 2048;
-/// The points tried for a function of one symbol, and how many of them must be in both domains; of several, one more.
-const POINTS: u64 = 16;
+/// How many points must be in both domains for a function of one symbol; of several, one more.
 const ENOUGH_POINTS: usize = 3;
+/// What the values at a point away from 0 may take. Where they are too large to work out, the other points decide.
+const OUTER_STEPS: u64 = 60_000;
 /// What the normal forms of one comparison may spend.
 const NORMAL_STEPS: u64 = 800_000;
 
@@ -157,24 +159,36 @@ fn functions(
 ) -> Result<Option<bool>, Stop> {
     let mut agreed = 0;
     let enough = ENOUGH_POINTS + usize::from(symbols.len() > 1);
-    let point_at = |index: u64| -> Point {
-        let named = symbols.iter().zip(whole).enumerate();
-        named.map(|(place, (name, whole))| (name.clone(), sample(name, place, index, *whole))).collect()
-    };
+    let outer = if is_analytic(left) && is_analytic(right) { 0 } else { outer_points(symbols.len()) };
     // A difference shows with few bits, so those come first at every point.
     for bits in [FIRST_BITS, LAST_BITS] {
         let mut precision = Precision::new(bits);
         agreed = 0;
-        for index in 0..POINTS {
-            let mut evaluator =
-                Evaluator { precision: &mut precision, budget: &mut *budget, point: point_at(index), complex };
-            let (left, right) = match (evaluator.evaluate(left), evaluator.evaluate(right)) {
+        for index in 0..NEAR_POINTS + outer {
+            let near = index < NEAR_POINTS;
+            // Enough near 0: then some of those farther out, always.
+            if agreed >= enough && (near || bits == LAST_BITS) {
+                continue;
+            }
+            let steps = if near { budget.left() } else { budget.left().min(OUTER_STEPS) };
+            let mut share = Budget::new(steps);
+            let mut evaluator = Evaluator {
+                precision: &mut precision,
+                budget: &mut share,
+                point: point(symbols, whole, index),
+                complex,
+            };
+            let values = (evaluator.evaluate(left), evaluator.evaluate(right));
+            budget.spend(steps - share.left())?;
+            let (left, right) = match values {
                 (Ok(left), Ok(right)) => (left, right),
                 (Err(stop @ (Stop::Budget | Stop::Unsupported)), _)
-                | (_, Err(stop @ (Stop::Budget | Stop::Unsupported))) => {
+                | (_, Err(stop @ (Stop::Budget | Stop::Unsupported)))
+                    if near =>
+                {
                     return Err(stop);
                 }
-                // Outside of the common domain.
+                // Outside of the common domain, or too far out.
                 _ => continue,
             };
             // A value that is not real, of a function that does not speak of complex numbers, is no value.
@@ -182,13 +196,12 @@ fn functions(
             if !complex && !real {
                 continue;
             }
-            match seen(&left, &right, bits)? {
-                Seen::Different => return Ok(Some(false)),
-                Seen::Agreed => agreed += 1,
-                Seen::Open => agreed += usize::from(bits == FIRST_BITS),
-            }
-            if agreed >= enough {
-                break;
+            match seen(&left, &right, bits) {
+                Ok(Seen::Different) => return Ok(Some(false)),
+                Ok(Seen::Agreed) => agreed += 1,
+                Ok(Seen::Open) => agreed += usize::from(bits == FIRST_BITS),
+                Err(stop) if near => return Err(stop),
+                Err(_) => {}
             }
         }
         if agreed == 0 {
@@ -196,6 +209,24 @@ fn functions(
         }
     }
     if agreed >= enough { Ok(Some(true)) } else { Ok(None) }
+}
+
+/// Whether it is one analytic function wherever it is defined, which is everywhere but at single points: what agrees near 0
+/// then agrees everywhere.
+fn is_analytic(node: &Node) -> bool {
+    use Function as F;
+    let branches = |part: &Node| match part {
+        Node::Call(F::Exp | F::Sin | F::Cos | F::Tan | F::Cot | F::Sec | F::Csc, _)
+        | Node::Call(F::Sinh | F::Cosh | F::Tanh | F::Coth | F::Sech | F::Csch | F::Atan, _) => false,
+        Node::Call(..) => true,
+        // A whole power, or the power of a positive number.
+        Node::Power(base, exponent) => {
+            let whole = matches!(&**exponent, Node::Number(literal) if literal.value.is_integer());
+            !whole && (!base.symbols().is_empty() || is_negative(base))
+        }
+        _ => false,
+    };
+    !node.any(&mut |part| branches(part) && !part.symbols().is_empty())
 }
 
 fn seen(left: &Complex, right: &Complex, bits: u64) -> Result<Seen, Stop> {
@@ -296,6 +327,12 @@ mod tests {
             ("(1+i)^2", "2i"),
             (r"\frac{1}{i}", "-i"),
             ("|x-3|", "|3-x|"),
+            (r"\sqrt{x^2-6x+9}", "|x-3|"),
+            (r"\ln(x-3)+\ln(x-4)", r"\ln((x-3)(x-4))"),
+            (r"\sqrt{x-3}\sqrt{x-4}", r"\sqrt{(x-3)(x-4)}"),
+            (r"2\ln(x-5)", r"\ln((x-5)^2)"),
+            (r"\max(x, y)", r"\frac{x+y+|x-y|}{2}"),
+            (r"\binom{n}{25}", r"\binom{n}{n-25}"),
             ("e^{x+y}", "e^x e^y"),
             (r"\ln x^2", r"2\ln x"),
             (r"\sqrt{x^2}", "|x|"),
@@ -344,6 +381,18 @@ mod tests {
             (r"\lcm(m, n)", "mn"),
             (r"\gcd(125, 50x)", "25"),
             (r"\gcd(4x, 6x)", "x"),
+            ("|x-3|", "3-x"),
+            ("|x-2|", "2-x"),
+            (r"\sqrt{x^2-6x+9}", "3-x"),
+            (r"\sqrt{x^2+10x+25}", "x+5"),
+            ("|x-5|+|x+5|", "10"),
+            (r"\max(x,10)", "10"),
+            (r"\max(x,1000)", "1000"),
+            ("|x-9y|", "9y-x"),
+            (r"\binom{n}{25}", "0"),
+            (r"\binom{n}{3k}", r"\binom{n}{4k}"),
+            (r"n \bmod 10", "n"),
+            (r"\gcd(n,1000)", r"\gcd(n,10000)"),
         ] {
             check(left, right, Ok(false));
         }

@@ -10,11 +10,9 @@ use super::budget::{Budget, Stop};
 use super::exact::rational;
 use super::node::{Constant, Function, Node};
 use super::numeric::{Ball, Complex, Precision};
+use super::points::{Point, unknown_value};
 
 const MAX_TERMS: i64 = 400;
-
-/// Values of the symbols.
-pub(crate) type Point = Vec<(String, BigRational)>;
 
 /// Evaluates at one point, with one precision.
 pub(crate) struct Evaluator<'b> {
@@ -71,10 +69,7 @@ impl Evaluator<'_> {
                 for argument in arguments {
                     parts.push(rational(argument, &mut self.point, self.budget)?.ok_or(Stop::Unsupported)?.to_string());
                 }
-                Complex::real(Ball::rational(
-                    &sample(&format!("{name}({})", parts.join(",")), 0, EITHER_SIGN, false),
-                    bits,
-                )?)
+                Complex::real(Ball::rational(&unknown_value(&format!("{name}({})", parts.join(","))), bits)?)
             }
             _ => return Err(Stop::Unsupported),
         })
@@ -318,34 +313,4 @@ impl Evaluator<'_> {
         }
         Ok(total)
     }
-}
-
-/// A time at which [`sample`] lets the name decide on the sign.
-const EITHER_SIGN: u64 = 5;
-
-/// The value at which the symbol `name`, the one at `place` of all, is tried for the `index`th time: a rational of a size
-/// between 1/4 and 5/2, or a small whole number. Signs come in every way that tells `|x|` from `x` and `|xy|` from `x|y|`:
-/// all positive, all negative, one and one; then all positive again every other time, for what is defined nowhere else.
-/// A function of its arguments alone, so that verdicts repeat.
-pub(crate) fn sample(name: &str, place: usize, index: u64, whole: bool) -> BigRational {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ index.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    for byte in name.bytes() {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    hash = (hash ^ (hash >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    hash ^= hash >> 31;
-    if whole {
-        return BigRational::from_integer(BigInt::from(2 + index as i64 + (hash % 5) as i64));
-    }
-    let numerator = 10_007 * 26 + i64::try_from(hash % 200_000).unwrap_or(0) * 11 + 1;
-    let value = BigRational::new(BigInt::from(numerator), BigInt::from(1_000_003));
-    let negative = match index {
-        0 => false,
-        1 => true,
-        2 => place.is_multiple_of(2),
-        3 => !place.is_multiple_of(2),
-        _ => index % 2 == 1 && hash >> 63 == 1,
-    };
-    if negative { -value } else { value }
 }

@@ -1,6 +1,7 @@
 //! What an answer amounts to, once names, chains and approximations are seen through: `x = 4` says 4, `1/3 \approx 0.33`
 //! says 1/3, `x \in [0, 1]` says the interval.
 
+use super::domain;
 use super::node::{Function, Joint, NamedSet, Node, Relation};
 use super::unit::{self, Behind, Unit};
 
@@ -75,9 +76,13 @@ fn is_worked_out(terms: &[Node]) -> bool {
 }
 
 fn list(joint: Joint, mut items: Vec<Node>) -> Node {
-    // 2k\pi, k \in Z: what k ranges over is no answer of its own.
+    // 2k\pi, k \in Z: what k ranges over is no answer of its own. But x > 3, x \in Z speaks of whole numbers alone.
     if !items.iter().all(is_range) {
+        let domain = items.iter().find_map(|item| restriction(item, &items)).cloned();
         items.retain(|item| !is_range(item));
+        if let Some(domain) = domain {
+            return Node::Intersection(vec![list(joint, items), domain]);
+        }
     }
     let items: Vec<Node> = items.into_iter().map(meaning).collect();
     // x = 2 and x = -2; x = 1, 2, 3: the names go where every item is a value or says its name.
@@ -89,6 +94,20 @@ fn list(joint: Joint, mut items: Vec<Node>) -> Node {
         }
     }
     if flat.len() == 1 { flat.swap_remove(0) } else { Node::List(joint, flat) }
+}
+
+/// The domain that `item` says, where one of `items` is an inequality for the same unknown.
+fn restriction<'a>(item: &'a Node, items: &[Node]) -> Option<&'a Node> {
+    let Node::Relation(terms, _) = item else { return None };
+    let ([Node::Symbol(name), set], true) = (terms.as_slice(), is_range(item)) else { return None };
+    let speaks = |other: &Node| {
+        let Node::Relation(terms, relations) = other else { return false };
+        let equation = relations.iter().all(|relation| matches!(relation, Relation::Equal | Relation::Approximately));
+        let alone = || terms.iter().all(|term| term.symbols().iter().all(|symbol| symbol == name));
+        !equation && !is_range(other) && (terms.iter().any(|term| *term == Node::Symbol(name.clone())) || alone())
+    };
+    (domain::of(set) != Some(NamedSet::Reals) && items.iter().any(|other| other.any(&mut |part| speaks(part))))
+        .then_some(set)
 }
 
 /// What a letter ranges over: `k \in Z`.
@@ -200,9 +219,10 @@ impl Measured {
         }
     }
 
-    /// Takes letters at the end for a unit: `5 m`, `10 m/s`. Only where nothing else suggests that they are variables.
-    /// Capitals are symbols of units only beside an answer that has a unit: `5 N` is 5 newtons, and `2N` is not 2.
-    pub(crate) fn with_letters_as_unit(mut self, capitals: bool) -> Self {
+    /// Takes letters at the end for a unit: `5 m`, `10 m/s`. Beside a unit that is written out in `other`, what this is compared
+    /// with, any letters may be one, also in capitals (`5 N` is 5 newtons, and `2N` is not 2). Else they are symbols, as in `2gh`,
+    /// but for a speed or acceleration and, where `lone` says so, one letter alone: `5 m` for 5.
+    pub(crate) fn with_letters_as_unit(mut self, other: &Self, lone: bool) -> Self {
         let Node::Product(items) = &self.value else { return self };
         // 100^\circ C
         if let [Node::Degrees(inner), Node::Symbol(scale)] = items.as_slice()
@@ -219,10 +239,13 @@ impl Measured {
                 other => factor(other, &mut words),
             }
         }
-        let words = if capitals { words } else { words.to_lowercase() };
+        let words = if other.unit.is_some() { words } else { words.to_lowercase() };
         if count > 0
             && self.unit.is_none()
             && let Some(Some(Behind::Unit(unit @ Unit::Known { .. }))) = unit::parse(&words)
+            && (other.unit.is_some()
+                || unit.is_motion()
+                || lone && is_lone(&words, &unit) && !items[..count].iter().any(is_constant))
         {
             let mut rest = items[..count].to_vec();
             self.value = if rest.len() == 1 { rest.swap_remove(0) } else { Node::Product(rest) };
@@ -230,6 +253,16 @@ impl Measured {
         }
         self
     }
+}
+
+/// Whether it is one unit as it stands, or an area or volume of one: `m`, `m^2`. `s^2` alone measures nothing.
+fn is_lone(words: &str, unit: &Unit) -> bool {
+    words.split_whitespace().count() == 1 && !words.contains('/') && (!words.contains('^') || unit.is_extent())
+}
+
+/// Whether a constant stands in it: behind one, letters are variables, as in `2\pi h`.
+fn is_constant(node: &Node) -> bool {
+    node.any(&mut |part| matches!(part, Node::Constant(_)))
 }
 
 /// A letter above or below the stroke, as the text of a unit.

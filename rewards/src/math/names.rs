@@ -86,6 +86,13 @@ pub(crate) fn greek_letter(letter: char) -> Option<&'static str> {
     LETTERS.split_whitespace().find_map(|pair| pair.strip_prefix(letter))
 }
 
+/// Numerator and denominator of a fraction that is one character.
+pub(crate) fn vulgar_fraction(character: char) -> Option<(&'static str, &'static str)> {
+    const FRACTIONS: &str =
+        "½1/2 ⅓1/3 ⅔2/3 ¼1/4 ¾3/4 ⅕1/5 ⅖2/5 ⅗3/5 ⅘4/5 ⅙1/6 ⅚5/6 ⅐1/7 ⅛1/8 ⅜3/8 ⅝5/8 ⅞7/8 ⅑1/9 ⅒1/10";
+    FRACTIONS.split_whitespace().find_map(|pair| pair.strip_prefix(character))?.split_once('/')
+}
+
 fn greek(name: &str) -> Option<&'static str> {
     GREEK.iter().find(|known| **known == name).copied().map(|known| match known {
         "varepsilon" => "epsilon",

@@ -34,7 +34,7 @@ fn minus_infinity() -> Node {
     plus_infinity().negated()
 }
 
-fn point(value: Node) -> Piece {
+pub(crate) fn point(value: Node) -> Piece {
     Piece { low: value.clone(), low_closed: true, high: value, high_closed: true }
 }
 

@@ -7,22 +7,77 @@ use super::layout::{Layout, layout, spelling};
 /// Signs that say something within words too. A text with one of them, or with a digit, has something to work out in it.
 const SIGNS: &str = "+*/^=<>%|_";
 
+/// Whether a character says something within words: one of [`SIGNS`], or any beyond ASCII that is no letter, space, quote or
+/// dash of a sentence (`≥`, `∪`, `√`, `±`).
+fn is_sign(next: char) -> bool {
+    if next.is_ascii() {
+        return SIGNS.contains(next);
+    }
+    let punctuation = matches!(next, '«' | '»' | '¿' | '¡' | '\u{ad}' | '\u{feff}')
+        || matches!(next, '\u{2000}'..='\u{206f}' if !matches!(next, '‰' | '‱' | '′' | '″' | '‴' | '⁄' | '‖'))
+        // East Asian punctuation, and how the character before is drawn.
+        || matches!(next, '\u{3000}'..='\u{303f}' | '・' | '\u{fe00}'..='\u{fe0f}');
+    !punctuation && !next.is_alphanumeric() && !next.is_whitespace()
+}
+
 /// The plain dollar signs of `text`. One alone is money; a pair delimits a formula.
 pub(crate) fn count_plain_dollars(text: &str) -> usize {
     let bytes = text.as_bytes();
     (0..bytes.len()).filter(|&at| bytes[at] == b'$' && (at == 0 || bytes[at - 1] != b'\\')).count()
 }
 
-/// The letters, digits and signs of ASCII that East Asian texts write as wide as their own characters, in ASCII.
-pub(crate) fn narrow(text: &str) -> Cow<'_, str> {
-    if text.is_ascii() || !text.contains(|letter| ('\u{ff01}'..='\u{ff5e}').contains(&letter)) {
+/// In ASCII: the letters, digits and signs that East Asian texts write as wide as their own characters, and digits that are
+/// raised or lowered (`10⁻³`, `x₁`).
+pub(crate) fn to_ascii(text: &str) -> Cow<'_, str> {
+    let is_wide = |letter: char| ('\u{ff01}'..='\u{ff5e}').contains(&letter);
+    if text.is_ascii() || !text.contains(|next| is_wide(next) || raised(next).is_some() || lowered(next).is_some()) {
         return Cow::Borrowed(text);
     }
-    let narrowed = |letter: char| match letter {
-        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(letter) - 0xfee0).unwrap_or(letter),
-        other => other,
-    };
-    Cow::Owned(text.chars().map(narrowed).collect())
+    let mut plain = String::with_capacity(text.len() + 8);
+    let mut rest = text.chars().peekable();
+    while let Some(next) = rest.next() {
+        let (mark, digit): (char, fn(char) -> Option<char>) = match next {
+            wide if is_wide(wide) => {
+                plain.push(char::from_u32(u32::from(wide) - 0xfee0).unwrap_or(wide));
+                continue;
+            }
+            _ if raised(next).is_some() => ('^', raised),
+            _ if lowered(next).is_some() => ('_', lowered),
+            _ => {
+                plain.push(next);
+                continue;
+            }
+        };
+        // The whole run is one exponent or index: 10¹² is 10^{12}.
+        let mut run = String::from(digit(next).unwrap_or(next));
+        while let Some(digit) = rest.peek().and_then(|next| digit(*next)) {
+            run.push(digit);
+            rest.next();
+        }
+        // Braces only where something else would be taken for its end.
+        let joined = rest.peek().is_some_and(|next| next.is_alphanumeric() || matches!(next, '.' | ',' | '{' | '\\'));
+        plain.push(mark);
+        if run.len() == 1 && !joined { plain.push_str(&run) } else { plain.push_str(&format!("{{{run}}}")) }
+    }
+    Cow::Owned(plain)
+}
+
+/// The digit or minus that is raised here.
+fn raised(next: char) -> Option<char> {
+    Some(match next {
+        '⁰' => '0',
+        '¹' => '1',
+        '²' => '2',
+        '³' => '3',
+        '⁴'..='⁹' => char::from_digit(u32::from(next) - 0x2070, 10)?,
+        '⁻' => '-',
+        _ => return None,
+    })
+}
+
+/// The digit that is lowered here.
+fn lowered(next: char) -> Option<char> {
+    char::from_digit(u32::from(next).checked_sub(0x2080)?, 10)
 }
 
 /// The form in which two texts are compared. Words lose letter case, punctuation and what sets them as text; formulas
@@ -136,7 +191,8 @@ fn words_form(text: &str) -> String {
     if let (Some(letter), None) = (letters.next(), letters.next()) {
         return letter.to_string();
     }
-    let formula = text.contains(|next: char| next.is_ascii_digit() || SIGNS.contains(next));
+    let text = text.replace('≤', "<=").replace('≥', ">=");
+    let formula = text.contains(|next: char| next.is_ascii_digit() || is_sign(next));
     let letters: Vec<char> = text.chars().collect();
     let mut words = String::with_capacity(text.len());
     for (at, &next) in letters.iter().enumerate() {
@@ -150,7 +206,7 @@ fn words_form(text: &str) -> String {
             // f'(2)
             '\'' => formula && letter_run(before.iter().rev()) == 1 && letter_run(behind.iter()) == 0,
             '-' | '.' => digit_behind && !last.is_alphabetic(),
-            _ => SIGNS.contains(next),
+            _ => is_sign(next),
         };
         if next.is_alphanumeric() {
             words.extend(next.to_lowercase());
@@ -227,8 +283,28 @@ fn formula_form(text: &str) -> String {
     form
 }
 
+/// A choice as an answer says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Choice {
+    pub(crate) letter: char,
+    /// What is written behind the letter, in normal form.
+    pub(crate) text: String,
+    /// Whether another choice is named there: `A or B`, `A) B)`.
+    pub(crate) goes_on: bool,
+}
+
+impl Choice {
+    /// Whether `letter` is one that choices have. Beyond, x and X are two variables, and x: 3 is no choice of x.
+    pub(crate) fn is_usual(&self) -> bool {
+        LETTERS.contains(&self.letter)
+    }
+}
+
+/// The letters of choices.
+const LETTERS: std::ops::RangeInclusive<char> = 'A'..='J';
+
 /// The letter of a choice, what is written behind it, if anything: `A`, `(A)`, `A.`, `A. some text`, `(A) some text`.
-pub(crate) fn choice(text: &str) -> Option<(char, String)> {
+pub(crate) fn choice(text: &str) -> Option<Choice> {
     let bare = without_layout(text);
     let text = bare.trim();
     let word = text
@@ -251,7 +327,28 @@ pub(crate) fn choice(text: &str) -> Option<(char, String)> {
     // 3.5 begins with no letter; e.g. and i.e. are not choices, nor is A.B.
     let fits = letter.is_ascii_alphabetic()
         && (rest.is_empty() || rest.starts_with(|next: char| !next.is_alphanumeric()) || text.starts_with('('));
-    fits.then(|| (letter.to_ascii_uppercase(), normal_form(rest)))
+    let letter = letter.to_ascii_uppercase();
+    fits.then(|| Choice { letter, text: normal_form(rest), goes_on: names_another(letter, rest) })
+}
+
+/// Whether what is written behind the letter of a choice names another: letters alone (`A. B`, `A or B`), a list that goes on
+/// (`A or B, the cat`), or a letter set like the first (`(A) cat (B) dog`). "B. Vitamin C" names one choice.
+fn names_another(letter: char, rest: &str) -> bool {
+    let other = |word: &str| {
+        let mut letters = word.chars().map(|next| next.to_ascii_uppercase());
+        matches!((letters.next(), letters.next()), (Some(next), None) if LETTERS.contains(&next) && next != letter)
+    };
+    let joins = |word: &&str| matches!(word.to_ascii_lowercase().as_str(), "or" | "and" | "option" | "choice");
+    let words: Vec<&str> = rest.split(|next: char| !next.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let alone = words.iter().all(|word| word.len() == 1 || joins(word)) && words.iter().any(|word| other(word));
+    let listed =
+        words.iter().find(|word| !joins(word)).is_some_and(|word| other(word)) && words.first().is_some_and(joins);
+    let set_alike = rest.split_whitespace().any(|word| {
+        word.strip_prefix('(')
+            .and_then(|word| word.get(..2))
+            .is_some_and(|word| word.ends_with(')') && other(&word[..1]))
+    });
+    alone || listed || set_alike
 }
 
 #[cfg(test)]
@@ -271,6 +368,21 @@ mod tests {
         check_same("(x - 2)(x + 2)", "(x-2)(x+2)");
         check_same(r"$\text{Evelyn}$", "**Evelyn**");
         check_same("11:30 a.m.", "11:30AM");
+    }
+
+    #[test]
+    fn raised_and_lowered_digits_are_runs() {
+        for (text, expected) in [
+            ("10¹²", "10^{12}"),
+            ("10⁻³ m", "10^{-3} m"),
+            ("x² + x₁₂", "x^2 + x_{12}"),
+            ("2²3", "2^{2}3"),
+            ("204₅", "204_5"),
+            ("３．５", "3.5"),
+            ("½ ≤ x", "½ ≤ x"),
+        ] {
+            assert_eq!(to_ascii(text), expected);
+        }
     }
 
     #[test]
@@ -300,6 +412,11 @@ mod tests {
             ("the function f(x) = 2! x", "the function f(x) = 2x"),
             ("the function f'(x) = 2", "the function f(x) = 2"),
             ("costs are 2 .5", "costs are 2.5"),
+            ("all real numbers x ≤ 3", "all real numbers x ≥ 3"),
+            ("all values with x ≥ 3", "all values with x 3"),
+            ("the sets A ∪ B", "the sets A ∩ B"),
+            ("the numbers √2", "the numbers 2"),
+            ("the numbers ±2", "the numbers 2"),
         ] {
             assert_ne!(normal_form(left), normal_form(right), "{left:?} and {right:?}");
         }
@@ -309,11 +426,14 @@ mod tests {
         check_same("the 3-digit numbers", "the 3 digit numbers");
         check_same("one line - the other is 2", "one line the other is 2");
         check_same("both (red and blue)", "both red and blue");
+        check_same("all values with x ≥ 3", "All values, with x >= 3.");
+        check_same("both “red” and ‘blue’", "both red and blue");
+        check_same("the lines — both of them…", "the lines both of them");
     }
 
     #[test]
     fn choices() {
-        let letter = |text| choice(text).map(|(letter, rest)| (letter, rest.is_empty()));
+        let letter = |text| choice(text).map(|choice| (choice.letter, choice.text.is_empty()));
         assert_eq!(letter("A"), Some(('A', true)));
         assert_eq!(letter("(B)"), Some(('B', true)));
         assert_eq!(letter(r"\text{(B)}"), Some(('B', true)));

@@ -1,8 +1,11 @@
 //! Units that stand behind a number: which words are units, and which of them measure the same thing.
 
+mod table;
+
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One, Pow};
+use table::{DONE_TO_IT, NOT_UNITS, PREFIXES, SCALES, SHARES, SYMBOLS, TABLE};
 
 /// A unit: a product of powers of the table's dimensions, or words of their own ("apples").
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,161 +28,16 @@ pub(crate) enum Behind {
     Unit(Unit),
 }
 
-type Row = (&'static [&'static str], &'static str, i32, (i64, i64));
-
-/// Spellings, dimension, its power, and the factor to the dimension's base as a fraction.
-const TABLE: &[Row] = &[
-    (&["nm", "nanometer", "nanometre"], "length", 1, (1, 1_000_000_000)),
-    (&["mm", "millimeter", "millimetre"], "length", 1, (1, 1000)),
-    (&["cm", "centimeter", "centimetre"], "length", 1, (1, 100)),
-    (&["dm", "decimeter", "decimetre"], "length", 1, (1, 10)),
-    (&["m", "meter", "metre"], "length", 1, (1, 1)),
-    (&["km", "kilometer", "kilometre", "kms"], "length", 1, (1000, 1)),
-    (&["in", "inch", "inche"], "length", 1, (254, 10_000)),
-    (&["ft", "foot", "feet"], "length", 1, (3048, 10_000)),
-    (&["yd", "yard"], "length", 1, (9144, 10_000)),
-    (&["mi", "mile"], "length", 1, (1_609_344, 1000)),
-    (&["acre"], "length", 2, (40_468_564_224, 10_000_000)),
-    (&["hectare", "ha"], "length", 2, (10_000, 1)),
-    (&["ml", "milliliter", "millilitre"], "length", 3, (1, 1_000_000)),
-    (&["l", "liter", "litre"], "length", 3, (1, 1000)),
-    (&["gallon", "gal"], "length", 3, (3_785_411_784, 1_000_000_000_000)),
-    (&["quart", "qt"], "length", 3, (946_352_946, 1_000_000_000_000)),
-    (&["pint", "pt"], "length", 3, (473_176_473, 1_000_000_000_000)),
-    (&["cup"], "length", 3, (2_365_882_365, 10_000_000_000_000)),
-    (&["mg", "milligram"], "mass", 1, (1, 1_000_000)),
-    (&["g", "gram"], "mass", 1, (1, 1000)),
-    (&["kg", "kilogram", "kilo"], "mass", 1, (1, 1)),
-    (&["ton", "tonne"], "mass", 1, (1000, 1)),
-    (&["lb", "pound"], "mass", 1, (45_359_237, 100_000_000)),
-    (&["oz", "ounce"], "mass", 1, (45_359_237, 1_600_000_000)),
-    (&["ms", "millisecond"], "time", 1, (1, 1000)),
-    (&["s", "sec", "second"], "time", 1, (1, 1)),
-    (&["min", "minute"], "time", 1, (60, 1)),
-    (&["h", "hr", "hour"], "time", 1, (3600, 1)),
-    (&["day"], "time", 1, (86_400, 1)),
-    (&["week"], "time", 1, (604_800, 1)),
-    (&["fortnight"], "time", 1, (1_209_600, 1)),
-    (&["month"], "months", 1, (1, 1)),
-    (&["year", "yr"], "months", 1, (12, 1)),
-    (&["decade"], "months", 1, (120, 1)),
-    (&["century", "centurie"], "months", 1, (1200, 1)),
-    (&["$", "\\$", "dollar", "usd", "buck"], "dollar", 1, (1, 1)),
-    (&["¢", "cent"], "dollar", 1, (1, 100)),
-    (&["quarter"], "quarter", 1, (1, 1)),
-    (&["€", "euro", "eur"], "euro", 1, (1, 1)),
-    (&["£", "gbp"], "sterling", 1, (1, 1)),
-    (&["radian", "rad"], "angle", 1, (1, 1)),
-    (&["newton"], "force", 1, (1, 1)),
-    (&["joule", "j"], "energy", 1, (1, 1)),
-    (&["watt", "w"], "power", 1, (1, 1)),
-    (&["volt", "v"], "voltage", 1, (1, 1)),
-    (&["hz", "hertz"], "time", -1, (1, 1)),
-    (&["ampere", "amp"], "current", 1, (1, 1)),
-    (&["ohm"], "resistance", 1, (1, 1)),
-    (&["pascal"], "pressure", 1, (1, 1)),
-    (&["atm", "atmosphere"], "pressure", 1, (101_325, 1)),
-    (&["mole", "mol"], "amount", 1, (1, 1)),
-    (&["celsius", "centigrade"], "celsius", 1, (1, 1)),
-    (&["fahrenheit"], "fahrenheit", 1, (1, 1)),
-    (&["kelvin"], "kelvin", 1, (1, 1)),
-];
-
-/// Symbols of units in which capitals matter, with the spelling of the table.
-const SYMBOLS: &[(&str, &str)] = &[
-    ("N", "newton"),
-    ("J", "joule"),
-    ("W", "watt"),
-    ("V", "volt"),
-    ("A", "ampere"),
-    ("K", "kelvin"),
-    ("Pa", "pascal"),
-    ("Hz", "hertz"),
-    ("mol", "mole"),
-    ("\u{3a9}", "ohm"),
-    ("\u{2126}", "ohm"),
-    ("Omega", "ohm"),
-];
-
-/// What stands before such a symbol, as a power of ten.
-const PREFIXES: &[(&str, i32)] = &[("G", 9), ("M", 6), ("k", 3), ("m", -3)];
-
-const SCALES: &[(&str, i64)] = &[
-    ("hundred", 100),
-    ("thousand", 1000),
-    ("million", 1_000_000),
-    ("billion", 1_000_000_000),
-    ("trillion", 1_000_000_000_000),
-    ("dozen", 12),
-];
-
-/// Words that say something about the number itself, so that dropping them would change it.
-const NOT_UNITS: &[&str] = &[
-    "and",
-    "or",
-    "not",
-    "nor",
-    "to",
-    "than",
-    "over",
-    "times",
-    "plus",
-    "minus",
-    "divided",
-    "by",
-    "mod",
-    "modulo",
-    "base",
-    "power",
-    "factorial",
-    "half",
-    "halve",
-    "third",
-    "fourth",
-    "fifth",
-    "tenth",
-    "hundred",
-    "thousand",
-    "million",
-    "billion",
-    "trillion",
-    "percent",
-    "sqrt",
-    "sin",
-    "cos",
-    "tan",
-    "log",
-    "ln",
-    "pi",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "remainder",
-    "is",
-    "are",
-    "equal",
-    "if",
-    "but",
-    "because",
-    "wrong",
-    "incorrect",
-    "where",
-    "when",
-    "with",
-    "for",
-    "so",
-    "then",
-    "some",
-    "any",
-    "since",
-];
+/// Whether a word with `next` behind it changes the number before it.
+fn changes_number(word: &str, next: Option<&str>) -> bool {
+    let singular = singular(word);
+    let share = SHARES.iter().any(|ending| singular.ends_with(ending));
+    NOT_UNITS.iter().any(|other| *other == word || *other == singular)
+        || singular.ends_with("illion")
+        || next.is_none() && DONE_TO_IT.contains(&word)
+        // "3 eighths", "3 eighth of"; but "3 eighth graders" are three.
+        || share && (singular != word || next.is_none_or(|next| next == "of"))
+}
 
 /// The unit of a currency sign.
 pub(crate) fn currency(symbol: &str) -> Option<Unit> {
@@ -205,13 +63,17 @@ pub(crate) fn parse(text: &str) -> Option<Option<Behind>> {
     }
     match text {
         "" | "units" | "unit" | "square units" | "square unit" | "sq units" | "sq. units" | "cubic units"
-        | "units^2" | "units^3" | "units squared" | "in total" | "total" | "altogether" => return Some(None),
+        | "units^2" | "units^3" | "units squared" | "units cubed" | "in total" | "total" | "altogether" => {
+            return Some(None);
+        }
         "%" | "percent" | "percentage" | "pct" | "per cent" | "percents" | "\\%" => return Some(Some(Behind::Percent)),
         "°" | "degree" | "degrees" | "deg" => return Some(Some(Behind::Degrees)),
         _ => {}
     }
     for (word, scale) in SCALES {
         if let Some(rest) = text.strip_prefix(word) {
+            // "5 dozens"; but scores are results.
+            let rest = rest.strip_prefix('s').filter(|_| *word != "score").unwrap_or(rest);
             if rest.is_empty() {
                 return Some(Some(Behind::Scale(*scale)));
             }
@@ -282,11 +144,23 @@ fn known(text: &str) -> Option<Unit> {
         let sign = if index == 0 { 1 } else { -1 };
         let mut raised = 1;
         let mut any = false;
+        let mut last: Option<&str> = None;
         for word in part.split_whitespace() {
             match word.to_lowercase().as_str() {
                 "square" | "sq" | "sq." => raised = 2,
                 "cubic" | "cu" => raised = 3,
-                "squared" | "cubed" | "of" => return None,
+                "of" => return None,
+                // "feet squared"; "5 squared" is a number.
+                power @ ("squared" | "cubed") => {
+                    let Unit::Known { dimensions: own, factor: size } = single(&last.take()?.to_lowercase())? else {
+                        return None;
+                    };
+                    let more = if power == "squared" { 1 } else { 2 };
+                    for (dimension, own_power) in own {
+                        dimensions.push((dimension, own_power * more * sign));
+                    }
+                    factor *= Pow::pow(&size, more * sign);
+                }
                 _ => {
                     let (word, power) = match word.split_once('^') {
                         Some((word, power)) => (word, power.trim_matches(['{', '}']).parse::<i32>().ok()?),
@@ -296,6 +170,7 @@ fn known(text: &str) -> Option<Unit> {
                         return None;
                     }
                     raised = 1;
+                    last = Some(word);
                     any = true;
                     let own = symbol(word).or_else(|| single(&word.to_lowercase()))?;
                     let Unit::Known { dimensions: own, factor: size } = own else { return None };
@@ -325,15 +200,14 @@ fn known(text: &str) -> Option<Unit> {
 /// Words of at least three letters, none of which speaks of the number itself.
 fn wordy(text: &str) -> Option<Unit> {
     let words: Vec<&str> = text.split([' ', '/', '^']).filter(|word| !word.is_empty()).collect();
-    let fine = |word: &&str| {
+    let fine = |(at, word): (usize, &&str)| {
         let raised = matches!(*word, "2" | "3");
         let letters = word.chars().all(|letter| letter.is_alphabetic() || matches!(letter, '-' | '.' | '\''));
         let small = matches!(*word, "of" | "per" | "a" | "in" | "at" | "on" | "an") || single(word).is_some();
-        let excluded = NOT_UNITS.contains(word) || NOT_UNITS.contains(&singular(word).as_str());
-        raised || letters && !excluded && (word.chars().count() >= 3 || small)
+        raised || letters && !changes_number(word, words.get(at + 1).copied()) && (word.chars().count() >= 3 || small)
     };
     let long = words.iter().any(|word| word.chars().count() >= 3);
-    if words.is_empty() || words.len() > 6 || !long || !words.iter().all(fine) {
+    if words.is_empty() || words.len() > 6 || !long || !words.iter().enumerate().all(fine) {
         return None;
     }
     Some(Unit::Other(words.iter().map(|word| singular(word)).collect::<Vec<_>>().join(" ")))
@@ -353,6 +227,17 @@ impl Unit {
                 words.split(' ').any(|word| single(word).is_some_and(|unit| &unit == known))
             }
         }
+    }
+
+    /// Whether it is a speed or an acceleration: `m/s`, `km/h`, `m/s^2`.
+    pub(crate) fn is_motion(&self) -> bool {
+        matches!(self, Self::Known { dimensions, .. }
+            if matches!(dimensions.as_slice(), [("length", 1), ("time", -2 | -1)]))
+    }
+
+    /// Whether it is an area or a volume.
+    pub(crate) fn is_extent(&self) -> bool {
+        matches!(self, Self::Known { dimensions, .. } if matches!(dimensions.as_slice(), [("length", 2 | 3)]))
     }
 
     /// How many base units it is.
@@ -393,10 +278,48 @@ mod tests {
         for text in ["x", "or 7", "i", "pi", "and a half", "x^2", "(2)", "pm", "divided by 2"] {
             assert_eq!(parse(text), None, "{text}");
         }
+        for text in [
+            "squared",
+            "cubed",
+            "hundredths",
+            "thousandths",
+            "sevenths",
+            "eighth",
+            "sixteenths",
+            "twenty-fifths",
+            "ninths",
+            "sextillion",
+            "quadrillionths",
+            "reciprocal",
+            "inverse",
+            "negative",
+            "apples squared",
+            "hundredths of a second",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+        for text in [
+            "months",
+            "paths",
+            "teeth",
+            "calendar months",
+            "scores",
+            "possible scores",
+            "feet squared",
+            "cm cubed",
+            "eighth graders",
+            "negative roots",
+        ] {
+            assert!(unit(text).is_some(), "{text}");
+        }
         assert_eq!(parse("degrees"), Some(Some(Behind::Degrees)));
         assert_eq!(parse("percent"), Some(Some(Behind::Percent)));
         assert_eq!(parse("million"), Some(Some(Behind::Scale(1_000_000))));
         assert_eq!(parse("dozen"), Some(Some(Behind::Scale(12))));
+        assert_eq!(parse("dozens"), Some(Some(Behind::Scale(12))));
+        assert_eq!(parse("score"), Some(Some(Behind::Scale(20))));
+        assert_eq!(parse("quintillion"), Some(Some(Behind::Scale(1_000_000_000_000_000_000))));
+        assert_eq!(parse("lakh"), Some(Some(Behind::Scale(100_000))));
         assert!(matches!(parse("dozen eggs"), Some(Some(Behind::ScaledUnit(12, _)))));
         assert_eq!(parse("units"), Some(None));
     }
@@ -406,6 +329,8 @@ mod tests {
         assert_eq!(unit("feet"), unit("ft"));
         assert_eq!(unit("square inches"), unit("in^2"));
         assert_eq!(unit("mph"), unit("miles per hour"));
+        assert_eq!(unit("square feet"), unit("feet squared"));
+        assert_eq!(unit("m/s^2"), unit("meters per second squared"));
         assert_eq!(unit("Pa"), unit("pascals"));
         assert_eq!(unit("degrees Celsius"), unit("celsius"));
         // A milliwatt is no megawatt.

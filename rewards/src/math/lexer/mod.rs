@@ -88,10 +88,13 @@ pub(crate) struct Reading {
     pub(crate) bars: bool,
     /// `]0, 1[` is an open interval.
     pub(crate) outward: bool,
+    /// `2.718281828...` goes on as its last digits did; else its digits are cut off.
+    pub(crate) period: bool,
 }
 
 impl Reading {
-    pub(crate) const USUAL: Self = Self { commas: true, tight: true, natural: false, bars: true, outward: false };
+    pub(crate) const USUAL: Self =
+        Self { commas: true, tight: true, natural: false, bars: true, outward: false, period: true };
 }
 
 /// The tokens of a text, and what about them was ambiguous.
@@ -286,16 +289,8 @@ impl<'a> Lexer<'a> {
             '€' => Token::Currency("€"),
             '£' => Token::Currency("£"),
             '¢' => Token::Word("cents"),
-            '²' => return self.raised("2", start),
-            '³' => return self.raised("3", start),
-            '¹' => return self.raised("1", start),
-            '⁴' => return self.raised("4", start),
-            '⁵' => return self.raised("5", start),
-            '½' => return self.vulgar("1", "2", start),
-            '⅓' => return self.vulgar("1", "3", start),
-            '⅔' => return self.vulgar("2", "3", start),
-            '¼' => return self.vulgar("1", "4", start),
-            '¾' => return self.vulgar("3", "4", start),
+            '∛' => Token::Command("cbrt"),
+            '∜' => return self.fourth_root(start),
             _ if next.is_alphabetic() => match names::greek_letter(next) {
                 Some(name) => Token::Symbol(name),
                 None => {
@@ -305,15 +300,20 @@ impl<'a> Lexer<'a> {
                     Token::Word(&self.text[start..self.at])
                 }
             },
-            _ => Token::Word(&self.text[start..self.at]),
+            _ => match names::vulgar_fraction(next) {
+                Some((numerator, denominator)) => return self.vulgar(numerator, denominator, start),
+                None => Token::Word(&self.text[start..self.at]),
+            },
         };
         self.push(token, start);
         Some(())
     }
 
-    fn raised(&mut self, exponent: &'static str, start: usize) -> Option<()> {
-        self.push(Token::Caret, start);
-        self.push(Token::Number(exponent), start);
+    /// `∜`, as `\sqrt[4]`.
+    fn fourth_root(&mut self, start: usize) -> Option<()> {
+        for token in [Token::Command("sqrt"), Token::Open('['), Token::Number("4"), Token::Close(']')] {
+            self.push(token, start);
+        }
         Some(())
     }
 

@@ -1,7 +1,7 @@
 //! What stands in brackets: groups, tuples, sets, absolute values, arguments.
 
 use super::super::lexer::Token;
-use super::super::node::{Function, NamedSet, Node, Relation};
+use super::super::node::{Function, Joint, NamedSet, Node, Relation};
 use super::{NoParse, Parsed, Parser};
 
 impl Parser<'_> {
@@ -47,19 +47,29 @@ impl Parser<'_> {
     /// The condition of a set in set-builder notation; nothing is taken if it is none.
     fn set_builder(&mut self) -> Parsed<Option<Node>> {
         let start = self.at;
-        let Some(Token::Symbol(_)) = self.peek() else { return Ok(None) };
+        let Some(Token::Symbol(name)) = self.peek() else { return Ok(None) };
         self.at += 1;
-        let head = if self.peek() == Some(Token::Relation(Relation::In)) {
-            self.at += 1;
-            self.sum().is_ok()
-        } else {
-            true
-        };
-        if head && matches!(self.peek(), Some(Token::Bar(_) | Token::Colon)) {
+        let mut domain = None;
+        if self.accept(Token::Relation(Relation::In)) {
+            // A bar behind the set begins the condition, and no absolute value.
+            self.bars += 1;
+            let set = self.sum();
+            self.bars -= 1;
+            let Ok(set) = set else {
+                self.at = start;
+                return Ok(None);
+            };
+            domain = Some(Node::Relation(vec![Node::Symbol(name.to_owned()), set], vec![Relation::In]));
+        }
+        if matches!(self.peek(), Some(Token::Bar(_) | Token::Colon)) {
             self.at += 1;
             let condition = self.list(&|token| matches!(token, None | Some(Token::Close(_))))?;
             self.expect(Token::Close('}'))?;
-            return Ok(Some(condition));
+            // What the elements are taken from is a condition too.
+            return Ok(Some(match domain {
+                Some(domain) => Node::List(Joint::And, vec![condition, domain]),
+                None => condition,
+            }));
         }
         self.at = start;
         Ok(None)

@@ -398,11 +398,18 @@ impl<'a> Parser<'a> {
     /// A literal; a whole number may go on as a mixed number: `3\frac{1}{2}`, `3 1/2`.
     fn number(&mut self, digits: &'a str, start: usize) -> Parsed<Node> {
         let literal = number::literal(digits)?;
-        if self.peek() == Some(Token::Ellipsis)
-            && let Some(periodic) = number::trailing_period(digits)
-        {
-            self.at += 1;
-            return Ok(Node::Number(periodic));
+        if self.peek() == Some(Token::Ellipsis) && literal.places > 0 {
+            let periodic = number::trailing_period(digits);
+            let certain = periodic.as_ref().is_some_and(|(_, by_chance)| !by_chance);
+            self.ambiguous.period |= !certain;
+            if !self.reading.period && !certain {
+                self.at += 1;
+                return Ok(Node::Number(number::cut_off(literal)));
+            }
+            if let Some((periodic, _)) = periodic {
+                self.at += 1;
+                return Ok(Node::Number(periodic));
+            }
         }
         if !literal.plain {
             return Ok(Node::Number(literal));

@@ -67,6 +67,9 @@ pub(crate) fn parse(text: &str) -> Parsed<Vec<Node>> {
     if ambiguous.bars {
         others.push(Reading { bars: false, ..Reading::USUAL });
     }
+    if ambiguous.period {
+        others.push(Reading { period: false, ..Reading::USUAL });
+    }
     if opens_outwards(text) {
         others.push(Reading { outward: true, ..Reading::USUAL });
     }
@@ -96,6 +99,7 @@ struct Ambiguous {
     tight: bool,
     natural: bool,
     bars: bool,
+    period: bool,
 }
 
 fn parse_as(text: &str, reading: Reading) -> (Parsed<Node>, Ambiguous) {

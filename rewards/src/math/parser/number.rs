@@ -54,16 +54,24 @@ pub(super) fn repeating(before: &str, period: &str) -> Parsed<Literal> {
     Ok(Literal { value: start.value + tail, places: 0, significant: 0, plain: false })
 }
 
-/// `0.333...`: the digits that repeat, if they do so at least twice at the end.
-pub(super) fn trailing_period(text: &str) -> Option<Literal> {
+/// `0.333...`: the digits that repeat, if they do so at least twice at the end. With it, whether that may be chance: they do so
+/// just twice, behind others, as in 2.718281828...
+pub(super) fn trailing_period(text: &str) -> Option<(Literal, bool)> {
     let (_, places) = text.split_once('.')?;
     let count = places.len();
-    let length = (1..=count / 2).find(|&length| {
-        let needed = if length == 1 { 2 } else { 2 * length };
-        count >= needed && places[count - length..] == places[count - 2 * length..count - length]
-    })?;
+    let length =
+        (1..=count / 2).find(|&length| places[count - length..] == places[count - 2 * length..count - length])?;
+    let period = &places[count - length..];
+    let before = &places[..count - 2 * length];
     // The period goes back as far as it repeats; one copy of it is the tail.
-    repeating(&text[..text.len() - length], &places[count - length..]).ok()
+    let literal = repeating(&text[..text.len() - length], period).ok()?;
+    Some((literal, count > 5 && !before.is_empty() && !before.ends_with(period)))
+}
+
+/// `3.141592...`, not rounded but cut off: the middle of what it may be, which is half of its last place from the ends.
+pub(super) fn cut_off(literal: Literal) -> Literal {
+    let half = BigRational::new(BigInt::from(1_u8), BigInt::from(10_u8).pow(literal.places) * 2_u8);
+    Literal { value: literal.value + half, ..literal }
 }
 
 /// `204_5`; `None` where a digit is not below the base.
@@ -90,8 +98,12 @@ mod tests {
         check(repeating("0.", "3"), 1, 3);
         check(repeating("0.1", "6"), 1, 6);
         check(repeating("2.", "142857"), 15, 7);
-        check(Ok(trailing_period("0.1666").unwrap()), 1, 6);
-        check(Ok(trailing_period("0.142857142857").unwrap()), 1, 7);
+        for (text, numerator, denominator) in [("0.1666", 1, 6), ("0.142857142857", 1, 7), ("0.333333", 1, 3)] {
+            let (literal, by_chance) = trailing_period(text).unwrap();
+            check(Ok(literal), numerator, denominator);
+            assert!(!by_chance, "{text}");
+        }
+        assert!(trailing_period("2.718281828").unwrap().1);
         assert!(trailing_period("3.14159").is_none());
         assert_eq!(literal("1e999999").unwrap_err(), NoParse::Budget);
         assert_eq!(literal("1.5e-9223372036854775808").unwrap_err(), NoParse::Budget);

@@ -1,0 +1,83 @@
+//! When what two values are called says the same: `f(x) = e` and `y = e`, but not `x = 4` and `|x| = 4`.
+
+use super::meaning::{is_name, named_value};
+use super::node::Node;
+
+/// Whether two names may stand for the same thing. Two different variables with constant values are two statements.
+pub(crate) fn names_agree(name: &Node, other: &Node, value: &Node) -> bool {
+    match (Made::of(name), Made::of(other)) {
+        // The sine is not the cosine, nor the angle; but the length |AB| may be called AB.
+        (Made::Value, made) | (made, Made::Value) => {
+            return name == other || made == Made::Plain && ![name, other].into_iter().any(is_letter);
+        }
+        (left, right) if left != right && [left, right].contains(&Made::Derivative) => return false,
+        // The inverse of f may be called y, but not f.
+        (left, right) if left != right => return !matches!((name, other), (Node::Apply(..), Node::Apply(..))),
+        _ => {}
+    }
+    match (name, other) {
+        (Node::Symbol(name), Node::Symbol(other)) => {
+            name == other || !value.symbols().is_empty() || !is_variable(name, other)
+        }
+        _ => is_name(name) && is_name(other),
+    }
+}
+
+/// What was done to what a name names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Made {
+    Plain,
+    /// A function's value at it: `\sin\theta`, `|x|`, `\overline{z}`.
+    Value,
+    /// `y'`, `f'(x)`, `\frac{dy}{dx}`.
+    Derivative,
+    /// `f^{-1}(x)`.
+    Inverse,
+}
+
+impl Made {
+    fn of(name: &Node) -> Self {
+        match name {
+            Node::Call(..) => Self::Value,
+            Node::Symbol(name) if name.starts_with("bar{") => Self::Value,
+            Node::Symbol(name) | Node::Apply(name, _) if name.contains('\'') => Self::Derivative,
+            Node::Apply(name, _) if name.ends_with("^-1") => Self::Inverse,
+            Node::Product(_) if is_derivative(name) => Self::Derivative,
+            _ => Self::Plain,
+        }
+    }
+}
+
+/// `\frac{dy}{dx}`, as a product with the bottom's inverse: both parts begin with d.
+fn is_derivative(name: &Node) -> bool {
+    let begins = |node: &Node| match node {
+        Node::Product(items) => matches!(items.first(), Some(Node::Symbol(d)) if d == "d" || d == "partial"),
+        _ => false,
+    };
+    let Node::Product(items) = name else { return false };
+    let top = items.first().is_some_and(begins) || begins(name);
+    top && matches!(items.last(), Some(Node::Inverse(bottom)) if begins(bottom))
+}
+
+/// A letter or a function of one: what has a value before anything is done to it.
+fn is_letter(name: &Node) -> bool {
+    matches!(name, Node::Symbol(_) | Node::Apply(..))
+}
+
+fn is_variable(name: &str, other: &str) -> bool {
+    let plain = |name: &str| name.len() == 1 && name.starts_with(|letter: char| letter.is_ascii_lowercase());
+    plain(name) && plain(other)
+}
+
+/// The names of values that are all named, each otherwise. `x_1` and `x_2` are two values of one name.
+pub(crate) fn names(items: &[Node]) -> Option<Vec<&Node>> {
+    let names = items.iter().map(|item| named_value(item).map(|(name, _)| name)).collect::<Option<Vec<_>>>()?;
+    let base = |name: &Node| match name {
+        Node::Symbol(name) => name.split('_').next().map(str::to_owned),
+        _ => None,
+    };
+    let distinct = names.iter().enumerate().all(|(at, name)| {
+        names[..at].iter().all(|other| other != name && (base(name).is_none() || base(name) != base(other)))
+    });
+    (distinct && names.len() > 1).then_some(names)
+}
