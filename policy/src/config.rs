@@ -25,6 +25,8 @@ pub use size::Memory;
 /// The most positions that a model may have: more than any published one has, and few enough for a card to hold their angles.
 pub const MOST_POSITIONS: usize = 1 << 24;
 
+/// The largest of a model's sizes: their products then fit into numbers of 128 bits.
+const LARGEST_SIZE: usize = 1 << 30;
 /// The most layers of a model.
 const MOST_LAYERS: usize = 1 << 16;
 /// The most parameters of a model: far beyond any that is, and few enough that sizes in bytes are numbers of 64 bits.
@@ -173,6 +175,9 @@ impl ModelConfig {
         ensure(positions <= MOST_POSITIONS, "max_position_embeddings", || {
             format!("expected at most {MOST_POSITIONS}, found {positions}")
         })?;
+        for (key, size) in self.sizes() {
+            ensure(size <= LARGEST_SIZE, key, || format!("expected at most {LARGEST_SIZE}, found {size}"))?;
+        }
         let layers = self.num_hidden_layers;
         ensure(layers <= MOST_LAYERS, "num_hidden_layers", || {
             format!("expected at most {MOST_LAYERS}, found {layers}")
@@ -196,6 +201,37 @@ impl ModelConfig {
             })?;
         }
         Ok(())
+    }
+
+    /// All that the number of parameters is a product of.
+    fn sizes(&self) -> Vec<(&'static str, usize)> {
+        let mut sizes = vec![
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_attention_heads", self.num_attention_heads),
+        ];
+        match &self.attention {
+            AttentionKind::Latent(latent) => sizes.extend([
+                ("q_lora_rank", latent.q_lora_rank.unwrap_or(0)),
+                ("kv_lora_rank", latent.kv_lora_rank),
+                ("qk_nope_head_dim", latent.qk_nope_head_dim),
+                ("qk_rope_head_dim", latent.qk_rope_head_dim),
+                ("v_head_dim", latent.v_head_dim),
+            ]),
+            AttentionKind::Grouped(grouped) => {
+                sizes.extend([("num_key_value_heads", grouped.num_key_value_heads), ("head_dim", grouped.head_dim)]);
+            }
+        }
+        if let Some(mixture) = &self.mixture {
+            sizes.extend([
+                ("moe_intermediate_size", mixture.moe_intermediate_size),
+                ("n_routed_experts", mixture.n_routed_experts),
+                ("n_shared_experts", mixture.n_shared_experts),
+                ("num_experts_per_tok", mixture.num_experts_per_tok),
+            ]);
+        }
+        sizes
     }
 
     /// The mixture of experts of a layer (from 0); `None` where its feed-forward is dense.

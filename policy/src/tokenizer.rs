@@ -93,7 +93,7 @@ impl Tokenizer {
 
     /// Begin, ends and pad.
     fn special_ids(&self) -> impl Iterator<Item = u32> {
-        self.bos.into_iter().chain(self.ends.iter().copied()).chain(self.pad)
+        self.bos.into_iter().chain(self.begin.iter().copied()).chain(self.ends.iter().copied()).chain(self.pad)
     }
 
     fn is_special(&self, id: u32) -> bool {

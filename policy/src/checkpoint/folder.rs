@@ -334,6 +334,20 @@ mod tests {
     }
 
     #[test]
+    fn a_manifest_of_another_program_says_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let target = root.path().join("model");
+        write(&target, &[("a", "old")]);
+        fs::write(target.join("a"), "changed").unwrap();
+        assert!(verify_where(&target, |_| true).is_err());
+        fs::write(target.join(MANIFEST), r#"{"name": "some model", "tool": "other"}"#).unwrap();
+        verify_where(&target, |_| true).unwrap();
+        // One of ours that is cut off is damaged.
+        fs::write(target.join(MANIFEST), r#"{"version": 1, "fil"#).unwrap();
+        assert!(verify_where(&target, |_| true).is_err() && verify(&target).is_err());
+    }
+
+    #[test]
     fn what_was_being_replaced_is_put_back_after_a_kill() {
         // As a kill between the two renames of `finish` leaves it.
         fn killed(root: &Path) -> (PathBuf, Manifest) {

@@ -195,7 +195,8 @@ impl Keys<'_> {
     }
 
     pub(super) fn size(&self, key: &str) -> Result<usize> {
-        self.optional(key, SIZE, as_size)?.ok_or_else(|| config_error(key, format!("missing; expected {SIZE}")))
+        self.optional(key, "an integer of 0 or more", as_size)?
+            .ok_or_else(|| config_error(key, "missing; expected an integer of 0 or more".to_owned()))
     }
 
     pub(super) fn number(&self, key: &str, default: Option<f64>) -> Result<f64> {
@@ -308,9 +309,6 @@ impl Keys<'_> {
     }
 }
 
-/// What a size is. Larger ones than this are of no model, and their products would be no numbers any more.
-const SIZE: &str = "an integer from 0 to 1073741824";
-
 pub(super) fn as_size(value: &Value) -> Option<usize> {
-    value.as_u64().filter(|size| *size <= 1 << 30).and_then(|size| usize::try_from(size).ok())
+    value.as_u64().and_then(|size| usize::try_from(size).ok())
 }

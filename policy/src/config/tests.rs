@@ -174,6 +174,9 @@ fn bad_values_are_refused_by_name() {
     check("num_nextn_predict_layers", json!("one"), "expected an integer");
     check("max_position_embeddings", json!(1u64 << 62), "expected at most 16777216, found 4611686018427387904");
     check("max_position_embeddings", json!(MOST_POSITIONS + 1), "found 16777217");
+    check("num_hidden_layers", json!(1u64 << 32), "expected at most 65536");
+    check("vocab_size", json!(1u64 << 62), "expected at most 1073741824");
+    check("moe_intermediate_size", json!(1u64 << 40), "expected at most 1073741824");
     check("first_k_dense_replace", json!(5), "5 dense layers of 4");
     check("rms_norm_eps", json!(0.0), "positive");
     check("hidden_act", json!("gelu"), "silu");
@@ -183,6 +186,17 @@ fn bad_values_are_refused_by_name() {
     check("scoring_func", json!("softmax"), "sigmoid");
     check("quantization_config", json!({"quant_method": "awq"}), "awq");
     check("quantization_config", json!({"quant_method": "fp8", "weight_block_size": [128]}), "two sizes");
+}
+
+#[test]
+fn sizes_that_no_memory_holds_are_refused_together() {
+    let huge = with(|map| {
+        for key in ["hidden_size", "vocab_size"] {
+            map.insert(key.into(), json!(1u64 << 29));
+        }
+    });
+    let message = ModelConfig::from_json(&huge).unwrap_err().to_string();
+    assert!(message.contains("a model of more than 1125899906842624 parameters"), "{message}");
 }
 
 #[test]

@@ -194,8 +194,9 @@ mod tests {
 
     #[test]
     fn ranges_are_checked() {
-        for (temperature, top_p) in [(-1.0, 1.0), (f64::NAN, 1.0), (1.0, 0.0), (1.0, 1.5)] {
+        for (temperature, top_p) in [(-1.0, 1.0), (f64::NAN, 1.0), (1e-38, 1.0), (1.0, 0.0), (1.0, 1.5)] {
             assert!(params(temperature, top_p, 0).validate().is_err());
         }
+        assert!(params(LEAST_TEMPERATURE, 1.0, 0).validate().is_ok() && params(0.0, 1.0, 0).validate().is_ok());
     }
 }

@@ -292,6 +292,22 @@ fn other_models_encode_what_they_know() {
     assert_eq!(read.unwrap().encode("a z a"), [0, 0]);
 }
 
+/// A vocabulary of pieces has special tokens among them, and finds them in a text.
+#[test]
+fn pieces_that_spell_a_special_token_are_cut() {
+    let mut file = sentence_piece();
+    let pieces = ["<unk>", "<s>", "</s>", "a", "b", "<", "/", "s", ">"];
+    let vocab: Vec<_> = pieces.iter().enumerate().map(|(id, piece)| serde_json::json!([piece, -(id as f64)])).collect();
+    file["model"] = serde_json::json!({"type": "Unigram", "unk_id": 0, "vocab": vocab, "byte_fallback": false});
+    file["normalizer"] = serde_json::Value::Null;
+    file["decoder"] = serde_json::json!({"type": "Fuse"});
+    let (_folder, read) = other(&file);
+    let read = read.unwrap();
+    assert_eq!(read.encode_whole("a</s>b"), [3, 2, 4]);
+    assert_eq!(read.encode("a</s>b"), [3, 5, 6, 7, 8, 4]);
+    assert_eq!(read.decode(&read.encode("</s></s><s>a")), "</s></s><s>a");
+}
+
 #[test]
 fn unusable_tokenizers_are_refused_by_file() {
     fn check(file: &serde_json::Value, expected: &str) {
@@ -304,6 +320,9 @@ fn unusable_tokenizers_are_refused_by_file() {
     let mut unknown = sentence_piece();
     unknown["model"]["type"] = "Telepathy".into();
     check(&unknown, "read a tokenizer");
+    let mut far = sentence_piece();
+    far["model"]["vocab"]["ab"] = 4_000_000_000_u32.into();
+    check(&far, "a token has the id 4000000000");
     let missing = Tokenizer::from_dir("no/such/folder").unwrap_err().to_string();
     assert!(missing.contains("no/such/folder"), "{missing}");
 }
@@ -339,6 +358,21 @@ fn chat_templates_render_as_in_transformers() {
             (found, expected) => panic!("{}: {found:?}, expected {expected:?}", case["name"]),
         }
     }
+}
+
+/// What marks the assistant's words for training puts nothing into the text.
+#[test]
+fn marks_of_generation_are_passed_over() {
+    let marked =
+        "{%- for m in messages -%}\n  {% generation %}\n[{{ m.content }}]\n  {%- endgeneration %}\n{% endfor %}{%";
+    let plain = marked.replace("endgeneration", "endif").replace("generation", "if true");
+    let messages = [Message { role: "user".to_owned(), content: "{% generation %}".to_owned() }];
+    let text =
+        |template: &str| with_template(template.trim_end_matches("{%")).render_chat(&messages, &ChatOptions::default());
+    assert_eq!(text(marked).unwrap(), text(&plain).unwrap());
+    assert!(text(marked).unwrap().contains("[{% generation %}]"));
+    // One that is not closed is refused as any other.
+    assert!(with_template(marked).render_chat(&messages, &ChatOptions::default()).is_err());
 }
 
 #[test]

@@ -317,6 +317,7 @@ mod tests {
                 RunOptions { verbosity: Verbosity::Silent, cache_dir: folder.path().join("cache"), ..options };
             run_recipe(recipe, &options).unwrap_err()
         };
+        std::fs::write(folder.path().join("notes.txt"), "mine").unwrap();
         let run_dir = || Some(folder.path().to_owned());
         check(failed(&smoke(&[]), RunOptions { run_dir: run_dir(), ..RunOptions::default() }));
         let info = crate::run::RunInfo::collect(0, 1, &[], &[], &[]).unwrap();

@@ -12,6 +12,8 @@ use serde_json::Value;
 #[derive(Debug)]
 pub(in crate::command) struct Exercise {
     pub(in crate::command) id: String,
+    /// Empty where the source holds none.
+    pub(in crate::command) question: String,
     /// As the source lists them: the first is the reference. Never empty.
     pub(in crate::command) solutions: Vec<String>,
     pub(in crate::command) reference: Reference,
@@ -51,7 +53,12 @@ impl Exercises {
                 self.left_out += 1;
                 continue;
             }
-            exercises.push(Exercise { id: id(&task, self.passed), solutions, reference: task.reference });
+            exercises.push(Exercise {
+                id: id(&task, self.passed),
+                question: task.prompt,
+                solutions,
+                reference: task.reference,
+            });
         }
         Ok(Some(exercises))
     }

@@ -141,7 +141,7 @@ fn grade_all(grader: &CodeGrader, exercises: Vec<Exercise>, reporter: &Reporter)
 fn grade(grader: &CodeGrader, exercise: &Exercise) -> anyhow::Result<Graded> {
     let mut first = None;
     for solution in exercise.solutions.iter().take(TRIED) {
-        let graded = grader.grade(solution, &exercise.reference, Marking::All)?;
+        let graded = grader.grade_asked(&exercise.question, solution, &exercise.reference, Marking::All)?;
         if graded.score.value == Some(1.0) {
             return Ok(graded);
         }
