@@ -21,6 +21,11 @@ mod folder;
 mod mistakes;
 mod near;
 
+/// The questions of the rows in a file.
+fn prompts_in(path: &Path) -> BTreeSet<String> {
+    read(path, OnBadLine::Stop).unwrap().tasks.into_iter().map(|task| task.prompt).collect()
+}
+
 /// Surroundings without Python unless it is asked for, and without a policy; stops before the step of that number.
 #[derive(Default)]
 struct TestHost {
@@ -160,12 +165,7 @@ fn planted_contamination_is_found() {
     let against = vec![EvaluationSet { path: exam_path, layout: None, optional: false }];
     let step = |label| Step::Decontaminate(Decontaminate { against: against.clone(), ngram: 8, label });
     run_in(folder.path(), &job(vec![load(&path), ("clean", step(false)), write_to("kept.jsonl")]));
-    let kept: BTreeSet<String> = read(&folder.path().join("out/kept.jsonl"), OnBadLine::Stop)
-        .unwrap()
-        .tasks
-        .into_iter()
-        .map(|task| task.prompt)
-        .collect();
+    let kept = prompts_in(&folder.path().join("out/kept.jsonl"));
     let planted = prompts.iter().filter(|(_, planted)| *planted >= 8).count();
     let found = prompts.iter().filter(|(prompt, planted)| *planted >= 8 && !kept.contains(prompt)).count();
     let wrong = prompts.iter().filter(|(prompt, planted)| *planted < 8 && !kept.contains(prompt)).count();

@@ -101,16 +101,16 @@ impl Tokenizer {
 fn without_marks(template: &str) -> String {
     let mut text = String::with_capacity(template.len());
     let mut rest = template;
-    while let Some((before, tag)) = rest.split_once("{%") {
-        let (tag, after) = tag.split_once("%}").unwrap_or((tag, ""));
-        let closed = before.len() + tag.len() + 4 <= rest.len();
+    while let Some((before, tag)) = rest.split_once("{%")
+        && let Some((tag, after)) = tag.split_once("%}")
+    {
         let name = tag.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
         let plain = match name {
             "generation" => tag.replacen(name, "if true", 1),
             "endgeneration" => tag.replacen(name, "endif", 1),
             _ => tag.to_owned(),
         };
-        text.extend([before, "{%", &plain, if closed { "%}" } else { "" }]);
+        text.extend([before, "{%", &plain, "%}"]);
         rest = after;
     }
     text + rest

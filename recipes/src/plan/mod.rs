@@ -109,8 +109,10 @@ fn stages(
         let mut work = work(recipe, stage, tasks)?;
         if let Some(lora) = &stage.lora {
             let _ = write!(work.what, ", LoRA of rank {}", lora.rank);
-            let trained = config.as_ref().map(|config| lora.adapters().parameters(config)).transpose()?;
-            let _ = trained.map_or(Ok(()), |trained| write!(work.what, ": {} numbers", count_text(trained as u64)));
+            if let Some(config) = config {
+                let trained = lora.adapters().parameters(config)?;
+                let _ = write!(work.what, ": {} numbers", count_text(trained as u64));
+            }
         }
         // Reading a prompt is the first third of training on it.
         let trained = work.trained as f64 + work.read as f64 / 3.0;

@@ -171,21 +171,18 @@ fn name_apart(paths: &[PathBuf], files: &mut [Vec<Task>]) {
         tasks.iter().find(of_file).map(|task| task.source.clone())
     };
     let names: Vec<Option<String>> = paths.iter().zip(&*files).map(|(path, tasks)| own_name(path, tasks)).collect();
-    for (place, path) in paths.iter().enumerate() {
-        let Some(name) = &names[place] else { continue };
-        if names.iter().filter(|other| *other == &names[place]).count() < 2 {
+    let mut taken = BTreeSet::new();
+    for ((path, tasks), name) in paths.iter().zip(files).zip(&names) {
+        let Some(own) = name else { continue };
+        if names.iter().filter(|other| *other == name).count() < 2 {
             continue;
         }
         let folder = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
-        let mut longer = format!("{folder}/{name}");
-        let same =
-            |other: &&PathBuf| other.parent().and_then(Path::file_name) == path.parent().and_then(Path::file_name);
-        let before = paths[..place].iter().zip(&names).filter(|(other, named)| *named == &names[place] && same(other));
-        match before.count() {
-            0 => {}
-            earlier => longer.push_str(&format!("-{}", earlier + 1)),
+        let mut longer = format!("{folder}/{own}");
+        while !taken.insert(longer.clone()) {
+            longer.push('\'');
         }
-        for task in files[place].iter_mut().filter(|task| task.source == *name) {
+        for task in tasks.iter_mut().filter(|task| task.source == *own) {
             task.source.clone_from(&longer);
         }
     }
@@ -355,7 +352,7 @@ mod tests {
             *counted.entry(task.source.as_str()).or_default() += 1;
             counted
         });
-        assert_eq!(counted, [("gsm8k/test", 3), ("math/test", 3), ("math/test-2", 3)].into());
+        assert_eq!(counted, [("gsm8k/test", 3), ("math/test", 3), ("math/test'", 3)].into());
     }
 
     #[test]

@@ -53,12 +53,7 @@ fn near_repetitions_are_found_above_the_threshold_and_kept_below() {
     prompts.extend(pairs.iter().map(|pair| (pair.1.clone(), "1")));
     let (folder, path) = rows(&prompts);
     run_in(folder.path(), &job(vec![load(&path), ("dedup", dedup(Some(THRESHOLD))), write_to("kept.jsonl")]));
-    let kept: BTreeSet<String> = read(&folder.path().join("out/kept.jsonl"), OnBadLine::Stop)
-        .unwrap()
-        .tasks
-        .into_iter()
-        .map(|task| task.prompt)
-        .collect();
+    let kept = prompts_in(&folder.path().join("out/kept.jsonl"));
     let (mut found, mut missed, mut wrong) = (0, 0, 0);
     let mut by_tenth: BTreeMap<i64, (u32, u32)> = BTreeMap::new();
     for (first, second) in &pairs {
