@@ -113,6 +113,14 @@ impl Reporter {
         }
     }
 
+    /// Does `write`, which writes to standard output, while no bar is on the screen.
+    pub(crate) fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
+        match &*self.screen {
+            Screen::Bars(bars) => bars.suspend(write),
+            Screen::Plain | Screen::Silent => write(),
+        }
+    }
+
     /// A step's figures: in the stage's bar on a terminal; elsewhere one line for the first steps,
     /// and then for every so many.
     pub fn step(&self, phase: &Phase, metrics: &StepMetrics, total: u64) {

@@ -21,6 +21,27 @@ pub(super) fn threads() -> clap::builder::RangedI64ValueParser<u16> {
     clap::value_parser!(u16).range(1..=1024)
 }
 
+/// The longest answer that can be asked for.
+pub(super) const MOST_TOKENS: u64 = 1 << 24;
+/// The most answers to a question.
+pub(super) const MOST_SAMPLES: i64 = 65_536;
+
+/// A sampling temperature, as it is typed.
+pub(super) fn temperature(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(value) if value == 0.0 || (policy::LEAST_TEMPERATURE..=10.0).contains(&value) => Ok(value),
+        _ => Err(format!("expected 0, or a number from {} to 10", policy::LEAST_TEMPERATURE)),
+    }
+}
+
+/// A share that is not nothing, as it is typed.
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(value) if value > 0.0 && value <= 1.0 => Ok(value),
+        _ => Err("expected a number above 0, at most 1".to_owned()),
+    }
+}
+
 /// Reinforcement learning for language models, on one machine.
 #[derive(Debug, Parser)]
 #[command(
@@ -170,7 +191,7 @@ and decoding is also held against the rate at which it copies memory.",
   recipe bench --shape qwen2.5-1.5b --device cuda   on an NVIDIA card"
     )]
     Bench(BenchArguments),
-    /// Count a model's parameters, or score texts with it
+    /// Ask a model something, count its parameters, or score texts with it
     #[command(subcommand)]
     Model(ModelCommand),
 }

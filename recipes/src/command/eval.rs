@@ -8,17 +8,13 @@ use clap::Args;
 use datasets::Split;
 use datasets::source::hub::Hub;
 
+use super::arguments::{MOST_SAMPLES, MOST_TOKENS, share, temperature, threads};
 use super::{INTERRUPTED, Wrong, print};
 use crate::config::LARGEST_SEED;
 use crate::evaluation::{self, Benchmark, EvalOptions, Source, Template, evaluate};
 use crate::hub::{Fetcher, hub_name};
 use crate::interrupt::Interrupt;
 use crate::progress::{Reporter, Verbosity};
-
-/// The longest answer that can be asked for.
-const MOST_TOKENS: u64 = 1 << 24;
-/// The most answers to a problem.
-const MOST_SAMPLES: i64 = 65_536;
 
 #[derive(Args, Debug)]
 pub(super) struct EvalArguments {
@@ -76,7 +72,7 @@ pub(super) struct EvalArguments {
     seed: u64,
 
     /// Threads to work with [default: as many as the machine has cores]
-    #[arg(long, value_name = "N", value_parser = super::arguments::threads())]
+    #[arg(long, value_name = "N", value_parser = threads())]
     threads: Option<u16>,
 
     /// Compute on a card: cuda, or cuda:1 for the second [default: cpu]
@@ -90,20 +86,6 @@ pub(super) struct EvalArguments {
     /// The folder for answers, summary.json and report.html [default: evals/MODEL]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-}
-
-fn temperature(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(value) if value == 0.0 || (policy::LEAST_TEMPERATURE..=10.0).contains(&value) => Ok(value),
-        _ => Err(format!("expected 0, or a number from {} to 10", policy::LEAST_TEMPERATURE)),
-    }
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(value) if value > 0.0 && value <= 1.0 => Ok(value),
-        _ => Err("expected a number above 0, at most 1".to_owned()),
-    }
 }
 
 /// A data set of the Hub that is named as a benchmark's file becomes that file.

@@ -64,7 +64,7 @@ pub fn main_with(known: &Registry) -> ExitCode {
     let done = match arguments.command {
         Command::Run(arguments) => run::run(&arguments, known),
         Command::Bench(arguments) => bench::bench(&arguments),
-        Command::Model(command) => model::answer(&command, known).and_then(|text| print(&text)),
+        Command::Model(command) => model::run(&command, known),
         Command::List => print(&show::list()),
         Command::Show { recipe, settings } => show::show(&recipe, &settings, known).and_then(|text| print(&text)),
         Command::Keys => print(&show::keys()),

@@ -155,14 +155,7 @@ pub fn evaluate(options: &EvalOptions) -> anyhow::Result<(Evaluation, PathBuf)> 
     let ready = options.benchmarks.iter().map(|one| prepare(one, options)).collect::<anyhow::Result<Vec<_>>>()?;
     let generates = ready.iter().any(|one| one.benchmark.method == Method::Generate);
     let template = match options.template {
-        None if generates => {
-            let (template, why) = Template::for_models(&subjects, &tokenizers)?;
-            let name = template.name();
-            options
-                .reporter
-                .note(&format!("questions are asked in the template {name} ({why}); --template takes another"));
-            template
-        }
+        None if generates => Template::for_models(&subjects, &tokenizers, &options.reporter)?,
         // Where nothing is sampled, no template is used.
         template => template.unwrap_or(Template::Plain),
     };

@@ -1,13 +1,14 @@
 //! From a problem to the tokens that the model reads.
 
 use anyhow::Context;
-use datasets::Task;
+use datasets::{Message, Task};
 use policy::Tokenizer;
 use serde::{Deserialize, Serialize};
 
 use super::lineage::trained_in;
 use super::subject::Subject;
 use crate::config::{self, RecipeError};
+use crate::progress::Reporter;
 use crate::stage::{PromptEncoder, chat_options, only_question};
 
 /// What stands around a question.
@@ -32,12 +33,27 @@ impl From<config::Template> for Template {
 }
 
 impl Template {
-    /// The one template for all of these models, where none was asked for, and why it is that one. Between two models asked in
-    /// different ones the templates would differ as well.
+    /// The one template for all of these models, where none was asked for; says which it is, and why.
+    ///
+    /// # Errors
+    /// It cannot be known, or would not be the same for all models.
+    pub(crate) fn for_models(
+        subjects: &[Subject],
+        tokenizers: &[Tokenizer],
+        reporter: &Reporter,
+    ) -> anyhow::Result<Template> {
+        let (template, why) = Template::of_models(subjects, tokenizers)?;
+        let name = template.name();
+        reporter.note(&format!("questions are asked in the template {name} ({why}); --template takes another"));
+        Ok(template)
+    }
+
+    /// [`Template::for_models`], and why it is that one. Between two models asked in different ones the templates would differ
+    /// as well.
     ///
     /// It is the template that they were trained in here, or that the run trained in which began with them; for models from
     /// elsewhere their own chat template, and R1-Zero's for those that have none.
-    pub(super) fn for_models(subjects: &[Subject], tokenizers: &[Tokenizer]) -> anyhow::Result<(Template, String)> {
+    fn of_models(subjects: &[Subject], tokenizers: &[Tokenizer]) -> anyhow::Result<(Template, String)> {
         let chats = |tokenizer: &Tokenizer| tokenizer.chat_template().is_some();
         let mut trained = Vec::new();
         for (subject, tokenizer) in subjects.iter().zip(tokenizers) {
@@ -85,12 +101,30 @@ impl Template {
     }
 
     /// That the model can be asked so.
-    pub(super) fn check(self, subject: &Subject, tokenizer: &Tokenizer) -> Result<(), RecipeError> {
+    ///
+    /// # Errors
+    /// It is the chat template, and the model has none.
+    pub(crate) fn check(self, subject: &Subject, tokenizer: &Tokenizer) -> Result<(), RecipeError> {
         if self == Template::Chat && tokenizer.chat_template().is_none() {
             let error = RecipeError::new("--template chat", format!("{} has no chat template", subject.name));
             return Err(error.hint("take --template r1-zero or plain"));
         }
         Ok(())
+    }
+
+    /// The token ids of a question by itself, in the chat template with the system message `system` unless that is empty. The
+    /// plain template goes on from the text as it stands.
+    ///
+    /// # Errors
+    /// If the chat template fails on it.
+    pub(crate) fn ask(self, tokenizer: &Tokenizer, question: &str, system: &str) -> anyhow::Result<Vec<u32>> {
+        let encoder = match self {
+            Template::R1Zero => PromptEncoder::new(tokenizer),
+            Template::Chat => PromptEncoder::chat(tokenizer, system)?,
+            Template::Plain => return Ok([tokenizer.begin_ids(), &tokenizer.encode(question)].concat()),
+        };
+        let message = Message { role: "user".to_owned(), content: question.to_owned() };
+        encoder.converse(vec![message], || format!("the prompt {question:.60}"))
     }
 
     /// The token ids of the prompt of each task.
@@ -144,7 +178,7 @@ pub(super) fn choice_prompt(task: &Task) -> String {
 mod tests {
     use std::path::Path;
 
-    use datasets::{Message, Split};
+    use datasets::Split;
     use rewards::Reference;
 
     use super::*;
@@ -177,7 +211,7 @@ mod tests {
         let choose = |models: &[(&str, bool)]| {
             let models = models.iter().map(|(name, chat)| model(folder.path(), name, *chat));
             let (subjects, tokenizers): (Vec<_>, Vec<_>) = models.unzip();
-            Template::for_models(&subjects, &tokenizers).map_err(|error| error.to_string())
+            Template::of_models(&subjects, &tokenizers).map_err(|error| error.to_string())
         };
         #[track_caller]
         fn check(found: Result<(Template, String), String>, expected: Result<Template, &str>) {

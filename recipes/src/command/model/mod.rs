@@ -1,15 +1,19 @@
-//! `recipe model`: what a model is, and how it judges texts.
+//! `recipe model`: what a model is, what it answers, and how it judges texts.
 
 mod card;
 mod info;
+mod sample;
 mod score;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::Subcommand;
 use rewards::Registry;
 
+use super::print;
 use card::Card;
+use sample::SampleArguments;
 
 /// What can be asked of a model.
 #[derive(Debug, Subcommand)]
@@ -47,6 +51,22 @@ pub(super) enum ModelCommand {
         #[arg(long, value_name = "GIB", conflicts_with = "device", value_parser = clap::value_parser!(u64).range(1..=4096))]
         card_memory: Option<u64>,
     },
+    /// Ask a model, and print what it answers
+    #[command(
+        long_about = "Ask a model, and print what it answers.
+
+Prompts are arguments, or else the lines of standard input; on a terminal each line is answered before the next is read. \
+They are asked in the template in which the model was trained here, else in its own chat template; `--template plain` lets \
+it go on from the text as it stands.",
+        after_help = "Examples:
+  recipe model sample runs/r1-zero 'What is 17 + 25?'        the newest model of a run
+  recipe model sample runs/r1-zero/base 'What is 17 + 25?'   and what it began with
+  recipe model sample DIR --samples 4 --temperature 0.7 'Why is the sky blue?'
+  recipe model sample DIR --template plain 'Once upon a time'
+  recipe model sample DIR                                    asks for one question after the other
+  recipe model sample DIR --json < questions.txt > answers.jsonl"
+    )]
+    Sample(SampleArguments),
     /// Log-probabilities and perplexity of texts
     #[command(
         long_about = "Log-probabilities and perplexity of texts.
@@ -71,9 +91,9 @@ token_ids are taken as they are.",
     },
 }
 
-/// What the command prints.
-pub(super) fn answer(command: &ModelCommand, known: &Registry) -> anyhow::Result<String> {
-    match command {
+pub(super) fn run(command: &ModelCommand, known: &Registry) -> anyhow::Result<ExitCode> {
+    let text = match command {
+        ModelCommand::Sample(arguments) => return sample::sample(arguments),
         ModelCommand::Info { model, sequences, tokens, lora, micro_batch_tokens, device, card_memory } => {
             let mut text = info::info(model, *sequences, *tokens, *lora, known)?;
             let imagined = card_memory.map(Card::imagined);
@@ -81,12 +101,13 @@ pub(super) fn answer(command: &ModelCommand, known: &Registry) -> anyhow::Result
                 let needs = info::needs(model, *sequences, *tokens, known)?;
                 text += &card::describe(&needs, *micro_batch_tokens, &card);
             }
-            Ok(text)
+            text
         }
         ModelCommand::Score { model, file, device } => {
-            score::score(model, file, &crate::place::open(device.as_deref())?)
+            score::score(model, file, &crate::place::open(device.as_deref())?)?
         }
-    }
+    };
+    print(&text)
 }
 
 /// The card that is meant, with its memory; none where it is the CPU.
