@@ -12,6 +12,10 @@ use super::text::{self, Choice};
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     form: String,
+    /// Whether that is the form of words.
+    words: bool,
+    /// Whether the text is one word in small letters, or with a capital where a sentence begins.
+    word: bool,
     /// The form of the sentence that the answer was taken from, if it was.
     around: Option<String>,
     choice: Option<Choice>,
@@ -30,7 +34,7 @@ pub(crate) fn parse(text: &str) -> Result<Answer, NoParse> {
     }
     let text = text::to_ascii(text);
     let text = text.as_ref();
-    let form = text::normal_form(text);
+    let (form, words) = text::form(text);
     if form.is_empty() {
         return Err(NoParse::Unparsable);
     }
@@ -39,12 +43,20 @@ pub(crate) fn parse(text: &str) -> Result<Answer, NoParse> {
     let readings = parser::parse(bare)?;
     Ok(Answer {
         form,
+        words,
+        word: one_word(bare),
         around: None,
         choice: text::choice(text),
         decimal_comma: decimal_comma(bare),
         letters_apart: letters_apart(bare),
         readings,
     })
+}
+
+/// Whether `text` is three small letters or more, of which the first may be a capital: `tie`, `Tom`.
+fn one_word(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.len() > 2 && bytes[0].is_ascii_alphabetic() && bytes[1..].iter().all(u8::is_ascii_lowercase)
 }
 
 /// The number that a comma without a space makes, with two digits at least behind it.
@@ -90,6 +102,12 @@ impl Answer {
         self.choice.is_some()
     }
 
+    /// Whether it is one word, whatever letters it might multiply.
+    #[cfg(test)]
+    pub(crate) fn is_word(&self) -> bool {
+        self.word
+    }
+
     /// Why a reference cannot be compared with anything.
     pub(crate) fn unusable(&self) -> Option<Stop> {
         let first = self.readings.first()?;
@@ -99,9 +117,17 @@ impl Answer {
         }
     }
 
+    /// Whether the text is the same but for layout and, in words, letter case and punctuation. Where both may be read as
+    /// formulas, what they say decides: Rr is not RR, and x : y no list. A word that begins with a capital is the same word.
+    fn has_form_of(&self, other: &Self) -> bool {
+        let words = self.has_words() || other.has_words() || self.word && other.word;
+        let formulas = self.words && !words;
+        self.form == other.form && (!formulas || self.readings == other.readings)
+    }
+
     /// Whether the candidate says what this reference says; if not, in what they differ.
     pub(crate) fn compare(&self, candidate: &Self) -> Result<(), &'static str> {
-        if self.form == candidate.form || candidate.around.as_ref() == Some(&self.form) {
+        if self.has_form_of(candidate) || candidate.around.as_ref() == Some(&self.form) {
             return Ok(());
         }
         if let Some(same) = choices(self, candidate) {
@@ -148,7 +174,8 @@ fn choices(reference: &Answer, candidate: &Answer) -> Option<Result<(), &'static
         // Variables are compared as such.
         return (!text.is_empty() || !other.is_empty()).then_some(Err("wrong_text"));
     }
-    if (text.is_empty() || other.is_empty()) && !wanted.is_usual() {
+    // x: 2 is not X: 2.
+    if !wanted.is_usual() {
         return None;
     }
     (text.is_empty() || other.is_empty() || text == other).then_some(Ok(()))

@@ -4,7 +4,7 @@
 //! and set braces get characters of their own ([`SET_OPEN`], [`SET_CLOSE`]), so that every brace that is left
 //! is grouping. One pass, no recursion.
 
-use super::layout::{Layout, layout, spelling};
+use super::layout::{Layout, is_power, layout, spelling};
 use super::text::count_plain_dollars;
 
 /// `\{`, once cleaned.
@@ -38,8 +38,11 @@ pub(crate) fn clean(text: &str) -> Option<String> {
             '$' if dollars == 1 => cleaned.push('$'),
             '$' => cleaned.push(' '),
             '*' if rest.starts_with('*') => {
-                // Bold in Markdown.
+                let before = &text[..text.len() - rest.len() - 1];
                 rest = &rest[1..];
+                if is_power(before, rest) {
+                    cleaned.push('^');
+                }
             }
             other => plain(other, &mut cleaned),
         }
@@ -59,7 +62,7 @@ fn command<'a>(rest: &'a str, cleaned: &mut String, braces: &mut Vec<bool>) -> &
             '!' | '(' | ')' | '[' | ']' => {}
             '{' => cleaned.push(SET_OPEN),
             '}' => cleaned.push(SET_CLOSE),
-            '$' | '%' | '&' | '#' | '_' => cleaned.push(symbol),
+            '$' | '%' | '&' | '#' | '_' | '|' => cleaned.push(symbol),
             '\\' => cleaned.push_str("\\\\"),
             _ => cleaned.push(' '),
         }
@@ -160,6 +163,8 @@ mod tests {
         check(r"90^\circ", Some("90°"));
         check(r"3 × 4 − 2 ÷ 1", Some("3 * 4 - 2 / 1"));
         check("**42**", Some("42"));
+        check("2**3", Some("2^3"));
+        check(r"\|-5\|", Some("|-5|"));
         check(r"\{1,2\}", Some("\u{2983}1,2\u{2984}"));
         check("", Some(""));
     }

@@ -9,16 +9,16 @@ use num_rational::BigRational;
 use num_traits::{One, Signed, Zero};
 
 use super::budget::{Budget, Stop};
-use super::domain::region_over;
+use super::domain::stated_over;
 use super::equal::{enclosure, equal};
 use super::equation;
 use super::exact::{add, compare, rational};
 use super::matrix;
-use super::meaning::{Measured, meaning, named_value};
+use super::meaning::{Measured, chained, counted, meaning, named_value, result};
 use super::naming::{names, names_agree};
 use super::node::{Function, Joint, Literal, NamedSet, Node, Relation};
 use super::numeric::Ball;
-use super::region::{is_region, matches};
+use super::region::{Stated, is_region, matches};
 use super::roots::solutions;
 
 /// The fewest significant digits by which a decimal stands for a value that has no finite decimal.
@@ -40,6 +40,12 @@ impl Comparison {
 
     /// Whether `candidate` says what `reference` says; if not, in what they differ.
     pub(crate) fn compare(&mut self, reference: &Node, candidate: &Node) -> Result<(), &'static str> {
+        // Over what a letter counts may be left out, but not be something else.
+        let others = counted(candidate);
+        let contradict = |(name, set): (&Node, NamedSet)| others.iter().any(|(other, o)| *other == name && *o != set);
+        if counted(reference).into_iter().any(contradict) {
+            return Err("wrong_value");
+        }
         let (reference, candidate) = (meaning(reference.clone()), meaning(candidate.clone()));
         match self.same(&reference, &candidate) {
             Ok(true) => Ok(()),
@@ -117,8 +123,10 @@ impl Comparison {
         {
             return Ok(verdict);
         }
-        if is_region(reference) || is_region(candidate) {
-            return self.regions(reference, candidate);
+        if (is_region(reference) || is_region(candidate))
+            && let Some(verdict) = self.regions(reference, candidate)?
+        {
+            return Ok(verdict);
         }
         if let Some(verdict) = self.matrices(reference, candidate)? {
             return Ok(verdict);
@@ -219,6 +227,18 @@ impl Comparison {
 
     /// Where at least one side is a relation; `None` leaves the rest to regions.
     fn relations(&mut self, reference: &Node, candidate: &Node) -> Result<Option<bool>, Stop> {
+        match (chained(reference), chained(candidate)) {
+            (None, None) => {}
+            (Some(left), Some(right)) => return self.chains(left, right).map(Some),
+            (Some(terms), None) => {
+                let Some(result) = result(terms) else { return self.system(terms, candidate).map(Some) };
+                return self.same(&result, candidate).map(Some);
+            }
+            (None, Some(terms)) => {
+                let Some(result) = result(terms) else { return self.system(terms, reference).map(Some) };
+                return self.same(reference, &result).map(Some);
+            }
+        }
         match (named_value(reference), named_value(candidate)) {
             (Some((name, value)), Some((other_name, other_value))) => {
                 if is_equation(reference) && is_equation(candidate) {
@@ -247,6 +267,36 @@ impl Comparison {
         }
     }
 
+    /// Two chains of equations: neighbour by neighbour, in any order and either way round.
+    fn chains(&mut self, left: &[Node], right: &[Node]) -> Same {
+        if left.len() != right.len() {
+            return Ok(false);
+        }
+        let (left, right) = (neighbours(left), neighbours(right));
+        Ok(self.equations(&left, &right)? && self.equations(&right, &left)?)
+    }
+
+    /// A chain of equations against the list of them.
+    fn system(&mut self, chain: &[Node], other: &Node) -> Same {
+        let Node::List(Joint::Comma | Joint::And, others) = other else { return Ok(false) };
+        let chain = neighbours(chain);
+        Ok(self.equations(&chain, others)? && self.equations(others, &chain)?)
+    }
+
+    /// Whether each of `these` equations is one of `those`.
+    fn equations(&mut self, these: &[Node], those: &[Node]) -> Same {
+        for this in these {
+            let mut found = false;
+            for that in those {
+                found = found || equation::same(this, that, &mut self.budget)?;
+            }
+            if !found {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// An equation to be solved against the list of what solves it: `x^2 = 4` and `x = \pm 2`.
     fn solution_set(&mut self, equation: &Node, other: &Node) -> Same {
         let (Node::Set(items) | Node::List(_, items)) = other else { return Ok(false) };
@@ -255,13 +305,29 @@ impl Comparison {
         self.sets(&found, items)
     }
 
-    fn regions(&mut self, reference: &Node, candidate: &Node) -> Same {
-        let (left, right) = (region_over(reference, &mut self.budget)?, region_over(candidate, &mut self.budget)?);
-        match (left, right) {
-            (Some((domain, left)), Some((other, right))) => {
-                Ok(domain == other && matches(&left, &right, &mut |a, b| self.scalars(a, b))?)
-            }
-            _ => Ok(reference == candidate),
+    /// Where one is a region at least; `None` where neither is, of one number: those are compared item by item.
+    fn regions(&mut self, reference: &Node, candidate: &Node) -> Result<Option<bool>, Stop> {
+        let (left, right) = (self.stated(reference)?, self.stated(candidate)?);
+        let (Some((domain, left)), Some((other, right))) = (&left, &right) else {
+            let is_or = |node: &Node| matches!(node, Node::List(Joint::Or, _));
+            let different = left.is_some() != right.is_some() || is_or(reference) != is_or(candidate);
+            return Ok(different.then_some(false));
+        };
+        // x > 3 is not y > 3, but the interval says either.
+        let named = match (&left.unknown, &right.unknown) {
+            (Some(name), Some(other)) => names_agree(name, other, &Node::integer(0)),
+            _ => true,
+        };
+        let same = named && domain == other;
+        Ok(Some(same && matches(&left.region, &right.region, &mut |a, b| self.scalars(a, b))?))
+    }
+
+    /// The region that an answer says, if it says one that can be worked out.
+    fn stated(&mut self, node: &Node) -> Result<Option<(Option<NamedSet>, Stated)>, Stop> {
+        match stated_over(node, &mut self.budget) {
+            Err(Stop::Budget) => Err(Stop::Budget),
+            Err(_) => Ok(None),
+            found => found,
         }
     }
 
@@ -346,6 +412,9 @@ impl Comparison {
         if left.value.symbols().is_empty() {
             right = right.with_letters_as_unit(&left, true);
         }
+        if !left.allows(&right) || !right.allows(&left) {
+            return Ok(false);
+        }
         if let (Some(unit), Some(other)) = (&left.unit, &right.unit) {
             if !unit.agrees(other) {
                 return Ok(false);
@@ -413,6 +482,11 @@ impl Comparison {
             }
         }
     }
+}
+
+/// The equations that a chain of them makes of its neighbours.
+fn neighbours(terms: &[Node]) -> Vec<Node> {
+    terms.windows(2).map(|pair| Node::Relation(pair.to_vec(), vec![Relation::Equal])).collect()
 }
 
 fn is_equation(node: &Node) -> bool {

@@ -71,6 +71,7 @@ mod tests {
         verdict(r"$3 \times (4 + 25)$.", Ok(()));
         verdict(r"3 \cdot (4 + 25) = 87", Ok(()));
         verdict("(4+25) x 3", Ok(()));
+        verdict("**(25+4) * 3**", Ok(()));
         verdict("(25 + 4) / (1/3)", Err("wrong_numbers"));
         assert_eq!(check("5 / (1 / 3)", &[1, 3, 5], 15), Ok(()));
         assert_eq!(check("8 ÷ (3 - 8 ÷ 3)", &[3, 3, 8, 8], 24), Ok(()));
@@ -89,6 +90,7 @@ mod tests {
         verdict("25 + 4 times 3", Err("unparsable"));
         verdict("(25 + 4) * 3 # yes", Err("unparsable"));
         verdict("25 / (4 - 4) * 3", Err("division_by_zero"));
+        assert_eq!(check("2**3 + 4", &[23, 4], 27), Err("unparsable"));
         verdict("", Err("unparsable"));
         verdict(&"(".repeat(100_000), Err("budget"));
         verdict(&"(".repeat(100), Err("budget"));

@@ -8,7 +8,7 @@ use super::budget::{Budget, Stop};
 use super::equal::{enclosure, infinity};
 use super::exact::rational;
 use super::node::{Constant, NamedSet, Node};
-use super::region::{Piece, Region, point, region};
+use super::region::{Piece, Region, Stated, point, stated};
 use super::roots::number;
 
 /// The most whole numbers that are written out one by one.
@@ -31,7 +31,7 @@ pub(crate) fn of(node: &Node) -> Option<NamedSet> {
 }
 
 /// A region, and what its numbers are taken from if not from all reals: then it goes on without end.
-pub(crate) fn region_over(node: &Node, budget: &mut Budget) -> Result<Option<(Option<NamedSet>, Region)>, Stop> {
+pub(crate) fn stated_over(node: &Node, budget: &mut Budget) -> Result<Option<(Option<NamedSet>, Stated)>, Stop> {
     let restricted = match node {
         Node::Intersection(parts) => match parts.as_slice() {
             [conditions, set] => of(set).filter(|set| *set != NamedSet::Empty).map(|set| (conditions, set)),
@@ -39,12 +39,18 @@ pub(crate) fn region_over(node: &Node, budget: &mut Budget) -> Result<Option<(Op
         },
         _ => None,
     };
-    let Some((conditions, set)) = restricted else { return Ok(region(node, budget)?.map(|region| (None, region))) };
-    let Some(region) = region(conditions, budget)? else { return Ok(None) };
+    let Some((conditions, set)) = restricted else { return Ok(stated(node, budget)?.map(|stated| (None, stated))) };
+    let Some(Stated { unknown, region }) = stated(conditions, budget)? else { return Ok(None) };
+    let (domain, region) = among(set, region, budget)?;
+    Ok(Some((domain, Stated { unknown, region })))
+}
+
+/// The numbers of `set` in `region`, as [`stated_over`] gives them.
+fn among(set: NamedSet, region: Region, budget: &mut Budget) -> Result<(Option<NamedSet>, Region), Stop> {
     match set {
-        NamedSet::Reals => return Ok(Some((None, region))),
+        NamedSet::Reals => return Ok((None, region)),
         NamedSet::Integers | NamedSet::Naturals => {}
-        _ => return Ok(Some((Some(set), region))),
+        _ => return Ok((Some(set), region)),
     }
     let mut runs: Vec<Run> = vec![];
     for piece in &region {
@@ -60,12 +66,12 @@ pub(crate) fn region_over(node: &Node, budget: &mut Budget) -> Result<Option<(Op
     }
     // Whether 0 is a natural number is a matter of taste: with it, only the same words are the same.
     if set == NamedSet::Naturals && !runs.iter().all(|run| run.0.as_ref().is_some_and(|low| *low >= BigInt::one())) {
-        return Ok(Some((Some(set), region)));
+        return Ok((Some(set), region));
     }
-    if let Some(numbers) = written_out(&runs) {
-        return Ok(Some((None, numbers)));
-    }
-    Ok(Some((Some(NamedSet::Integers), runs.into_iter().map(Run::piece).collect())))
+    Ok(match written_out(&runs) {
+        Some(numbers) => (None, numbers),
+        None => (Some(NamedSet::Integers), runs.into_iter().map(Run::piece).collect()),
+    })
 }
 
 /// Whole numbers from the first to the last; `None` where there is no end.

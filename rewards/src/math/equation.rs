@@ -30,27 +30,31 @@ pub(crate) fn same(reference: &Node, candidate: &Node, budget: &mut Budget) -> R
     if symbols != right.symbols() {
         return Ok(false);
     }
-    if proportional(&left, &right, true, budget)?.is_some() {
-        return Ok(true);
-    }
-    // In one variable: solved. Real solutions only, so both must have some.
+    // In one variable: solved, as far as that goes. Only where neither has real solutions do the formulas decide.
     if symbols.len() == 1
         && let (Some(found), Some(others)) = (solutions(&left, budget)?, solutions(&right, budget)?)
-        && found.len() == others.len()
-        && !found.is_empty()
+        && !(found.is_empty() && others.is_empty())
     {
-        for root in &found {
-            let mut known = false;
-            for other in &others {
-                known = known || equal(root, other, budget)?;
-            }
-            if !known {
-                return Ok(false);
-            }
-        }
-        return Ok(true);
+        return same_values(&found, &others, budget);
     }
-    Ok(false)
+    Ok(proportional(&left, &right, true, budget)?.is_some())
+}
+
+/// Whether these are the same values, each of which is listed once.
+fn same_values(values: &[Node], others: &[Node], budget: &mut Budget) -> Result<bool, Stop> {
+    if values.len() != others.len() {
+        return Ok(false);
+    }
+    for value in values {
+        let mut known = false;
+        for other in others {
+            known = known || equal(value, other, budget)?;
+        }
+        if !known {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether two inequalities in several variables are the same; `None` where they are of one variable, and better solved.

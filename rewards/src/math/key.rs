@@ -3,14 +3,15 @@
 use super::budget::Budget;
 use super::exact::{Normalizer, rational};
 use super::meaning::{Measured, meaning, named_value};
+use super::naming::names;
 use super::node::Node;
 
 const STEPS: u64 = 400_000;
 
-/// The key of an answer. Equal answers nearly always have equal keys (a rounded value has its own). Unequal values never do,
-/// but what an answer says besides its value is left out: the unit, and the name. `x = 4` must vote with `4`, and so must
-/// `y = 4`, so that these two have one key though as answers they differ: all votes are on one question, which has one name for
-/// what it asks.
+/// The key of an answer. Equal answers nearly always have equal keys (a rounded value has its own, and so has a bare `1, 2` that
+/// stands for `x = 1, y = 2`, which is keyed as `(1, 2)`). Unequal values never do, but what an answer says besides its value is
+/// left out: the unit, and the name. `x = 4` must vote with `4`, and so must `y = 4`, so that these two have one key though as
+/// answers they differ: all votes are on one question, which has one name for what it asks.
 pub(crate) fn key(node: &Node) -> String {
     key_of(&meaning(node.clone()), &mut Budget::new(STEPS))
 }
@@ -23,6 +24,15 @@ fn key_of(node: &Node, budget: &mut Budget) -> String {
         items.iter().map(|item| key_of(&meaning(item.clone()), budget)).collect()
     };
     match node {
+        // x = 1, y = 2 is (1, 2), and not y = 1, x = 2: the names' order is that of the values.
+        Node::List(_, items) if names(items).is_some() => {
+            let named = items.iter().filter_map(named_value);
+            let mut named: Vec<(String, String)> =
+                named.map(|(name, value)| (format!("{name:?}"), key_of(&meaning(value.clone()), budget))).collect();
+            named.sort();
+            let values: Vec<String> = named.into_iter().map(|(_, value)| value).collect();
+            format!("({})", values.join(","))
+        }
         Node::Set(items) | Node::List(_, items) => {
             let mut keys = each(items, budget);
             keys.sort();

@@ -2,6 +2,7 @@
 //! says 1/3, `x \in [0, 1]` says the interval.
 
 use super::domain;
+use super::naming;
 use super::node::{Function, Joint, NamedSet, Node, Relation};
 use super::unit::{self, Behind, Unit};
 
@@ -49,17 +50,15 @@ fn relation(mut terms: Vec<Node>, mut relations: Vec<Relation>) -> Node {
     if relations.is_empty() {
         return terms.swap_remove(0);
     }
-    if relations.iter().all(|relation| *relation == Relation::Equal) && (terms.len() > 2 || is_worked_out(&terms)) {
-        // x = 5 + 5 = 10: the last is the answer.
-        let last = terms.swap_remove(terms.len() - 1);
-        let first = terms.swap_remove(0);
-        if is_name(&first) {
-            return Node::Relation(vec![first, last], vec![Relation::Equal]);
+    if relations.iter().all(|relation| *relation == Relation::Equal) {
+        if let [left @ Node::Tuple(..), Node::Tuple(_, _, values)] = terms.as_slice()
+            && let Some(each) = by_name(left, values)
+        {
+            return each;
         }
-        if last.symbols().is_empty() {
-            return last;
+        if terms.len() > 2 || is_worked_out(&terms) {
+            return chain(terms, relations);
         }
-        return Node::Relation(vec![first, last], vec![Relation::Equal]);
     }
     if let ([Relation::In], [left, _]) = (relations.as_slice(), terms.as_slice())
         && (is_name(left) || matches!(left, Node::Tuple(..) | Node::List(..)))
@@ -69,10 +68,67 @@ fn relation(mut terms: Vec<Node>, mut relations: Vec<Relation>) -> Node {
     Node::Relation(terms, relations)
 }
 
+/// `(x, y) = (1, 2)` as `x = 1, y = 2`; `None` where the names do not say which value is which.
+fn by_name(names: &Node, values: &[Node]) -> Option<Node> {
+    let Node::Tuple('(' | '<', ')' | '>', names) = names else { return None };
+    let named =
+        |(name, value): (&Node, &Node)| Node::Relation(vec![name.clone(), value.clone()], vec![Relation::Equal]);
+    let items: Vec<Node> = names.iter().zip(values).map(named).collect();
+    let fits = names.len() == values.len() && names.iter().all(|name| matches!(name, Node::Symbol(_)));
+    (fits && naming::names(&items).is_some()).then_some(Node::List(Joint::Comma, items))
+}
+
+/// A constant, or a formula for one.
+fn is_value(node: &Node) -> bool {
+    node.is_scalar() && node.symbols().is_empty()
+}
+
 /// `3 \cdot 4 = 12`: a calculation and its result.
 fn is_worked_out(terms: &[Node]) -> bool {
-    let is_value = |node: &Node| node.is_scalar() && node.symbols().is_empty();
     matches!(terms, [left, right] if is_value(left) && is_value(right) && !matches!(left, Node::Number(_)))
+}
+
+/// Several equations in one. Where the later ones only work out what the first side is, as in `x = 5 + 5 = 10`, the last says
+/// it; where each says something, as in `x = 2y = 3z`, the chain stays as it is.
+fn chain(mut terms: Vec<Node>, relations: Vec<Relation>) -> Node {
+    let (Some(first), Some(last)) = (terms.first(), terms.last()) else { return Node::Relation(terms, relations) };
+    let between = &terms[1..terms.len() - 1];
+    let equation = |name: &Node| Node::Relation(vec![name.clone(), last.clone()], vec![Relation::Equal]);
+    // x = y = 2
+    if is_value(last) && !between.is_empty() && terms[..terms.len() - 1].iter().all(is_name) {
+        return Node::List(Joint::Comma, terms[..terms.len() - 1].iter().map(equation).collect());
+    }
+    let worked_out = is_value(last) && between.iter().all(is_value);
+    // y = 2x + 3x = 5x, but not x = y = z.
+    let symbols = last.symbols();
+    let rewritten =
+        is_name(first) && !is_name(last) && between.iter().all(|term| term.is_scalar() && term.symbols() == symbols);
+    if !worked_out && !rewritten {
+        return Node::Relation(terms, relations);
+    }
+    if is_name(first) {
+        return equation(first);
+    }
+    terms.swap_remove(terms.len() - 1)
+}
+
+/// The terms of a chain of equations that each say something.
+pub(crate) fn chained(node: &Node) -> Option<&[Node]> {
+    match node {
+        Node::Relation(terms, relations)
+            if terms.len() > 2 && relations.iter().all(|relation| *relation == Relation::Equal) =>
+        {
+            Some(terms)
+        }
+        _ => None,
+    }
+}
+
+/// What a chain says of its first side, for what is no chain: `S = n(n+1)/2 = 55` is 55.
+pub(crate) fn result(terms: &[Node]) -> Option<Node> {
+    let (first, last) = (terms.first()?, terms.last()?);
+    let named = is_name(first) && is_value(last) && !terms[1..terms.len() - 1].iter().any(is_name);
+    named.then(|| Node::Relation(vec![first.clone(), last.clone()], vec![Relation::Equal]))
 }
 
 fn list(joint: Joint, mut items: Vec<Node>) -> Node {
@@ -84,7 +140,7 @@ fn list(joint: Joint, mut items: Vec<Node>) -> Node {
             return Node::Intersection(vec![list(joint, items), domain]);
         }
     }
-    let items: Vec<Node> = items.into_iter().map(meaning).collect();
+    let items: Vec<Node> = memberships(items).into_iter().map(meaning).collect();
     // x = 2 and x = -2; x = 1, 2, 3: the names go where every item is a value or says its name.
     let mut flat = Vec::with_capacity(items.len());
     for item in items {
@@ -93,7 +149,62 @@ fn list(joint: Joint, mut items: Vec<Node>) -> Node {
             other => flat.push(other),
         }
     }
+    let joint = if exclude(&mut flat) { Joint::And } else { joint };
     if flat.len() == 1 { flat.swap_remove(0) } else { Node::List(joint, flat) }
+}
+
+/// `x \in A, y \in B` as `x = A, y = B`: what is which, is said by the names.
+fn memberships(items: Vec<Node>) -> Vec<Node> {
+    let name = |item: &Node| match item {
+        Node::Relation(terms, relations) if relations.as_slice() == [Relation::In] => terms.first().cloned(),
+        _ => None,
+    };
+    let names: Vec<Node> = items.iter().filter_map(name).filter(is_name).collect();
+    if names.windows(2).all(|pair| pair[0] == pair[1]) {
+        return items;
+    }
+    let named = |item| match item {
+        Node::Relation(terms, relations) if relations.as_slice() == [Relation::In] => {
+            Node::Relation(terms, vec![Relation::Equal])
+        }
+        other => other,
+    };
+    items.into_iter().map(named).collect()
+}
+
+/// Spreads what a name is not over the values behind it: `x \ne 0, 1` is `x \ne 0, x \ne 1`. Whether that is all there is: then
+/// every one of them holds, whatever joins them.
+fn exclude(items: &mut [Node]) -> bool {
+    let mut excluded: Option<Node> = None;
+    let mut all = true;
+    for item in items {
+        match (&*item, &excluded) {
+            (Node::Relation(terms, relations), _) if relations.as_slice() == [Relation::NotEqual] => {
+                excluded = terms.first().filter(|name| is_name(name)).cloned();
+            }
+            (value, Some(name)) if value.is_scalar() => {
+                *item = Node::Relation(vec![name.clone(), value.clone()], vec![Relation::NotEqual]);
+            }
+            _ => {
+                excluded = None;
+                all = false;
+            }
+        }
+    }
+    all && excluded.is_some()
+}
+
+/// What letters only count over, as [`list`] leaves it out: Z in `2k\pi, k \in \mathbb{Z}`.
+pub(crate) fn counted(node: &Node) -> Vec<(&Node, NamedSet)> {
+    let Node::List(_, items) = node else { return vec![] };
+    if items.iter().all(is_range) || items.iter().any(|item| restriction(item, items).is_some()) {
+        return vec![];
+    }
+    let ranges = items.iter().filter(|item| is_range(item)).filter_map(|item| match item {
+        Node::Relation(terms, _) => Some((terms.first()?, domain::of(terms.last()?)?)),
+        _ => None,
+    });
+    ranges.collect()
 }
 
 /// The domain that `item` says, where one of `items` is an inequality for the same unknown.
@@ -217,6 +328,16 @@ impl Measured {
                 _ => return measured,
             };
         }
+    }
+
+    /// Whether a percentage or degrees, if this is one, may be what `other` measures: no length is an angle.
+    pub(crate) fn allows(&self, other: &Self) -> bool {
+        let percent = !self.percent
+            || other.percent
+            || !other.degrees && other.unit.as_ref().is_none_or(|unit| unit.mentions("percentage"));
+        let degrees =
+            !self.degrees || other.degrees || !other.percent && other.unit.as_ref().is_none_or(Unit::is_in_degrees);
+        percent && degrees
     }
 
     /// Takes letters at the end for a unit: `5 m`, `10 m/s`. Beside a unit that is written out in `other`, what this is compared

@@ -223,6 +223,41 @@ mod tests {
     }
 
     #[test]
+    fn words_beside_a_number_may_change_it() {
+        for text in [
+            "5 squared",
+            "#### 5 squared",
+            "5 factorial",
+            "negative 5",
+            "minus 5",
+            "5 or more",
+            "The answer is 5 hundredths.",
+            "The answer is half of $5$.",
+            "The answer is at least 5.",
+            "The answer is not **5**.",
+            "The answer isn't 5.",
+            "No, it isn’t 5.",
+            "The answer is $5$ squared.",
+            "The total is 5 thousand",
+            "**negative 5**",
+        ] {
+            assert_eq!(math(text, "5").value, Some(0.0), "{text:?}");
+        }
+        for text in [
+            "The answer is 5 apples, which is half of what he had.",
+            "The answer is 5 hours and she is done",
+            "She has 5 left over.",
+            "It has 5 negative roots.",
+            "There is a knot 5 feet up.",
+            "#### 5 apples",
+        ] {
+            check(text, "5", Some(1.0), None);
+        }
+        check("The total is 5 thousand dollars.", "5000", Some(1.0), None);
+        check("The answer is $2$ dozen", "24", Some(1.0), None);
+    }
+
+    #[test]
     fn bars_open_and_close_where_they_can() {
         check(r"\boxed{2|x|+1}", "|2|x|+1|", Some(1.0), None);
         check(r"\boxed{|x|\cdot|y|}", "||x||y||", Some(1.0), None);
@@ -247,6 +282,14 @@ mod tests {
         // The value votes, whatever it is called.
         assert_eq!(math_key(r"\boxed{x = 4}"), math_key(r"\boxed{4}"));
         assert_ne!(math_key(r"\boxed{x = 4}"), math_key(r"\boxed{x = 5}"));
+        // What is which, is said by the names, or by the order.
+        let pair = math_key(r"\boxed{x = 1, y = 2}");
+        for same in ["y = 2, x = 1", "(1, 2)", "(x, y) = (1, 2)", "(y, x) = (2, 1)"] {
+            assert_eq!(math_key(&format!(r"\boxed{{{same}}}")), pair, "{same}");
+        }
+        for other in ["x = 2, y = 1", "(2, 1)", "(y, x) = (1, 2)"] {
+            assert_ne!(math_key(&format!(r"\boxed{{{other}}}")), pair, "{other}");
+        }
         assert_eq!(math_key(""), None);
         let key = |text| countdown_key(text, &[3, 4]);
         assert_eq!(key("<answer> 3 + 4 </answer>"), key("<answer> 4+3 = 7 </answer>"));

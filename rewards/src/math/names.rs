@@ -281,18 +281,18 @@ pub(crate) fn resolve(
     if in_text && run.len() >= 2 && (run[1..].bytes().any(|byte| byte.is_ascii_lowercase())) {
         return whole(Name::Word);
     }
-    // Letters that multiply.
-    run.chars()
-        .map(|letter| {
-            let name = match letter {
-                'e' if run.len() == 2 && run != "en" => Name::Constant(Constant::E),
-                'i' => Name::Constant(Constant::I),
-                'I' if run.len() == 2 => Name::Constant(Constant::I),
-                _ => Name::Symbol,
-            };
-            (name, 1)
-        })
-        .collect()
+    letters(run)
+}
+
+/// The letters of `run`, each by itself: they multiply.
+pub(crate) fn letters(run: &str) -> Vec<(Name, usize)> {
+    let name = |letter| match letter {
+        'e' if run.len() == 2 && run != "en" => Name::Constant(Constant::E),
+        'i' => Name::Constant(Constant::I),
+        'I' if run.len() == 2 => Name::Constant(Constant::I),
+        _ => Name::Symbol,
+    };
+    run.chars().map(|letter| (name(letter), 1)).collect()
 }
 
 /// Consecutive letters of the alphabet: `abcd`, `wxyz`.

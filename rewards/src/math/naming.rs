@@ -17,7 +17,20 @@ pub(crate) fn names_agree(name: &Node, other: &Node, value: &Node) -> bool {
     }
     match (name, other) {
         (Node::Symbol(name), Node::Symbol(other)) => {
-            name == other || !value.symbols().is_empty() || !is_variable(name, other)
+            let formula = !value.symbols().is_empty() && !matches!(value, Node::Symbol(_));
+            name == other || formula || !is_variable(name, other)
+        }
+        // f(2) is not f(3), nor f(x) for all x; and f(x) may be called y, but not x.
+        (Node::Apply(_, arguments), Node::Apply(_, others)) => {
+            let known = |arguments: &[Node]| arguments.iter().all(|argument| argument.symbols().is_empty());
+            known(arguments) == known(others) && (!known(arguments) || arguments == others)
+        }
+        (Node::Apply(_, arguments), name @ Node::Symbol(_)) | (name @ Node::Symbol(_), Node::Apply(_, arguments)) => {
+            !arguments.contains(name)
+        }
+        // (x, y) is not (y, x).
+        (Node::Tuple(_, _, names), Node::Tuple(_, _, others)) => {
+            names == others || !names.iter().all(|name| others.contains(name))
         }
         _ => is_name(name) && is_name(other),
     }

@@ -7,10 +7,14 @@ use std::borrow::Cow;
 
 use super::answer::{self, Answer};
 use super::parser::NoParse;
+use super::unit;
 use crate::extract::{self, Place};
 
 /// A text longer than this is no answer as a whole.
 const WHOLE_LENGTH: usize = 400;
+
+/// How many characters before a number are looked at for words that change it.
+const WORDS_BESIDE: usize = 40;
 
 /// The answer of a completion; `None` where it gives none.
 pub(crate) fn candidate(completion: &str) -> Option<Result<Answer, NoParse>> {
@@ -22,12 +26,17 @@ pub(crate) fn candidate(completion: &str) -> Option<Result<Answer, NoParse>> {
     let found = extract::marked(completion)?;
     match found {
         Some(found) => {
-            let whole = answer::parse(found.text);
+            let whole = match found.place {
+                Place::Tag => answer::parse(found.text),
+                // "The answer is $5$ squared": the sentence goes on behind the formula.
+                _ => as_said(completion, found.text).ok_or(NoParse::Unparsable).and_then(|said| answer::parse(&said)),
+            };
             // In the weaker places a sentence may surround the value: "the answer is that she has 5 left".
             if found.place != Place::Tag
                 && whole.as_ref().map_or(true, |whole| whole.has_words() && !whole.is_choice())
                 && let Some(value) = extract::value_of_sentence(found.text)
-                && let Ok(value) = answer::parse(value)
+                && let Some(value) = as_said(completion, value)
+                && let Ok(value) = answer::parse(&value)
             {
                 return Some(Ok(match &whole {
                     Ok(whole) => value.within(whole),
@@ -55,13 +64,40 @@ fn unmarked(completion: &str) -> Option<Result<Answer, NoParse>> {
         return Some(Ok(whole.clone()));
     }
     if let Some(value) = extract::last_value(completion) {
-        let value = answer::parse(value);
+        let Some(value) = as_said(completion, value) else {
+            return Some(whole.unwrap_or(Err(NoParse::Unparsable)));
+        };
+        let value = answer::parse(&value);
         return Some(match (value, &whole) {
             (Ok(value), Some(Ok(whole))) => Ok(value.within(whole)),
             (value, _) => value,
         });
     }
     whole
+}
+
+/// What `completion` says where `value`, a part of it, stands: "5 thousand" is 5000. `None` where the words beside it
+/// say something else: "5 squared", "negative 5", "at least 5".
+fn as_said<'a>(completion: &str, value: &'a str) -> Option<Cow<'a, str>> {
+    let is_mark = |next: char| matches!(next, '$' | '*' | '(' | ')' | '\\' | '[' | ']' | '_');
+    let start = value.as_ptr() as usize - completion.as_ptr() as usize;
+    let before = completion[..start].trim_end_matches(|next: char| is_mark(next) || next.is_whitespace());
+    let from = before.char_indices().rev().nth(WORDS_BESIDE).map_or(0, |(at, _)| at);
+    if unit::changed_by_words_before(&before[from..]) {
+        return None;
+    }
+    let behind = completion[start + value.len()..].trim_start_matches(is_mark);
+    if !behind.starts_with(char::is_whitespace) {
+        return Some(Cow::Borrowed(value));
+    }
+    let end = behind.find(['.', ',', ';', ':', '!', '?', '\n', '(']).unwrap_or(behind.len());
+    let words = behind[..end].split_whitespace().take(2).map(|word| word.trim_matches(is_mark).to_lowercase());
+    let words: Vec<String> = words.collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.first() {
+        Some(scale) if unit::is_scale(scale) => Some(Cow::Owned(format!("{value} {scale}"))),
+        _ => (!unit::changed_by_words_behind(&words)).then_some(Cow::Borrowed(value)),
+    }
 }
 
 /// The answer of a reference: as it stands, or, where it is a whole solution, what a completion like it would answer.

@@ -10,6 +10,8 @@
 use std::time::{Duration, Instant};
 
 use super::answer::{self, Answer};
+use super::budget::{Budget, VERDICT_STEPS};
+use super::compare::Comparison;
 use super::node::Node;
 use super::{countdown, math};
 use crate::Score;
@@ -389,4 +391,34 @@ fn hostile_texts_end_on_a_small_stack() {
         }
     };
     std::thread::Builder::new().stack_size(512 << 10).spawn(judge).unwrap().join().unwrap();
+}
+
+/// Two formulas are compared as formulas, however alike their texts are: letter case, separators and powers say something.
+#[test]
+fn texts_do_not_decide_over_formulas() {
+    const PARTS: [&str; 10] = ["x", "X", "y", "2", ",", ":", ";", " ", "**", "*"];
+    let mut texts = Vec::new();
+    for first in PARTS {
+        for second in PARTS {
+            texts.extend(PARTS.map(|third| format!("{first}{second}{third}")));
+        }
+    }
+    let formulas: Vec<(String, Answer)> =
+        texts.into_iter().filter_map(|text| answer::parse(&text).ok().map(|answer| (text, answer))).collect();
+    let formulas: Vec<_> =
+        formulas.into_iter().filter(|(_, one)| !one.has_words() && !one.is_choice() && !one.is_word()).collect();
+    assert!(formulas.len() > 100, "too few formulas: {}", formulas.len());
+    let said = |answer: &Answer, other: &Answer| {
+        let mut pairs = answer.readings.iter().flat_map(|one| other.readings.iter().map(move |two| (one, two)));
+        pairs.any(|(one, two)| {
+            one == two || Comparison::new(Budget::new(VERDICT_STEPS), false).compare(one, two).is_ok()
+        })
+    };
+    for (text, answer) in &formulas {
+        for (other_text, other) in &formulas {
+            if answer.compare(other).is_ok() {
+                assert!(said(answer, other) || asymmetric(other), "{text:?} and {other_text:?}: {answer:?} {other:?}");
+            }
+        }
+    }
 }

@@ -26,6 +26,21 @@ pub(crate) struct Piece {
 /// A union of intervals.
 pub(crate) type Region = Vec<Piece>;
 
+/// What an answer says of a number: where it lies and, if it names one, which number that is.
+#[derive(Debug, Clone)]
+pub(crate) struct Stated {
+    /// `x`, `f(x)`; `None` for a set alone.
+    pub(crate) unknown: Option<Node>,
+    pub(crate) region: Region,
+}
+
+/// The one number that all of `parts` speak of, if any names one; `None` where they speak of several.
+fn one_unknown(parts: &[Stated]) -> Option<Option<Node>> {
+    let mut named = parts.iter().filter_map(|part| part.unknown.as_ref());
+    let first = named.next();
+    named.all(|other| Some(other) == first).then(|| first.cloned())
+}
+
 fn plus_infinity() -> Node {
     Node::Constant(Constant::Infinity)
 }
@@ -55,23 +70,27 @@ pub(crate) fn is_region(node: &Node) -> bool {
     }
 }
 
-/// The region that `node` says, normalised; `None` where it says none.
-pub(crate) fn region(node: &Node, budget: &mut Budget) -> Result<Option<Region>, Stop> {
-    let found = pieces(node, budget)?;
-    found.map(|pieces| normalize(pieces, budget)).transpose()
+/// What `node` says, its region normalised; `None` where it says no region, or speaks of several numbers.
+pub(crate) fn stated(node: &Node, budget: &mut Budget) -> Result<Option<Stated>, Stop> {
+    let Some(Stated { unknown, region }) = pieces(node, budget)? else { return Ok(None) };
+    Ok(Some(Stated { unknown, region: normalize(region, budget)? }))
 }
 
-fn pieces(node: &Node, budget: &mut Budget) -> Result<Option<Region>, Stop> {
+fn pieces(node: &Node, budget: &mut Budget) -> Result<Option<Stated>, Stop> {
     budget.spend(50)?;
-    macro_rules! part {
-        ($node:expr) => {
-            match pieces($node, budget)? {
-                Some(part) => part,
-                None => return Ok(None),
-            }
-        };
+    let parts = match node {
+        Node::Union(parts) | Node::Intersection(parts) | Node::List(_, parts) => parts.iter().collect(),
+        Node::Difference(left, right) => vec![&**left, &**right],
+        _ => vec![],
+    };
+    let mut inner = Vec::with_capacity(parts.len());
+    for part in parts {
+        let Some(part) = pieces(part, budget)? else { return Ok(None) };
+        inner.push(part);
     }
-    Ok(Some(match node {
+    let Some(unknown) = one_unknown(&inner) else { return Ok(None) };
+    let inner: Vec<Region> = inner.into_iter().map(|part| part.region).collect();
+    let region = match node {
         Node::Tuple(open @ ('(' | '['), close @ (')' | ']'), items) => {
             let [low, high] = items.as_slice() else { return Ok(None) };
             if !low.is_scalar() || !high.is_scalar() {
@@ -79,6 +98,14 @@ fn pieces(node: &Node, budget: &mut Budget) -> Result<Option<Region>, Stop> {
             }
             let low_closed = *open == '[' && infinity(low).is_none();
             let high_closed = *close == ']' && infinity(high).is_none();
+            // (5, 2) is a point, as (2, 2) is, and no way to write the empty set.
+            if low.symbols().is_empty() && high.symbols().is_empty() {
+                match order(low, high, budget)? {
+                    Ordering::Less => {}
+                    Ordering::Equal if low_closed && high_closed => {}
+                    _ => return Ok(None),
+                }
+            }
             vec![Piece { low: low.clone(), low_closed, high: high.clone(), high_closed }]
         }
         Node::Named(NamedSet::Reals) => everything(),
@@ -89,48 +116,55 @@ fn pieces(node: &Node, budget: &mut Budget) -> Result<Option<Region>, Stop> {
             }
             items.iter().cloned().map(point).collect()
         }
-        Node::Union(parts) => {
-            let mut all = vec![];
-            for inner in parts {
-                all.extend(part!(inner));
-            }
-            all
-        }
-        Node::Intersection(parts) => {
-            let mut all = everything();
-            for inner in parts {
-                let other = part!(inner);
-                all = intersect(&all, &other, budget)?;
-            }
-            all
-        }
-        Node::Difference(left, right) => {
-            let (left, right) = (part!(left), part!(right));
-            let outside = complement(right, budget)?;
-            intersect(&left, &outside, budget)?
+        Node::Union(_) => inner.into_iter().flatten().collect(),
+        Node::Intersection(_) => intersection(&inner, budget)?,
+        Node::Difference(..) => {
+            let [left, right] = inner.as_slice() else { return Ok(None) };
+            let outside = complement(right.clone(), budget)?;
+            intersect(left, &outside, budget)?
         }
         Node::List(joint, items) => {
-            let mut regions = vec![];
-            for item in items {
-                regions.push(part!(item));
-            }
-            let union: Region = regions.iter().flatten().cloned().collect();
             // A comma between conditions means both, unless nothing is both: x < 1, x > 2.
-            let conditions = items.iter().all(|item| matches!(item, Node::Relation(..)));
-            if *joint == Joint::Or || !conditions {
-                union
+            if items.iter().all(|item| matches!(item, Node::Relation(..))) {
+                let both = if *joint == Joint::Or { vec![] } else { intersection(&inner, budget)? };
+                let either = *joint == Joint::Or || *joint == Joint::Comma && both.is_empty();
+                if either { inner.into_iter().flatten().collect() } else { both }
             } else {
-                let mut both = everything();
-                for other in &regions {
-                    both = intersect(&both, other, budget)?;
+                match apart(items, &inner, budget)? {
+                    Some(union) => union,
+                    None => return Ok(None),
                 }
-                if both.is_empty() && *joint == Joint::Comma { union } else { both }
             }
         }
         Node::Relation(terms, relations) => return inequality(terms, relations, budget),
         other if other.is_scalar() => vec![point(other.clone())],
         _ => return Ok(None),
-    }))
+    };
+    Ok(Some(Stated { unknown, region }))
+}
+
+fn intersection(regions: &[Region], budget: &mut Budget) -> Result<Region, Stop> {
+    let mut all = everything();
+    for other in regions {
+        all = intersect(&all, other, budget)?;
+    }
+    Ok(all)
+}
+
+/// The union of listed sets and values; `None` where they meet: `(0, 3), 1` lists more than the interval does.
+fn apart(items: &[Node], regions: &[Region], budget: &mut Budget) -> Result<Option<Region>, Stop> {
+    let mut union = vec![];
+    let mut count = 0;
+    for (at, region) in regions.iter().enumerate() {
+        if items[..at].contains(&items[at]) {
+            continue;
+        }
+        let region = normalize(region.clone(), budget)?;
+        count += region.len();
+        union.extend(region);
+    }
+    let union = normalize(union, budget)?;
+    Ok((union.len() == count).then_some(union))
 }
 
 fn everything() -> Region {
@@ -265,31 +299,29 @@ fn complement(region: Region, budget: &mut Budget) -> Result<Region, Stop> {
     normalize(outside, budget)
 }
 
-/// A chain of inequalities in one variable.
-fn inequality(terms: &[Node], relations: &[Relation], budget: &mut Budget) -> Result<Option<Region>, Stop> {
-    let mut both = everything();
+/// A chain of inequalities for one number.
+fn inequality(terms: &[Node], relations: &[Relation], budget: &mut Budget) -> Result<Option<Stated>, Stop> {
+    let mut links = vec![];
     for (pair, relation) in terms.windows(2).zip(relations) {
         let [left, right] = pair else { return Ok(None) };
         let next = match relation {
             Relation::In | Relation::NotIn => {
-                if !matches!(left, Node::Symbol(_)) {
-                    return Ok(None);
-                }
-                let Some(inside) = pieces(right, budget)? else { return Ok(None) };
-                if *relation == Relation::In { inside } else { complement(inside, budget)? }
+                let (Node::Symbol(_), Some(inside)) = (left, pieces(right, budget)?) else { return Ok(None) };
+                let region = if *relation == Relation::In { inside.region } else { complement(inside.region, budget)? };
+                Some(Stated { unknown: Some(left.clone()), region })
             }
-            _ => match solve(left, right, *relation, budget)? {
-                Some(region) => region,
-                None => return Ok(None),
-            },
+            _ => solve(left, right, *relation, budget)?,
         };
-        both = if both.len() == 1 && infinity(&both[0].low).is_some() && infinity(&both[0].high).is_some() {
-            next
-        } else {
-            intersect(&both, &next, budget)?
-        };
+        let Some(next) = next else { return Ok(None) };
+        links.push(next);
     }
-    Ok(Some(both))
+    let Some(unknown) = one_unknown(&links) else { return Ok(None) };
+    let mut links = links.into_iter().map(|link| link.region);
+    let mut region = links.next().unwrap_or_else(everything);
+    for next in links {
+        region = intersect(&region, &next, budget)?;
+    }
+    Ok(Some(Stated { unknown, region }))
 }
 
 fn flipped(relation: Relation) -> Relation {
@@ -302,21 +334,16 @@ fn flipped(relation: Relation) -> Relation {
     }
 }
 
-/// Where `left relation right` holds.
-pub(crate) fn solve(
-    left: &Node,
-    right: &Node,
-    relation: Relation,
-    budget: &mut Budget,
-) -> Result<Option<Region>, Stop> {
+/// What `left relation right` says of the unknown in it.
+fn solve(left: &Node, right: &Node, relation: Relation, budget: &mut Budget) -> Result<Option<Stated>, Stop> {
     budget.spend(100)?;
     let unknown = |node: &Node| !node.symbols().is_empty() || matches!(node, Node::Apply(..));
     // What is asked about stands alone on one side: a variable, f(x), with anything known on the other.
     if is_unknown(left) && !unknown(right) {
-        return Ok(Some(ray(right.clone(), relation)));
+        return Ok(Some(Stated { unknown: Some(left.clone()), region: ray(right.clone(), relation) }));
     }
     if is_unknown(right) && !unknown(left) {
-        return Ok(Some(ray(left.clone(), flipped(relation))));
+        return Ok(Some(Stated { unknown: Some(right.clone()), region: ray(left.clone(), flipped(relation)) }));
     }
     // |u| < c is -c < u < c; |u| > c is u > c or u < -c.
     if let Node::Call(Function::Abs, inner) = right
@@ -336,17 +363,22 @@ pub(crate) fn solve(
         else {
             return Ok(None);
         };
-        return Ok(Some(match relation {
-            Relation::Less | Relation::LessEqual => intersect(&upper, &lower, budget)?,
-            Relation::Greater | Relation::GreaterEqual | Relation::Equal => upper.into_iter().chain(lower).collect(),
-            Relation::NotEqual => intersect(&upper, &lower, budget)?,
+        let region = match relation {
+            Relation::Less | Relation::LessEqual | Relation::NotEqual => {
+                intersect(&upper.region, &lower.region, budget)?
+            }
+            Relation::Greater | Relation::GreaterEqual | Relation::Equal => {
+                upper.region.into_iter().chain(lower.region).collect()
+            }
             _ => return Ok(None),
-        }));
+        };
+        return Ok(Some(Stated { unknown: upper.unknown, region }));
     }
     let difference = Node::difference(left.clone(), right.clone());
     let symbols = difference.symbols();
     let [variable] = symbols.as_slice() else { return Ok(None) };
-    by_roots(&difference, variable, relation, budget)
+    let region = by_roots(&difference, variable, relation, budget)?;
+    Ok(region.map(|region| Stated { unknown: Some(Node::Symbol(variable.clone())), region }))
 }
 
 fn is_unknown(node: &Node) -> bool {

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use num_rational::BigRational;
-use num_traits::Zero;
+use num_traits::{Signed, Zero};
 
 use super::budget::{Budget, Stop};
 use super::equal::{equal, order};
@@ -121,9 +121,25 @@ pub(crate) fn solutions(function: &Node, budget: &mut Budget) -> Result<Option<V
         for other in &kept {
             known |= equal(&zero, other, budget)?;
         }
-        if !known {
+        if !known && !is_pole(function, variable, &zero, budget)? {
             kept.push(zero);
         }
     }
     Ok(Some(kept))
+}
+
+/// Whether `function` divides by 0 at `value`, as (x - 1)/(x - 1) does at 1.
+fn is_pole(function: &Node, variable: &str, value: &Node, budget: &mut Budget) -> Result<bool, Stop> {
+    let divides = |part: &Node| match part {
+        Node::Inverse(_) => true,
+        Node::Power(_, exponent) => matches!(&**exponent, Node::Number(literal) if literal.value.is_negative()),
+        _ => false,
+    };
+    if !function.any(&mut |part| divides(part) && !part.symbols().is_empty()) {
+        return Ok(false);
+    }
+    match equal(&function.substitute(variable, value), &Node::integer(0), budget) {
+        Err(Stop::Budget) => Err(Stop::Budget),
+        verdict => Ok(verdict == Err(Stop::DivisionByZero)),
+    }
 }

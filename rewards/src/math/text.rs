@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::layout::{Layout, layout, spelling};
+use super::layout::{Layout, is_power, layout, spelling};
 
 /// Signs that say something within words too. A text with one of them, or with a digit, has something to work out in it.
 const SIGNS: &str = "+*/^=<>%|_";
@@ -83,13 +83,19 @@ fn lowered(next: char) -> Option<char> {
 /// The form in which two texts are compared. Words lose letter case, punctuation and what sets them as text; formulas
 /// lose white space and layout alone, because there letter case says something.
 pub(crate) fn normal_form(text: &str) -> String {
+    form(text).0
+}
+
+/// The normal form, and whether it is that of words.
+pub(crate) fn form(text: &str) -> (String, bool) {
     let bare = without_layout(text);
     if bare.contains(':')
         && let Some(time) = time_form(&bare)
     {
-        return time;
+        return (time, false);
     }
-    if is_formula(&bare) && !is_wordy(&bare) { formula_form(&bare) } else { words_form(&bare) }
+    let formula = is_formula(&bare) && !is_wordy(&bare);
+    (if formula { formula_form(&bare) } else { words_form(&bare) }, !formula)
 }
 
 /// Anything but words and the punctuation of sentences. A hyphen within a word and an exclamation mark behind one are
@@ -140,7 +146,7 @@ fn without_layout(text: &str) -> String {
                     match symbol {
                         Some('{') => bare.push_str("\\{"),
                         Some('}') => bare.push_str("\\}"),
-                        Some(symbol @ ('%' | '$' | '&' | '#' | '_')) => bare.push(symbol),
+                        Some(symbol @ ('%' | '$' | '&' | '#' | '_' | '|')) => bare.push(symbol),
                         Some('\\') => bare.push_str(" \\\\ "),
                         Some('!') | None => {}
                         Some(_) => bare.push(' '),
@@ -170,7 +176,13 @@ fn without_layout(text: &str) -> String {
                 _ => bare.push('}'),
             },
             '$' | '~' => bare.push(' '),
-            '*' if rest.starts_with('*') => rest = &rest[1..],
+            '*' if rest.starts_with('*') => {
+                let before = &text[..text.len() - rest.len() - 1];
+                rest = &rest[1..];
+                if is_power(before, rest) {
+                    bare.push('^');
+                }
+            }
             '−' | '–' => bare.push('-'),
             '“' | '”' | '"' | '`' => {}
             '’' => bare.push('\''),
@@ -387,7 +399,8 @@ mod tests {
 
     #[test]
     fn signs_are_not_punctuation() {
-        for (left, right) in [("-x", "x"), ("n!", "n"), ("f'", "f"), ("-5 red dogs", "5 red dogs"), ("x", "X")] {
+        let pairs = [("-x", "x"), ("n!", "n"), ("f'", "f"), ("-5 red dogs", "5 red dogs"), ("x", "X")];
+        for (left, right) in pairs.into_iter().chain([("2**3", "23"), ("x**2", "x2"), (r"\|-5\|", "-5")]) {
             assert_ne!(normal_form(left), normal_form(right));
         }
     }

@@ -5,7 +5,7 @@ mod table;
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One, Pow};
-use table::{DONE_TO_IT, NOT_UNITS, PREFIXES, SCALES, SHARES, SYMBOLS, TABLE};
+use table::{BEFORE, DONE_TO_IT, NOT_UNITS, OPEN_ENDS, PREFIXES, SCALES, SHARES, SYMBOLS, TABLE};
 
 /// A unit: a product of powers of the table's dimensions, or words of their own ("apples").
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,40 @@ fn changes_number(word: &str, next: Option<&str>) -> bool {
         || next.is_none() && DONE_TO_IT.contains(&word)
         // "3 eighths", "3 eighth of"; but "3 eighth graders" are three.
         || share && (singular != word || next.is_none_or(|next| next == "of"))
+}
+
+/// Whether a number in a sentence says something else there, by the words before it: "half of 5", "at least 5".
+pub(crate) fn changed_by_words_before(before: &str) -> bool {
+    let before = before.to_lowercase().replace('’', "'");
+    let before = before.trim_end().trim_end_matches("exactly").trim_end();
+    BEFORE.iter().any(|words| {
+        before.strip_suffix(words).is_some_and(|rest| {
+            // "isn't"; but a knot is no "not".
+            words.starts_with("n'") || !rest.ends_with(|last: char| last.is_alphanumeric())
+        })
+    })
+}
+
+/// Whether a number in a sentence says something else there, by the words behind it: "5 squared", "5 hundredths", "5 or more".
+pub(crate) fn changed_by_words_behind(words: &[&str]) -> bool {
+    let Some(word) = words.first() else { return false };
+    let next = words.get(1).copied();
+    let share = SHARES.iter().any(|ending| singular(word).ends_with(ending));
+    match *word {
+        "factorial" | "halves" | "thirds" => true,
+        "or" => next.is_some_and(|next| OPEN_ENDS.contains(&next)),
+        "per" => next == Some("mille"),
+        "below" => next == Some("zero"),
+        // "5 squared is ..."; but "5 negative roots".
+        "squared" | "cubed" | "doubled" | "tripled" | "halved" => next.is_none_or(|next| single(next).is_none()),
+        _ => next.is_none() && DONE_TO_IT.contains(word) || share && changes_number(word, next),
+    }
+}
+
+/// Whether `word` multiplies a number before it: "5 thousand". (A score is a result.)
+pub(crate) fn is_scale(word: &str) -> bool {
+    let singular = word.strip_suffix('s').unwrap_or(word);
+    SCALES.iter().any(|(scale, _)| *scale != "score" && (*scale == word || *scale == singular))
 }
 
 /// The unit of a currency sign.
@@ -227,6 +261,21 @@ impl Unit {
                 words.split(' ').any(|word| single(word).is_some_and(|unit| &unit == known))
             }
         }
+    }
+
+    /// Whether degrees may be it: an angle or a temperature.
+    pub(crate) fn is_in_degrees(&self) -> bool {
+        match self {
+            Self::Known { dimensions, .. } => {
+                matches!(dimensions.as_slice(), [("angle" | "celsius" | "fahrenheit", 1)])
+            }
+            Self::Other(_) => self.mentions("degree"),
+        }
+    }
+
+    /// Whether `word` is one of its own words.
+    pub(crate) fn mentions(&self, word: &str) -> bool {
+        matches!(self, Self::Other(words) if words.split(' ').any(|own| own == word))
     }
 
     /// Whether it is a speed or an acceleration: `m/s`, `km/h`, `m/s^2`.

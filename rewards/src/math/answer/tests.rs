@@ -69,6 +69,15 @@ fn numbers() {
         ("∜2", r"\sqrt[4]{2}"),
         ("204₅", "204_5"),
         ("x₁ = 2", "x_1 = 2"),
+        (r"\binom52", "10"),
+        ("0.(3)", "1/3"),
+        (r"\pi{}", r"\pi"),
+        (r"\sqrt2{}", r"\sqrt{2}"),
+        (r"\color{red} 3", "3"),
+        (r"\textcolor{blue}{3}", "3"),
+        (r"\Large 3", "3"),
+        ("2**3", "8"),
+        (r"\|-5\|", "5"),
     ]);
     differ(&[
         ("10^{30}", "10^{30}+1"),
@@ -81,6 +90,9 @@ fn numbers() {
         ("4", r"4\sqrt(2)"),
         ("10", "10¹²"),
         ("8", "2³¹"),
+        ("23", "2**3"),
+        ("210", "2**10"),
+        (r"\|-5\|", "-5"),
     ]);
     // A decimal comma, where one number is asked for.
     for text in ["1000,99", "$1000,99$", "1000{,}99"] {
@@ -139,6 +151,12 @@ fn percent_currency_units_degrees() {
         ("36 km/h", "10 m/s"),
         ("approximately 5 cm", "5"),
         (r"10\text{ inches}", "10 in"),
+        (r"\$1.5\text{ million}", "1500000"),
+        (r"\$1.5\text{ million}", r"\$1{,}500{,}000"),
+        (r"\$1.5\text{ million dollars}", "1.5 million dollars"),
+        (r"60^\circ", r"\frac\pi3\text{ radians}"),
+        (r"100^\circ", r"100^\circ\text{C}"),
+        (r"5\%", "5 percentage points"),
     ]);
     same(&[
         ("2 hours 30 minutes", "150 minutes"),
@@ -160,6 +178,10 @@ fn percent_currency_units_degrees() {
         (r"4\text{ MW}", r"4\text{ mW}"),
         ("2N", "2"),
         ("100 °C", "100 °F"),
+        (r"30^\circ", r"30\text{ cm}"),
+        (r"5\%", r"\$5"),
+        (r"5\%", r"5^\circ"),
+        (r"5\text{ kg}", r"5^\circ"),
     ]);
     // Letters are symbols, but for one unit set apart, or behind a value that should have none.
     same(&[("5", "5 m"), ("5", r"5\,m"), ("2", "2 s"), ("20", "20 m^2"), ("3", "3 m/s"), ("5 m", "500 cm")]);
@@ -179,8 +201,45 @@ fn percent_currency_units_degrees() {
         ("5", "5 negative"),
         ("5", "5 score"),
         ("5", "5 dozens"),
+        ("5", "5 per mille"),
+        ("5", "5 below zero"),
+        ("5", "5 gross"),
+        ("5", "5 triple"),
     ]);
     differ(&[("5 m", "5 cm"), ("5 m", "5 kg"), ("5 apples", "5 pears"), ("25%", "26"), ("28/100", "28")]);
+}
+
+/// Letters that multiply may look like words and units.
+#[test]
+fn letters_that_multiply() {
+    same(&[
+        ("ax+by", "by+ax"),
+        ("ax + by + c = 0", "by + ax + c = 0"),
+        (r"ut+\frac12at^2", r"ut+\frac{at^2}2"),
+        ("y=at+b", "y=b+ta"),
+        (r"\frac{mg}{k}", "mg/k"),
+        ("4wxyz", "4zyxw"),
+        (r"\frac{h(a+b)}2", r"\frac{(a+b)h}2"),
+        ("h(h+1)", "h^2+h"),
+        ("f(x+1)=x^2", "f(x+1) = x^2"),
+        ("5cm", "5 cm"),
+        ("x**2", "x^2"),
+        ("Rr", "rR"),
+        ("Tie", "tie"),
+    ]);
+    differ(&[
+        ("2abxy", "2"),
+        ("24xyzt", "24"),
+        ("3abef", "3"),
+        ("Rr", "RR"),
+        ("ABC", "abc"),
+        ("xY", "xy"),
+        ("x2", "x**2"),
+        ("x:y", "x,y"),
+        ("x;y", "x:y"),
+        ("x y", "x,y"),
+        ("f(2)=4", "f(1)=2"),
+    ]);
 }
 
 #[test]
@@ -207,6 +266,15 @@ fn collections() {
         (r"15\frac{39}{40}, \frac{639}{40}", "639/40"),
         ("1,2,3...", r"1,2,3,\ldots"),
         ("A(1,2)", "(1,2)"),
+        ("(x,y)=(1,2)", "y=2, x=1"),
+        ("(x,y)=(1,2)", "(y,x)=(2,1)"),
+        ("(x,y)=(1,2), (x,y)=(3,4)", "(3,4), (1,2)"),
+        ("(x_1,x_2)=(1,2)", "(1,2)"),
+        (r"\{-2,-1,1,2\}", r"\{\pm1,\pm2\}"),
+        (r"\{-2,0,2\}", r"\{0,\pm2\}"),
+        (r"x\in\{\pm1,\pm2\}", "1,2,-1,-2"),
+        (r"\begin{pmatrix}1&\\&2\end{pmatrix}", r"\begin{bmatrix} 1 & \\ & 2 \end{bmatrix}"),
+        (r"\begin{cases}x & x>0\\ -x & x\le 0\end{cases}", r"\begin{cases}-x & x\le 0\\ x & x>0\end{cases}"),
     ]);
     differ(&[
         ("7", "5 or 7"),
@@ -222,6 +290,13 @@ fn collections() {
         ("a=4, b=5", "5, 4"),
         ("AB=4, CD=5", "AB=5, CD=4"),
         ("a=4, b=5", "a=5, b=4"),
+        ("(x,y)=(1,2)", "(y,x)=(1,2)"),
+        ("(x,y)=(1,2)", "y=1, x=2"),
+        ("(x_1,x_2)=(1,2)", "(x_2,x_1)=(1,2)"),
+        ("(x_1,x_2)=(1,2)", "(2,1)"),
+        (r"x\in[0,1], y\in[2,3]", r"x\in[2,3], y\in[0,1]"),
+        (r"\begin{pmatrix}1&\\&2\end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"),
+        (r"\begin{cases}x & x>0\\ -x & x\le 0\end{cases}", r"\begin{cases}-x & x>0\\ x & x\le 0\end{cases}"),
     ]);
 }
 
@@ -273,6 +348,88 @@ fn intervals_and_inequalities() {
 }
 
 #[test]
+fn conditions_on_several_unknowns() {
+    same(&[
+        (r"x \ge 0, y \ge 1", r"y \ge 1, x \ge 0"),
+        (r"x > 0 \text{ and } y > 0", r"y > 0, x > 0"),
+        ("x=1, y>2", "y>2, x=1"),
+        ("x>3", "3<x"),
+        ("f(x)>3", "y>3"),
+    ]);
+    differ(&[
+        (r"x \ge 0, y \ge 1", r"x \ge 1, y \ge 0"),
+        (r"x \ge 0, y \ge 1", r"x \ge 1"),
+        ("x > 0, y > 0", "x > 0"),
+        ("x > 0, y > 0", "x > 0 or y > 0"),
+        ("x > 1, y < 2", "1 < x < 2"),
+        ("(1,2)", "a > 1, b < 2"),
+        (r"\mathbb{R}", r"x<1 \text{ or } y>0"),
+        ("x>3", "y>3"),
+        ("x>3", "f(x)>3"),
+    ]);
+}
+
+#[test]
+fn what_is_excluded() {
+    same(&[
+        (r"x\neq 0,1", r"x\neq 1,0"),
+        (r"x\neq 0,1", r"x\neq 1 \text{ and } x\neq 0"),
+        (r"x\neq\pm1", r"x\neq1, x\neq-1"),
+        (r"x\neq\pm1", r"(-\infty,-1)\cup(-1,1)\cup(1,\infty)"),
+        (r"x>0, x\neq 1", r"(0,1)\cup(1,\infty)"),
+    ]);
+    differ(&[
+        (r"x\neq\pm1", r"\mathbb{R}"),
+        (r"x\neq\pm1", r"x\neq\pm 2"),
+        (r"x \neq 0, 1", r"x \ne 0"),
+        (r"x \ne 1, 2", r"x \ne 1, 3"),
+    ]);
+}
+
+#[test]
+fn no_region_but_a_point_or_more_than_a_region() {
+    same(&[("[5,2]", "[5, 2]"), ("x<1, x>2", r"(-\infty,1)\cup(2,\infty)"), ("x<1 or x=5", r"(-\infty,1)\cup\{5\}")]);
+    differ(&[
+        ("(5,2)", r"\emptyset"),
+        ("(5,2)", "[9,1)"),
+        ("(5,2)", "(7,1]"),
+        ("(5,2)", r"x<1 \text{ and }x>2"),
+        ("(3,-1)", r"\{\}"),
+        ("(2,2)", r"\emptyset"),
+        ("[9,1)", r"\emptyset"),
+        (r"(-\infty,3)", r"(-\infty,3), 1"),
+        ("x>3", "x>3, 5"),
+        (r"(0,\infty)", r"(0,\infty), 1234"),
+    ]);
+}
+
+#[test]
+fn chains_of_equations() {
+    let line = r"\frac{x-1}{2}=\frac{y+2}{3}=\frac{z}{4}";
+    same(&[
+        (line, r"\frac{z}{4}=\frac{y+2}{3}=\frac{x-1}{2}"),
+        (line, r"\frac{x-1}{4}=\frac{y+2}{6}=\frac{z}{8}"),
+        ("a=2b=3c", "3c=2b=a"),
+        ("a=2b=3c", "a=2b, 2b=3c"),
+        ("x=y=2", "x=2, y=2"),
+        ("x = 5+5 = 10", "10"),
+        (r"S = \frac{n(n+1)}2 = 55", "55"),
+        ("a+b = 3+4 = 7", "7"),
+        ("y = 2x+3x = 5x", "y=5x"),
+        ("AB=CD=5", "5"),
+    ]);
+    differ(&[
+        (line, r"\frac{x-1}{2}=\frac{y-7}{5}=\frac{z}{4}"),
+        (line, r"\frac{x-1}{2}=\frac{z}{4}"),
+        ("a=2b=3c", "a=5b=3c"),
+        ("a=2b=3c", "a=3c"),
+        ("x=y=z", "x=z"),
+        ("x=y=2", "x=z=2"),
+        ("x=2y=4", "x=3y=4"),
+    ]);
+}
+
+#[test]
 fn equations_and_functions() {
     same(&[
         ("x = 4", "4"),
@@ -299,6 +456,9 @@ fn equations_and_functions() {
         (r"\frac{dy}{dx}=2x", "y'=2x"),
         ("f^{-1}(x)=2x", "y=2x"),
         ("|AB|=5", "AB=5"),
+        ("x=-1", r"\frac{x^2-1}{x-1}=0"),
+        ("x=2", r"\frac{x-2}{x+2}=0"),
+        ("f(x)=x^2", "y=x^2"),
     ]);
     differ(&[
         ("7 = 11a+c", "11a+c"),
@@ -317,6 +477,13 @@ fn equations_and_functions() {
         (r"\frac{dy}{dx}=2x", "y=2x"),
         ("f'(x)=2x", "f(x)=2x"),
         ("f^{-1}(x)=2x", "f(x)=2x"),
+        ("x=1", r"\frac{x-1}{x-1}=0"),
+        (r"x=\pm1", r"\frac{x^2-1}{x-1}=0"),
+        ("x^2-1=0", r"\frac{x^2-1}{x-1}=0"),
+        ("f(2)=5", "f(3)=5"),
+        ("f(x)=5", "x=5"),
+        ("x=a", "y=a"),
+        (r"2k\pi, k\in\mathbb{Z}", r"2k\pi, k\in\mathbb{N}"),
     ]);
 }
 

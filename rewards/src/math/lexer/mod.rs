@@ -4,9 +4,10 @@
 //! letters that multiply. What remains ambiguous (does a comma group thousands?) is noted, and read again the other way
 //! if the first reading does not agree.
 
+mod letters;
 mod number;
 
-use super::names::{self, Name};
+use super::names;
 use super::node::{Constant, Function, NamedSet, Relation};
 
 /// The longest text that is looked at, in bytes.
@@ -90,11 +91,23 @@ pub(crate) struct Reading {
     pub(crate) outward: bool,
     /// `2.718281828...` goes on as its last digits did; else its digits are cut off.
     pub(crate) period: bool,
+    /// `at` and `kg` are words; else letters that multiply, as in `v + at`.
+    pub(crate) words: bool,
+    /// `h(a + b)` is a function's value; else a product.
+    pub(crate) calls: bool,
 }
 
 impl Reading {
-    pub(crate) const USUAL: Self =
-        Self { commas: true, tight: true, natural: false, bars: true, outward: false, period: true };
+    pub(crate) const USUAL: Self = Self {
+        commas: true,
+        tight: true,
+        natural: false,
+        bars: true,
+        outward: false,
+        period: true,
+        words: true,
+        calls: true,
+    };
 }
 
 /// The tokens of a text, and what about them was ambiguous.
@@ -102,11 +115,7 @@ impl Reading {
 pub(crate) struct Lexed<'a> {
     pub(crate) tokens: Vec<Lexeme<'a>>,
     pub(crate) commas: bool,
-}
-
-/// Whether a power of ten begins the text: `10^8`, ` 10**-3`.
-fn is_power_of_ten(text: &str) -> bool {
-    text.trim_start().strip_prefix("10").is_some_and(|rest| rest.starts_with('^') || rest.starts_with("**"))
+    pub(crate) words: bool,
 }
 
 /// The tokens of `text`; `None` where it cannot be a formula at all (its braces do not balance).
@@ -123,9 +132,10 @@ pub(crate) fn lex(text: &str, reading: Reading) -> Option<Lexed<'_>> {
         dollars: super::text::count_plain_dollars(text),
         reading,
         commas: false,
+        words: false,
     };
     lexer.run()?;
-    Some(Lexed { tokens: lexer.tokens, commas: lexer.commas })
+    Some(Lexed { tokens: lexer.tokens, commas: lexer.commas, words: lexer.words })
 }
 
 struct Lexer<'a> {
@@ -143,6 +153,8 @@ struct Lexer<'a> {
     dollars: usize,
     reading: Reading,
     commas: bool,
+    /// Whether a word may be letters that multiply.
+    words: bool,
 }
 
 impl<'a> Lexer<'a> {
@@ -183,6 +195,11 @@ impl<'a> Lexer<'a> {
             '{' if self.rest().starts_with(":}") => {
                 self.at += 2;
                 Token::Colon
+            }
+            // \pi{}: braces that only end a name.
+            '{' if self.rest().starts_with('}') && self.behind_value() => {
+                self.at += 1;
+                return Some(());
             }
             '{' => {
                 // 1{,}000: a separator set tight belongs to the number, and `number` has taken it.
@@ -309,6 +326,14 @@ impl<'a> Lexer<'a> {
         Some(())
     }
 
+    /// Whether a value ends right before.
+    fn behind_value(&self) -> bool {
+        self.tokens.last().is_some_and(|last| {
+            use Token as T;
+            matches!(last.token, T::Number(_) | T::Symbol(_) | T::Constant(_) | T::Close(_) | T::GroupClose)
+        })
+    }
+
     /// `∜`, as `\sqrt[4]`.
     fn fourth_root(&mut self, start: usize) -> Option<()> {
         for token in [Token::Command("sqrt"), Token::Open('['), Token::Number("4"), Token::Close(']')] {
@@ -339,46 +364,6 @@ impl<'a> Lexer<'a> {
         } else {
             self.at += 1;
             self.space = true;
-        }
-    }
-
-    fn letters(&mut self) {
-        let start = self.at;
-        let bytes = self.text.as_bytes();
-        let length = bytes[start..].iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
-        let run = &self.text[start..start + length];
-        // 3 x 10^8
-        let number_last = matches!(self.tokens.last(), Some(Lexeme { token: Token::Number(_), .. }));
-        if matches!(run, "x" | "X") && number_last && is_power_of_ten(&self.text[start + 1..]) {
-            self.at += 1;
-            return self.push(Token::Times, start);
-        }
-        let value_before = self.tokens.last().is_some_and(|last| {
-            matches!(last.token, Token::Number(_) | Token::Close(_) | Token::GroupClose | Token::Symbol(_))
-        });
-        let behind = bytes.get(start + length).copied();
-        let in_text = self.texts.last().copied().unwrap_or(false);
-        let number_before =
-            value_before && !self.tokens.last().is_some_and(|last| matches!(last.token, Token::Symbol(_)));
-        for (name, length) in names::resolve(run, behind, value_before, number_before, in_text) {
-            let begin = self.at;
-            self.at += length;
-            let piece = &self.text[begin..self.at];
-            let token = match name {
-                Name::Symbol => Token::Symbol(piece),
-                Name::Greek(name) => Token::Symbol(name),
-                Name::Word => Token::Word(piece),
-                Name::Function(function) => Token::Function(function),
-                Name::Logarithm(base) => Token::Logarithm(base),
-                Name::Constant(constant) => Token::Constant(constant),
-                Name::Command => Token::Command(piece),
-                Name::Named(set) => Token::Named(set),
-                Name::And => Token::And,
-                Name::Or => Token::Or,
-                Name::Mod => Token::Mod,
-                Name::In => Token::Relation(Relation::In),
-            };
-            self.push(token, begin);
         }
     }
 
@@ -447,8 +432,9 @@ impl<'a> Lexer<'a> {
             | "Bigr" | "biggl" | "biggr" | "Biggl" | "Biggr" | "middle" => return self.delimiter(name),
             "displaystyle" | "textstyle" | "limits" | "nolimits" | "rm" | "bf" | "it" | "hfill" | "nonumber"
             | "quad" | "qquad" | "enspace" | "thinspace" | "space" | "hspace" | "vspace" | "phantom" | "hline"
-            | "scriptstyle" => {
-                if matches!(name, "hspace" | "vspace" | "phantom") {
+            | "scriptstyle" | "color" | "textcolor" | "tiny" | "scriptsize" | "footnotesize" | "small"
+            | "normalsize" | "large" | "Large" | "LARGE" | "huge" | "Huge" => {
+                if matches!(name, "hspace" | "vspace" | "phantom" | "color" | "textcolor") {
                     self.skip_argument();
                 }
                 self.space = true;

@@ -23,7 +23,8 @@ impl<'a> Lexer<'a> {
         if bytes.get(self.at) == Some(&b'.') {
             let places = self.digits_from(self.at + 1);
             let behind = &self.text[self.at + 1..];
-            let repeating = places == 0 && ["\\overline", "\\bar", "\\dot"].iter().any(|name| behind.starts_with(name));
+            let repeating =
+                places == 0 && ["\\overline", "\\bar", "\\dot", "("].iter().any(|name| behind.starts_with(name));
             if places > 0 || repeating {
                 self.at += 1 + places;
                 if let Some((period, end)) = self.period() {
@@ -31,6 +32,10 @@ impl<'a> Lexer<'a> {
                     self.at = end;
                     self.push(Token::Repeating(before, period), start);
                     return;
+                }
+                // "5.(a)": only a full stop.
+                if behind.starts_with('(') {
+                    self.at -= 1;
                 }
             }
         }

@@ -109,7 +109,7 @@ impl Parser<'_> {
             let other = self.formula_item(ends);
             self.minus_branch = false;
             match other {
-                Ok(other) if self.at == end => node = node.map(|plus| Node::List(Joint::Or, vec![plus, other])),
+                Ok(other) if self.at == end => node = node.map(|plus| both(plus, other)),
                 Ok(_) => node = Err(NoParse::Unparsable),
                 Err(error) => node = Err(error),
             }
@@ -272,6 +272,11 @@ impl Parser<'_> {
         if let Some(compound) = self.compound(&value, ends)? {
             return Ok(compound);
         }
+        let glued = self.tokens.get(start).is_some_and(|lexeme| {
+            let letters =
+                matches!(lexeme.token, Token::Word(word) if word.bytes().all(|byte| byte.is_ascii_alphabetic()));
+            letters && !lexeme.space && !lexeme.text
+        });
         let mut words = String::new();
         let mut depth = 0_usize;
         while let Some(lexeme) = self.tokens.get(self.at) {
@@ -312,7 +317,16 @@ impl Parser<'_> {
         }
         match unit::parse(&words) {
             Some(None) => Ok(value),
+            // 2abxy: letters that no space parts from the number multiply it, if they are no known unit.
+            Some(Some(unit::Behind::Unit(Unit::Other(_)))) if glued => Err(NoParse::Unparsable),
             Some(Some(unit)) => Ok(match (value, unit) {
+                // $1.5 million
+                (Node::Quantity(value, own), unit::Behind::Scale(scale)) => {
+                    Node::Quantity(Box::new(Node::Product(vec![*value, Node::integer(scale)])), own)
+                }
+                (Node::Quantity(value, own), unit::Behind::ScaledUnit(scale, unit)) if own == unit => {
+                    Node::Quantity(Box::new(Node::Product(vec![*value, Node::integer(scale)])), own)
+                }
                 (value, unit::Behind::Percent) => Node::Percent(Box::new(value)),
                 (value, unit::Behind::Degrees) => Node::Degrees(Box::new(value)),
                 (value, unit::Behind::Scale(scale)) => Node::Product(vec![value, Node::integer(scale)]),
@@ -451,6 +465,25 @@ impl Parser<'_> {
                 parser.count()?;
             }
         })
+    }
+}
+
+/// What an item with a plus-minus says. In braces each element has two values of its own: `\{\pm 1, \pm 2\}` has four elements.
+fn both(plus: Node, minus: Node) -> Node {
+    match (plus, minus) {
+        (Node::Set(mut items), Node::Set(others)) => {
+            let new: Vec<Node> = others.into_iter().filter(|other| !items.contains(other)).collect();
+            items.extend(new);
+            Node::Set(items)
+        }
+        (Node::Relation(mut terms, relations), Node::Relation(mut others, _))
+            if matches!((terms.last(), others.last()), (Some(Node::Set(_)), Some(Node::Set(_)))) =>
+        {
+            let sets = terms.pop().zip(others.pop());
+            terms.extend(sets.map(|(plus, minus)| both(plus, minus)));
+            Node::Relation(terms, relations)
+        }
+        (plus, minus) => Node::List(Joint::Or, vec![plus, minus]),
     }
 }
 

@@ -213,7 +213,9 @@ impl<'a> Parser<'a> {
                     self.at += 1;
                     Node::Degrees(Box::new(value))
                 }
-                Some(Token::Open('(')) if is_function_name(&value) && !self.space_before() => {
+                Some(Token::Open('('))
+                    if is_function_name(&value) && !self.space_before() && !self.multiplies_sum() =>
+                {
                     let Node::Symbol(name) = value else { return Err(NoParse::Unparsable) };
                     self.at += 1;
                     let arguments = self.arguments(')')?;
@@ -224,6 +226,26 @@ impl<'a> Parser<'a> {
             self.count()?;
         }
         Ok(value)
+    }
+
+    /// Whether a letter before a sum in parentheses multiplies it: `h(a + b)`, as it may be read too.
+    fn multiplies_sum(&mut self) -> bool {
+        let mut depth = 0_usize;
+        let mut sum = false;
+        for lexeme in &self.tokens[self.at..] {
+            match lexeme.token {
+                Token::Open(_) | Token::GroupOpen => depth += 1,
+                Token::Close(_) | Token::GroupClose => depth = depth.saturating_sub(1),
+                Token::Plus | Token::Minus if depth == 1 => sum = true,
+                Token::Comma if depth == 1 => return false,
+                _ => {}
+            }
+            if depth == 0 {
+                break;
+            }
+        }
+        self.ambiguous.calls |= sum;
+        sum && !self.reading.calls
     }
 
     /// What stands behind a caret.

@@ -16,8 +16,8 @@ impl<'a> Parser<'a> {
             "frac" => self.fraction_or_derivative(),
             "sqrt" | "cbrt" => self.root(name == "cbrt"),
             "binom" => {
-                let (top, bottom) = (self.argument()?, self.argument()?);
-                Ok(Node::Call(Function::Binomial, vec![top, bottom]))
+                let (top, bottom, rest) = self.two_arguments()?;
+                Ok(times(Node::Call(Function::Binomial, vec![top, bottom]), rest))
             }
             "group" => self.argument(),
             "bar" | "hat" | "vec" | "tilde" => self.accented(name),
@@ -48,26 +48,26 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The two parts of `\frac`. Where digits stand together, each part is one of them: `\frac12`.
     pub(super) fn fraction(&mut self) -> Parsed<Node> {
-        let (top, bottom) = match self.peek() {
+        let (top, bottom, rest) = self.two_arguments()?;
+        Ok(times(Node::Product(vec![top, bottom.inverse()]), rest))
+    }
+
+    /// The two arguments of `\frac` or `\binom`. Where digits stand together, each is one of them (`\frac12`, `\binom52`), and
+    /// the rest of them multiplies.
+    fn two_arguments(&mut self) -> Parsed<(Node, Node, Option<Node>)> {
+        match self.peek() {
             Some(Token::Number(digits)) if digits.len() >= 2 && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
                 self.at += 1;
-                // \frac1{72} has one digit; \frac12 and \frac123 take one digit each; the rest multiplies.
+                // \frac1{72} has one digit; \frac12 and \frac123 take one digit each.
                 let (top, bottom) = digits.split_at(1);
                 let (bottom, rest) = bottom.split_at(1);
-                let quotient = Node::Product(vec![
-                    Node::Number(number::literal(top)?),
-                    Node::Number(number::literal(bottom)?).inverse(),
-                ]);
-                if rest.is_empty() {
-                    return Ok(quotient);
-                }
-                return Ok(Node::Product(vec![quotient, Node::Number(number::literal(rest)?)]));
+                let literal = |digits: &str| number::literal(digits).map(Node::Number);
+                let rest = if rest.is_empty() { None } else { Some(literal(rest)?) };
+                Ok((literal(top)?, literal(bottom)?, rest))
             }
-            _ => (self.argument()?, self.argument()?),
-        };
-        Ok(Node::Product(vec![top, bottom.inverse()]))
+            _ => Ok((self.argument()?, self.argument()?, None)),
+        }
     }
 
     /// `\frac{d}{dx} f`, else a fraction.
@@ -370,8 +370,19 @@ impl<'a> Parser<'a> {
     pub(super) fn matrix(&mut self, environment: &str) -> Parsed<Node> {
         let (bars, angles) = (std::mem::take(&mut self.bars), std::mem::take(&mut self.angles));
         let mut rows: Vec<Vec<Node>> = vec![vec![]];
+        // An empty cell of a matrix has its place; elsewhere the signs between cells may only align them.
+        let aligned = !environment.ends_with("matrix");
+        let mut filled = false;
         loop {
-            match self.peek() {
+            let token = self.peek();
+            if let (Some(Token::End | Token::RowBreak | Token::Ampersand), Some(row)) = (token, rows.last_mut()) {
+                let blank = row.is_empty() && token != Some(Token::Ampersand);
+                if !filled && !blank && !aligned {
+                    row.push(Node::Text(String::new()));
+                }
+                filled = false;
+            }
+            match token {
                 Some(Token::End) => {
                     self.at += 1;
                     break;
@@ -390,6 +401,7 @@ impl<'a> Parser<'a> {
                     if let Some(row) = rows.last_mut() {
                         row.push(cell);
                     }
+                    filled = true;
                 }
             }
             self.count()?;
@@ -407,7 +419,18 @@ impl<'a> Parser<'a> {
         if rows.iter().flatten().all(|cell| matches!(cell, Node::Relation(..))) {
             return Ok(Node::List(Joint::Comma, rows.into_iter().flatten().collect()));
         }
+        // A function by cases, in any order.
+        if environment == "cases" && rows.iter().all(|row| row.len() == 2) {
+            return Ok(Node::Set(rows.into_iter().map(|row| Node::Tuple('(', ')', row)).collect()));
+        }
         Ok(Node::Matrix(rows))
+    }
+}
+
+fn times(value: Node, factor: Option<Node>) -> Node {
+    match factor {
+        Some(factor) => Node::Product(vec![value, factor]),
+        None => value,
     }
 }
 

@@ -67,6 +67,12 @@ pub(crate) fn parse(text: &str) -> Parsed<Vec<Node>> {
     if ambiguous.bars {
         others.push(Reading { bars: false, ..Reading::USUAL });
     }
+    if ambiguous.words {
+        others.push(Reading { words: false, ..Reading::USUAL });
+    }
+    if ambiguous.calls {
+        others.push(Reading { calls: false, ..Reading::USUAL });
+    }
     if ambiguous.period {
         others.push(Reading { period: false, ..Reading::USUAL });
     }
@@ -81,7 +87,7 @@ pub(crate) fn parse(text: &str) -> Parsed<Vec<Node>> {
         }
     }
     // What is no formula in one reading may be one in another.
-    readings.sort_by_key(|reading| matches!(reading, Node::Text(_)));
+    readings.sort_by_key(|reading| reading.any(&mut |node| matches!(node, Node::Text(_))));
     if readings.is_empty() { Err(NoParse::Unparsable) } else { Ok(readings) }
 }
 
@@ -100,13 +106,15 @@ struct Ambiguous {
     natural: bool,
     bars: bool,
     period: bool,
+    words: bool,
+    calls: bool,
 }
 
 fn parse_as(text: &str, reading: Reading) -> (Parsed<Node>, Ambiguous) {
     if text.len() > MAX_LENGTH {
         return (Err(NoParse::Budget), Ambiguous::default());
     }
-    let Some(Lexed { tokens, commas }) = lex(text, reading).filter(|lexed| !lexed.tokens.is_empty()) else {
+    let Some(Lexed { tokens, commas, words }) = lex(text, reading).filter(|lexed| !lexed.tokens.is_empty()) else {
         return (Err(NoParse::Unparsable), Ambiguous::default());
     };
     let mut parser = Parser {
@@ -119,7 +127,7 @@ fn parse_as(text: &str, reading: Reading) -> (Parsed<Node>, Ambiguous) {
         angles: 0,
         index_i: 0,
         reading,
-        ambiguous: Ambiguous { commas, ..Ambiguous::default() },
+        ambiguous: Ambiguous { commas, words, ..Ambiguous::default() },
         minus_branch: false,
         plus_minus: false,
     };

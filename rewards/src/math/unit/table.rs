@@ -123,6 +123,8 @@ pub(super) const NOT_UNITS: &[&str] = &[
     "googol",
     "percent",
     "permille",
+    "mille",
+    "below",
     "twice",
     "thrice",
     "sqrt",
@@ -165,8 +167,57 @@ pub(super) const NOT_UNITS: &[&str] = &[
 ];
 
 /// What is done to the number where nothing follows: "5 squared". "5 negative roots" are five.
-pub(super) const DONE_TO_IT: &[&str] =
-    &["squared", "cubed", "doubled", "tripled", "halved", "inverse", "inverted", "reciprocal", "negative", "negated"];
+pub(super) const DONE_TO_IT: &[&str] = &[
+    "squared",
+    "cubed",
+    "doubled",
+    "tripled",
+    "halved",
+    "inverse",
+    "inverted",
+    "reciprocal",
+    "negative",
+    "negated",
+    "double",
+    "triple",
+    "quadruple",
+    "gross",
+];
+
+/// Words before a number, with the "of" or "than" behind them, after which the number is not what is said.
+pub(super) const BEFORE: &[&str] = &[
+    "negative",
+    "minus",
+    "not",
+    "n't",
+    "at least",
+    "at most",
+    "more than",
+    "less than",
+    "fewer than",
+    "greater than",
+    "larger than",
+    "smaller than",
+    "up to",
+    "twice",
+    "thrice",
+    "half of",
+    "third of",
+    "thirds of",
+    "quarter of",
+    "quarters of",
+    "root of",
+    "square of",
+    "cube of",
+    "factorial of",
+    "reciprocal of",
+    "inverse of",
+    "opposite of",
+];
+
+/// Words behind a number that only begin with it: "5 or more".
+pub(super) const OPEN_ENDS: &[&str] =
+    &["more", "less", "fewer", "greater", "higher", "lower", "above", "below", "over"];
 
 /// How words end that name a share of one: `hundredths`, and no `months` or `paths`.
 pub(super) const SHARES: &[&str] = &[
