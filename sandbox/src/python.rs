@@ -1,5 +1,6 @@
 //! The prepared interpreter, and running programs in fresh instances of it.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -121,8 +122,8 @@ impl Python {
     /// every test. Fuel, output and time are counted for the program and for each test anew; memory is the instance's, so
     /// what earlier tests left in it counts.
     ///
-    /// `keep` is given each outcome as soon as it is there, and says what is kept of it: outputs of many tests together may
-    /// be large.
+    /// `keep` is given each outcome as soon as it is there, and says what is kept of it, since outputs of many tests together
+    /// may be large; and whether to go on: behind a `Break` no further test is run, and what is kept ends.
     ///
     /// # Errors
     ///
@@ -133,22 +134,31 @@ impl Python {
         tests: &[&str],
         sharing: Sharing,
         limits: &Limits,
-        mut keep: impl FnMut(Outcome) -> T,
+        mut keep: impl FnMut(Outcome) -> ControlFlow<T, T>,
     ) -> Result<Vec<T>, SandboxError> {
         let mut kept = Vec::with_capacity(tests.len());
-        while let Some(rest) = tests.get(kept.len()..).filter(|rest| !rest.is_empty()) {
+        let mut go_on = true;
+        while let Some(rest) = tests.get(kept.len()..).filter(|rest| go_on && !rest.is_empty()) {
             let rest = if sharing == Sharing::Instance { rest } else { &rest[..1] };
             let texts: Vec<&str> = std::iter::once(program).chain(rest.iter().copied()).collect();
             let mut failed = None;
             let mut at = 0;
             self.run_in_turn(&texts, "", limits, |outcome| {
                 match at {
-                    0 if outcome.cause != Cause::Ok => failed = Some(keep(outcome)),
+                    0 if outcome.cause != Cause::Ok => {
+                        let (ControlFlow::Continue(it) | ControlFlow::Break(it)) = keep(outcome);
+                        failed = Some(it);
+                    }
                     0 => {}
-                    _ => kept.push(keep(outcome)),
+                    _ => {
+                        let keeping = keep(outcome);
+                        go_on = keeping.is_continue();
+                        let (ControlFlow::Continue(it) | ControlFlow::Break(it)) = keeping;
+                        kept.push(it);
+                    }
                 }
                 at += 1;
-                failed.is_none()
+                failed.is_none() && go_on
             })?;
             if let Some(failed) = failed {
                 kept.resize(tests.len(), failed);

@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use sandbox::{Cause, Component, Job, Limits, Outcome, Packages, Python, Sharing,
 use support::{cache, limits, python, run};
 
 fn run_tests(program: &str, tests: &[&str], sharing: Sharing, limits: &Limits) -> Vec<Outcome> {
-    python().run_tests(program, tests, sharing, limits, |outcome| outcome).unwrap()
+    python().run_tests(program, tests, sharing, limits, ControlFlow::Continue).unwrap()
 }
 
 #[test]
@@ -73,10 +74,27 @@ fn the_outcome_of_a_program_that_fails_is_kept_once() {
     let kept = python()
         .run_tests("print('x')\n1 / 0", &["pass"; 9], Sharing::Nothing, &limits(), |outcome| {
             times += 1;
-            outcome.stdout
+            ControlFlow::Continue(outcome.stdout)
         })
         .unwrap();
     assert_eq!((kept.len(), kept[8].as_str(), times), (9, "x\n", 1));
+}
+
+#[test]
+fn behind_a_break_no_test_is_run() {
+    for sharing in [Sharing::Instance, Sharing::Nothing] {
+        let mut seen = 0;
+        let kept = python()
+            .run_tests("", &["pass", "1 / 0", "pass"], sharing, &limits(), |outcome| {
+                seen += 1;
+                match outcome.cause {
+                    Cause::Ok => ControlFlow::Continue(outcome.cause),
+                    cause => ControlFlow::Break(cause),
+                }
+            })
+            .unwrap();
+        assert_eq!((&kept[..], seen), (&[Cause::Ok, Cause::Exception][..], 2));
+    }
 }
 
 #[test]

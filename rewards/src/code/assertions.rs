@@ -9,16 +9,17 @@
 //!   is computed or compared on that side: see [`source`]. Of MBPP's 2,922 assertions 2,913 are judged so;
 //! - an assertion of another form is run in a guest of its own, which asks the submission's guest for results: see
 //!   [`judge`](super::judge);
-//! - only a test that handles objects of the submission's own classes has to run beside it: see `inside.py`.
+//! - only a test that handles what is no plain value (objects of the submission's own classes, a function that it returned, its
+//!   constants) has to run beside it: see `inside.py`.
 //!
 //! A setup holds parts of the tests too. What of it the submission gets is found out apart: see [`visible`](super::visible).
 
 use std::sync::Arc;
 
-use sandbox::Cause;
+use sandbox::{Cause, Outcome};
 
 use super::grader::{Marking, Tested, Verdict};
-use super::guest::{self, Failure, Guest};
+use super::guest::{self, Answer, Failure, Guest};
 use super::judge::{Judged, Rehearsals};
 use super::literal;
 use super::source::{self, Form, quoted};
@@ -61,6 +62,13 @@ impl Check<'_> {
             Self::Block(_) => false,
         }
     }
+}
+
+/// What came of a question.
+enum Answered {
+    Verdict(Verdict),
+    /// There is no answer.
+    Not(Failure),
 }
 
 /// A block, which of the tests it is, and what it does whatever the submission.
@@ -114,23 +122,16 @@ impl<'a> Assertions<'a> {
         let questions: Vec<(usize, String)> =
             self.checks.iter().enumerate().filter_map(|(at, check)| Some((at, check.question()?))).collect();
         let program = guest::candidate(&self.marker, setup, self.submission);
-        if stop {
-            self.ask_all(guest, &program, &questions, &mut tested)?;
-        } else {
-            let texts: Vec<&str> = questions.iter().map(|(_, text)| text.as_str()).collect();
-            for ((at, _), outcome) in questions.iter().zip(guest.run_tests(&program, &texts)?) {
-                let said = guest::said(&outcome, &self.marker);
-                let verdict = match guest::failure(&outcome, &said) {
-                    Some(failure) => self.failed(guest, &failure)?,
-                    None => match said[..] {
-                        [said] if self.checks[*at].holds(said) => Verdict::Passed,
-                        [_] => Verdict::Failed("assertion_failed"),
-                        // It ran through without an answer: it took over the output, or the interpreter.
-                        _ => Verdict::Failed("exit"),
-                    },
-                };
-                tested[*at] = Some(Tested { verdict, detail: outcome.detail });
-            }
+        let texts: Vec<&str> = questions.iter().map(|(_, text)| text.as_str()).collect();
+        let go_on = |at: usize, outcome: &Answer| {
+            !stop || matches!(self.answered(questions[at].0, outcome), Answered::Verdict(Verdict::Passed))
+        };
+        for ((at, _), outcome) in questions.iter().zip(guest.run_tests(&program, &texts, go_on)?) {
+            let verdict = match self.answered(*at, &outcome) {
+                Answered::Verdict(verdict) => verdict,
+                Answered::Not(failure) => self.failed(guest, &failure)?,
+            };
+            tested[*at] = Some(Tested { verdict, detail: outcome.detail });
         }
         for Rehearsed { at, block, judged } in rehearsed {
             if let Some(cause) = guest.spent(tested.iter().flatten().filter_map(Tested::endless)) {
@@ -140,11 +141,11 @@ impl<'a> Assertions<'a> {
             if stop && tested.iter().flatten().any(|tested| !tested.passed()) {
                 break;
             }
-            let judging = match judged.inside() {
-                true => self.inside(guest, block)?,
-                false => judged.judge(guest, &self.marker, &program, self.setup, block)?,
-            };
-            tested[at] = Some(judging);
+            let judging = judged.judge(guest, &self.marker, &program, self.setup, block)?;
+            tested[at] = Some(match judging {
+                Some(tested) => tested,
+                None => self.inside(guest, block)?,
+            });
         }
         Ok(tested.into_iter().flatten().collect())
     }
@@ -185,32 +186,18 @@ impl<'a> Assertions<'a> {
         }
     }
 
-    /// All questions in one text, so that the first failure ends it.
-    fn ask_all(
-        &self,
-        guest: &mut Guest<'_>,
-        program: &str,
-        questions: &[(usize, String)],
-        tested: &mut [Option<Tested>],
-    ) -> Result<(), RewardError> {
-        let Some((first, _)) = questions.first() else { return Ok(()) };
-        let text: String = questions.iter().map(|(_, text)| text.as_str()).collect();
-        let Some(outcome) = guest.run_tests(program, &[&text])?.pop() else { return Ok(()) };
-        let said = guest::said(&outcome, &self.marker);
-        if let Some(failure) = guest::failure(&outcome, &said) {
-            tested[*first] = Some(Tested { verdict: self.failed(guest, &failure)?, detail: outcome.detail });
-            return Ok(());
+    /// What the submission's guest has answered to the question of a test.
+    fn answered(&self, at: usize, outcome: &Outcome) -> Answered {
+        let said = guest::said(outcome, &self.marker);
+        match guest::failure(outcome, &said) {
+            Some(failure) => Answered::Not(failure),
+            None => Answered::Verdict(match said[..] {
+                [said] if self.checks[at].holds(said) => Verdict::Passed,
+                [_] => Verdict::Failed("assertion_failed"),
+                // It ran through without an answer: it took over the output, or the interpreter.
+                _ => Verdict::Failed("exit"),
+            }),
         }
-        if said.len() != questions.len() {
-            tested[*first] = Some(Tested { verdict: Verdict::Failed("exit"), detail: outcome.detail });
-            return Ok(());
-        }
-        for ((at, _), said) in questions.iter().zip(said) {
-            let passed = self.checks[*at].holds(said);
-            let verdict = if passed { Verdict::Passed } else { Verdict::Failed("assertion_failed") };
-            tested[*at] = Some(Tested { verdict, detail: String::new() });
-        }
-        Ok(())
     }
 
     /// A test that must run where the submission is.

@@ -3,12 +3,12 @@
 
 use super::cases::{CallCase, Tolerance};
 use super::grader::{Marking, Tested, Verdict};
-use super::guest::{self, Failure, Guest};
+use super::guest::{self, Answer, Failure, Guest};
 use super::literal::Literal;
 use super::source::quoted;
 use crate::RewardError;
 
-/// The verdict on each case; where the marking stops early, all the same up to the first run that failed.
+/// The verdict on each case; with [`Marking::All`] up to the first that fails.
 pub(super) fn run(
     guest: &mut Guest<'_>,
     submission: &str,
@@ -26,20 +26,13 @@ pub(super) fn run(
     let questions: Vec<String> =
         cases.iter().map(|case| format!("call({}, {})\n", quoted(function), quoted(&case.arguments))).collect();
     let mut tested = Vec::with_capacity(cases.len());
-    if marking == Marking::All {
-        let Some(outcome) = guest.run_tests(&program, &[&questions.concat()])?.pop() else { return Ok(tested) };
-        let said = guest::said(&outcome, &marker);
-        if let Some(failure) = guest::failure(&outcome, &said) {
-            return Ok(vec![failed(guest, setup, &failure, outcome.detail)?]);
-        }
-        if said.len() != cases.len() {
-            return Ok(vec![Tested::new(Verdict::Failed("exit"))]);
-        }
-        tested.extend(said.iter().zip(&expected).map(|(said, expected)| expected.verdict(said, tolerance)));
-        return Ok(tested);
-    }
     let texts: Vec<&str> = questions.iter().map(String::as_str).collect();
-    for (outcome, expected) in guest.run_tests(&program, &texts)?.into_iter().zip(&expected) {
+    let go_on = |at: usize, outcome: &Answer| {
+        let said = guest::said(outcome, &marker);
+        let passes = |said: &str| expected[at].verdict(said, tolerance).passed();
+        marking != Marking::All || guest::failure(outcome, &said).is_none() && matches!(said[..], [one] if passes(one))
+    };
+    for (outcome, expected) in guest.run_tests(&program, &texts, go_on)?.into_iter().zip(&expected) {
         let said = guest::said(&outcome, &marker);
         tested.push(match (guest::failure(&outcome, &said), &said[..]) {
             (Some(failure), _) => failed(guest, setup, &failure, outcome.detail)?,

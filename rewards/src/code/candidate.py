@@ -50,19 +50,20 @@ def _load(marker, setup, submission):
         """Calls in turn, each `(name, arguments, keywords)`. What an argument that can be changed is afterwards is told too."""
         for text in texts:
             name, arguments, keywords = evaluate(text, dict(makers))
-            before = [told(value) if changeable(value) else None for value in arguments]
+            given = [*arguments, *keywords.values()]
+            before = [told(value) if changeable(value) else None for value in given]
             try:
-                result = function(name)(*arguments, **keywords)
+                # An iterator may raise as well, while its items are told.
+                result = told(function(name)(*arguments, **keywords))
+                after = [told(value) if changeable(value) else None for value in given]
             except MemoryError:
                 raise
             except Exception as error:
                 kind = next(kind for kind in type(error).__mro__ if kind.__module__ == "builtins")
                 say("raised " + told((kind.__name__, str(error))))
                 continue
-            text = told(result)
-            after = [told(value) if changeable(value) else None for value in arguments]
             changed = "[" + ",".join(["None" if old == new else new for old, new in zip(before, after)]) + "]"
-            say("returned " + text)
+            say("returned " + result)
             say("changed " + changed)
 
     globals().update(value=value, truth=truth, call=call, calls=calls)

@@ -66,9 +66,8 @@ impl Tested {
 pub struct Graded {
     /// The score, with the cause of the first test that failed; unscorable where the tests cannot be used.
     pub score: Score,
-    /// The cause of each test that was run, in their order; `None` where it passed. Where a run stands for several tests (all
-    /// at once, or a submission that does not load), fewer than there are. After several that had no end the further ones
-    /// are not run, and have their cause.
+    /// The cause of each test that was run, in their order; `None` where it passed. With [`Marking::All`] fewer than there
+    /// are, where one fails. After several that had no end the further ones are not run, and have their cause.
     pub tests: Vec<Option<&'static str>>,
     /// The last line of the traceback of the first test that failed: for people, since a program can influence it.
     pub detail: String,

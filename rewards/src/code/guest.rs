@@ -1,7 +1,7 @@
 //! Runs in the sandbox, each once more where the host failed, and what they use together.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::ops::Deref;
+use std::ops::{ControlFlow, Deref};
 use std::sync::Arc;
 
 use sandbox::{Cause, Limits, Outcome, Python, SandboxError, Sharing};
@@ -37,7 +37,14 @@ impl<'a> Guest<'a> {
 
     /// Texts after a program, each as [`Python::run_tests`] says. Where the program failed, its one outcome stands for all. So
     /// does what ended too many of the texts, for those behind them: see [`Self::spent`].
-    pub(super) fn run_tests(&mut self, program: &str, tests: &[&str]) -> Result<Vec<Answer>, RewardError> {
+    ///
+    /// `go_on` is given each answer, by the place of its text; behind the first of which it says no, no further text is run.
+    pub(super) fn run_tests(
+        &mut self,
+        program: &str,
+        tests: &[&str],
+        go_on: impl Fn(usize, &Answer) -> bool,
+    ) -> Result<Vec<Answer>, RewardError> {
         let limits = self.with_output(ANSWERS);
         let mut answers: Vec<Answer> = Vec::with_capacity(tests.len());
         let mut room = KEPT;
@@ -46,8 +53,12 @@ impl<'a> Guest<'a> {
             let endless = answers.iter().any(|answer| is_endless(answer.cause));
             let some = &rest[..rest.len().min(if endless { 1 } else { ENDLESS })];
             let (more, left) = twice(|| {
-                let mut left = room;
-                let keep = |outcome| Answer::of(outcome, &mut left);
+                let (mut left, mut at) = (room, answers.len());
+                let keep = |outcome| {
+                    let answer = Answer::of(outcome, &mut left);
+                    at += 1;
+                    if go_on(at - 1, &answer) { ControlFlow::Continue(answer) } else { ControlFlow::Break(answer) }
+                };
                 let more = self.python.run_tests(program, some, Sharing::Instance, &limits, keep)?;
                 Ok((more, left))
             })?;
@@ -55,7 +66,11 @@ impl<'a> Guest<'a> {
             let alone = more.len() > 1 && more.iter().all(|it| Arc::ptr_eq(&it.outcome, &more[0].outcome));
             let ran = if alone { 1 } else { more.len() };
             more.iter().take(ran).for_each(|answer| self.count(&answer.outcome));
+            let stopped = more.last().is_some_and(|last| !go_on(answers.len() + more.len() - 1, last));
             answers.extend(more);
+            if stopped {
+                break;
+            }
             let rest = match self.spent(answers.iter().map(|answer| answer.cause)) {
                 _ if alone => answers.last().cloned(),
                 Some(cause) => Some(Answer::not_run(cause)),

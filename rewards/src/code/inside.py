@@ -1,7 +1,8 @@
-# Runs in the guest, before anything of the submission, where a test handles objects of the submission's own classes: such a
-# test cannot be run anywhere else. It gets what defence there is in one interpreter: it sees the built-in names as they were
-# before the submission, what the setup imports as it was, and compares nothing but plain values. A submission that climbs
-# into this frame can still have its way; no test of HumanEval and MBPP comes here.
+# Runs in the guest, before anything of the submission, where a test handles what is the submission's own and no plain value: an
+# object of its classes, a function that it returned, a name of its that is not called. Such a test cannot be run anywhere else.
+# It gets what defence there is in one interpreter: it sees the built-in names as they were before the submission, what the setup
+# imports as it was, and compares nothing but plain values. A submission that climbs into this frame can still have its way; no
+# test of HumanEval and MBPP comes here.
 #
 # An exception is left to end the program: the sandbox knows causes better than Python does.
 

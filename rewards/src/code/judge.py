@@ -4,6 +4,9 @@
 #
 # So a test runs at least twice: to find its calls, and to judge their results; once more for every result that a later call
 # depends on.
+#
+# What a call changes in its arguments is changed here once the statement is over that led to it, or the operand of an `and` or
+# `or`: in `assert f(xs) == sorted(xs)` the right side is worked out of `xs` as it was.
 
 
 def _judge(marker, setup, test):
@@ -19,6 +22,8 @@ def _judge(marker, setup, test):
     # One result a line.
     results = [eval(line, _makers()) for line in sys.stdin]
     made = []
+    # What calls have changed and is not changed here yet: the frames that led to the call, the argument, its new value.
+    changes = []
     ahead = False
 
     def say(text):
@@ -35,10 +40,15 @@ def _judge(marker, setup, test):
         say("inside")
         raise Stop
 
+    def is_class(name):
+        # Of the submission's, by the looks of it: called by a name of its own, which is written as those of classes are.
+        return name[:1].isupper() and "_" not in name and name in called
+
     class Later:
         """A result that is not known yet."""
 
         def __init__(self, made_by=""):
+            # Of what was called, where it is the result itself and nothing that was worked out of it.
             self.__dict__["made_by"] = made_by
 
         def __getattr__(self, name):
@@ -51,13 +61,31 @@ def _judge(marker, setup, test):
         def itself(self, *arguments, **keywords):
             return Later()
 
-        for name in """
-            call getitem add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod divmod rdivmod pow rpow and
-            rand or ror xor rxor lshift rlshift rshift rrshift matmul rmatmul neg pos abs invert round trunc floor ceil enter
-            eq ne lt le gt ge
-        """.split():
+        def computed(self, *_):
+            # Objects of a class that can be added and the like add up to one of the same class.
+            return Later(self.made_by if is_class(self.made_by) else "")
+
+        def compared(self, other):
+            if is_class(self.made_by) and isinstance(other, Later) and is_class(other.made_by):
+                say("objects")
+                raise Stop
+            return Later()
+
+        for name in "getitem round trunc floor ceil lt le gt ge".split():
             locals()["__" + name + "__"] = itself
-        del itself, name
+        for name in """
+            add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod divmod rdivmod pow rpow and rand or ror xor
+            rxor lshift rlshift rshift rrshift matmul rmatmul neg pos abs invert
+        """.split():
+            locals()["__" + name + "__"] = computed
+        __eq__ = __ne__ = compared
+        del itself, computed, compared, name
+
+        def __call__(self, *arguments, **keywords):
+            # `adder(3)(4)`, and `with opened() as file`: no plain value can do that.
+            return inside() if self.made_by else Later()
+
+        __enter__ = __call__
 
         def __bool__(self, *_):
             return True
@@ -67,7 +95,11 @@ def _judge(marker, setup, test):
         def __len__(self):
             return 0
 
-        __int__ = __index__ = __hash__ = __len__
+        __int__ = __index__ = __len__
+
+        def __hash__(self):
+            # So that objects are not compared to tell them apart.
+            return id(self) if is_class(self.made_by) else 0
 
         def __iter__(self):
             return iter(())
@@ -102,6 +134,21 @@ def _judge(marker, setup, test):
         def __repr__(self):
             return "<a value of the type " + self.kind + ">"
 
+    class Object(Foreign):
+        """One that a class of the submission's made. What can be done with it can be done beside the submission alone."""
+
+        def beside(self, *_, **__):
+            say("beside")
+            raise Stop
+
+        for name in """
+            bool str repr format bytes hash len iter next reversed getitem setitem delitem call enter int float complex index
+            getattr add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod divmod rdivmod pow rpow and rand or
+            ror xor rxor lshift rlshift rshift rrshift matmul rmatmul neg pos abs invert round trunc floor ceil
+        """.split():
+            locals()["__" + name + "__"] = beside
+        del beside, name
+
     def change(old, new):
         if isinstance(old, dict):
             old.clear()
@@ -112,10 +159,35 @@ def _judge(marker, setup, test):
         else:
             old[:] = new
 
+    def change_where(over):
+        left = []
+        for frames, old, new in changes:
+            if over(frames, old):
+                change(old, new)
+            else:
+                left.append((frames, old, new))
+        changes[:] = left
+
+    def settle():
+        """A statement begins, and what led to calls in the same frame is over. In the frame of a function that the same
+        statement called later (`f(xs) == reference(xs)`) it is not."""
+        frame = sys._getframe(1)
+        change_where(lambda frames, _: frame in frames)
+
+    def frames_above():
+        frames, frame = set(), sys._getframe(2)
+        while frame:
+            frames.add(frame)
+            frame = frame.f_back
+        return frames
+
     def raised(name, text):
         kind = getattr(builtins, name, Exception)
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
             kind = Exception
+        if issubclass(kind, StopIteration) and "StopIteration" not in setup + test:
+            # It would end the `map` of `all(map(holds, cases))`, as if there were no further case.
+            kind = RuntimeError
         error = kind.__new__(kind, text)
         error.args = (text,)
         return error
@@ -130,6 +202,9 @@ def _judge(marker, setup, test):
             nonlocal ahead
             if has_later(arguments) or has_later(keywords):
                 return Later()
+            given = [*arguments, *keywords.values()]
+            # `[pop(xs) for _ in range(3)]`
+            change_where(lambda _, old: any(old is value for value in given))
             try:
                 text = _literal((self.__name__, arguments, keywords))
             except (_Foreign, RecursionError):
@@ -148,10 +223,10 @@ def _judge(marker, setup, test):
                 raise Stop
             if kind == "raised":
                 raise raised(*value)
-            for old, new in zip(arguments, changed):
-                if new is not None:
-                    change(old, new)
-            return Foreign(value) if kind == "foreign" else value
+            changes.extend((frames_above(), old, new) for old, new in zip(given, changed) if new is not None)
+            if kind == "foreign":
+                return Object(value) if is_class(self.__name__) else Foreign(value)
+            return value
 
         __getattr__ = __setattr__ = __delattr__ = inside
         __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = inside
@@ -161,22 +236,39 @@ def _judge(marker, setup, test):
         def __hash__(self):
             return hash(self.__name__)
 
-    def suspend(tree):
-        """Every `assert` so that it only raises where results are known."""
+    class Arrange(ast.NodeTransformer):
+        """Every `assert` so that it only raises where results are known; and what is changed in between."""
 
-        class Asserts(ast.NodeTransformer):
-            def visit_Assert(self, node):
-                guard = ast.parse("try:\n pass\nexcept Exception:\n if not __ahead__(): raise").body[0]
-                guard.body = [node]
-                return ast.copy_location(guard, node)
+        # `if __changes__: __settle__()`, and within an expression `__changes__ and __settle__() or ...`.
+        changes = ast.Name("__changes__", ast.Load())
+        settled = ast.Call(ast.Name("__settle__", ast.Load()), [], [])
+        unmarked = (ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal)
 
-        return ast.fix_missing_locations(Asserts().visit(tree))
+        def visit(self, node):
+            arranged = super().visit(node)
+            is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            if not isinstance(node, ast.stmt) or isinstance(node, self.unmarked) or is_text:
+                return arranged
+            return [ast.copy_location(ast.If(self.changes, [ast.Expr(self.settled)], []), node), arranged]
+
+        def visit_Assert(self, node):
+            self.generic_visit(node)
+            guard = ast.parse("try:\n pass\nexcept Exception:\n if not __ahead__(): raise").body[0]
+            guard.body = [node]
+            return ast.copy_location(guard, node)
+
+        def visit_BoolOp(self, node):
+            self.generic_visit(node)
+            for at, value in enumerate(node.values[1:], 1):
+                settled = ast.BoolOp(ast.And(), [self.changes, self.settled])
+                node.values[at] = ast.copy_location(ast.BoolOp(ast.Or(), [settled, value]), value)
+            return node
 
     def asked_by_name(tree, defined, names):
         """The one built-in or imported function that the test itself calls or hands over."""
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
         parts = [part for node in calls for part in (node.func, *node.args) if isinstance(part, ast.Name)]
-        asked = {part.id for part in parts} - defined - {"__ahead__"}
+        asked = {part.id for part in parts} - defined - {"__ahead__", "__settle__"}
         asked = {name for name in asked if callable(names.get(name) or getattr(builtins, name, None))}
         return asked if len(asked) == 1 else set()
 
@@ -200,15 +292,20 @@ def _judge(marker, setup, test):
     except (SyntaxError, ValueError):
         say("syntax")
         return
-    names = {"__name__": "tests", "__ahead__": lambda: ahead}
+    names = {"__name__": "tests", "__ahead__": lambda: ahead, "__changes__": changes, "__settle__": settle}
     if "numpy" in setup or "numpy" in test:
         numpy = _numpy(lambda value: isinstance(value, Later))
         sys.modules.update({"numpy": numpy, "numpy.testing": numpy.testing})
     imports = [node for node in setup_tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
     exec(compile(ast.Module(imports, []), "<setup>", "exec"), names)
+    nodes = [*ast.walk(setup_tree), *ast.walk(test_tree)]
+    called = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    handlers = [node.type for node in nodes if isinstance(node, ast.ExceptHandler) and node.type]
+    caught = {part.id for kinds in handlers for part in ast.walk(kinds) if isinstance(part, ast.Name)}
+    for tree in (setup_tree, test_tree):
+        ast.fix_missing_locations(Arrange().visit(tree))
     whole = ast.Module([*setup_tree.body, *test_tree.body], [])
-    called = {n.func.id for n in ast.walk(whole) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
-    taken, added = global_names(compile(suspend(whole), "<assertion>", "exec"))
+    taken, added = global_names(compile(whole, "<assertion>", "exec"))
     known = {"Counter": "collections", "OrderedDict": "collections", "defaultdict": "collections", "deque": "collections",
              "Decimal": "decimal", "Fraction": "fractions", "isclose": "math"}  # fmt: skip
     own = set()
@@ -222,10 +319,18 @@ def _judge(marker, setup, test):
     names.update({name: Candidate(name) for name in own})
     # A test asks the submission something. `assert gcd(4, 6) in (2,)` means the submission's, whatever the setup imports.
     asked = {} if own else {name: Candidate(name) for name in asked_by_name(test_tree, added - names.keys(), names)}
-    setup_body, test_body = whole.body[: len(setup_tree.body)], whole.body[len(setup_tree.body) :]
     try:
-        exec(compile(ast.Module(setup_body, []), "<setup>", "exec"), names)
-        exec(compile(ast.Module(test_body, []), "<tests>", "exec"), names | asked)
+        if caught & own:
+            inside()
+        exec(compile(setup_tree, "<setup>", "exec"), names)
+        try:
+            exec(compile(test_tree, "<tests>", "exec"), names | asked if asked else names)
+        except AssertionError:
+            if made or not own:
+                raise
+        if not made and (own or asked):
+            # `assert callable(f)`, `assert LIMIT == 9`: of what the submission has and is no call, nothing is known here.
+            inside()
     except Stop:
         return
     except Exception:

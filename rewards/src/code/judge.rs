@@ -62,6 +62,8 @@ fn rehearse(guest: &mut Guest<'_>, setup: &str, test: &str) -> Result<Judged, Re
     Ok(match run.end {
         End::Syntax => Judged::Unusable("reference_syntax_error"),
         End::Inside => Judged::Inside,
+        // No comparison of theirs is believed: see `inside.py`.
+        End::Objects => Judged::Unusable("compares_objects"),
         End::Failed(_) if run.calls.is_empty() => Judged::Unusable("reference_fails"),
         _ => Judged::Rehearsal { calls: run.calls },
     })
@@ -85,6 +87,10 @@ enum End {
     /// It came to the call that the submission did not survive.
     Ended,
     Inside,
+    /// It does something with an object which a class of the submission's made.
+    Beside,
+    /// It compares such objects.
+    Objects,
 }
 
 impl Run {
@@ -98,6 +104,8 @@ impl Run {
         let end = match outcome.cause {
             _ if told("syntax") => End::Syntax,
             _ if told("inside") => End::Inside,
+            _ if told("beside") => End::Beside,
+            _ if told("objects") => End::Objects,
             _ if told("ended") => End::Ended,
             Cause::Ok if told("held") => End::Held,
             Cause::Ok => End::Ahead,
@@ -108,11 +116,9 @@ impl Run {
 }
 
 impl Judged {
-    pub(super) fn inside(&self) -> bool {
-        matches!(self, Self::Inside)
-    }
-
-    /// The test's verdict on the submission that `program` takes in, as [`guest::candidate`] has it.
+    /// The test's verdict on the submission that `program` takes in, as [`guest::candidate`] has it. `None` where it must run
+    /// beside the submission: it does something with what `Point(1)` made and is no plain value. Whether that can be is in the
+    /// test's own words. Of a function that merely has the name of a class the results are judged here as any other's.
     pub(super) fn judge(
         &self,
         guest: &mut Guest<'_>,
@@ -120,12 +126,12 @@ impl Judged {
         program: &str,
         setup: &str,
         test: &str,
-    ) -> Result<Tested, RewardError> {
+    ) -> Result<Option<Tested>, RewardError> {
         let mut calls = match self {
             Self::Rehearsal { calls } => calls.clone(),
-            Self::Unusable(cause) => return Ok(Tested::new(Verdict::Unusable(cause))),
-            Self::Unknown => return Ok(Tested::new(Verdict::Unusable("host_failure"))),
-            Self::Inside => return Ok(Tested::new(Verdict::Failed("exception"))),
+            Self::Unusable(cause) => return Ok(Some(Tested::new(Verdict::Unusable(cause)))),
+            Self::Unknown => return Ok(Some(Tested::new(Verdict::Unusable("host_failure")))),
+            Self::Inside => return Ok(None),
         };
         let before = guest.charged();
         for _ in 0..ROUNDS {
@@ -134,10 +140,10 @@ impl Judged {
             }
             let answers = match Answers::to(&calls, guest, marker, program)? {
                 Ok(answers) => answers,
-                Err(failed) => return Ok(failed),
+                Err(failed) => return Ok(Some(failed)),
             };
             let run = Run::new(guest, setup, test, &answers.table)?;
-            let verdict = |verdict| Ok(Tested { verdict, detail: run.detail.clone() });
+            let verdict = |verdict| Ok(Some(Tested { verdict, detail: run.detail.clone() }));
             // Results count as far as the test asked for what was called. While it went on ahead it may have taken another
             // way, and made calls that it does not make.
             let agreed = run.calls.iter().zip(&calls).take_while(|(made, asked)| made == asked).count();
@@ -150,15 +156,16 @@ impl Judged {
                 End::Failed(cause) if run.calls.len() <= answers.count => {
                     return verdict(Verdict::Failed(cause.name()));
                 }
-                End::Ended => return Ok(answers.ended),
-                End::Inside | End::Syntax => return verdict(Verdict::Failed("exception")),
+                End::Ended => return Ok(Some(answers.ended)),
+                End::Beside => return Ok(None),
+                End::Inside | End::Objects | End::Syntax => return verdict(Verdict::Failed("exception")),
                 End::Ahead | End::Failed(_) => calls = run.calls,
             }
         }
-        Ok(Tested {
+        Ok(Some(Tested {
             verdict: Verdict::Failed("out_of_fuel"),
             detail: "too many calls that depend on each other".to_owned(),
-        })
+        }))
     }
 }
 
@@ -189,7 +196,7 @@ impl Answers {
         loop {
             let quoted_calls: Vec<String> = calls[count..].iter().map(|call| quoted(call)).collect();
             let question = format!("calls([{}])\n", quoted_calls.join(","));
-            let Some(outcome) = guest.run_tests(program, &[&question])?.pop() else {
+            let Some(outcome) = guest.run_tests(program, &[&question], |_, _| true)?.pop() else {
                 return Ok(Err(Tested::new(Verdict::Failed("exit"))));
             };
             let said = guest::said(&outcome, marker);
@@ -269,7 +276,7 @@ mod tests {
         let judged = |wall| {
             let mut guest = Guest::new(&python, Limits { wall, ..Limits::brief() });
             let judged = rehearsals.of(&mut guest, "", test).unwrap();
-            let tested = judged.judge(&mut guest, &marker, &program, "", test).unwrap();
+            let tested = judged.judge(&mut guest, &marker, &program, "", test).unwrap().unwrap();
             (matches!(*judged, Judged::Rehearsal { .. }), tested.verdict)
         };
         assert_eq!(judged(Duration::from_nanos(1)), (false, Verdict::Unusable("host_failure")));

@@ -42,6 +42,10 @@ def _literal(value):
         return "Decimal(" + repr(str(value)) + ")"
     if name == ("collections", "deque"):
         return "deque(" + _literal(list(value)) + ")"
+    if name[0] == "datetime":
+        text = _moment(value)
+        if text:
+            return text
     if kind.__module__ in ("builtins", "itertools") and hasattr(kind, "__next__"):
         items = []
         for item in value:
@@ -50,6 +54,25 @@ def _literal(value):
                 raise _Foreign(kind.__name__)
         return "iter(" + _literal(items) + ")"
     raise _Foreign(kind.__name__)
+
+
+def _moment(value):
+    """A date, a time, both, or a difference of such; nothing where there is a time zone. Under names that a test's own text
+    does not have, since `date(2020, 1, 1)` may be anything there."""
+    import datetime
+
+    day = ("year", "month", "day")
+    clock = ("hour", "minute", "second", "microsecond")
+    parts = {
+        datetime.date: ("date_of", day),
+        datetime.time: ("time_of", clock),
+        datetime.datetime: ("datetime_of", day + clock),
+        datetime.timedelta: ("timedelta_of", ("days", "seconds", "microseconds")),
+    }
+    name, fields = parts.get(type(value), ("", ()))
+    if not name or getattr(value, "tzinfo", None) is not None:
+        return None
+    return name + "(" + ",".join([repr(getattr(value, field)) for field in fields]) + ")"
 
 
 def _told(value):
@@ -63,6 +86,7 @@ def _told(value):
 def _makers():
     """What literals are made with."""
     import collections
+    import datetime
     import decimal
     import fractions
 
@@ -70,6 +94,10 @@ def _makers():
         "deque": collections.deque,
         "Decimal": decimal.Decimal,
         "Fraction": fractions.Fraction,
+        "date_of": datetime.date,
+        "time_of": datetime.time,
+        "datetime_of": datetime.datetime,
+        "timedelta_of": datetime.timedelta,
         "inf": float("inf"),
         "nan": float("nan"),
     }

@@ -38,9 +38,12 @@ impl Work {
 }
 
 /// What Python calls its collections that are neither list, tuple, set nor dictionary, and other values of the library that
-/// are made of plain ones.
-pub(super) const MADE: &[&str] =
-    &["frozenset", "deque", "iter", "range", "bytearray", "complex", "Decimal", "Fraction"];
+/// are made of plain ones. Those of the last line stand in no test's own text: see `literal.py`.
+#[rustfmt::skip]
+pub(super) const MADE: &[&str] = &[
+    "frozenset", "deque", "iter", "range", "bytearray", "complex", "Decimal", "Fraction",
+    "date_of", "time_of", "datetime_of", "timedelta_of",
+];
 
 /// A plain value.
 #[derive(Debug, Clone, PartialEq)]
@@ -113,6 +116,13 @@ impl Literal {
             Self::Made("frozenset", arguments) => match &arguments[..] {
                 [] => set(&[], work)?,
                 [one] => set(one.items()?, work)?,
+                _ => return None,
+            },
+            Self::Made("range", arguments) => range(arguments)?,
+            // The items; how many it may have does not count.
+            Self::Made("deque", arguments) => match &arguments[..] {
+                [] => "deque([])".to_owned(),
+                [Self::List(items) | Self::Tuple(items)] => format!("deque([{}])", all(items, work)?.join(",")),
                 _ => return None,
             },
             Self::Made("bytearray", arguments) => match &arguments[..] {
@@ -263,6 +273,27 @@ impl Literal {
     }
 }
 
+/// A range by what it yields: its length, its first number and its step, as far as there is one.
+fn range(arguments: &[Literal]) -> Option<String> {
+    let number = |argument: &Literal| match argument {
+        Literal::Integer(digits) => digits.parse::<i128>().ok(),
+        _ => None,
+    };
+    let numbers = arguments.iter().map(number).collect::<Option<Vec<_>>>()?;
+    let (start, stop, step) = match numbers[..] {
+        [stop] => (0, stop, 1),
+        [start, stop] => (start, stop, 1),
+        [start, stop, step] if step != 0 => (start, stop, step),
+        _ => return None,
+    };
+    let (way, step_length) = (stop.checked_sub(start)?.checked_mul(step.signum())?, step.checked_abs()?);
+    Some(match way {
+        ..=0 => "range()".to_owned(),
+        _ if way <= step_length => format!("range(i{start})"),
+        _ => format!("range(i{start},{},{step})", (way - 1) / step_length + 1),
+    })
+}
+
 /// The value of `Decimal('1.5')` or `Fraction(3, 2)`.
 fn exact(arguments: &[Literal], work: &mut Work) -> Option<BigRational> {
     // Before anything is parsed: reading digits, too, takes the square of their number.
@@ -363,6 +394,13 @@ mod tests {
         check_equal("Decimal('2.50')", "2.5");
         check_equal("Decimal('1E+2')", "100");
         check_equal("complex(2.0, 0.0)", "2");
+        check_equal("range(5)", "range(0, 5, 1)");
+        check_equal("range(0, 4, 2)", "range(0, 3, 2)");
+        check_equal("range(5, 0, -2)", "range(5, 0x0, -2)");
+        check_equal("range(3, 3)", "range(0, 4, -1)");
+        check_equal("range(7, 9, 3)", "range(7, 8)");
+        check_equal("deque()", "deque([])");
+        check_equal("deque((1, 2))", "deque([1.0, 2])");
         check_equal(&format!("1{}", "0".repeat(5000)), &format!("1{}", "0".repeat(5000)));
     }
 
@@ -382,6 +420,10 @@ mod tests {
             ("[[1], 2]", "[1, [2]]"),
             ("'a'", "'A'"),
             ("[1]", "deque([1])"),
+            ("range(5)", "range(1, 5)"),
+            ("range(0, 4, 2)", "range(0, 5, 2)"),
+            ("range(1, 2)", "range(2, 3)"),
+            ("range(2)", "[0, 1]"),
         ] {
             assert!(canonical(left).is_some() && canonical(right).is_some(), "{left}, {right}");
             assert_ne!(canonical(left), canonical(right), "{left} and {right}");
@@ -401,6 +443,11 @@ mod tests {
         assert_eq!(canonical(&"(".repeat(100_000)), None);
         assert_eq!(canonical("Decimal('1e999999999')"), None);
         assert_eq!(canonical("Fraction(1, 0)"), None);
+        // Their values are not worked out here: a guest says it.
+        for text in ["range(1, 2, 0)", "range()", "range(1.5)", "deque([1, 2], 1)", "deque('ab')", "deque({1, 2})"] {
+            assert_eq!(canonical(text), None, "{text}");
+        }
+        assert_eq!(canonical(&format!("range(-{0}, {0})", "9".repeat(38))), None);
     }
 
     /// Exact values cost the square of their digits: what a guest says is refused before it is worked out.

@@ -92,7 +92,8 @@ fn check(guest: &mut Guest<'_>, program: &str, case: &StdinCase, printed: &str) 
             Cause::TimedOut => return Ok(Said::Unfinished),
             _ => return Ok(Said::Nothing),
         };
-        let points = said.split_whitespace().last().and_then(|word| word.parse::<f64>().ok());
+        // Alone on its line: a message may end with a number that a submission printed.
+        let points = said.trim_end().lines().last().and_then(|line| line.trim().parse::<f64>().ok());
         Ok(points.map_or(Said::Nothing, |points| Said::of(points >= 1.0)))
     };
     match says(printed)? {

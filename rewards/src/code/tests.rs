@@ -8,6 +8,7 @@ use super::{CallCase, Checker, Code, CodeGrader, Marking, StdinCase, Tolerance};
 use crate::{Reference, Reward, Sample, Score, corpus};
 
 mod bounds;
+mod handled;
 mod hostile;
 mod secrets;
 
@@ -62,8 +63,8 @@ fn calls(function: &str, pairs: &[(&str, &str)]) -> Reference {
     Reference::Calls { setup: "from typing import *".into(), function: function.into(), cases, tolerance: None }
 }
 
-/// The ways in which a function is tested: judged outside, in a guest of its own, by HumanEval's `check`, by calls.
-fn squares() -> [Reference; 4] {
+/// The ways in which a function is tested: judged outside, in a guest of its own, by HumanEval's `check`, in a `map`, by calls.
+fn squares() -> [Reference; 5] {
     [
         tests("", &["assert square(3) == 9", "assert square(-4) == 16"]),
         tests("", &["assert 9 <= square(3) <= 9", "assert square(-4) in [16]"]),
@@ -71,6 +72,7 @@ fn squares() -> [Reference; 4] {
             "def check(candidate):\n    assert candidate(3) == 9\n    for x in range(4, 6):\n        assert candidate(-x) == x * x, 'no'",
             &["check(square)"],
         ),
+        tests("", &["assert all(map(lambda case: square(case[0]) == case[1], [(3, 9), (-4, 16)]))"]),
         calls("square", &[("[3]", "9"), ("[-4]", "16")]),
     ]
 }
@@ -288,6 +290,13 @@ print(1 if sum(numbers) == int(given[0]) and len(numbers) == len(expected) else 
     check("print(1, 3)", &with(checker), Some("wrong_output"));
     check("print('five')", &with(checker), Some("wrong_output"));
     check("print('1\\n')\nprint('print(1)')", &with(checker), Some("wrong_output"));
+    // A number counts where it stands alone.
+    let message = "import sys
+expected, output = (open(name).read().strip() for name in sys.argv[2:4])
+print('checked')
+print(1 if expected == output else f'wrong: expected {expected} found {output}')";
+    check("print('1 4')", &with(message), None);
+    check("print(4, 1)", &with(message), Some("wrong_output"));
     let unusable = score(&code(), "<answer>\nprint(1)\n</answer>", &with("import nothing"));
     assert_eq!(unusable, Score::unscorable("checker_fails"));
 }
@@ -338,6 +347,10 @@ fn unusable_tests_are_unscorable() {
         (tests("", &[]), "reference_without_tests"),
         (tests("", &["assert f( == 1"]), "reference_syntax_error"),
         (tests("import", &["assert f() == 1"]), "reference_syntax_error"),
+        // Whatever compares them is the submission's own.
+        (tests("", &["assert Point(1, 2) == Point(1, 2)"]), "compares_objects"),
+        (tests("", &["assert Point(1, 2) + Point(3, 4) == Point(4, 6)"]), "compares_objects"),
+        (tests("", &["assert [Point(1, 2)] != [Point(2, 1)]"]), "compares_objects"),
     ] {
         assert_eq!(score(&code, completion, &reference), Score::unscorable(cause));
     }

@@ -18,6 +18,8 @@ import types
 PRINTED_CHARACTERS = 65_536
 MESSAGE_CHARACTERS = 500
 WHOLE_GROUP = ("prompts", "completions", "completion_ids")
+# What TRL gives besides, of its trainer: here there is none.
+OF_A_TRAINER = ("trainer_state", "log_extra", "log_metric")
 
 
 class Problem(Exception):
@@ -139,6 +141,12 @@ def arguments(function, name, call):
         if value.kind is value.POSITIONAL_ONLY:
             raise Problem(f"has a function `{name}` that takes `{key}` by position only", line_of(function))
         wanted = value.default is value.empty and value.kind in (value.POSITIONAL_OR_KEYWORD, value.KEYWORD_ONLY)
+        if wanted and key not in known and key in OF_A_TRAINER:
+            raise Problem(
+                f"asks for `{key}`, which is a trainer's of TRL",
+                line_of(function),
+                f"there is none here; where the function can do without, write {key}=None",
+            )
         if wanted and key not in known:
             raise Problem(
                 f"asks for `{key}`, which this task has no column of",
@@ -154,7 +162,8 @@ def scores_of(result, name, line, expected):
     """The scores as numbers that JSON can hold; `None` is "not scored"."""
     if not isinstance(result, (list, tuple)):
         kind = type(result).__name__
-        raise Problem(f"returned a value of type {kind}, expected a list of {expected} numbers", line)
+        hint = "make a list of it: list(...)" if hasattr(result, "__iter__") and not isinstance(result, (str, dict)) else None
+        raise Problem(f"returned a value of type {kind}, expected a list of {expected} numbers", line, hint)
     if len(result) != expected:
         raise Problem(
             f"returned {len(result)} score{'' if len(result) == 1 else 's'} for {expected} "
@@ -174,9 +183,21 @@ def scores_of(result, name, line, expected):
         except OverflowError:
             number = math.inf
         if not math.isfinite(number):
-            raise Problem(f"returned {number} {where}, expected a finite number", line)
+            hint = "where it has nothing to say it returns None" if math.isnan(number) else None
+            raise Problem(f"returned {number} {where}, expected a finite number", line, hint)
         scores.append(number)
     return scores
+
+
+def awaited(coroutine, line):
+    """What an `async def` returns that waits for nothing but its turn."""
+    while True:
+        try:
+            awaits = coroutine.send(None)
+        except StopIteration as end:
+            return end.value
+        if awaits is not None:
+            raise Problem("waits for something", line, "in the sandbox nothing comes from outside: there is no event loop")
 
 
 def run(call):
@@ -190,6 +211,8 @@ def run(call):
         return None
     given = arguments(function, name, call)
     result = guarded(path, lambda: function(**given))
+    if inspect.iscoroutine(result):
+        result = guarded(path, lambda: awaited(result, line_of(function)))
     return scores_of(result, name, line_of(function), len(call["group"]["completions"]))
 
 
@@ -205,7 +228,7 @@ def main(write=os.write, dumps=json.dumps):
         answer["printed"] = prints.text()
     except BaseException:
         answer["printed"] = ""
-    data = ("\n" + call["mark"] + dumps(answer)).encode("utf-8", "replace")
+    data = ("\n" + call["mark"] + dumps(answer, ensure_ascii=False)).encode("utf-8", "replace")
     while data:
         data = data[write(1, data) :]
 

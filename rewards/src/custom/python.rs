@@ -3,8 +3,9 @@
 //! Each call has a fresh interpreter, in which the file is run and the function called once (`driver.py`): so a score
 //! depends on nothing but the group, whatever the file keeps in globals. The function is given `prompts`, `completions`,
 //! `completion_ids` and the task's columns as lists with one element per completion, all by name, as far as it takes them.
-//! Deviation from TRL: a column that is not asked for by name is left out where there is no `**kwargs`, and there is no
-//! `trainer_state`.
+//! Deviations from TRL: a column that is not asked for by name is left out where there is no `**kwargs`; there is no
+//! `trainer_state`, `log_extra` or `log_metric`; an `async def` may wait for nothing; NaN is an error, not `None`, and so is an
+//! iterator in place of a list.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

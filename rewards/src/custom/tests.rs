@@ -101,6 +101,38 @@ fn functions_as_people_have_them() {
     // A byte-order mark, and what stands below `__main__`.
     let marked = "\u{feff}def reward(completions):\n    return (0,) * len(completions)\nif __name__ == '__main__':\n    import sys; sys.exit(3)\n";
     assert_eq!(File::python(marked).values(&["a"]), [Some(0.0)]);
+    // As TRL gathers them, but that nothing is waited for.
+    let waits = "import asyncio\nasync def helper(c):\n    await asyncio.sleep(0)\n    return len(c)\nasync def reward(completions, trainer_state=None, **kwargs):\n    return [await helper(c) for c in completions]\n";
+    assert_eq!(File::python(waits).values(&["a", "bc"]), [Some(1.0), Some(2.0)]);
+}
+
+#[test]
+fn what_trl_has_and_the_sandbox_has_not_is_said() {
+    File::python("async def reward(completions):\n    import asyncio\n    await asyncio.sleep(1)\n").check_error(
+        "
+mine.py, line 3: the reward `mine` raised RuntimeError: no running event loop
+  3 |     await asyncio.sleep(1)",
+    );
+    File::python("class Never:\n    def __await__(self): yield self\nasync def reward(completions): await Never()\n")
+        .check_error(
+            "
+mine.py, line 3: the reward `mine` waits for something
+  3 | async def reward(completions): await Never()
+  hint: in the sandbox nothing comes from outside: there is no event loop",
+        );
+    File::python("def reward(completions, trainer_state, **kwargs):\n    return [0.0] * 2\n").check_error(
+        "
+mine.py, line 1: the reward `mine` asks for `trainer_state`, which is a trainer's of TRL
+  1 | def reward(completions, trainer_state, **kwargs):
+  hint: there is none here; where the function can do without, write trainer_state=None",
+    );
+    let hint = |what: &str| {
+        let error =
+            File::python(&format!("def reward(completions):\n    return {what}\n")).scores(&["a", "b"]).unwrap_err();
+        error.lines().last().unwrap_or_default().trim().to_owned()
+    };
+    assert_eq!(hint("map(len, completions)"), "hint: make a list of it: list(...)");
+    assert_eq!(hint("[0.0, float('nan')]"), "hint: where it has nothing to say it returns None");
 }
 
 #[test]
@@ -258,6 +290,21 @@ fn what_it_prints_is_kept_up_to_a_limit() {
     assert!(printed[0].text.starts_with("group of 2\nyyy"), "{}", &printed[0].text[..40]);
     assert!(printed[0].text.ends_with("\n... and 34476 characters more\n"), "{}", printed[0].text.len());
     assert_eq!(set.take_printed(), []);
+}
+
+/// Half a character, as a completion may make one: `json.loads` of `"\ud83d"` does.
+#[test]
+fn what_it_prints_may_be_no_unicode() {
+    let text = "import json\ndef reward(completions):\n    print(*map(json.loads, completions))\n    return [1.0] * len(completions)\n";
+    let file = File::python(text);
+    assert_eq!(file.values(&["\"\\ud83d\""]), [Some(1.0)]);
+    let set = file.build().unwrap();
+    let reference = Reference::Integer { value: 1 };
+    set.score_group(&[Sample::new("q", "\"a\\udc00 \u{e9}\"", &reference)]).unwrap();
+    assert_eq!(set.take_printed()[0].text, "a? \u{e9}\n");
+    let raises = "import json\ndef reward(completions):\n    raise ValueError(json.loads(completions[0]))\n";
+    let error = File::python(raises).scores(&["\"\\ud83d\""]).unwrap_err();
+    assert!(error.contains("raised ValueError: ?"), "{error}");
 }
 
 /// A completion is printed by many rewards, and may say anything.

@@ -62,6 +62,27 @@ fn the_work_of_all_tests_together_has_a_bound() {
     }
 }
 
+/// All or nothing is asked under the same limits, test by test.
+#[test]
+fn all_or_nothing_is_all_of_the_single_tests() {
+    for (end, reference) in forty() {
+        let slow = format!("def f(n):\n    for _ in range(3 * 10 ** 5): pass\n    return n\n{end}");
+        // So much that four tests may use it, but not forty.
+        let fuel = graded(20_000_000_000, &slow, &reference).fuel / 10;
+        let grader = CodeGrader::new(Arc::clone(&PYTHON), Limits { fuel, ..Limits::brief() });
+        let all = |submission: &str| grader.grade(submission, &reference, Marking::All).unwrap();
+        assert_eq!(all(&slow).score, Score::full(), "{reference:?}");
+        // Behind the first that fails nothing is run.
+        let failing = all(&slow.replace("return n", "return n if n < 2 else -1"));
+        assert_eq!((failing.score.value, failing.tests.len()), (Some(0.0), 3), "{reference:?}");
+        assert_eq!(
+            all(&slow.replace("pass", "\n        while True: pass")).tests,
+            [Some("out_of_fuel")],
+            "{reference:?}"
+        );
+    }
+}
+
 /// Answers that are more than one guest may say are asked for in parts.
 #[test]
 fn long_answers_are_right_answers() {

@@ -130,6 +130,59 @@ fn talking_its_way_out_scores_nothing() {
     }
 }
 
+/// What is expected may be worked out of the very list that the submission was given.
+#[test]
+fn emptying_an_argument_does_not_change_what_is_expected() {
+    for (setup, assertion) in [
+        ("", "x = [3, 1]\nassert f(x) == sorted(x)"),
+        ("", "x = [3, 1]\nassert sorted(x) == sorted(x) == f(x)"),
+        ("", "x = [3, 1]\nassert f(x=x) == sorted(x)"),
+        ("", "x = [3, 1]\nassert not f(x) != sorted(x)"),
+        (
+            "def ref_func(x): return sorted(x)\ndef check(c):\n    for inp in [[[3,1,2]],[[5,4]]]:\n        assert c(*inp) == ref_func(*inp)",
+            "check(f)",
+        ),
+        (
+            "def ref(x):\n    y = list(x)\n    return sorted(y)\ndef assertion(out, exp):\n    assert out == exp",
+            "x = [3, 1]\nassertion(f(x), ref(x))",
+        ),
+        (
+            "def ref(x):\n    return sorted(x)\ndef run(c, x):\n    return c(x)",
+            "x = [3, 1]\nassert run(f, x) == ref(x)",
+        ),
+        ("def ref(x): return sorted(x)", "xs = [[3, 1], [2, 1]]\nassert list(map(f, xs)) == list(map(ref, xs))"),
+        ("def ref(x): return sorted(x)", "xs = [[3, 1], [2, 1]]\nassert all(f(x) == ref(x) for x in xs)"),
+    ] {
+        let reference = tests(setup, &[assertion]);
+        check("def f(x): return sorted(x)", &reference, None);
+        check("def f(x):\n    x.sort()\n    return x", &reference, None);
+        check("def f(x):\n    x.clear()\n    return []", &reference, Some("assertion_failed"));
+    }
+    let reference = tests("def first(x): return x[0] if x else None", &["x = [3, 1]\nassert f(x) == first(x)"]);
+    check("def f(x): return x[0]", &reference, None);
+    check("def f(x): x.clear()", &reference, Some("assertion_failed"));
+}
+
+/// Whether a test runs beside the submission is the test's to say: an object where a value is asked for does not bring it there,
+/// nor does the name of a class.
+#[test]
+fn an_object_does_not_bring_a_test_to_the_submission() {
+    let setup = "TABLE = [7]\ndef check(c):\n    assert len(c(3)) == TABLE[0]";
+    for (name, assertion) in [
+        ("square", "check(square)"),
+        ("Square", "check(Square)"),
+        ("square", "assert len(square(3)) == TABLE[0]"),
+        ("Square_Of", "assert len(Square_Of(3)) == TABLE[0]"),
+    ] {
+        let spy = format!(
+            "import sys\nclass Any:\n    def __len__(self): return sys._getframe(1).f_globals['TABLE'][0]\ndef {name}(x): return Any()"
+        );
+        let reference = tests(setup, &[assertion]);
+        check(&spy, &reference, Some("exception"));
+        check(&format!("def {name}(x): return 'x' * 7"), &reference, None);
+    }
+}
+
 /// One who writes to the files or the output that a judge would read gains nothing either.
 #[test]
 fn talking_its_way_out_of_an_output_scores_nothing() {
