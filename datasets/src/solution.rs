@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::task::Task;
 
 /// Columns that may hold solutions. The first is that of tasks whose own column holds a part of one.
-const COLUMNS: [&str; 8] = [
+pub(crate) const COLUMNS: [&str; 8] = [
     "solution",
     "code",
     "canonical_solution",

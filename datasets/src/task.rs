@@ -88,7 +88,18 @@ impl Split {
         }
     }
 
-    /// The split of this name; `test` is another word for `held`.
+    /// The split that a word of public sets stands for: in the names of their files, or in a column of their rows.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        match word.trim().to_ascii_lowercase().as_str() {
+            "train" | "training" => Some(Self::Train),
+            "validation" | "valid" | "val" | "dev" => Some(Self::Validation),
+            "test" | "testing" | "eval" | "evaluation" | "held" => Some(Self::Held),
+            _ => None,
+        }
+    }
+
+    /// The split of this name in our own files and jobs; `test` is another word for `held`.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
@@ -163,6 +174,13 @@ impl Task {
         messages.push(Message { role: "user".to_owned(), content: self.prompt.clone() });
         messages
     }
+}
+
+/// A question behind what was said before it. Who sets the system message is no part of the conversation, and sets the same one
+/// for many.
+pub(crate) fn conversation(turns: &[Message], question: &str) -> String {
+    let said = turns.iter().filter(|turn| turn.role != "system").map(|turn| turn.content.as_str());
+    said.chain([question]).collect::<Vec<_>>().join("\n")
 }
 
 /// First 16 hex digits of SHA-256 over the parts, each preceded by its length so that moving a
@@ -260,6 +278,20 @@ mod tests {
         assert_eq!(roles, ["system", "user"]);
         let text = serde_json::to_string(&after).expect("a task is plain data");
         assert_eq!(serde_json::from_str::<Task>(&text).expect("as written"), after);
+    }
+
+    #[test]
+    fn a_split_is_what_public_sets_call_it() {
+        for (words, expected) in [
+            ("train training Train", Some(Split::Train)),
+            ("validation valid val dev DEV", Some(Split::Validation)),
+            ("test testing eval evaluation held", Some(Split::Held)),
+            ("easy all", None),
+        ] {
+            for word in words.split(' ') {
+                assert_eq!(Split::from_word(word), expected, "{word}");
+            }
+        }
     }
 
     #[test]

@@ -80,21 +80,63 @@ fn plain_words(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Words and the signs that calculate.
+/// The places of braces that group more than one word, or a word that another follows directly.
+fn grouping_braces(letters: &[char]) -> HashSet<usize> {
+    let (mut open, mut grouping) = (Vec::new(), HashSet::new());
+    for (at, &letter) in letters.iter().enumerate() {
+        match letter {
+            '{' => open.push(at),
+            '}' => match open.pop() {
+                None => {
+                    grouping.insert(at);
+                }
+                Some(start) => {
+                    let inside = &letters[start + 1..at];
+                    let one_word = !inside.is_empty() && inside.iter().all(|letter| letter.is_alphanumeric());
+                    if !one_word || letters.get(at + 1).is_some_and(|letter| letter.is_alphanumeric()) {
+                        grouping.extend([start, at]);
+                    }
+                }
+            },
+            _ => {}
+        }
+    }
+    grouping.extend(open);
+    grouping
+}
+
+/// Words, and all signs but the punctuation of prose.
 fn words_and_signs(text: &str) -> Vec<String> {
     let letters: Vec<char> = text.to_lowercase().chars().collect();
+    let grouping = grouping_braces(&letters);
+    let mut primes = HashSet::new();
     let mut spaced = String::new();
     for (at, &letter) in letters.iter().enumerate() {
         let near = |offset: isize| at.checked_add_signed(offset).and_then(|at| letters.get(at)).copied().unwrap_or(' ');
-        let decimal = letter == '.' && near(-1).is_ascii_digit() && near(1).is_ascii_digit();
-        let hyphen = letter == '-' && near(-1).is_alphabetic() && near(1).is_alphabetic();
-        if letter.is_alphanumeric() || decimal {
+        let point = letter == '.' && near(1).is_ascii_digit();
+        let sign = match letter {
+            _ if letter.is_alphanumeric() || (point && near(-1).is_ascii_digit()) => {
+                spaced.push(letter);
+                continue;
+            }
+            // `.5` is 0.5.
+            '.' if point && near(-1) != '.' && !near(-1).is_alphanumeric() => {
+                spaced.push_str(" 0.");
+                continue;
+            }
+            '-' | '‐' | '‑' | '‒' | '–' => !(near(-1).is_alphabetic() && near(1).is_alphabetic()),
+            '{' | '}' => grouping.contains(&at),
+            '\'' | '’' => {
+                let one_letter = near(-1).is_alphabetic() && !near(-2).is_alphanumeric();
+                let behind = one_letter || near(-1) == ')' || at > 0 && primes.contains(&(at - 1));
+                let prime = behind && !near(1).is_alphanumeric() || near(-1).is_alphabetic() && near(1) == '(';
+                prime && primes.insert(at)
+            }
+            _ => !letter.is_whitespace() && !".,;:?¿¡…\"`“”„‟‘‚‛«»‹›—$\\".contains(letter),
+        };
+        spaced.push(' ');
+        if sign {
             spaced.push(letter);
-        } else if "+-*/^=<>|%!()[]_×÷−≤≥≠±√∪∩∈⋅·°→∞".contains(letter) && !hyphen {
-            spaced.push(' ');
-            spaced.push(letter);
-            spaced.push(' ');
-        } else {
             spaced.push(' ');
         }
     }

@@ -41,8 +41,11 @@ fn check_step(step: &Step, notes: &mut Vec<String>) -> Result<(), DatasetError> 
                 any |= match source {
                     Source::Family(_) => true,
                     Source::File(file) => {
-                        let layout = file.layout.as_deref();
-                        check_file(&file.path, layout, file.optional, file.on_bad_line, notes)?
+                        let there = is_there(&file.path, file.optional, notes);
+                        if there == Some(true) {
+                            TaskStream::open(&file.path, file.layout.as_deref(), file.on_bad_line)?.next_batch()?;
+                        }
+                        there.unwrap_or(true)
                     }
                 };
             }
@@ -50,7 +53,9 @@ fn check_step(step: &Step, notes: &mut Vec<String>) -> Result<(), DatasetError> 
         }
         Step::Decontaminate(step) => {
             for set in &step.against {
-                check_file(&set.path, set.layout.as_deref(), set.optional, OnBadLine::Stop, notes)?;
+                if is_there(&set.path, set.optional, notes) == Some(true) {
+                    TaskStream::open(&set.path, set.layout.as_deref(), OnBadLine::Skip)?.next_questions()?;
+                }
             }
             Ok(())
         }
@@ -65,23 +70,17 @@ fn check_step(step: &Step, notes: &mut Vec<String>) -> Result<(), DatasetError> 
     }
 }
 
-/// Whether there is something to read, as far as is known.
-fn check_file(
-    path: &Path,
-    layout: Option<&str>,
-    optional: bool,
-    on_bad_line: OnBadLine,
-    notes: &mut Vec<String>,
-) -> Result<bool, DatasetError> {
-    if !path.exists() {
-        if HubName::recognise(path).is_some() {
-            notes.push(format!("{} is a data set of the Hub, which was not asked for it", path.display()));
-            return Ok(true);
-        }
-        if optional {
-            notes.push(format!("{} is not there, and would be left out", path.display()));
-            return Ok(false);
-        }
+/// Whether there is a file to read, or to be told that it is missing; none where that is not known before the Hub is asked.
+fn is_there(path: &Path, optional: bool, notes: &mut Vec<String>) -> Option<bool> {
+    if path.exists() {
+        return Some(true);
     }
-    TaskStream::open(path, layout, on_bad_line)?.next_batch().map(|_| true)
+    if HubName::recognise(path).is_some() {
+        notes.push(format!("{} is a data set of the Hub, which was not asked for it", path.display()));
+        return None;
+    }
+    if optional {
+        notes.push(format!("{} is not there, and would be left out", path.display()));
+    }
+    Some(!optional)
 }

@@ -1,21 +1,24 @@
 //! `decontaminate`: rows that share a run of words with an evaluation set.
 //!
 //! Open R1 and others before it call a prompt contaminated where any of its n-grams of words occurs in the prompt of an
-//! evaluation task (n = 8 there). Here words are runs of letters
-//! and digits, as in [`super::text`]. A prompt of fewer than n words is one run by
-//! itself, so short evaluation questions are found too where they stand alone; they are not searched within longer rows.
+//! evaluation task (n = 8 there). Here words are runs of letters and digits, as in [`super::text`], of a question and of what
+//! was said before it. A prompt of fewer than n words is one run by itself, so short evaluation questions are found too where
+//! they stand alone; they are not searched within longer rows. The sentences that our adapters write beside a question
+//! ([`REQUESTS`]) count as if they were not there: every row of a layout has them.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
 use std::path::Path;
 
-use super::frame::text;
-use super::job::Decontaminate;
+use super::frame::said;
+use super::job::{Decontaminate, EvaluationSet};
 use super::text::{Reading, each_word, runs, words, words_into};
 use super::work::{Verdict, Work};
 use crate::error::DatasetError;
 use crate::source::hub::HubName;
-use crate::source::{OnBadLine, TaskStream};
+use crate::source::{OnBadLine, REQUESTS, TaskStream};
+use crate::task::conversation;
 
 /// Hashes are keys as they are.
 #[derive(Default)]
@@ -48,6 +51,8 @@ struct Index {
     known: Vec<u64>,
     names: Vec<String>,
     size: usize,
+    /// The words of each of [`REQUESTS`], and whether what follows goes with them.
+    requests: Vec<(Vec<u64>, bool)>,
 }
 
 /// With 2^22 bits (half a megabyte), a hundred thousand runs leave one in forty to the map.
@@ -61,7 +66,14 @@ fn bit_of(run: u64) -> (usize, u64) {
 
 impl Index {
     fn new(size: usize) -> Self {
-        Self { runs: HashMap::default(), known: vec![0; 1 << (BITS - 6)], names: Vec::new(), size }
+        let requests = REQUESTS.iter().map(|request| (words(request.sentence, Reading::Plain), request.before_code));
+        Self {
+            runs: HashMap::default(),
+            known: vec![0; 1 << (BITS - 6)],
+            names: Vec::new(),
+            size,
+            requests: requests.collect(),
+        }
     }
 
     fn build(step: &Decontaminate, notes: &mut Vec<String>) -> Result<Self, DatasetError> {
@@ -71,29 +83,63 @@ impl Index {
                 notes.push(format!("{} is not there, so nothing was compared with it", set.path.display()));
                 continue;
             }
-            let mut stream = TaskStream::open(&set.path, set.layout.as_deref(), OnBadLine::Stop)?;
             let number = u16::try_from(index.names.len()).unwrap_or(u16::MAX);
             index.names.push(name_of(&set.path));
-            while let Some(batch) = stream.next_batch()? {
-                for task in &batch.tasks {
-                    index.add(&task.prompt, number);
-                }
-            }
+            index.read(set, number, notes)?;
         }
         Ok(index)
     }
 
-    fn add(&mut self, prompt: &str, set: u16) {
-        for run in runs(&words(prompt, Reading::Plain), self.size) {
+    /// Takes in the questions of a set. One whose row is otherwise of no use to us is a question all the same.
+    fn read(&mut self, set: &EvaluationSet, number: u16, notes: &mut Vec<String>) -> Result<(), DatasetError> {
+        let mut stream = TaskStream::open(&set.path, set.layout.as_deref(), OnBadLine::Skip)?;
+        let (mut without, mut first) = (0, None);
+        while let Some(questions) = stream.next_questions()? {
+            questions.said.iter().for_each(|question| self.add(question, number));
+            without += questions.without.len();
+            first = first.or_else(|| questions.without.into_iter().next());
+        }
+        if let Some(first) = first {
+            let rows = if without == 1 { "row has" } else { "rows have" };
+            let place = format!("the first at line {}: {}", first.line, first.what);
+            notes.push(format!("{}: {without} {rows} no question to compare with, {place}", set.path.display()));
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, text: &str, set: u16) {
+        let mut words = words(text, Reading::Plain);
+        self.leave_out_requests(&mut words);
+        for run in runs(&words, self.size) {
             let (word, bit) = bit_of(run);
             self.known[word] |= bit;
             self.runs.entry(run).or_insert(set);
         }
     }
 
-    /// The set that shares a run with the prompt, and the first such run as it stands there. `words` is memory to work in.
-    fn find(&self, prompt: &str, words: &mut Vec<u64>) -> Option<(&str, String)> {
-        words_into(prompt, Reading::Plain, words);
+    /// Takes out the words of [`REQUESTS`], and says where they were.
+    fn leave_out_requests(&self, words: &mut Vec<u64>) -> Vec<Range<usize>> {
+        let mut found: Vec<Range<usize>> = Vec::new();
+        let mut at = 0;
+        while at < words.len() {
+            let here = |request: &&(Vec<u64>, bool)| request.0[0] == words[at] && words[at..].starts_with(&request.0);
+            match self.requests.iter().find(here) {
+                Some((request, before_code)) => {
+                    let end = if *before_code { words.len() } else { at + request.len() };
+                    found.push(at..end);
+                    at = end;
+                }
+                None => at += 1,
+            }
+        }
+        found.iter().rev().for_each(|range| drop(words.drain(range.clone())));
+        found
+    }
+
+    /// The set that shares a run with the text, and the first such run as it stands there. `words` is memory to work in.
+    fn find(&self, text: &str, words: &mut Vec<u64>) -> Option<(&str, String)> {
+        words_into(text, Reading::Plain, words);
+        let requests = self.leave_out_requests(words);
         let (at, set) = runs(words, self.size)
             .enumerate()
             .filter(|&(_, run)| {
@@ -102,9 +148,10 @@ impl Index {
             })
             .find_map(|(at, run)| self.runs.get(&run).map(|&set| (at, set)))?;
         let mut ranges = Vec::with_capacity(words.len());
-        each_word(prompt, Reading::Plain, |_, range| ranges.push(range));
+        each_word(text, Reading::Plain, |_, range| ranges.push(range));
+        requests.into_iter().rev().for_each(|range| drop(ranges.drain(range)));
         let last = (at + self.size).min(ranges.len()).saturating_sub(1);
-        let shared = prompt.get(ranges.get(at)?.start..ranges.get(last)?.end).unwrap_or_default();
+        let shared = text.get(ranges.get(at)?.start..ranges.get(last)?.end).unwrap_or_default();
         Some((self.names.get(usize::from(set)).map_or("", String::as_str), shared.to_owned()))
     }
 }
@@ -123,10 +170,9 @@ fn name_of(path: &Path) -> String {
 pub(super) fn run(step: &Decontaminate, work: &mut Work<'_>) -> Result<(), DatasetError> {
     let index = Index::build(step, &mut work.tally.notes)?;
     if !step.label {
-        return work.judge(&["prompt"], |_, frame| {
-            let prompts = text(frame, "prompt")?;
+        return work.judge(&["prompt", "turns"], |_, frame| {
             let mut words = Vec::new();
-            let judged = prompts.iter().map(|prompt| match index.find(prompt.unwrap_or_default(), &mut words) {
+            let judged = said(frame)?.into_iter().map(|said| match index.find(&said, &mut words) {
                 None => Verdict::Keep,
                 Some((set, shared)) => Verdict::drop(&format!("in {set}"), shared),
             });
@@ -134,7 +180,8 @@ pub(super) fn run(step: &Decontaminate, work: &mut Work<'_>) -> Result<(), Datas
         });
     }
     work.change(|task| {
-        let Some((set, shared)) = index.find(&task.prompt, &mut Vec::new()) else { return Ok(None) };
+        let said = conversation(&task.turns, &task.prompt);
+        let Some((set, shared)) = index.find(&said, &mut Vec::new()) else { return Ok(None) };
         task.extra.insert("contaminated_by".to_owned(), set.into());
         task.extra.insert("contaminated_with".to_owned(), shared.into());
         Ok(Some(format!("in {set}")))
@@ -150,12 +197,16 @@ mod tests {
         let mut index = Index { names: vec!["exam".to_owned()], ..Index::new(5) };
         index.add("How many of the first ten primes are odd?", 0);
         index.add("Compute 3 + 4", 0);
+        index.add("Name a prime.\nYour code should satisfy this test:\nassert prime() == 2", 0);
         for (prompt, shared) in [
             ("Say: how  many of the FIRST ten numbers are odd", Some("how  many of the FIRST")),
             ("How many of these first ten primes are even?", None),
             ("the first ten primes, are", Some("the first ten primes, are")),
             ("compute: 3+4", Some("compute: 3+4")),
             ("Compute 3 + 4 and more than that", None),
+            ("Compute 3 + 4\nAnswer with the letter of the right choice.", Some("Compute 3 + 4")),
+            ("Name a prime. Write it in Python and begin so: def prime(limit):", Some("Name a prime")),
+            ("Name a prime number", None),
             ("", None),
         ] {
             assert_eq!(

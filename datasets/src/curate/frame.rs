@@ -3,12 +3,14 @@
 //! All columns are text but the difficulty; what has parts (turns, reference, further columns) is JSON. So the schema never
 //! depends on the data, and steps that only look at the prompt read one column and copy the rest untouched.
 
+use std::borrow::Cow;
+
 use polars::prelude::{Column, DataFrame, NamedFrom, Series, StringChunked};
 use rewards::Reference;
 use serde_json::Value;
 
 use crate::error::DatasetError;
-use crate::task::{Domain, Split, Task};
+use crate::task::{Domain, Message, Split, Task, conversation};
 
 fn broken(error: &impl std::fmt::Display) -> DatasetError {
     DatasetError::Frame { what: error.to_string() }
@@ -44,6 +46,20 @@ pub(super) fn to_frame(tasks: &[Task]) -> Result<DataFrame, DatasetError> {
 /// A column of text.
 pub(super) fn text<'a>(frame: &'a DataFrame, name: &str) -> Result<&'a StringChunked, DatasetError> {
     frame.column(name).and_then(|column| column.str()).map_err(|error| broken(&error))
+}
+
+/// What each row says, of the columns `prompt` and `turns`: its question, behind what was said before it.
+pub(super) fn said(frame: &DataFrame) -> Result<Vec<Cow<'_, str>>, DatasetError> {
+    let rows = text(frame, "prompt")?.iter().zip(text(frame, "turns")?.iter());
+    rows.map(|(prompt, turns)| {
+        let (prompt, turns) = (prompt.unwrap_or_default(), turns.unwrap_or_default());
+        if turns.is_empty() {
+            return Ok(Cow::Borrowed(prompt));
+        }
+        let turns: Vec<Message> = serde_json::from_str(turns).map_err(|error| broken(&error))?;
+        Ok(Cow::Owned(conversation(&turns, prompt)))
+    })
+    .collect()
 }
 
 /// The tasks of these rows.

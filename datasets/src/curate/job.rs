@@ -241,7 +241,7 @@ impl Verify {
     /// The columns in which public sets have their solutions.
     #[must_use]
     pub fn usual_solutions() -> Vec<String> {
-        ["solution", "code", "canonical_solution"].map(str::to_owned).to_vec()
+        crate::solution::COLUMNS.map(str::to_owned).to_vec()
     }
 }
 

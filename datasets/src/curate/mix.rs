@@ -129,8 +129,20 @@ fn proportions<'a>(
     let sum: f64 = present().map(|(_, weight)| weight).sum();
     let most = present().map(|(name, weight)| available[*name] as f64 * sum / weight).fold(f64::INFINITY, f64::min);
     let all = total.map_or(most, |total| most.min(total as f64));
-    present().map(|(&name, weight)| (name, (all * weight / sum + 1e-9) as usize)).collect()
+    let shares: Vec<(&str, f64)> = present().map(|(&name, weight)| (name, all * weight / sum + ROUNDING)).collect();
+    let mut counts: BTreeMap<&str, usize> = shares.iter().map(|&(name, share)| (name, share as usize)).collect();
+    // What rounding down leaves goes to those that lose most by it, in the order of names among equals.
+    let left = ((all + ROUNDING) as usize).saturating_sub(counts.values().sum());
+    let mut by_loss: Vec<&(&str, f64)> = shares.iter().filter(|(name, _)| counts[*name] < available[*name]).collect();
+    by_loss.sort_by(|one, other| other.1.fract().total_cmp(&one.1.fract()));
+    for (name, _) in by_loss.into_iter().take(left) {
+        *counts.entry(*name).or_default() += 1;
+    }
+    counts
 }
+
+/// What a product of weights may be off by without another row being meant.
+const ROUNDING: f64 = 1e-9;
 
 pub(super) fn sample(sample: &Sample, work: &mut Work<'_>) -> Result<(), DatasetError> {
     let Lots { lots, .. } = lots(work, None)?;
@@ -207,6 +219,9 @@ mod tests {
             (vec![("a", 1.0), ("b", 3.0)], Some(40), vec![("a", 10), ("b", 30)]),
             (vec![("a", 1.0), ("z", 1.0)], None, vec![("a", 100)]),
             (vec![("a", 1.0), ("c", 0.0)], Some(1_000), vec![("a", 100)]),
+            // As many as were asked for, though no share is whole.
+            (vec![("a", 1.0), ("b", 1.0)], Some(101), vec![("a", 51), ("b", 50)]),
+            (vec![("a", 2.0), ("b", 3.0), ("c", 0.1)], Some(99), vec![("a", 39), ("b", 58), ("c", 2)]),
         ] {
             let weights = weights.into_iter().collect();
             assert_eq!(proportions(&weights, &available, total), expected.into_iter().collect());

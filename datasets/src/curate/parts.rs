@@ -20,6 +20,9 @@ use crate::error::DatasetError;
 /// Rows of a part, about.
 pub(super) const ROWS: usize = 8_192;
 
+/// Bytes of rows in memory from which a part is full: rows of programming tasks may be megabytes of tests.
+const BYTES: usize = 64 << 20;
+
 /// Rows: those of a folder's parts, or some of them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Parts {
@@ -128,13 +131,19 @@ pub(super) struct PartsWriter {
     heights: Vec<usize>,
     sums: Vec<u32>,
     pending: Option<DataFrame>,
+    /// Bytes from which a part is full.
+    bytes: usize,
 }
 
 impl PartsWriter {
     /// Makes the folder.
     pub(super) fn create(folder: PathBuf) -> Result<Self, DatasetError> {
+        Self::with_parts_of(BYTES, folder)
+    }
+
+    fn with_parts_of(bytes: usize, folder: PathBuf) -> Result<Self, DatasetError> {
         fs::create_dir_all(&folder).map_err(|source| DatasetError::Write { path: folder.clone(), source })?;
-        Ok(Self { folder, heights: Vec::new(), sums: Vec::new(), pending: None })
+        Ok(Self { folder, heights: Vec::new(), sums: Vec::new(), pending: None, bytes })
     }
 
     /// Appends rows. Few of them wait for more.
@@ -146,7 +155,7 @@ impl PartsWriter {
             None => frame,
             Some(before) => before.vstack(&frame).map_err(|error| DatasetError::Frame { what: error.to_string() })?,
         };
-        if frame.height() >= ROWS / 2 {
+        if frame.height() >= ROWS / 2 || frame.estimated_size() >= self.bytes {
             self.write(frame)
         } else {
             self.pending = Some(frame);
@@ -196,4 +205,31 @@ fn sum(bytes: &[u8]) -> u32 {
     let mut sum = flate2::Crc::new();
     sum.update(bytes);
     sum.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use polars::prelude::{Column, NamedFrom, Series};
+
+    use super::*;
+
+    #[test]
+    fn a_part_is_full_of_few_large_rows_as_of_many_small_ones() {
+        #[track_caller]
+        fn check(letters: usize, expected: std::ops::RangeInclusive<usize>) {
+            let folder = tempfile::tempdir().unwrap();
+            let mut writer = PartsWriter::with_parts_of(64_000, folder.path().to_owned()).unwrap();
+            for row in 0..40 {
+                let text = row.to_string().repeat(letters).chars().take(letters).collect::<String>();
+                let column = Column::from(Series::new("prompt".into(), [text]));
+                writer.push(DataFrame::new(1, vec![column]).unwrap()).unwrap();
+            }
+            let parts = writer.finish().unwrap();
+            assert!(expected.contains(&parts.len()), "{:?}", parts.heights());
+            let read: usize = (0..parts.len()).map(|index| parts.read(index).unwrap().height()).sum();
+            assert_eq!(read, 40);
+        }
+        check(40, 1..=1);
+        check(4_000, 3..=10);
+    }
 }

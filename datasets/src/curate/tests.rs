@@ -16,6 +16,7 @@ use crate::random::Counter;
 use crate::source::{OnBadLine, read};
 use crate::task::{Domain, Split};
 
+mod contamination;
 mod difficulty;
 mod folder;
 mod mistakes;
@@ -210,6 +211,22 @@ fn references_that_do_not_satisfy_their_verifier_go() {
     let outcome = run_in(folder.path(), &job(vec![load(&path), ("verify", verify)]));
     let expected = cases.iter().filter(|(_, reason)| reason.is_some()).count() as u64;
     assert_eq!(outcome.steps[1].tally.dropped, [("reference cannot be used".to_owned(), expected)].into());
+}
+
+#[test]
+fn a_target_with_too_many_numbers_is_not_said_to_be_out_of_reach() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("countdown.jsonl");
+    let row = |numbers: &[i64], target: i64| {
+        let truth = json!({ "numbers": numbers, "target": target });
+        json!({ "prompt": format!("Make {target}"), "reward_model": { "ground_truth": truth } }).to_string() + "\n"
+    };
+    let written = [row(&[25, 50, 75, 100, 3, 6], 952), row(&[1, 1, 1, 1, 1, 1], 13), row(&[1, 2, 3, 4, 5, 6, 7], 28)];
+    fs::write(&path, written.concat()).unwrap();
+    let verify = Step::Verify(Verify { solutions: vec![], keep_without_solution: false });
+    let outcome = run_in(folder.path(), &job(vec![load(&path), ("verify", verify)]));
+    let expected = [("target cannot be reached".to_owned(), 1), ("too many numbers to check".to_owned(), 1)];
+    assert_eq!(outcome.steps[1].tally.dropped, expected.into());
 }
 
 #[test]

@@ -5,7 +5,10 @@
 //! tasks. Where evaluation sets are looked for, they are not ([`Reading::Plain`]): there, too much is better than too
 //! little.
 
+mod signs;
+
 use crate::random::mix;
+use signs::Signs;
 
 /// A 64-bit hash of a word, made eight bytes at a time: nearly all words are one such piece.
 #[derive(Clone, Copy)]
@@ -123,29 +126,25 @@ fn leading_letters(bytes: u64) -> (u64, usize) {
     (lower & ((1 << (8 * count)) - 1), count as usize)
 }
 
-/// Whether a character calculates or compares. A hyphen within a word does not.
-fn is_sign(letter: char, before: Option<char>, after: Option<char>) -> bool {
-    match letter {
-        '-' => !(before.is_some_and(char::is_alphabetic) && after.is_some_and(char::is_alphabetic)),
-        '+' | '*' | '/' | '^' | '=' | '<' | '>' | '|' | '%' | '!' | '(' | ')' | '[' | ']' | '_' => true,
-        _ => "×÷−≤≥≠±√∪∩∈⋅·°→∞".contains(letter),
-    }
-}
-
 /// Calls `found` for each word in lower case, with its byte range in the text.
 pub(super) fn each_word(text: &str, reading: Reading, mut found: impl FnMut(&str, std::ops::Range<usize>)) {
     let mut lower = String::with_capacity(32);
     let mut start = 0;
-    let mut before = None;
+    let mut before: Option<char> = None;
+    let mut signs = Signs::default();
     let mut letters = text.char_indices().peekable();
     while let Some((place, letter)) = letters.next() {
         let after = letters.peek().map(|next| next.1);
-        let digit = |letter: Option<char>| letter.is_some_and(|letter| letter.is_ascii_digit());
-        let in_word =
-            letter.is_alphanumeric() || (letter == '.' && reading != Reading::Plain && digit(before) && digit(after));
-        if in_word {
+        let point = letter == '.' && reading != Reading::Plain && after.is_some_and(|after| after.is_ascii_digit());
+        let decimal = point && before.is_some_and(|before| before.is_ascii_digit());
+        // `.5` is 0.5; behind a letter or another point it ends something ("no.5").
+        let begins = point && !before.is_some_and(|before| before.is_alphanumeric() || before == '.');
+        if letter.is_alphanumeric() || decimal || begins {
             if lower.is_empty() {
                 start = place;
+            }
+            if begins {
+                lower.push('0');
             }
             if letter.is_ascii() {
                 lower.push(letter.to_ascii_lowercase());
@@ -153,12 +152,14 @@ pub(super) fn each_word(text: &str, reading: Reading, mut found: impl FnMut(&str
                 lower.extend(letter.to_lowercase());
             }
         } else {
+            let behind = place + letter.len_utf8();
+            let sign = reading != Reading::Plain && signs.is_sign(letter, &lower, before, &text[behind..]);
             if !lower.is_empty() {
                 found(&lower, start..place);
                 lower.clear();
             }
-            if reading != Reading::Plain && is_sign(letter, before, after) {
-                found(&text[place..place + letter.len_utf8()], place..place + letter.len_utf8());
+            if sign {
+                found(&text[place..behind], place..behind);
             }
         }
         before = Some(letter);
@@ -228,11 +229,42 @@ mod tests {
             ("ab c", "a bc", false, false),
             ("abcdefgh", "abcdefghi", false, false),
             ("abcdefgh ijklmnop", "abcdefghijklmnop", false, false),
+            // Numbers that begin with their point.
+            ("Compute .5 * 4.", "Compute 5 * 4.", false, true),
+            ("Compute .5 * 4.", "Compute 0.5 * 4", true, false),
+            ("See no.5 ...5", "see no. 5, 5", true, true),
+            // Derivatives, and apostrophes that are none.
+            ("f(2)", "f'(2)", false, true),
+            ("f'(2)", "f''(2)", false, true),
+            ("sin'(x)", "sin(x)", false, true),
+            ("Is AB parallel to A'B'?", "Is AB parallel to A B?", false, true),
+            ("the image A' of A", "the image A of A", false, true),
+            ("(fg)' at 2", "(fg) at 2", false, true),
+            ("the boys' mother's 'big' house", "the boys mother s big house", true, true),
+            ("I don’t", "i don t", true, true),
+            // Signs that no list has.
+            ("⌊7/2⌋", "⌈7/2⌉", false, true),
+            ("p ∧ q", "p ∨ q", false, true),
+            ("A ⊂ B", "A ⊃ B", false, true),
+            ("~p & q", "p & q", false, true),
+            // Braces that group, and others.
+            ("$2^{10}3$", "$2^10 3$", false, true),
+            ("$2^{10}$", "2^10", true, true),
+            (r"\frac{1}{x+1}", r"\frac{1}{x}+1", false, true),
+            (r"2^{a+b}", r"2^a+b", false, true),
+            (r"\frac{1}{2}\text{cm}", r"\frac 1 2 \text cm", true, true),
+            // Prose, and what is not seen.
+            ("“Well” — she said: yes…", "'Well', she said; yes.", true, true),
+            ("zero\u{200b} width\u{ad}", "zero width", true, true),
+            ("pages 3–5", "pages 3 5", false, true),
+            ("twenty‑five", "twenty-five", true, true),
         ] {
             assert_eq!(words(one, Reading::Signs) == words(other, Reading::Signs), signs, "{one} / {other}");
             assert_eq!(words(one, Reading::Plain) == words(other, Reading::Plain), plain, "{one} / {other}");
         }
-        assert_eq!(words("He has 12.5 apples", Reading::AnyNumber), words("He has 7 apples", Reading::AnyNumber));
+        for one in ["He has 12.5 apples", "He has .5 apples"] {
+            assert_eq!(words(one, Reading::AnyNumber), words("He has 7 apples", Reading::AnyNumber), "{one}");
+        }
     }
 
     #[test]

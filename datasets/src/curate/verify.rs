@@ -2,7 +2,9 @@
 //!
 //! - A mathematical answer is given as the answer to its own question: it must parse, and equal itself.
 //! - A program task's own solution, from a further column, must pass its tests in the sandbox.
-//! - A Countdown target must be reachable from its numbers.
+//! - A Countdown target must be reachable from its numbers, of which there may be [`countdown::MOST_NUMBERS`].
+
+mod countdown;
 
 use rayon::prelude::*;
 use rewards::{Reference, RewardSet};
@@ -51,7 +53,14 @@ fn judge(verify: &Verify, rewards: &RewardSet, task: &Task) -> Result<Verdict, D
     let completion = match &task.reference {
         Reference::Math { answer } => format!("<answer> {answer} </answer>"),
         Reference::Integer { value } => format!("<answer> {value} </answer>"),
-        Reference::Countdown { numbers, target } => match countdown(numbers, *target) {
+        Reference::Countdown { numbers, .. } if numbers.len() > countdown::MOST_NUMBERS => {
+            let most = countdown::MOST_NUMBERS;
+            return Ok(Verdict::drop(
+                "too many numbers to check",
+                format!("{} numbers; {most} at most", numbers.len()),
+            ));
+        }
+        Reference::Countdown { numbers, target } => match countdown::expression(numbers, *target) {
             Some(expression) => format!("<answer> {expression} </answer>"),
             None => return Ok(Verdict::drop("target cannot be reached", format!("{numbers:?} for {target}"))),
         },
@@ -85,66 +94,4 @@ fn shown(task: &Task, cause: Option<String>) -> String {
         other => other.kind(),
     };
     format!("{}: {}", cause.unwrap_or_default(), answer.chars().take(80).collect::<String>())
-}
-
-/// More numbers than this have too many expressions to go through.
-const MOST_NUMBERS: usize = 5;
-
-/// An expression of the numbers, each used once, that has the target as its value.
-fn countdown(numbers: &[i64], target: i64) -> Option<String> {
-    if numbers.is_empty() || numbers.len() > MOST_NUMBERS {
-        return None;
-    }
-    // A value is a fraction: (numerator, denominator).
-    let start: Vec<(i128, i128, String)> = numbers.iter().map(|&n| (i128::from(n), 1, n.to_string())).collect();
-    reach(&start, i128::from(target))
-}
-
-fn reach(values: &[(i128, i128, String)], target: i128) -> Option<String> {
-    if let [(top, bottom, text)] = values {
-        return (*top == target * bottom).then(|| text.clone());
-    }
-    for one in 0..values.len() {
-        for other in 0..values.len() {
-            if one == other {
-                continue;
-            }
-            let ((a, b, left), (c, d, right)) = (&values[one], &values[other]);
-            let rest: Vec<_> =
-                (0..values.len()).filter(|&at| at != one && at != other).map(|at| values[at].clone()).collect();
-            let mut results = vec![(a * d - c * b, b * d, '-')];
-            if one < other {
-                results.extend([(a * d + c * b, b * d, '+'), (a * c, b * d, '*')]);
-            }
-            if *c != 0 {
-                results.push((a * d, b * c, '/'));
-            }
-            for (top, bottom, sign) in results {
-                let mut next = rest.clone();
-                next.push((top, bottom, format!("( {left} {sign} {right} )")));
-                if let Some(found) = reach(&next, target) {
-                    return Some(found);
-                }
-            }
-        }
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reachable_targets_are_reached() {
-        for (numbers, target, reachable) in [
-            (&[3, 4][..], 7, true),
-            (&[3, 4], 13, false),
-            (&[25, 4, 3], 87, true),
-            (&[8, 3, 8, 3], 24, true),
-            (&[], 0, false),
-        ] {
-            assert_eq!(countdown(numbers, target).is_some(), reachable, "{numbers:?} {target}");
-        }
-    }
 }

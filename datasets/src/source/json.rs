@@ -3,6 +3,8 @@
 //! `serde_json` row by row rather than a data frame: a frame wants one type per column and gives
 //! no line for what is wrong, and the rows of public sets are both ragged and nested.
 
+use std::collections::HashSet;
+
 use serde_json::{Deserializer, Value};
 
 use super::{Columns, Row};
@@ -105,14 +107,19 @@ fn with_all_digits(mut columns: Columns, text: &[u8]) -> Columns {
     if !columns.values().any(Value::is_f64) {
         return columns;
     }
-    for (name, written) in members(text) {
+    let mut seen = HashSet::new();
+    for (name, written) in members(text).into_iter().rev() {
         let mantissa = written.split(|byte| matches!(byte, b'e' | b'E')).next().unwrap_or_default();
         let digits: Vec<u8> = mantissa.iter().copied().filter(u8::is_ascii_digit).collect();
         let leading = digits.iter().take_while(|&&digit| digit == b'0').count();
-        let known: Result<String, _> = serde_json::from_slice(name);
+        let Ok(name) = serde_json::from_slice::<String>(name) else { continue };
+        // Of a name that stands twice the last counts.
+        if !seen.insert(name.clone()) {
+            continue;
+        }
         let digits = &digits[leading..];
         if digits.len() > SURE_DIGITS
-            && let (Ok(name), Ok(number)) = (known, std::str::from_utf8(written))
+            && let Ok(number) = std::str::from_utf8(written)
             && let Some(value) = columns.get_mut(&name).filter(|value| value.is_f64())
             && !(digits.len() <= MOST_DIGITS && value.as_f64().is_some_and(|held| is_written_so(held, digits)))
         {

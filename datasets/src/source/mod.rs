@@ -25,6 +25,7 @@ use crate::error::DatasetError;
 use crate::task::{Split, Task};
 pub use demonstration::{Demonstration, ReadDemonstrations, read_demonstrations};
 use layout::Layout;
+pub(crate) use layout::REQUESTS;
 pub use stream::TaskStream;
 
 /// What to do about a malformed row.
@@ -99,15 +100,16 @@ pub fn layout_names() -> Vec<&'static str> {
 }
 
 /// The columns that are not null: a row of JSON names those that are, and one of CSV or Parquet never does.
-fn without_nulls(columns: &Columns) -> Columns {
-    columns.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.clone(), value.clone())).collect()
+fn without_nulls(mut columns: Columns) -> Columns {
+    columns.retain(|_, value| !value.is_null());
+    columns
 }
 
 /// One row through the adapter; the columns it did not use are kept.
 fn to_task(layout: &Layout, origin: &Origin, mut columns: Columns) -> Result<Task, String> {
     let converted = if columns.values().any(Value::is_null) {
         // What is wrong may be that one is null: then it is said of the row as it is.
-        (layout.convert)(&without_nulls(&columns)).or_else(|_| (layout.convert)(&columns))
+        (layout.convert)(&without_nulls(columns.clone())).or_else(|_| (layout.convert)(&columns))
     } else {
         (layout.convert)(&columns)
     };
@@ -123,6 +125,7 @@ fn to_task(layout: &Layout, origin: &Origin, mut columns: Columns) -> Result<Tas
         columns.shift_remove(*used);
     }
     columns.extend(draft.extra);
+    let mut columns = without_nulls(columns);
     columns.extend(draft.added.into_iter().map(|(name, value)| (name.to_owned(), value)));
     if let Some(commit) = &origin.commit {
         columns.insert(HUB_REVISION.to_owned(), Value::from(commit.as_str()));

@@ -90,6 +90,11 @@ impl ParquetFile {
         Ok(file)
     }
 
+    /// How many rows it has.
+    pub(super) fn height(&self) -> usize {
+        self.height
+    }
+
     /// Up to `count` rows from the row `start`, counted from 0.
     pub(super) fn rows(&self, start: usize, count: usize) -> Result<Vec<Row>, String> {
         let count = count.min(self.height.saturating_sub(start));

@@ -16,6 +16,7 @@ use super::layout::{self, Layout};
 use super::parquet::ParquetFile;
 use super::{BadLine, Columns, OnBadLine, Origin, ReadTasks, Row, csv, json, to_task, without_nulls};
 use crate::error::DatasetError;
+use crate::task::conversation;
 
 /// The endings of names that are read.
 const KNOWN_KINDS: &str = ".jsonl, .ndjson, .json, .csv, .parquet (each also with .gz)";
@@ -95,6 +96,14 @@ enum Rows {
     Whole(std::vec::IntoIter<Row>),
 }
 
+/// The questions of some rows.
+pub(crate) struct Questions {
+    /// Each behind what is said before it.
+    pub(crate) said: Vec<String>,
+    /// The rows that have none.
+    pub(crate) without: Vec<BadLine>,
+}
+
 /// A task file that is read in batches.
 pub struct TaskStream {
     path: PathBuf,
@@ -102,6 +111,10 @@ pub struct TaskStream {
     place: &'static str,
     rows: Rows,
     layout: Option<&'static Layout>,
+    /// Whether the layout has been looked for among the columns, also where it was named.
+    recognised: bool,
+    /// Whether its columns are there, but in another case.
+    in_lower_case: bool,
     on_bad_line: OnBadLine,
     questions_needed: bool,
     good: usize,
@@ -176,6 +189,8 @@ impl TaskStream {
             place,
             rows,
             layout,
+            recognised: false,
+            in_lower_case: false,
             on_bad_line,
             questions_needed: true,
             good: 0,
@@ -205,11 +220,12 @@ impl TaskStream {
             return self.at_end();
         }
         let layout = self.layout_of(&rows)?;
-        let origin = &self.origin;
+        let (origin, in_lower_case) = (&self.origin, self.in_lower_case);
         let tasks: Vec<_> = rows
             .into_par_iter()
             .map(|row| {
                 let task = row.columns.and_then(|columns| match layout {
+                    Some(layout) if in_lower_case => to_task(layout, origin, layout::in_lower_case(columns)),
                     Some(layout) => to_task(layout, origin, columns),
                     // Only where no row of the first batch is well-formed.
                     None => Err("no layout could be recognised".to_owned()),
@@ -235,15 +251,74 @@ impl TaskStream {
         Ok(Some(read))
     }
 
-    /// The layout, recognised by the first rows that are well-formed.
+    /// The next questions; `None` at the file's end. For whoever only compares questions: a row in no layout that is known, or
+    /// without a usable answer, has one all the same.
+    ///
+    /// # Errors
+    /// If the file turns out to be damaged, or no row of it has a question.
+    pub(crate) fn next_questions(&mut self) -> Result<Option<Questions>, DatasetError> {
+        let rows = self.next_rows()?;
+        if rows.is_empty() {
+            return self.at_end().map(|_| None);
+        }
+        self.recognise(&rows);
+        let (layout, in_lower_case) = (self.layout, self.in_lower_case);
+        let question_of = |columns: Columns| {
+            let columns = without_nulls(columns);
+            let columns = if in_lower_case { layout::in_lower_case(columns) } else { columns };
+            match layout.and_then(|layout| (layout.convert)(&columns).ok()) {
+                Some(draft) => Ok(conversation(&draft.turns, &draft.prompt)),
+                None => layout::question(&layout::in_lower_case(columns)),
+            }
+        };
+        let read: Vec<_> = rows.into_par_iter().map(|row| (row.line, row.columns.and_then(question_of))).collect();
+        let mut found = Questions { said: Vec::with_capacity(read.len()), without: Vec::new() };
+        for (line, question) in read {
+            match question {
+                Ok(question) => found.said.push(question),
+                Err(what) => found.without.push(BadLine { line, what }),
+            }
+        }
+        self.good += found.said.len();
+        self.skipped += found.without.len();
+        if self.first_bad.is_none() {
+            self.first_bad = found.without.first().cloned();
+        }
+        Ok(Some(found))
+    }
+
+    /// Finds the layout by the first rows that are well-formed, and whether its columns are written in another case there.
+    fn recognise(&mut self, rows: &[Row]) {
+        let sample: Vec<&Columns> =
+            rows.iter().filter_map(|row| row.columns.as_ref().ok()).take(ROWS_FOR_LAYOUT).collect();
+        if self.recognised || sample.is_empty() {
+            return;
+        }
+        self.recognised = true;
+        let present: Vec<Columns> = sample.iter().map(|columns| without_nulls((*columns).clone())).collect();
+        let lower = || present.iter().map(|columns| layout::in_lower_case(columns.clone())).collect::<Vec<_>>();
+        let there = present.iter().collect::<Vec<_>>();
+        if let Some(named) = self.layout {
+            let shown = |row: &Columns| (named.recognises)(row);
+            let as_written = sample.iter().chain(&there).any(|row| shown(row));
+            self.in_lower_case = !as_written && lower().iter().any(shown);
+            return;
+        }
+        // Where no row has all of the columns, those that are null say which are meant.
+        self.layout = layout::choose(&there).or_else(|| layout::choose(&sample));
+        if self.layout.is_none() {
+            self.layout = layout::choose(&lower().iter().collect::<Vec<_>>());
+            self.in_lower_case = self.layout.is_some();
+        }
+    }
+
+    /// The layout; none where no row of the first batch is well-formed.
     fn layout_of(&mut self, rows: &[Row]) -> Result<Option<&'static Layout>, DatasetError> {
+        self.recognise(rows);
         if self.layout.is_none() {
             let sample: Vec<&Columns> =
                 rows.iter().filter_map(|row| row.columns.as_ref().ok()).take(ROWS_FOR_LAYOUT).collect();
-            let present: Vec<Columns> = sample.iter().map(|columns| without_nulls(columns)).collect();
-            // Where no row has all of the columns, those that are null say which are meant.
-            self.layout = layout::choose(&present.iter().collect::<Vec<_>>()).or_else(|| layout::choose(&sample));
-            if self.layout.is_none() && !sample.is_empty() {
+            if !sample.is_empty() {
                 return Err(DatasetError::UnknownLayout {
                     path: self.path.clone(),
                     found: layout::column_names(&sample),
@@ -265,6 +340,29 @@ impl TaskStream {
             }),
             None if self.good == 0 => Err(DatasetError::Empty { path: self.path.clone() }),
             _ => Ok(None),
+        }
+    }
+
+    /// Whether the file has a row, well-formed or not. What cannot be opened is for whoever reads it to say.
+    pub(super) fn is_empty(path: &Path) -> bool {
+        match Self::open(path, None, OnBadLine::Skip) {
+            Ok(stream) => match stream.rows {
+                Rows::Whole(rows) => rows.len() == 0,
+                Rows::Parquet { file, .. } => file.height() == 0,
+                Rows::Lines { mut reader, .. } => {
+                    let mut first = Vec::new();
+                    // A piece at a time: a file of blanks may be of any size.
+                    loop {
+                        first.clear();
+                        match reader.by_ref().take(1 << 16).read_until(b'\n', &mut first) {
+                            Ok(0) => break true,
+                            Ok(_) if first.trim_ascii().is_empty() => {}
+                            _ => break false,
+                        }
+                    }
+                }
+            },
+            Err(error) => matches!(error, DatasetError::Empty { .. }),
         }
     }
 

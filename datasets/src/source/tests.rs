@@ -6,6 +6,7 @@ use rewards::Reference;
 use super::*;
 use crate::task::Domain;
 
+mod choices;
 mod values;
 
 /// A folder with one file in it.
@@ -347,7 +348,7 @@ fn programming_sets_are_recognised_by_their_columns() {
         r#"{"id": "1/A", "description": "Add.", "input_format": "Two numbers.", "output_format": "One.", "note": null, "examples": [{"input": "1 2", "output": "3"}], "official_tests": [{"input": "1 2", "output": "3"}, {"input": "4 5", "output": "9"}], "interaction_format": null, "input_mode": "stdio", "generated_checker": null}"#,
         "Add.\n\nInput\nTwo numbers.\n\nOutput\nOne.\n\nExample input\n1 2\n\nExample output\n3\n\nWrite",
         r#"{"kind":"stdin","cases":[{"stdin":"1 2","stdout":"3"},{"stdin":"4 5","stdout":"9"}],"checker":"tokens"}"#,
-        &["id", "interaction_format", "input_mode"],
+        &["id", "input_mode"],
     );
     // Open R1's verifiable problems.
     check(

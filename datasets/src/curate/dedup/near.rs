@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::super::frame::text;
+use super::super::frame::said;
 use super::super::job::Dedup;
 use super::super::text::{jaccard, runs, words};
 use super::super::work::{Work, each_part};
@@ -103,11 +103,10 @@ fn spill(
     each_part(
         work.input,
         work.host,
-        &["prompt"],
+        &["prompt", "turns"],
         |_, frame| {
-            let prompts = text(&frame, "prompt")?;
-            let signed = prompts.iter().map(|prompt| {
-                let words = words(prompt.unwrap_or_default(), dedup.reading());
+            let signed = said(&frame)?.into_iter().map(|said| {
+                let words = words(&said, dedup.reading());
                 let mut shingles: Vec<u64> = runs(&words, dedup.shingle).collect();
                 shingles.sort_unstable();
                 shingles.dedup();

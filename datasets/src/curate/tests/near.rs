@@ -78,3 +78,24 @@ fn near_repetitions_are_found_above_the_threshold_and_kept_below() {
     assert!(found > 300 && by_tenth.len() > 5, "{by_tenth:?}");
     assert!(recall >= 0.999 && wrong == 0, "recall {recall}, {wrong} dropped below the threshold");
 }
+
+/// Conversations that end in the same question are alike as far as they are as a whole.
+#[test]
+fn earlier_turns_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("turns.jsonl");
+    let row = |system: &str, first: &str| {
+        let messages = json!([
+            { "role": "system", "content": system },
+            { "role": "user", "content": first },
+            { "role": "assistant", "content": "hm" },
+            { "role": "user", "content": "Are you quite sure about it? Please check it once more." },
+        ]);
+        json!({ "prompt": messages, "reward_model": { "ground_truth": "9" } }).to_string() + "\n"
+    };
+    let sums = (0..6).map(|number| row("Be brief.", &format!("What is {number} plus {number}?")));
+    let again = row("Think well before you answer, and do not be brief.", "What is 0 plus 0?");
+    fs::write(&path, sums.chain([again]).collect::<String>()).unwrap();
+    let outcome = run_in(folder.path(), &job(vec![load(&path), ("dedup", dedup(Some(0.8)))]));
+    assert_eq!(outcome.steps[1].tally.dropped, [("near repetition".to_owned(), 1)].into());
+}

@@ -99,7 +99,10 @@ pub(super) fn lists(level: u8, counter: &mut Counter) -> Drawn {
             }
             3 => {
                 let by = 1 + counter.below(3);
-                next.rotate_left(by % list.len());
+                // A list of two has no first three: nothing changes, and another step is drawn.
+                if by < list.len() {
+                    next.rotate_left(by);
+                }
                 format!("move its first {by} numbers to the end")
             }
             4 => {
@@ -186,4 +189,48 @@ pub(super) fn sets(level: u8, counter: &mut Counter) -> Drawn {
     named[..alike].sort_unstable();
     let content = format!("{words}: {named:?}");
     Drawn::integer(prompt, i64::try_from(value).unwrap_or(0), counter.between(1, 2)).same_as(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The list after a step, as a reader of its words would carry it out.
+    fn carried_out(list: &[i64], step: &str) -> Vec<i64> {
+        let number = || step.split(' ').find_map(|word| word.parse::<i64>().ok()).unwrap();
+        let mut next = list.to_vec();
+        match step {
+            "sort it from small to large" => next.sort_unstable(),
+            "sort it from large to small" => next.sort_unstable_by(|one, other| other.cmp(one)),
+            "reverse it" => next.reverse(),
+            "replace each number by the sum of all up to it" => {
+                (1..next.len()).for_each(|at| next[at] += next[at - 1]);
+            }
+            "replace it by the differences of neighbours, each minus the one before it" => {
+                next = (1..list.len()).map(|at| list[at] - list[at - 1]).collect();
+            }
+            "keep the first, third, fifth number and so on" => next = list.iter().step_by(2).copied().collect(),
+            _ if step.starts_with("move its first") => {
+                let by = usize::try_from(number()).unwrap();
+                assert!(by <= list.len(), "{list:?}: {step}");
+                next = [&list[by..], &list[..by]].concat();
+            }
+            _ if step.starts_with("leave out what") => next.retain(|value| value % number() != 0),
+            _ if step.starts_with("keep only what is greater than") => next.retain(|&value| value > number()),
+            _ => panic!("{step}"),
+        }
+        next
+    }
+
+    #[test]
+    fn every_step_on_a_list_can_be_carried_out_as_it_is_worded() {
+        for (level, index) in (1..=3).flat_map(|level| (0..5_000).map(move |index| (level, index))) {
+            let drawn = lists(level, &mut Counter::new(&[7, index]));
+            let (list, steps) = drawn.prompt.strip_prefix("Take the list [").unwrap().split_once("]. Then ").unwrap();
+            let steps = steps.strip_suffix(". Give the result as a tuple.").unwrap();
+            let mut list: Vec<i64> = list.split(", ").map(|number| number.parse().unwrap()).collect();
+            steps.split("; then ").for_each(|step| list = carried_out(&list, step));
+            assert_eq!(written(&list), drawn.right, "{}", drawn.prompt);
+        }
+    }
 }

@@ -38,14 +38,13 @@ fn place_of(path: &str) -> (String, Option<&'static str>) {
     (names.join("/"), split)
 }
 
-/// The split that a word in a file's name stands for.
+/// The split that a word in a file's name stands for, as the Hub calls it.
 fn split_word(word: &str) -> Option<&'static str> {
-    match word.to_ascii_lowercase().as_str() {
-        "train" | "training" => Some("train"),
-        "validation" | "valid" | "val" | "dev" => Some("validation"),
-        "test" | "testing" | "eval" | "evaluation" => Some("test"),
-        _ => None,
-    }
+    Split::from_word(word).map(|split| match split {
+        Split::Train => "train",
+        Split::Validation => "validation",
+        Split::Held => "test",
+    })
 }
 
 /// All parts that these files make, by their labels.

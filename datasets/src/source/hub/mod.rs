@@ -20,6 +20,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::TaskStream;
 use crate::error::DatasetError;
 use crate::task::Split;
 use cache::Cache;
@@ -51,7 +52,7 @@ pub struct Hub {
 pub struct HubFiles {
     /// The name with commit and part: it always means these files.
     pub name: HubName,
-    /// Where they lie, in order.
+    /// Where those lie that hold rows, in order.
     pub files: Vec<PathBuf>,
     /// The licence, as the data set's card states it.
     pub licence: Option<String>,
@@ -163,10 +164,21 @@ fn cached(cache: &Cache, name: &HubName, commit: &str, asked: Option<&str>, purp
 
 fn found(cache: &Cache, name: &HubName, commit: &str, part: Part) -> Option<HubFiles> {
     let files = part.files.iter().map(|file| cache.file(commit, file)).collect::<Option<Vec<_>>>()?;
+    let files = without_empty(files);
     let licence =
         cache.file(commit, CARD).and_then(|card| std::fs::read_to_string(card).ok()).and_then(|card| licence(&card));
     let name = HubName { repo: name.repo.clone(), revision: Some(commit.to_owned()), part: Some(part.label) };
     Some(HubFiles { name, files, licence, note: None })
+}
+
+/// The files that hold rows. A data set that was filtered in pieces has pieces of which nothing is left; only where that is so
+/// of all of them is it worth an error, which whoever reads the first of them makes.
+fn without_empty(files: Vec<PathBuf>) -> Vec<PathBuf> {
+    if files.len() < 2 {
+        return files;
+    }
+    let filled: Vec<PathBuf> = files.iter().filter(|file| !TaskStream::is_empty(file)).cloned().collect();
+    if filled.is_empty() { files.into_iter().take(1).collect() } else { filled }
 }
 
 /// The licence in the head of a card: `license: mit`, or a list below `license:`.

@@ -185,6 +185,34 @@ fn a_data_set_is_fetched_once_and_its_rows_name_the_commit() {
     assert!(error.contains("HF_HUB_OFFLINE is set, and there is no copy in"), "{error}");
 }
 
+/// What an upload in pieces leaves of a set that was filtered.
+#[test]
+fn a_piece_without_rows_is_left_out_unless_all_are() {
+    let write = |contents: [&str; 3]| {
+        let folder = tempfile::tempdir().unwrap();
+        let snapshot = folder.path().join("datasets--some--pieces/snapshots").join(COMMIT).join("data");
+        std::fs::create_dir_all(&snapshot).unwrap();
+        for (number, content) in contents.iter().enumerate() {
+            std::fs::write(snapshot.join(format!("train-0000{number}-of-00003.jsonl")), content).unwrap();
+        }
+        folder
+    };
+    let files = |cache: &Path| {
+        let hub = Hub {
+            endpoint: "http://127.0.0.1:9".to_owned(),
+            cache: cache.to_owned(),
+            token: None,
+            offline: true,
+            patience: Duration::from_secs(5),
+        };
+        let found = fetch(&hub, &format!("some/pieces@{COMMIT}"), Split::Train).unwrap().files;
+        found.iter().map(|file| file.file_name().unwrap().to_string_lossy()[6..11].to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(files(write([ROWS, " \n\n", ROWS]).path()), ["00000", "00002"]);
+    assert_eq!(files(write(["", ROWS, "oops\n"]).path()), ["00001", "00002"]);
+    assert_eq!(files(write(["", "\n", ""]).path()), ["00000"]);
+}
+
 #[test]
 fn a_file_that_was_cut_off_is_gone_on_with_and_a_damaged_one_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -7,6 +7,7 @@
 use rewards::Reference;
 use serde_json::Value;
 
+use super::request::DOCUMENTED;
 use super::{Columns, Draft, Layout, has, text};
 
 pub(super) const LAYOUT: Layout = Layout {
@@ -29,7 +30,7 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     }
     let preamble = head[..start].trim();
     let setup = if preamble.is_empty() { test } else { format!("{preamble}\n\n{test}") };
-    let prompt = format!("Write this Python function, head and body:\n\n{}", head.trim());
+    let prompt = format!("{DOCUMENTED}\n\n{}", head.trim());
     let reference = Reference::Tests { setup, assertions: vec![format!("check({entry_point})")] };
     let mut draft = Draft::new(prompt, reference, &["prompt", "test", "entry_point"]);
     // The published solution is a body alone; with its head it is a program.

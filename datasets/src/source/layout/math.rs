@@ -15,7 +15,7 @@ pub(super) const LAYOUT: Layout = Layout {
 fn convert(columns: &Columns) -> Result<Draft, String> {
     let prompt = text(columns, "problem")?;
     if has(columns, &["answer"]) {
-        let answer = value_text(columns, "answer")?;
+        let answer = comparable_answer(columns)?;
         return Ok(Draft::new(prompt, Reference::Math { answer }, &["problem", "answer"]));
     }
     if !has(columns, &["solution"]) {
@@ -29,6 +29,16 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
         }
         _ => Err("the column `solution` has no complete \\boxed{...}".to_owned()),
     }
+}
+
+/// The column `answer`, but for the words that NuminaMath has there where nothing can be compared with what is asked for.
+pub(super) fn comparable_answer(columns: &Columns) -> Result<String, String> {
+    let answer = value_text(columns, "answer")?;
+    let proof = columns.get("question_type").is_some_and(|kind| kind == "proof");
+    if proof || matches!(answer.to_lowercase().as_str(), "proof" | "notfound") {
+        return Err(format!("it has no answer that can be compared: the column `answer` is `{answer}`"));
+    }
+    Ok(answer)
 }
 
 /// The content of the last `\boxed{...}`, its braces balanced; `None` if there is none or it is

@@ -9,6 +9,7 @@
 
 use rewards::Reference;
 
+use super::request::TEST;
 use super::{Columns, Draft, Layout, has, optional_text, optional_texts, text, texts};
 
 const COLUMNS: &[&str] = &["text", "test_list", "test_imports", "test_setup_code", "challenge_test_list"];
@@ -25,7 +26,7 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     let sanitized = has(columns, &["prompt"]);
     let question = text(columns, if sanitized { "prompt" } else { "text" })?;
     let tests = texts(columns, "test_list")?;
-    let prompt = format!("{}\nYour code should satisfy this test:\n{}", question.trim(), tests[0].trim());
+    let prompt = format!("{}\n{TEST}\n{}", question.trim(), tests[0].trim());
     let mut assertions = tests;
     assertions.extend(optional_texts(columns, "challenge_test_list")?);
     let mut setup = optional_texts(columns, "test_imports")?;

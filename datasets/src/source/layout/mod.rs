@@ -15,6 +15,7 @@ mod mmlu;
 mod open_r1;
 mod plain;
 mod program;
+mod request;
 mod stdin;
 mod stored;
 mod svamp;
@@ -29,6 +30,8 @@ use serde_json::Value;
 use super::Columns;
 use super::json::type_name;
 use crate::task::{Domain, Message, Split};
+pub(crate) use program::question;
+pub(crate) use request::REQUESTS;
 
 /// A way to lay out problems in columns.
 pub(crate) struct Layout {
@@ -37,7 +40,7 @@ pub(crate) struct Layout {
     /// The columns it needs, in words.
     pub(crate) needs: &'static str,
     /// Whether a row looks like it.
-    recognises: fn(&Columns) -> bool,
+    pub(crate) recognises: fn(&Columns) -> bool,
     /// The task in a row, or what is wrong with the row.
     pub(crate) convert: fn(&Columns) -> Result<Draft, String>,
 }
@@ -107,7 +110,8 @@ pub(crate) fn names() -> Vec<&'static str> {
 
 /// A row without a question gets one that says so: what tests a solution needs none.
 pub(crate) fn supply_question(columns: &mut Columns) {
-    if !program::QUESTIONS.iter().any(|name| columns.get(*name).is_some_and(|value| !value.is_null())) {
+    let is_question = |name: &str| program::QUESTIONS.iter().any(|question| name.eq_ignore_ascii_case(question));
+    if !columns.iter().any(|(name, value)| !value.is_null() && is_question(name)) {
         columns.insert("prompt".to_owned(), Value::from("(the source has no question)"));
     }
 }
@@ -150,6 +154,19 @@ pub(crate) fn column_names(rows: &[&Columns]) -> String {
         }
     }
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// The columns with names in lower case, but where that is another's name: `Problem` and `problem` are the same to everybody
+/// but a program.
+pub(crate) fn in_lower_case(columns: Columns) -> Columns {
+    let written: HashSet<String> = columns.keys().cloned().collect();
+    let mut named = Columns::new();
+    for (name, value) in columns {
+        let lower = name.to_lowercase();
+        let taken = lower != name && (written.contains(&lower) || named.contains_key(&lower));
+        named.insert(if taken { name } else { lower }, value);
+    }
+    named
 }
 
 /// Whether all of these columns are there.

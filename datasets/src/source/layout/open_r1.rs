@@ -3,7 +3,7 @@
 
 use rewards::Reference;
 
-use super::math::last_boxed;
+use super::math::{comparable_answer, last_boxed};
 use super::{Columns, Draft, Layout, conversation, has, text, value_text};
 
 pub(super) const LAYOUT: Layout = Layout {
@@ -19,7 +19,7 @@ pub(super) const LAYOUT: Layout = Layout {
 
 fn convert(columns: &Columns) -> Result<Draft, String> {
     if has(columns, &["problem", "answer"]) {
-        let reference = Reference::Math { answer: value_text(columns, "answer")? };
+        let reference = Reference::Math { answer: comparable_answer(columns)? };
         return Ok(Draft::new(text(columns, "problem")?, reference, &["problem", "answer"]));
     }
     let (prompt, turns) = conversation(columns, "prompt")?;

@@ -3,10 +3,8 @@
 use rewards::{CallCase, Checker, Reference, StdinCase, Tolerance};
 use serde_json::Value;
 
+use super::request::{BEGINNING, FUNCTION, PROGRAM};
 use super::{Columns, json_column, optional_text, type_name};
-
-/// What a program is asked for where the source leaves it open.
-const ASK_PROGRAM: &str = "Write a Python program that reads from standard input and prints to standard output.";
 
 /// What a function finds imported: `LeetCode` and those who took its tasks over do so, and their signatures use it.
 const CALL_SETUP: &str =
@@ -50,7 +48,7 @@ const INPUTS: [&str; 4] = ["input", "inputs", "stdin", "test_input"];
 const OUTPUTS: [&str; 6] = ["output", "outputs", "stdout", "expected_output", "expected_stdout", "test_output"];
 
 /// The question, from the first of [`QUESTIONS`] that is text. A prompt of messages is their last.
-pub(super) fn question(columns: &Columns) -> Result<String, String> {
+pub(crate) fn question(columns: &Columns) -> Result<String, String> {
     let found = QUESTIONS.iter().find_map(|name| match columns.get(*name) {
         Some(Value::String(text)) if !text.trim().is_empty() => Some(text.as_str()),
         Some(Value::Array(messages)) => messages.last()?.get("content")?.as_str(),
@@ -65,9 +63,9 @@ pub(super) fn question(columns: &Columns) -> Result<String, String> {
 pub(super) fn prompt(question: &str, function: Option<&str>, starter: &str) -> String {
     match function {
         None if question.contains("standard input") && question.contains("Python") => question.to_owned(),
-        None => format!("{question}\n\n{ASK_PROGRAM}"),
-        Some(name) if starter.trim().is_empty() => format!("{question}\n\nWrite the Python function `{name}`."),
-        Some(_) => format!("{question}\n\nWrite it in Python and begin so:\n\n{}", starter.trim_end()),
+        None => format!("{question}\n\n{PROGRAM}"),
+        Some(name) if starter.trim().is_empty() => format!("{question}\n\n{FUNCTION} `{name}`."),
+        Some(_) => format!("{question}\n\n{BEGINNING}\n\n{}", starter.trim_end()),
     }
 }
 

@@ -31,6 +31,19 @@ fn large_numbers_keep_all_their_digits() {
 }
 
 #[test]
+fn of_a_name_that_stands_twice_the_last_counts() {
+    const LARGE: &str = "12345678901234567890123";
+    for (members, answer) in [
+        (format!("\"answer\": {LARGE}, \"answer\": 2.5"), "2.5"),
+        (format!("\"answer\": 2.5, \"answer\": {LARGE}"), LARGE),
+        (format!("\"answer\": {LARGE}, \"\\u0061nswer\": 2.5"), "2.5"),
+    ] {
+        let row = format!("{{\"question\": \"q\", {members}}}");
+        assert_eq!(tasks("a.jsonl", &row)[0].reference, math(answer), "{row}");
+    }
+}
+
+#[test]
 fn a_missing_answer_is_no_answer() {
     for (name, file, what) in [
         ("a.jsonl", "{\"question\": \"q\", \"answer\": null}", "the column `answer` is null: this row has none"),
@@ -59,6 +72,7 @@ fn a_null_reads_the_same_from_every_kind_of_file() {
         let csv = tasks("a.csv", table);
         for read in [&csv, &tasks("a.jsonl", row), &tasks("a.json", &format!("[{row}]"))] {
             assert_eq!((read.len(), &read[0].reference, &read[0].id), (1, &math(answer), &csv[0].id), "{row}");
+            assert_eq!(read[0].extra, csv[0].extra, "{row}");
         }
     }
     check(

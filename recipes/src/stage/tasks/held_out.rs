@@ -49,7 +49,7 @@ pub(in crate::stage) fn held_out_questions(recipe: &Recipe) -> anyhow::Result<Qu
 
 /// Whether the row says that nothing is to be trained on it.
 pub(super) fn says_held_out(task: &Task) -> bool {
-    let means = |value: Option<&Value>| value.and_then(Value::as_str).and_then(Split::from_name);
+    let means = |value: Option<&Value>| value.and_then(Value::as_str).and_then(Split::from_word);
     let column = || means(task.extra.get("split"));
     let of_verl = || means(task.extra.get("extra_info").and_then(|info| info.get("split")));
     task.split != Split::Train || column().or_else(of_verl).is_some_and(|split| split != Split::Train)
@@ -160,7 +160,7 @@ mod tests {
             assert_eq!(says_held_out(&task), expected, "{extra}");
         }
         for (split, held_out) in
-            [("train", false), ("test", true), ("held", true), ("validation", true), ("easy", false)]
+            [("train", false), ("test", true), ("held", true), ("validation", true), ("dev", true), ("easy", false)]
         {
             check(&serde_json::json!({ "split": split }), held_out);
             check(&serde_json::json!({ "extra_info": { "split": split, "index": 3 } }), held_out);
