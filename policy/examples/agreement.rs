@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `logprobs` | of the completions' tokens, each token to the experts that it was sampled with |
 //! | `router_choices` | share of the chosen experts that both sides choose, when each chooses for itself |
+//! | `rounding` | what bf16 costs by itself: the host's pass once more with its activations rounded (`policy::rounding`) |
 //! | `gradient` | of the GRPO loss: norm over norm, the cosine, and the worst parameter's distance relative to its length |
 //! | `step` | log-probabilities after one step of AdamW, whose first step is all signs: it makes the most of a difference |
 //! | `sampled_there` | completions sampled on the card: their log-probabilities then and in the card's training pass |
@@ -23,6 +24,7 @@ use policy::grpo::{
     AdvantageSettings, Counts, GrpoLoss, LossInput, LossKind, MicroBatch, Sampled, advantages, loss, pack,
 };
 use policy::optim::{AdamW, AdamWConfig, Gradients};
+use policy::rounding::{self, PlainForward, Rounding};
 use policy::{
     Completion, ModelConfig, Place, Policy, PolicyError, Request, Result, RolloutEngine, RolloutOptions,
     SamplingParams, Track,
@@ -34,6 +36,8 @@ const GROUP: usize = 4;
 const PROMPT: usize = 16;
 const LEARNING_RATE: f64 = 1e-5;
 const MICRO_BATCH_ROWS: usize = 8192;
+/// A token is far from a tie if its router's scores are apart by this many times the error that rounding gives them.
+const FAR: f64 = 4.0;
 
 /// What a GRPO step computes on one side.
 struct Step {
@@ -86,7 +90,9 @@ fn compare(config: &Path, device: &str, (prompts, tokens): (usize, usize)) -> Re
         .map(|c| Sampled { prompt: &requests[c.task as usize].prompt, token_ids: &c.token_ids, choices: None })
         .collect();
     let own = pack(&own, MICRO_BATCH_ROWS)?;
-    let choices = same_choices(&host, &card, &own)?;
+    let sides = [chosen(&host, &own)?, chosen(&card, &own)?];
+    // Before the steps move the weights.
+    let floor = Floor::new(&host, &batches(&requests, &completions)?, &own)?;
 
     let repeatable = {
         let again = |policy: &Policy| pass(policy, &completions, &batches(&requests, &completions)?);
@@ -103,7 +109,8 @@ fn compare(config: &Path, device: &str, (prompts, tokens): (usize, usize)) -> Re
         "parameters": config.parameters().0,
         "tokens": expected.logprobs.len(),
         "logprobs": difference(&found.logprobs, &expected.logprobs),
-        "router_choices": choices,
+        "router_choices": same(&sides, |_, _| true),
+        "rounding": floor.report(&expected.logprobs, &sides),
         "gradient": {
             "norm_ratio": found.norm / expected.norm,
             "cosine": cosine(&found.gradients, &expected.gradients),
@@ -208,19 +215,89 @@ fn all_logprobs(policy: &Policy, batches: &[MicroBatch]) -> Result<Vec<f32>> {
     Ok(batches.iter().map(forward).collect::<Result<Vec<_>>>()?.concat())
 }
 
-/// The share of chosen experts that are the same on both sides; none in a dense model.
-fn same_choices(host: &Policy, card: &Policy, batches: &[MicroBatch]) -> Result<Option<f64>> {
-    let (mut same, mut all) = (0, 0);
+/// The host's pass in its plainest form, and rounded as the card's is.
+struct Floor {
+    /// Both with the experts that the completions were sampled with.
+    plain: Vec<PlainForward>,
+    rounded: Vec<PlainForward>,
+    /// The experts that are chosen where all is rounded.
+    chosen: Vec<Chosen>,
+}
+
+/// A layer's chosen experts, `top_k` for each row.
+type Chosen = (Vec<u32>, usize);
+
+impl Floor {
+    /// `own` are the same batches, in which the routers choose for themselves.
+    fn new(host: &Policy, batches: &[MicroBatch], own: &[MicroBatch]) -> Result<Self> {
+        let pass = |batches: &[MicroBatch], rounding| -> Result<Vec<PlainForward>> {
+            batches.iter().map(|micro| rounding::forward(host, &micro.batch, 1.0, rounding)).collect()
+        };
+        let (plain, rounded) = (pass(batches, Rounding::None)?, pass(batches, Rounding::Bf16)?);
+        // A dense model has no choice.
+        let own = if plain.iter().any(|pass| !pass.routers.is_empty()) { own } else { &[] };
+        let chosen = pass(own, Rounding::Bf16)?.into_iter().flat_map(|pass| pass.routers);
+        let chosen = chosen.map(|routed| (routed.routing.chosen, routed.routing.top_k)).collect();
+        Ok(Floor { plain, rounded, chosen })
+    }
+
+    fn report(&self, host: &[f32], sides: &[Vec<Chosen>; 2]) -> serde_json::Value {
+        let logprobs = |passes: &[PlainForward]| -> Vec<f32> {
+            passes.iter().flat_map(|pass| pass.logprobs.iter().copied()).collect()
+        };
+        let far = self.far_from_ties();
+        let decided = |layer: usize, row: usize| far[layer][row];
+        let [rows, all] = [far.iter().flatten().filter(|far| **far).count(), far.iter().map(Vec::len).sum()];
+        json!({
+            "plain": difference(&logprobs(&self.plain), host),
+            "logprobs": difference(&logprobs(&self.rounded), host),
+            "router_choices": same(&[sides[0].clone(), self.chosen.clone()], |_, _| true),
+            "far_from_ties": (all > 0).then(|| json!({
+                "rows": rows as f64 / all as f64,
+                "router_choices": same(sides, decided),
+            })),
+        })
+    }
+
+    /// For each layer of experts of each batch, which rows' scores are so far apart, there and in all layers before, that rounding
+    /// should not change what is chosen.
+    fn far_from_ties(&self) -> Vec<Vec<bool>> {
+        let mut layers: Vec<Vec<bool>> = Vec::new();
+        for (plain, rounded) in self.plain.iter().zip(&self.rounded) {
+            let mut far = Vec::new();
+            for (plain, rounded) in plain.routers.iter().zip(&rounded.routers) {
+                let apart = plain.scores.iter().zip(&rounded.scores).map(|(a, b)| f64::from(a - b).powi(2));
+                let error = (apart.sum::<f64>() / plain.scores.len().max(1) as f64).sqrt();
+                far.resize(plain.gaps.len(), true);
+                far.iter_mut().zip(&plain.gaps).for_each(|(far, gap)| *far &= f64::from(*gap) > FAR * error);
+                layers.push(far.clone());
+            }
+        }
+        layers
+    }
+}
+
+/// The experts that a policy chooses for itself, for each layer of experts of each batch.
+fn chosen(policy: &Policy, batches: &[MicroBatch]) -> Result<Vec<Chosen>> {
+    let mut chosen = Vec::new();
     for micro in batches {
-        let routing =
-            |policy: &Policy| policy.forward(&micro.batch, 1.0, Track::Nothing).map(|forward| forward.routing);
-        for (mine, theirs) in routing(host)?.iter().zip(&routing(card)?) {
-            let tokens = mine.chosen.chunks(mine.top_k).zip(theirs.chosen.chunks(theirs.top_k));
-            same += tokens.map(|(a, b)| a.iter().filter(|expert| b.contains(expert)).count()).sum::<usize>();
-            all += mine.chosen.len();
+        let routing = policy.forward(&micro.batch, 1.0, Track::Nothing)?.routing;
+        chosen.extend(routing.into_iter().map(|routing| (routing.chosen, routing.top_k)));
+    }
+    Ok(chosen)
+}
+
+/// The share of chosen experts that are the same on both sides, of the layers and rows that count; none if there are none.
+fn same([mine, theirs]: &[Vec<Chosen>; 2], counts: impl Fn(usize, usize) -> bool) -> Option<f64> {
+    let (mut same, mut all) = (0, 0);
+    for (layer, ((mine, top_k), (theirs, _))) in mine.iter().zip(theirs).enumerate() {
+        let rows = mine.chunks(*top_k).zip(theirs.chunks(*top_k)).enumerate();
+        for (_, (mine, theirs)) in rows.filter(|(row, _)| counts(layer, *row)) {
+            same += mine.iter().filter(|expert| theirs.contains(expert)).count();
+            all += mine.len();
         }
     }
-    Ok((all > 0).then(|| same as f64 / all as f64))
+    (all > 0).then(|| same as f64 / all as f64)
 }
 
 fn named(gradients: &Gradients) -> Result<BTreeMap<String, Vec<f32>>> {

@@ -25,6 +25,8 @@ pub mod rollout;
 pub mod tokenizer;
 
 pub use config::ModelConfig;
+#[cfg(feature = "cuda")]
+pub use cuda::rounding;
 pub use error::{During, PolicyError, Result};
 pub use model::{Forward, Policy, Slopes, Track};
 pub use place::Place;

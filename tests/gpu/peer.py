@@ -5,7 +5,8 @@ usage: python peer.py WORK [--tiny]
 WORK is copy, product, decode or train. Prints one JSON object. Weights are random.
 
 - copy: bytes read and written per second by a copy of 1 GiB;
-- product: floating-point operations per second of an 8192 x 8192 x 8192 product in bf16;
+- product: floating-point operations per second of an 8192 x 8192 x 8192 product in bf16, the median after half a second of
+  products, as `recipe` measures it: a card's clock falls when it multiplies for longer than a moment;
 - decode: `generate` in bf16 with its cache, 64 prompts of 512 tokens, exactly 1024 sampled; `prefill_seconds` is that to the
   first token;
 - train: forward, log-probabilities of the next tokens, backward and fused AdamW over 16 sequences of 2048 tokens, 4 at a time;
@@ -22,6 +23,7 @@ import argparse
 import importlib.util
 import json
 import os
+import statistics
 import time
 
 # So that PyTorch can let pieces of memory grow, and less is lost between them. It reads this when it is imported.
@@ -54,6 +56,20 @@ def fastest(times, work):
     return min(seconds)
 
 
+def median(times, seconds, work):
+    """Seconds of `work`, the median after it has gone on for so many seconds."""
+    start = now()
+    while now() - start < seconds:
+        for _ in range(8):
+            work()
+    measured = []
+    for _ in range(times):
+        start = now()
+        work()
+        measured.append(now() - start)
+    return statistics.median(measured)
+
+
 def model(dtype, tiny):
     """Qwen2.5-1.5B's `config.json`, or a small one."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -82,7 +98,7 @@ def product(tiny):
     side = 128 if tiny else 8192
     a, b = (torch.randn(side, side, dtype=torch.bfloat16, device=device()) for _ in range(2))
     out = torch.empty_like(a)
-    return {"gflops": 2 * side**3 / fastest(10, lambda: torch.matmul(a, b.t(), out=out)) / 1e9}
+    return {"gflops": 2 * side**3 / median(10, 0.5, lambda: torch.matmul(a, b.t(), out=out)) / 1e9}
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use device::ops::attention::{Attended, Attention, Gradients};
-use device::ops::decode_attention::{CachedHeads, DecodeAttention};
+use device::ops::decode_attention::{CachedHeads, DecodeAttention, DecodeWorkspace};
 use device::ops::heads::Heads;
 use device::ops::paged_cache::PageTable;
 use device::ops::tree::{Segment, Tree};
@@ -18,7 +18,7 @@ use device::ops::{
     RmsNorm, Sampling, Slopes, SwigluGradients, Tile, WeightGradient, Weights, add_weight_gradient, multiply_rows,
     sample, swiglu, swiglu_backward,
 };
-use device::{Buffer, Device, Element, Limits, Result, bf16, fastest};
+use device::{Buffer, Device, Element, Limits, Result, bf16, fastest, normals};
 
 /// Tokens of a page.
 const PAGE: usize = 64;
@@ -153,9 +153,9 @@ impl Bench {
         )
     }
 
-    /// Numbers between -1 and 1.
+    /// Numbers as those with which the limits are measured.
     fn numbers(&self, len: usize) -> Result<Buffer<bf16>> {
-        let values: Vec<bf16> = (0..len).map(|i| bf16::from_f32((i * 31 % 255) as f32 / 127.0 - 1.0)).collect();
+        let values: Vec<bf16> = normals().map(bf16::from_f32).take(len).collect();
         self.device.upload(&values, "measured numbers")
     }
 
@@ -244,7 +244,7 @@ impl Bench {
         let pages = self.device.upload(&pages, "pages")?;
         let lengths = self.device.upload(&vec![context as i32; sequences], "lengths")?;
         let out: Buffer<bf16> = self.room(sequences * heads * value_width)?;
-        let workspace: Buffer<f32> = self.room(attention.workspace(sequences))?;
+        let workspace = DecodeWorkspace::new(&self.device, &[(attention, sequences)])?;
         let cached_width = if latent { query_width } else { query_width + value_width };
         let bytes = sequences * context * key_heads * cached_width * size_of::<bf16>();
         self.measure(name, Cost::Bytes(bytes), |device| {
@@ -254,7 +254,7 @@ impl Bench {
                 table: PageTable { pages: pages.view(), row, tokens: PAGE },
                 lengths: lengths.view(),
             };
-            attention.run(device, out.view(), query.view(), cached, workspace.view())
+            attention.run(device, out.view(), query.view(), cached, &workspace)
         })
     }
 

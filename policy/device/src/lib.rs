@@ -39,7 +39,7 @@ pub use half::bf16;
 pub use kernels::Source;
 pub use launch::{Argument, Grid, Kernel};
 pub use libraries::{Library, libraries};
-pub use limits::{Limits, fastest};
+pub use limits::{Limits, fastest, normals};
 pub use memory::{Buffer, Element, Slice};
 pub use numbers::Numbers;
 pub use readback::Readback;

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use device::ops::absorbed::{LatentSizes, absorb_queries, expand_values};
-use device::ops::decode_attention::{CachedHeads, DecodeAttention};
+use device::ops::decode_attention::{CachedHeads, DecodeAttention, DecodeWorkspace};
 use device::ops::decode_heads::{DecodeHeads, HeadCache};
 use device::ops::heads::Heads;
 use device::ops::paged_cache::{Appended, PageTable, append, copy_pages};
@@ -130,14 +130,14 @@ impl Case {
         let lengths = device.upload(&lengths, "lengths").unwrap();
         let pages = device.upload(&self.table, "pages").unwrap();
         let out = device.alloc(self.lengths.len() * heads * value_width, "out").unwrap();
-        let workspace = device.alloc(attention.workspace(self.lengths.len()), "workspace").unwrap();
+        let workspace = DecodeWorkspace::new(device, &[(attention, self.lengths.len())]).unwrap();
         let cached = CachedHeads {
             keys: Heads::packed(keys.view(), key_heads, query_width),
             values: (!latent).then(|| Heads::packed(values.view(), key_heads, value_width)),
             table: PageTable { pages: pages.view(), row: ROW, tokens: PAGE },
             lengths: lengths.view(),
         };
-        attention.run(device, out.view(), query.view(), cached, workspace.view()).unwrap();
+        attention.run(device, out.view(), query.view(), cached, &workspace).unwrap();
         out.download().unwrap()
     }
 }
@@ -230,7 +230,7 @@ fn recorded_steps() {
     let lengths = device.upload(&[1, 1], "lengths").unwrap();
     let pages = device.upload(&case.table, "pages").unwrap();
     let out = device.alloc(2 * 4 * 32, "out").unwrap();
-    let workspace = device.alloc(attention.workspace(2), "workspace").unwrap();
+    let workspace = DecodeWorkspace::new(&device, &[(attention, 2)]).unwrap();
     let step = || {
         let cached = CachedHeads {
             keys: Heads::packed(keys.view(), 2, 32),
@@ -238,7 +238,7 @@ fn recorded_steps() {
             table: PageTable { pages: pages.view(), row: ROW, tokens: PAGE },
             lengths: lengths.view(),
         };
-        attention.run(&device, out.view(), query.view(), cached, workspace.view())
+        attention.run(&device, out.view(), query.view(), cached, &workspace)
     };
     step().unwrap();
     let graph = device.capture(step).unwrap();
@@ -419,20 +419,27 @@ fn wrong_sizes_are_refused() {
     let case = Case::new(grouped(4, 2, 32, 32), &[3]);
     let device = &case.device;
     let numbers = device.zeros(64 * 64, "x").unwrap();
-    let (lengths, workspace) = (device.upload(&[3], "lengths").unwrap(), device.zeros(4 * 33, "workspace").unwrap());
-    let pages = device.upload(&case.table, "pages").unwrap();
+    let (lengths, pages) = (device.upload(&[3], "lengths").unwrap(), device.upload(&case.table, "pages").unwrap());
+    let of = |heads, width, splits| DecodeAttention {
+        heads,
+        key_heads: 2,
+        query_width: width,
+        value_width: width,
+        scale: 1.0,
+        splits,
+    };
+    let workspace = DecodeWorkspace::new(device, &[(of(4, 32, 1), 1), (of(2, 8, 1), 1)]).unwrap();
     let run = |heads, width, splits| {
-        let attention =
-            DecodeAttention { heads, key_heads: 2, query_width: width, value_width: width, scale: 1.0, splits };
+        let attention = of(heads, width, splits);
         let both = Heads::packed(numbers.view(), 2, width);
         let table = PageTable { pages: pages.view(), row: ROW, tokens: PAGE };
         let cached = CachedHeads { keys: both, values: Some(both), table, lengths: lengths.view() };
-        let run = attention.run(device, numbers.view(), numbers.view(), cached, workspace.view());
+        let run = attention.run(device, numbers.view(), numbers.view(), cached, &workspace);
         run.map_err(|error| error.to_string())
     };
     run(4, 32, 1).unwrap();
     assert!(run(3, 32, 1).unwrap_err().contains("3 heads over 2 heads of keys"));
-    assert!(run(4, 32, 2).unwrap_err().contains("workspace 132"));
+    assert!(run(4, 32, 2).unwrap_err().contains("a workspace of 132"));
     assert!(run(4, 12, 1).unwrap_err().contains("only multiples of 8"));
     assert!(run(4, 64, 1).unwrap_err().contains("need"));
 }

@@ -49,11 +49,6 @@ impl Sums {
         Ok(judge.verdict()?.norm)
     }
 
-    /// Multiplies all of them.
-    pub(crate) fn scale(&self, factor: f32) -> Result<()> {
-        ops::scale(self.resident.device(), self.values.view(), factor)
-    }
-
     /// A parameter's gradient, by its place in the specs; None if there is none.
     pub(crate) fn read(&self, parameter: usize) -> Result<Option<Vec<f32>>> {
         if !self.is_touched {

@@ -21,6 +21,7 @@ use crate::{Forward, ModelConfig, Place, Policy, Slopes, Track};
 mod learning;
 mod passes;
 mod places;
+mod rounded;
 
 pub(super) const VOCABULARY: usize = 50;
 const TEMPERATURE: f64 = 0.8;

@@ -97,7 +97,7 @@ template <typename T> DEVICE T shuffle(T value, int lane) { return __shfl_sync(0
 template <typename T> DEVICE T shuffle_up(T value, int distance) { return __shfl_up_sync(0xffffffffu, value, distance); }
 template <typename T> DEVICE T shuffle_down(T value, int distance) { return __shfl_down_sync(0xffffffffu, value, distance); }
 // Bit i is set where lane i's condition holds.
-DEVICE unsigned ballot(bool condition) { return __ballot_sync(0xffffffffu, condition); }
+DEVICE unsigned warp_ballot(bool condition) { return __ballot_sync(0xffffffffu, condition); }
 
 // d += a b for a [16, 16], b [16, 8], d [16, 8]. With group = lane / 4 and pair = 2 (lane % 4), each lane holds
 // d: (group, pair + {0, 1}), (group + 8, pair + {0, 1});

@@ -3,8 +3,9 @@
 // The cache is a list of pages of PAGE_TOKENS tokens (Kwon et al., "Efficient Memory Management for Large Language Model
 // Serving with PagedAttention", 2023); a sequence's row of `pages` says which hold its tokens, and sequences share pages.
 // Heads that share a key are the rows of a tile: a key is read once for all of them. The tokens of a sequence are split
-// among blocks (Dao et al., "Flash-Decoding", 2023), whose results `decode_attention_combine` puts together. What a block
-// computes depends on its own sequence only: the grid is the same whatever the lengths, blocks without tokens return.
+// among blocks (Dao et al., "Flash-Decoding", 2023). Each counts itself when its results are there; the one that is last puts
+// them together, in the order of the splits, so it makes no difference which it is. What a block computes depends on its own
+// sequence only: the grid is the same whatever the lengths, blocks without tokens return.
 //
 // A block's warps divide a tile's keys among themselves for the scores, and the columns of the values for the sums; what
 // they must know of each other passes through shared memory.
@@ -54,15 +55,35 @@ DEVICE void load_paged(bf16* tile, const bf16* cache, size_t row_stride, const i
 // The tiles of a sequence's split: how many each takes, and so how many splits have any.
 DEVICE int tiles_of_split(int length, int splits) { return ((length + KEYS - 1) / KEYS + splits - 1) / splits; }
 
+// One head's splits put together by a warp, in order: out [V].
+DEVICE void combine_splits(bf16* out, const float* partial, const float* totals, int used) {
+    float largest = minus_infinity();
+    for (int split = 0; split < used; ++split) largest = fmaxf(largest, totals[split]);
+    float total = 0.0f;
+    for (int split = 0; split < used; ++split) total += fast_exp2(totals[split] - largest);
+    for (int column = 4 * lane_index(); column < V; column += 4 * WARP) {
+        float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        for (int split = 0; split < used; ++split) {
+            const float weight = fast_exp2(totals[split] - largest);
+            const float4 part = *reinterpret_cast<const float4*>(partial + static_cast<size_t>(split) * V + column);
+            sum.x += weight * part.x, sum.y += weight * part.y, sum.z += weight * part.z, sum.w += weight * part.w;
+        }
+        *reinterpret_cast<uint2*>(out + column) =
+            make_uint2(pack_bf16(sum.x / total, sum.y / total), pack_bf16(sum.z / total, sum.w / total));
+    }
+}
+
+// out     [sequences, heads, V]; zeros for a sequence of length 0
 // partial [sequences, heads, splits, V], the splits' results
 // totals  [sequences, heads, splits], the logs to base 2 of their sums of exp(score)
 // query   [sequences, heads, QK]
 // keys    [pages, PAGE_TOKENS, key heads, QK] and values [.., V], as their strides say
 // pages   [sequences, page_row]; lengths [sequences], the new token included
+// done    [sequences, gridDim.y]: how many splits are done, 0 before and after
 // grid    splits; key heads times tiles of ROWS of their heads; sequences
-KERNEL_BOUNDS(THREADS, 1, decode_attention, float* partial, float* totals, const bf16* query, const bf16* keys,
-              const bf16* values, const int* pages, const int* lengths, int page_row, int heads, int group, int key_row,
-              int key_head, int value_row, int value_head, float scale) {
+KERNEL_BOUNDS(THREADS, 1, decode_attention, bf16* out, float* partial, float* totals, unsigned* done, const bf16* query,
+              const bf16* keys, const bf16* values, const int* pages, const int* lengths, int page_row, int heads, int group,
+              int key_row, int key_head, int value_row, int value_head, float scale) {
     DYNAMIC_SHARED(bf16, shared);
     constexpr int KEY_TILE = KEYS * tile_stride(QK), VALUE_TILE = VALUE_IN_KEY ? 0 : KEYS * tile_stride(V);
     bf16* queries = shared;                              // [ROWS, QK]
@@ -74,14 +95,22 @@ KERNEL_BOUNDS(THREADS, 1, decode_attention, float* partial, float* totals, const
     const int splits = gridDim.x, split = blockIdx.x, sequence = blockIdx.z;
     const int length = lengths[sequence], share = tiles_of_split(length, splits) * KEYS;
     const int first = split * share, end = min(first + share, length);
-    if (first >= end) return;
     const int row_blocks = (group + ROWS - 1) / ROWS;
     const int shared_head = blockIdx.y / row_blocks, row_block = blockIdx.y % row_blocks;
     const int first_head = shared_head * group + row_block * ROWS, rows = min(ROWS, group - row_block * ROWS);
+    const size_t place = static_cast<size_t>(sequence) * heads + first_head; // Of the block's first head.
+    out += place * V;
+    if (first >= end) {
+        if (length == 0 && split == 0)
+            for (int at = threadIdx.x; at < rows * V; at += THREADS) out[at] = to_bf16(0.0f);
+        return;
+    }
+    partial += place * splits * V;
+    totals += place * splits;
     keys += static_cast<size_t>(shared_head) * key_head;
     values += static_cast<size_t>(shared_head) * value_head;
     pages += static_cast<size_t>(sequence) * page_row;
-    query += (static_cast<size_t>(sequence) * heads + first_head) * QK;
+    query += place * QK;
     const int lane = lane_index(), warp_row = warp_index() / PARTS * 16 * M, part = warp_index() % PARTS;
 
     auto fetch = [&](int stage, int token) {
@@ -206,7 +235,7 @@ KERNEL_BOUNDS(THREADS, 1, decode_attention, float* partial, float* totals, const
             float sum = 0.0f;
             for (int other = 0; other < PARTS; ++other) sum += row_parts[other * ROWS + row];
             if (row >= rows) continue;
-            const size_t at = (static_cast<size_t>(sequence) * heads + first_head + row) * splits + split;
+            const size_t at = static_cast<size_t>(row) * splits + split;
             if (part == 0 && lane % 4 == 0) totals[at] = largest[m][half] + log2f(sum);
 #pragma unroll
             for (int t = 0; t < 2 * STEPS; ++t) {
@@ -216,26 +245,20 @@ KERNEL_BOUNDS(THREADS, 1, decode_attention, float* partial, float* totals, const
                 *reinterpret_cast<float2*>(partial + at * V + column) = make_float2(low, high);
             }
         }
-}
 
-// Puts the splits' results together, in order: out [sequences, heads, V]; zeros for a sequence of length 0.
-// The grid is heads; sequences.
-KERNEL(decode_attention_combine, bf16* out, const float* partial, const float* totals, const int* lengths, int heads,
-       int splits) {
-    const int head = blockIdx.x, sequence = blockIdx.y, length = lengths[sequence];
-    const int tiles = (length + KEYS - 1) / KEYS, share = tiles_of_split(length, splits);
-    const int used = share == 0 ? 0 : (tiles + share - 1) / share;
-    const size_t at = static_cast<size_t>(sequence) * heads + head;
-    totals += at * splits;
-    partial += at * splits * V;
-    float largest = minus_infinity();
-    for (int split = 0; split < used; ++split) largest = fmaxf(largest, totals[split]);
-    float total = 0.0f;
-    for (int split = 0; split < used; ++split) total += fast_exp2(totals[split] - largest);
-    for (int column = threadIdx.x; column < V; column += blockDim.x) {
-        float sum = 0.0f;
-        for (int split = 0; split < used; ++split)
-            sum += fast_exp2(totals[split] - largest) * partial[static_cast<size_t>(split) * V + column];
-        out[at * V + column] = to_bf16(used == 0 ? 0.0f : sum / total);
+    // The one that counts to the number of splits sees what all others have written before they counted.
+    SHARED(int, last, 1);
+    const int used = (length + share - 1) / share;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        unsigned* own_done = done + static_cast<size_t>(sequence) * gridDim.y + blockIdx.y;
+        last[0] = atomicAdd(own_done, 1u) + 1 == static_cast<unsigned>(used);
+        if (last[0]) *own_done = 0; // For the next launch.
     }
+    __syncthreads();
+    if (!last[0]) return;
+    __threadfence();
+    for (int row = warp_index(); row < rows; row += WARPS)
+        combine_splits(out + row * V, partial + static_cast<size_t>(row) * splits * V, totals + row * splits, used);
 }

@@ -17,6 +17,8 @@
 #define blockIdx (emulation::current->block->index)
 #define gridDim (emulation::current->block->grid)
 #define blockDim (Dimensions{emulation::current->block->threads, 1, 1})
+// The host's threads take turns, so what one has written all see.
+#define __threadfence() ((void)0)
 #define __syncthreads() emulation::barrier(__FILE__, __LINE__)
 
 static inline float __uint_as_float(unsigned bits) {
@@ -93,8 +95,9 @@ template <typename T> static inline T shuffle_down(T value, int distance, EMULAT
             if (lane + lanes[lane]->choice < 32) lanes[lane]->result = lanes[lane + lanes[lane]->choice]->value;
     });
 }
-static inline unsigned ballot(bool condition, EMULATION_CALLER) {
-    return emulation::shuffled<unsigned>("ballot", file, line, condition, 0, [](emulation::Shuffled<unsigned>* (&lanes)[32]) {
+static inline unsigned warp_ballot(bool condition, EMULATION_CALLER) {
+    using Lane = emulation::Shuffled<unsigned>;
+    return emulation::shuffled<unsigned>("warp_ballot", file, line, condition, 0, [](Lane* (&lanes)[32]) {
         unsigned bits = 0;
         for (int lane = 0; lane < 32; ++lane) bits |= lanes[lane]->value << lane;
         for (int lane = 0; lane < 32; ++lane) lanes[lane]->result = bits;

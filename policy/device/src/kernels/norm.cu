@@ -4,8 +4,10 @@
 // A narrow row is a warp's work, a wide one a block's. Rows are read twice, the second time from the cache. `heads` rows lie side
 // by side, and the next ones a stride further.
 
-// Rows of one group of threads in the backward pass, whose share of dw it sums up; as in ops/rms_norm.rs.
-constexpr int BACKWARD_ROWS = 32;
+// Rows of one group of threads in the backward pass, whose share of dw it sums up; as in ops/rms_norm.rs. A block has eight
+// narrow groups but one wide one, which takes fewer rows so that a batch's blocks fill a card.
+template <bool NARROW> DEVICE constexpr int backward_rows() { return NARROW ? 32 : 8; }
+
 // The threads that share a row: a warp, one of several in the block, or the whole block.
 struct Group {
     int lane, lanes, index, count;
@@ -102,8 +104,8 @@ DEVICE void gradients(X* d_x, float* partial, const X* x, const float* weight, c
             }
         }
     }
-    const size_t first = ((size_t)blockIdx.x * group.count + group.index) * BACKWARD_ROWS;
-    for (size_t row = first; row < first + BACKWARD_ROWS && row < (size_t)rows; row++) {
+    const size_t first = ((size_t)blockIdx.x * group.count + group.index) * backward_rows<NARROW>();
+    for (size_t row = first; row < first + backward_rows<NARROW>() && row < (size_t)rows; row++) {
         const size_t place = row_at(row, heads, width, stride);
         const X* x_row = x + place;
         const G* d_y_row = d_y + row_at(row, heads, width, d_y_stride);

@@ -1,11 +1,14 @@
 // From logits to tokens: one block a row. The rule stands in ops/sampler.rs.
 //
 // Sums over the vocabulary run in an order that depends on its size alone: a warp takes a span of neighbouring tokens, its
-// lanes every 32nd of them, and partial sums are added in the order of lanes and spans. Masses that decide top-p are sums of
-// whole numbers, whose order makes no difference.
+// lanes every 32nd four of them, and partial sums are added in the order of lanes and spans. Masses that decide top-p are sums
+// of whole numbers, whose order makes no difference.
 
 constexpr int SAMPLER_THREADS = 1024;
 constexpr int SAMPLER_WARPS = SAMPLER_THREADS / 32;
+constexpr int NO_TOKEN = 0x7FFFFFFF;
+// What stands for the largest logit where there is none, or only minus infinity, so that differences from it are numbers.
+constexpr float LOWEST = -3.402823466e38f;
 constexpr int BINS = 256;
 // How many copies of the bins there are, each of some of the warps: tokens crowd in few bins, and adding to one that others are
 // adding to has to wait for them.
@@ -42,12 +45,55 @@ struct Row {
 
 // Rounded here, and not part of a fused multiply-add with what is done next: it has to be the same number in each pass over
 // the row, to the bit.
-DEVICE float at(const Row& z, int token) {
+DEVICE float scaled(float logit, float scale) {
 #ifdef EMULATION
-    return z.logits[token] * z.scale;
+    return logit * scale;
 #else
-    return __fmul_rn(z.logits[token], z.scale);
+    return __fmul_rn(logit, scale);
 #endif
+}
+
+DEVICE float at(const Row& z, int token) { return scaled(z.logits[token], z.scale); }
+
+// Tokens begin .. end.
+struct Span {
+    int begin, end;
+};
+
+// Calls use(token, values, count) for every four neighbours of a span that are this worker's; fewer at the end of a row whose
+// length is no multiple of four. A span begins at such a multiple.
+template <typename Use> DEVICE void each_four(const Row& z, Span span, int worker, int workers, Use use) {
+    int token = span.begin + 4 * worker;
+    if (z.vocabulary % 4 != 0) {
+        for (; token < span.end; token += 4 * workers) {
+            const int count = min(4, span.end - token);
+            float values[4];
+            for (int i = 0; i < 4; i++) values[i] = at(z, i < count ? token + i : token);
+            use(token, values, count);
+        }
+        return;
+    }
+    // All spans end at a multiple of four, and rows lie on sixteen bytes. The next four are on their way meanwhile.
+    auto load = [&](int from) { return *reinterpret_cast<const float4*>(z.logits + from); };
+    float4 ahead = load(token < span.end ? token : 0);
+    while (token < span.end) {
+        const float4 four = ahead;
+        const int next = token + 4 * workers;
+        ahead = load(next < span.end ? next : 0);
+        const float values[4] = {scaled(four.x, z.scale), scaled(four.y, z.scale), scaled(four.z, z.scale),
+                                 scaled(four.w, z.scale)};
+        use(token, values, 4);
+        token = next;
+    }
+}
+
+// Calls use(token, value) for each of this worker's tokens.
+template <typename Use> DEVICE void each_token(const Row& z, Span span, int worker, int workers, Use use) {
+    each_four(z, span, worker, workers, [&](int token, const float(&values)[4], int count) {
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            if (i < count) use(token + i, values[i]);
+    });
 }
 
 // An order of numbers that is that of their bits; NaN is the least.
@@ -69,12 +115,45 @@ DEVICE void keep_better(Likeliest& best, unsigned key, int token) {
     if (key > best.key || (key == best.key && token < best.token)) best = Likeliest{key, token};
 }
 
-DEVICE Likeliest likeliest(const Row& z) {
+// The part `part` of SAMPLER_WARPS of a span; each begins at a multiple of four, as the span does.
+DEVICE Span part_of(Span whole, int part) {
+    int length = ((whole.end - whole.begin + SAMPLER_WARPS - 1) / SAMPLER_WARPS + 3) / 4 * 4;
+    int begin = min(whole.begin + part * length, whole.end);
+    return Span{begin, min(begin + length, whole.end)};
+}
+
+// The likeliest token. Leaves in `sums` [SAMPLER_WARPS] what each part of the row weighs, a token's weight being exp(z - its z).
+// The row is read once: each thread weighs by the largest that it has met (Milakov and Gimelshein, "Online normalizer
+// calculation for softmax", 2018).
+DEVICE Likeliest weigh_row(float* sums, const Row& z) {
     SHARED(unsigned, keys, SAMPLER_WARPS);
     SHARED(int, tokens, SAMPLER_WARPS);
-    Likeliest best{0, 0x7FFFFFFF};
-    for (int token = threadIdx.x; token < z.vocabulary; token += SAMPLER_THREADS) keep_better(best, ordered(at(z, token)), token);
-    for (int mask = 16; mask > 0; mask >>= 1) {
+    Likeliest best{0, NO_TOKEN};
+    float reference = LOWEST, sum = 0.0f;
+    const Span own = part_of(Span{0, z.vocabulary}, warp_index());
+    each_four(z, own, lane_index(), WARP, [&](int token, const float(&values)[4], int count) {
+        // What is no number is never larger.
+        float top = values[0];
+#pragma unroll
+        for (int i = 1; i < 4; i++)
+            if (i < count) top = fmaxf(top, values[i]);
+        const unsigned key = ordered(top);
+        // Later tokens have higher numbers, so an equal one is not better.
+        if (key > best.key || best.token == NO_TOKEN) {
+            int first = 0;
+#pragma unroll
+            for (int i = 3; i >= 0; i--)
+                if (i < count && ordered(values[i]) == key) first = i;
+            best = Likeliest{key, token + first};
+            const float higher = fmaxf(top, LOWEST);
+            sum *= expf(reference - higher);
+            reference = higher;
+        }
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            if (i < count) sum += expf(values[i] - reference);
+    });
+    for (int mask = WARP / 2; mask > 0; mask >>= 1) {
         unsigned key = shuffle_xor(best.key, mask);
         keep_better(best, key, shuffle_xor(best.token, mask));
     }
@@ -84,38 +163,26 @@ DEVICE Likeliest likeliest(const Row& z) {
     }
     __syncthreads();
     for (int warp = 0; warp < SAMPLER_WARPS; warp++) keep_better(best, keys[warp], tokens[warp]);
+    sum = warp_sum(sum * expf(reference - at(z, best.token)));
+    if (lane_index() == 0) sums[warp_index()] = sum;
     __syncthreads();
     return best;
 }
 
-// The span of `count` things that part `part` of SAMPLER_WARPS takes, beginning at `first`.
-struct Span {
-    int begin, end;
-};
-
-DEVICE Span part_of(Span whole, int part) {
-    int length = (whole.end - whole.begin + SAMPLER_WARPS - 1) / SAMPLER_WARPS;
-    int begin = whole.begin + part * length, end = begin + length;
-    if (begin > whole.end) begin = whole.end;
-    return Span{begin, end < whole.end ? end : whole.end};
-}
-
-// Leaves in `sums` [SAMPLER_WARPS] what each part of the span weighs; weight(token) >= 0, or NaN.
+// Leaves in `sums` what each part of the span weighs; weight(token, z) >= 0, or NaN.
 template <typename Weight>
-DEVICE void weigh_parts(float* sums, Span whole, Weight weight) {
-    Span own = part_of(whole, warp_index());
+DEVICE void weigh_parts(float* sums, const Row& z, Span whole, Weight weight) {
     float sum = 0.0f;
-    for (int token = own.begin + lane_index(); token < own.end; token += 32) sum += weight(token);
+    const Span own = part_of(whole, warp_index());
+    each_token(z, own, lane_index(), WARP, [&](int token, float value) { sum += weight(token, value); });
     sum = warp_sum(sum);
     __syncthreads(); // An earlier call's sums may still be read.
     if (lane_index() == 0) sums[warp_index()] = sum;
     __syncthreads();
 }
 
-// The same for the whole row; returns what it weighs.
-template <typename Weight>
-DEVICE float weigh(float* sums, int vocabulary, Weight weight) {
-    weigh_parts(sums, Span{0, vocabulary}, weight);
+// What all parts weigh together.
+DEVICE float sum_of_parts(const float* sums) {
     float total = 0.0f;
     for (int part = 0; part < SAMPLER_WARPS; part++) total += sums[part];
     return total;
@@ -136,20 +203,20 @@ DEVICE int passing_part(const float* sums, float draw, float& running) {
 }
 
 // The first token at which the running weight passes `draw`; rounding leaves the last that weighs anything. All threads call
-// it, with `sums` as `weigh` left them, and get the same token.
+// it, with the weights of the whole row's parts in `sums`, and get the same token.
 template <typename Weight>
-DEVICE int first_passing(float* sums, int vocabulary, float draw, Weight weight) {
-    Span span{0, vocabulary};
+DEVICE int first_passing(float* sums, const Row& z, float draw, Weight weight) {
+    Span span{0, z.vocabulary};
     float running = 0.0f;
     span = part_of(span, passing_part(sums, draw, running));
     // Each time to one of 32 parts: a few tokens are left at last.
     for (int level = 0; level < 2; level++) {
-        weigh_parts(sums, span, weight);
+        weigh_parts(sums, z, span, weight);
         span = part_of(span, passing_part(sums, draw, running));
     }
     int last = span.begin;
     for (int token = span.begin; token < span.end && running <= draw; token++) {
-        float w = weight(token);
+        float w = weight(token, at(z, token));
         if (w > 0.0f) {
             last = token;
             running += w;
@@ -189,8 +256,7 @@ DEVICE Head smallest_head(const Row& z, float largest, Mass target, Weight weigh
     for (int shift = 32; shift >= 0; shift -= 8) {
         for (int bin = threadIdx.x; bin < BIN_COPIES * BINS; bin += SAMPLER_THREADS) bins[bin] = 0;
         __syncthreads();
-        for (int token = threadIdx.x; token < z.vocabulary; token += SAMPLER_THREADS) {
-            float value = at(z, token);
+        each_token(z, Span{0, z.vocabulary}, threadIdx.x, SAMPLER_THREADS, [&](int, float value) {
             int bin = coarse(value);
             if (shift < 32) {
                 unsigned key = ordered(value);
@@ -201,7 +267,7 @@ DEVICE Head smallest_head(const Row& z, float largest, Mass target, Weight weigh
                 Mass w = weight(value);
                 if (w > 0) atomicAdd(&own_bins[bin], w);
             }
-        }
+        });
         __syncthreads();
         for (int bin = threadIdx.x; bin < BINS; bin += SAMPLER_THREADS)
             for (int copy = 1; copy < BIN_COPIES; ++copy) bins[bin] += bins[copy * BINS + bin];
@@ -232,27 +298,28 @@ DEVICE int draw_from_head(float* sums, const Row& z, float largest, float total,
     if (top_p < 1.0) {
         // As on the processor: top-p counts over what top-k left.
         Mass mass = 0;
-        for (int token = threadIdx.x; token < z.vocabulary; token += SAMPLER_THREADS) {
-            if (ordered(at(z, token)) > head.key) mass += mass_of(at(z, token));
-        }
+        each_token(z, Span{0, z.vocabulary}, threadIdx.x, SAMPLER_THREADS, [&](int, float value) {
+            if (ordered(value) > head.key) mass += mass_of(value);
+        });
         mass = block_sum(mass);
         if (head.key > 0) mass += head.ties * mass_of(from_ordered(head.key));
         Mass target = static_cast<Mass>(ceil(top_p * static_cast<double>(mass)));
         if (mass > 0) head = smallest_head(z, largest, target > 0 ? target : 1, mass_of);
     }
+    const Span row{0, z.vocabulary};
     int last_tie = z.vocabulary;
     if (head.key > 0) {
-        auto is_tie = [&](int token) { return ordered(at(z, token)) == head.key ? 1.0f : 0.0f; };
-        weigh(sums, z.vocabulary, is_tie);
-        last_tie = first_passing(sums, z.vocabulary, static_cast<float>(head.ties) - 0.5f, is_tie);
+        auto is_tie = [&](int, float value) { return ordered(value) == head.key ? 1.0f : 0.0f; };
+        weigh_parts(sums, z, row, is_tie);
+        last_tie = first_passing(sums, z, static_cast<float>(head.ties) - 0.5f, is_tie);
     }
-    auto weight = [&](int token) {
-        unsigned key = ordered(at(z, token));
+    auto weight = [&](int token, float value) {
+        unsigned key = ordered(value);
         bool inside = key > head.key || (key == head.key && token <= last_tie);
-        return inside ? expf(at(z, token) - largest) : 0.0f;
+        return inside ? expf(value - largest) : 0.0f;
     };
-    float kept = weigh(sums, z.vocabulary, weight);
-    return first_passing(sums, z.vocabulary, draw * kept, weight);
+    weigh_parts(sums, z, row, weight);
+    return first_passing(sums, z, draw * sum_of_parts(sums), weight);
 }
 
 // tokens [rows], logprobs [rows], from logits [rows, vocabulary]; rows whose state is not 0 are left alone.
@@ -264,15 +331,15 @@ KERNEL_BOUNDS(SAMPLER_THREADS, 1, sample, unsigned* tokens, float* logprobs, con
     int row = blockIdx.x;
     if (state[row] != 0) return;
     Row z{logits + static_cast<size_t>(row) * vocabulary, vocabulary, scale};
-    Likeliest best = likeliest(z);
+    Likeliest best = weigh_row(sums, z);
     float largest = at(z, best.token);
-    auto weight = [&](int token) { return expf(at(z, token) - largest); };
-    float weights = weigh(sums, vocabulary, weight);
+    auto weight = [&](int, float value) { return expf(value - largest); };
+    float weights = sum_of_parts(sums);
     float total = largest + logf(weights);
     int token = best.token;
     if (!greedy) {
         float draw = uniform(key, task[row], number[row], position[row]);
-        token = top_k == 0 && top_p >= 1.0 ? first_passing(sums, vocabulary, draw * weights, weight)
+        token = top_k == 0 && top_p >= 1.0 ? first_passing(sums, z, draw * weights, weight)
                                            : draw_from_head(sums, z, largest, total, top_k, top_p, draw);
     }
     if (threadIdx.x == 0) {

@@ -1,15 +1,15 @@
 //! Attention of one new token of each sequence over a paged cache; see `kernels/decode_attention.cu`.
 //!
 //! A result depends on its own sequence and on [`DecodeAttention::splits`] only, to the bit, not on the other sequences of the
-//! batch. The launches are the same whatever the lengths, so that they can be recorded. (A kernel is compiled when it is first
-//! used: use it once before recording.)
+//! batch. The launch is the same whatever the lengths, so that it can be recorded. (A kernel is compiled when it is first used: use
+//! it once before recording.)
 
 use half::bf16;
 
 use super::heads::{Heads, int};
 use super::paged_cache::PageTable;
 use super::tiles::tile_stride;
-use crate::{Device, DeviceError, Grid, Result, Slice};
+use crate::{Buffer, Device, DeviceError, Grid, Result, Slice};
 
 const NAME: &str = "decoding attention";
 /// Tokens of a tile, as in the kernel.
@@ -46,6 +46,29 @@ pub struct CachedHeads<'a> {
     pub lengths: Slice<'a, i32>,
 }
 
+/// What [`DecodeAttention::run`] writes on the way; one serves all layers, one after the other.
+#[derive(Debug)]
+pub struct DecodeWorkspace {
+    /// What the parts of each sequence come to, and the logs of their sums.
+    parts: Buffer<f32>,
+    /// How many parts of each sequence's heads are done: 0 but while a kernel runs.
+    done: Buffer<u32>,
+}
+
+impl DecodeWorkspace {
+    /// For operations over so many sequences each, of which one runs at a time.
+    ///
+    /// # Errors
+    /// The device's memory.
+    pub fn new(device: &Device, uses: &[(DecodeAttention, usize)]) -> Result<Self> {
+        let most = |needed: fn(&(DecodeAttention, usize)) -> usize| uses.iter().map(needed).max().unwrap_or(0);
+        let parts = most(|(attention, sequences)| attention.part_numbers(*sequences));
+        let counts = most(|(attention, sequences)| attention.heads * sequences);
+        let what = "workspace of attention";
+        Ok(DecodeWorkspace { parts: device.alloc(parts, what)?, done: device.zeros(counts, what)? })
+    }
+}
+
 impl DecodeAttention {
     /// Into how many parts contexts of up to so many tokens are split: the longer they are, the more blocks share one. It depends
     /// on nothing else, such as how many sequences there are, so that a sequence's result does not either.
@@ -54,8 +77,8 @@ impl DecodeAttention {
         most_tokens.div_ceil(1024).clamp(2, 16)
     }
 
-    /// Numbers that [`DecodeAttention::run`] needs as its workspace.
-    pub fn workspace(&self, sequences: usize) -> usize {
+    /// Numbers that the parts of so many sequences come to.
+    fn part_numbers(&self, sequences: usize) -> usize {
         sequences * self.heads * self.splits * (self.value_width + 1)
     }
 
@@ -78,7 +101,7 @@ impl DecodeAttention {
     }
 
     /// `out [sequences, heads, value width]` for `query [sequences, heads, query width]`, turned to its position. A sequence of
-    /// length 0 gets zeros. What was in `workspace` is lost.
+    /// length 0 gets zeros.
     ///
     /// # Errors
     /// If lengths of slices do not fit, or widths are no multiples of 8 or too large for the device. The numbers in `lengths`
@@ -89,7 +112,7 @@ impl DecodeAttention {
         out: Slice<'_, bf16>,
         query: Slice<'_, bf16>,
         cached: CachedHeads<'_>,
-        workspace: Slice<'_, f32>,
+        workspace: &DecodeWorkspace,
     ) -> Result<()> {
         let DecodeAttention { heads, key_heads, query_width, value_width, scale, splits } = *self;
         let wrong = |message: String| Err(DeviceError::operation(NAME, message));
@@ -107,8 +130,10 @@ impl DecodeAttention {
         if (cached.keys.width, values.width, cached.keys.heads) != (query_width, value_width, key_heads) {
             return wrong(format!("{self:?} over keys of {} and values of {}", cached.keys.width, values.width));
         }
-        if table.sequences() < sequences || workspace.len() < self.workspace(sequences) || !workspace.is_aligned(16) {
-            let message = format!("{} rows of pages, workspace {}", table.sequences(), workspace.len());
+        let DecodeWorkspace { parts, done } = workspace;
+        let has_room = parts.len() >= self.part_numbers(sequences) && done.len() >= heads * sequences;
+        if table.sequences() < sequences || !has_room {
+            let message = format!("{} rows of pages, a workspace of {}", table.sequences(), parts.len());
             return wrong(format!("{sequences} sequences, but {message}"));
         }
         let (group, value_in_key) = (heads / key_heads, cached.values.is_none());
@@ -129,41 +154,30 @@ impl DecodeAttention {
             ("STAGES", stages as i64),
             ("PAGE_TOKENS", table.tokens as i64),
         ];
-        let (partial, totals) = (workspace, workspace.slice(sequences * heads * splits * value_width..));
+        let totals = parts.slice(sequences * heads * splits * value_width..);
         let ([key_row, key_head], [value_row, value_head]) = (cached.keys.strides(), values.strides());
-        let heads_argument = int(NAME, "heads", heads)?;
         device.launch(
             &device.kernel("decode_attention", &defines, "decode_attention")?,
             Grid::blocks_3d([splits, key_heads * group.div_ceil(16 * row_tiles), sequences], 32 * self.warps() as u32)
                 .with_shared(self.shared_bytes(row_tiles, stages, value_in_key)),
             &[
-                partial.into(),
+                out.into(),
+                parts.into(),
                 totals.into(),
+                done.into(),
                 query.into(),
                 cached.keys.data.into(),
                 values.data.into(),
                 table.pages.into(),
                 lengths.into(),
                 int(NAME, "pages", table.row)?.into(),
-                heads_argument.into(),
+                int(NAME, "heads", heads)?.into(),
                 int(NAME, "heads", group)?.into(),
                 key_row.into(),
                 key_head.into(),
                 value_row.into(),
                 value_head.into(),
                 scale.into(),
-            ],
-        )?;
-        device.launch(
-            &device.kernel("decode_attention", &defines, "decode_attention_combine")?,
-            Grid::blocks_3d([heads, sequences, 1], 128),
-            &[
-                out.into(),
-                partial.into(),
-                totals.into(),
-                lengths.into(),
-                heads_argument.into(),
-                int(NAME, "parts", splits)?.into(),
             ],
         )
     }

@@ -10,8 +10,8 @@ use super::rows::add_partial;
 use crate::Numbers;
 use crate::{Argument, Device, Grid, Result, Slice};
 
-/// Rows of one warp or block in the backward pass, as in the kernel.
-const BACKWARD_ROWS: usize = 32;
+/// Rows of one warp in the backward pass, and of a block that works on one row at a time, as in the kernel.
+const BACKWARD_ROWS: (usize, usize) = (32, 8);
 /// Widths up to this are a warp's work.
 const NARROW: usize = 512;
 /// The widest row whose partial sums fit into the shared memory that every block may have.
@@ -56,6 +56,12 @@ impl RmsNorm<'_> {
         if self.width() <= NARROW { 8 } else { 1 }
     }
 
+    /// Blocks of a backward pass.
+    fn backward_blocks(&self, rows: usize) -> usize {
+        let rows_of_group = if self.groups() > 1 { BACKWARD_ROWS.0 } else { BACKWARD_ROWS.1 };
+        rows.div_ceil(self.groups() * rows_of_group)
+    }
+
     /// Threads of a block: eight warps, or what a wide row keeps busy.
     fn threads(&self) -> u32 {
         if self.width() >= 2048 || self.width() <= NARROW { 256 } else { 128 }
@@ -64,7 +70,7 @@ impl RmsNorm<'_> {
     /// The partial sums of a backward pass over `rows` rows.
     #[must_use]
     pub fn partial_len(&self, rows: usize) -> usize {
-        rows.div_ceil(self.groups() * BACKWARD_ROWS) * self.width()
+        self.backward_blocks(rows) * self.width()
     }
 
     /// `out` `[rows, width]` from rows of `x` that begin `stride` apart.
@@ -182,7 +188,7 @@ impl RmsNorm<'_> {
             check.int("stride", sides.close_stride)?.into(),
             self.eps.into(),
         ];
-        let blocks = rows.div_ceil(self.groups() * BACKWARD_ROWS);
+        let blocks = self.backward_blocks(rows);
         let shared = d_weight.map_or(0, |_| self.groups() * width * size_of::<f32>());
         device.launch(&kernel, Grid::blocks(blocks, self.threads()).with_shared(shared), &arguments)?;
         match d_weight {

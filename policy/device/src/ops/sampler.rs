@@ -64,6 +64,10 @@ pub fn sample(
     let vocabulary = logits.len() / rows.max(1);
     check.that(rows == 0 || vocabulary > 0, || "an empty vocabulary".into())?;
     check.holds("the logits", logits.len(), rows * vocabulary)?;
+    // Then the kernel reads four at a time.
+    if vocabulary.is_multiple_of(4) {
+        check.aligned("the memory of the logits", logits)?;
+    }
     check.holds("the log-probabilities", logprobs.len(), rows)?;
     check.holds("the key", draws.key.len(), 3)?;
     for (what, len) in [

@@ -67,7 +67,7 @@ KERNEL(shuffles, int* out, const int* in) {
     row[64] = shuffle(value, (lane_index() + 3) % 32);
     row[128] = shuffle_up(value, 2);
     row[192] = shuffle_down(value, 2);
-    row[256] = static_cast<int>(ballot(value % 3 == 0));
+    row[256] = static_cast<int>(warp_ballot(value % 3 == 0));
     row[320] = warp_sum(value);
     row[384] = warp_max(value);
     row[448] = block_sum(value);

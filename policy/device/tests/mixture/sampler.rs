@@ -183,7 +183,8 @@ fn tokens_are_those_of_a_sequential_search() {
     let device = Device::for_tests();
     let positions = positions(ROWS);
     let mut open = 0;
-    for vocabulary in [1, 3, 33, 1000, 5003] {
+    // Some are a multiple of four, some more than all threads read at a time.
+    for vocabulary in [1, 3, 33, 1000, 5003, 5004] {
         // Spread out; on a grid, so that many are equal; and with tokens that cannot be drawn.
         let spread: Vec<f32> = numbers(1, ROWS * vocabulary).iter().map(|x| x * 8.0 - 3.0).collect();
         let coarse: Vec<f32> = spread.iter().map(|x| (x * 2.0).round() / 2.0).collect();
@@ -195,7 +196,7 @@ fn tokens_are_those_of_a_sequential_search() {
             }
         }
     }
-    // Of 675; the extreme draws of a vocabulary of one or three lie next to a boundary.
+    // Of 810; the extreme draws of a vocabulary of one or three lie next to a boundary.
     assert!(open < 35, "{open} draws were left to rounding");
 }
 
@@ -232,6 +233,29 @@ fn large_logits_do_not_overflow_and_no_number_does_not_hang() {
         assert_eq!(tokens, [0, 0]);
         assert!(logprobs.iter().all(|logprob| logprob.is_nan()));
     }
+    // What is no number is the least, and of equals the first is taken, whether four are read at a time or not.
+    for vocabulary in [8, 9] {
+        let mut row = vec![f32::NEG_INFINITY; vocabulary];
+        (row[0], row[3], row[5], row[6], row[7]) = (f32::NAN, -1.0, f32::NAN, -1.0, -2.0);
+        assert_eq!(run(&device, &row, &[9], sampling(0.0, 0, 1.0)).0, [3]);
+    }
+    let (tokens, logprobs) =
+        run(&device, &[f32::NEG_INFINITY, 0.5, f32::NEG_INFINITY, f32::NEG_INFINITY], &[9], sampling(1.0, 0, 1.0));
+    assert_eq!((tokens[0], logprobs[0]), (1, 0.0));
+}
+
+#[test]
+fn logits_that_are_not_aligned_are_refused_where_four_are_read_at_a_time() {
+    let device = Device::for_tests();
+    let (logits, words) = (device.zeros::<f32>(9, "logits").unwrap(), device.zeros::<u32>(3, "draws").unwrap());
+    let state = device.zeros::<u8>(1, "state").unwrap();
+    let (tokens, logprobs) = (device.zeros::<u32>(1, "tokens").unwrap(), device.zeros::<f32>(1, "logprobs").unwrap());
+    let row = words.slice(..1);
+    let draws = Draws { key: words.view(), task: row, sample: row, length: row, state: state.view() };
+    let sample = |logits| sample(&device, (tokens.view(), logprobs.view()), logits, draws, sampling(1.0, 0, 1.0));
+    assert!(sample(logits.slice(1..8)).is_ok());
+    let error = sample(logits.slice(1..9)).unwrap_err().to_string();
+    assert_eq!(error, "sample: the memory of the logits does not begin at a multiple of 16 bytes");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! reads. All memory is there before the first row is computed, so that a step can be recorded. Each activation is rounded
 //! where the training pass rounds it; latent attention alone goes another way there and rounds other products.
 
-use device::ops::decode_attention::DecodeAttention;
+use device::ops::decode_attention::{DecodeAttention, DecodeWorkspace};
 use device::ops::paged_cache::PageTable;
 use device::ops::{RmsNorm, Rope, gather};
 use device::{Buffer, Device, Result, Slice, bf16};
@@ -96,9 +96,13 @@ impl Room {
         self.prompts.max(self.slots)
     }
 
-    /// Numbers that attention needs as its workspace for prompts and for a step.
-    pub(super) fn attention_workspace(self, operation: impl Fn(bool) -> DecodeAttention) -> usize {
-        operation(false).workspace(self.prompts).max(operation(true).workspace(self.slots))
+    /// What attention needs as its workspace for prompts and for a step.
+    pub(super) fn attention_workspace(
+        self,
+        device: &Device,
+        operation: impl Fn(bool) -> DecodeAttention,
+    ) -> Result<DecodeWorkspace> {
+        DecodeWorkspace::new(device, &[(operation(false), self.prompts), (operation(true), self.slots)])
     }
 
     /// Into how many parts attention splits a row's context. A row of a prompt has many beside it and is not split.

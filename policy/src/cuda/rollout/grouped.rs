@@ -1,7 +1,7 @@
 //! Attention with grouped queries in a layer: the cache holds each token's turned keys and its values.
 
 use device::ops::RmsNorm;
-use device::ops::decode_attention::{CachedHeads, DecodeAttention};
+use device::ops::decode_attention::{CachedHeads, DecodeAttention, DecodeWorkspace};
 use device::ops::decode_heads::{DecodeHeads, HeadCache};
 use device::ops::heads::Heads;
 use device::{Buffer, Device, Result, Slice, bf16};
@@ -24,20 +24,19 @@ pub(super) struct Grouped<'a> {
     query: Buffer<bf16>,
     /// `[rows, heads, width]`
     out: Buffer<bf16>,
-    workspace: Buffer<f32>,
+    workspace: DecodeWorkspace,
 }
 
 impl<'a> Grouped<'a> {
     pub(super) fn new(device: &Device, config: &'a GroupedConfig, room: Room) -> Result<Self> {
         let activations = |heads: usize| device.alloc(room.rows() * heads * config.width, "activations of attention");
-        let needed = room.attention_workspace(|decoding| operation(config, room, decoding));
         Ok(Grouped {
             config,
             room,
             all: activations(config.heads + 2 * config.key_heads)?,
             query: activations(config.heads)?,
             out: activations(config.heads)?,
-            workspace: device.alloc(needed, "workspace of attention")?,
+            workspace: room.attention_workspace(device, |decoding| operation(config, room, decoding))?,
         })
     }
 
@@ -75,7 +74,7 @@ impl<'a> Grouped<'a> {
             table: rows.table,
             lengths: rows.lengths,
         };
-        operation(self.config, self.room, rows.decoding).run(device, out, query, cached, self.workspace.view())?;
+        operation(self.config, self.room, rows.decoding).run(device, out, query, cached, &self.workspace)?;
         add_projection(device, x, out, &parts.output, queries)
     }
 }

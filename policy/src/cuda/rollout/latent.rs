@@ -4,7 +4,7 @@
 //! sequence; the two differ in what is rounded to bf16.
 
 use device::ops::absorbed::{LatentSizes, absorb_queries, expand_values};
-use device::ops::decode_attention::{CachedHeads, DecodeAttention};
+use device::ops::decode_attention::{CachedHeads, DecodeAttention, DecodeWorkspace};
 use device::ops::heads::Heads;
 use device::ops::paged_cache::{Appended, append};
 use device::ops::{self, Direction, RmsNorm};
@@ -37,7 +37,7 @@ pub(super) struct Latent<'a> {
     summed: Buffer<bf16>,
     /// `[rows, heads, value]`
     out: Buffer<bf16>,
-    workspace: Buffer<f32>,
+    workspace: DecodeWorkspace,
 }
 
 impl<'a> Latent<'a> {
@@ -49,9 +49,10 @@ impl<'a> Latent<'a> {
             Some(rank) => Some([activations(rank)?, activations(rank)?]),
             None => None,
         };
-        let mut attention = Latent {
+        let sizes = LatentSizes { heads, nope, rope, value, latent };
+        Ok(Latent {
             config,
-            sizes: LatentSizes { heads, nope, rope, value, latent },
+            sizes,
             room,
             query_latent,
             query: activations(heads * (nope + rope))?,
@@ -60,23 +61,8 @@ impl<'a> Latent<'a> {
             absorbed: activations(heads * (latent + rope))?,
             summed: activations(heads * latent)?,
             out: activations(heads * value)?,
-            workspace: device.alloc(0, "workspace of attention")?,
-        };
-        let needed = room.attention_workspace(|decoding| attention.operation(decoding));
-        attention.workspace = device.alloc(needed, "workspace of attention")?;
-        Ok(attention)
-    }
-
-    fn operation(&self, decoding: bool) -> DecodeAttention {
-        let LatentSizes { heads, rope, latent, .. } = self.sizes;
-        DecodeAttention {
-            heads,
-            key_heads: 1,
-            query_width: latent + rope,
-            value_width: latent,
-            scale: self.config.scale as f32,
-            splits: self.room.splits(decoding),
-        }
+            workspace: room.attention_workspace(device, |decoding| operation(config, sizes, room, decoding))?,
+        })
     }
 
     /// Adds attention to the residual stream `x` `[rows, d]`; `normed` `[rows, d]`.
@@ -126,9 +112,22 @@ impl<'a> Latent<'a> {
         let out = self.out.slice(..count * heads * value);
         absorb_queries(device, self.sizes, absorbed, query, parts.expand.copy, count)?;
         let cached = CachedHeads { keys, values: None, table: rows.table, lengths: rows.lengths };
-        self.operation(rows.decoding).run(device, summed, absorbed, cached, self.workspace.view())?;
+        let attention = operation(self.config, self.sizes, self.room, rows.decoding);
+        attention.run(device, summed, absorbed, cached, &self.workspace)?;
         expand_values(device, self.sizes, out, summed, parts.expand.copy, count)?;
         add_projection(device, x, out, &parts.output, heads * value)
+    }
+}
+
+fn operation(config: &LatentConfig, sizes: LatentSizes, room: Room, decoding: bool) -> DecodeAttention {
+    let LatentSizes { heads, rope, latent, .. } = sizes;
+    DecodeAttention {
+        heads,
+        key_heads: 1,
+        query_width: latent + rope,
+        value_width: latent,
+        scale: config.scale as f32,
+        splits: room.splits(decoding),
     }
 }
 

@@ -67,7 +67,7 @@ fn routers_choose_as_on_the_host() {
 }
 
 #[test]
-fn gradients_add_up_and_are_scaled() {
+fn gradients_add_up() {
     let (_, card) = both(&qwen3());
     let (_, _, once) = run(&card, &batch(), Track::Gradients);
     let mut sums = card.gradients().unwrap();
@@ -76,9 +76,9 @@ fn gradients_add_up_and_are_scaled() {
         let slopes = slopes(&forward);
         card.backward(forward, &slopes, 0.5, &mut sums).unwrap();
     }
-    sums.scale(0.5).unwrap();
     for ((name, once), (_, sums)) in by_name(&once).into_iter().zip(by_name(&sums)) {
-        assert!(relative(&sums, &once) < 1e-5, "{name}");
+        let twice: Vec<f32> = once.iter().map(|gradient| gradient * 2.0).collect();
+        assert!(relative(&sums, &twice) < 1e-5, "{name}");
     }
     assert!(sums.add_slice("model.norm.weight", &[0.0; 56], 1.0).unwrap_err().to_string().contains("on a card"));
 }
