@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test's failure is its report")]
 
 use policy::grpo::{
-    AdvantageScale, AdvantageSettings, Counts, GrpoLoss, KlEstimator, KlPenalty, LossInput, LossKind, advantages, loss,
-    sequence_kl, top_entropy_threshold,
+    AdvantageScale, AdvantageSettings, GrpoLoss, KlEstimator, KlPenalty, LossInput, LossKind, Member, MiniBatch,
+    advantages, advantages_less, loss, sequence_kl,
 };
 use serde_json::Value;
 
@@ -72,22 +72,20 @@ fn every_loss_is_trls() {
     for (name, case) in cases {
         let settings = &case["settings"];
         let masked = flag(settings, "mask_truncated_completions").then(|| whole("truncated"));
-        let members: Vec<usize> = (0..new.len()).filter(|index| Some(*index) != masked).collect();
-        let tokens: usize = members.iter().map(|index| new[*index].len()).sum();
-
-        let all: Vec<f32> = members.iter().flat_map(|index| &entropy[*index]).map(|e| *e as f32).collect();
-        let threshold = top_entropy_threshold(&all, number(settings, "top_entropy_quantile", 1.0));
-        let kept: Vec<Vec<bool>> =
-            entropy.iter().map(|row| row.iter().map(|e| *e as f32 >= threshold).collect()).collect();
-        let counts = Counts {
-            completions: new.len(),
-            tokens,
-            kept_tokens: members.iter().flat_map(|index| &kept[*index]).filter(|kept| **kept).count(),
-            tokens_per_part: match settings.get("steps_per_generation") {
-                Some(steps) => (tokens + whole("others")) as f64 / steps.as_f64().unwrap(),
-                None => tokens as f64,
-            },
-        };
+        let parts = settings.get("steps_per_generation").map_or(1, |steps| steps.as_u64().unwrap() as usize);
+        let of_step =
+            new.iter().enumerate().map(|(index, row)| Member { tokens: row.len(), counts: Some(index) != masked });
+        // What the other optimizer steps of the pass have.
+        let others = (parts > 1).then(|| Member { tokens: whole("others"), counts: true });
+        let all: Vec<Member> = of_step.chain(others).collect();
+        let mut mini_batch = MiniBatch::of(&all, &(0..new.len()).collect::<Vec<_>>(), parts);
+        let narrow = |row: &[f64]| row.iter().map(|entropy| *entropy as f32).collect::<Vec<f32>>();
+        if let Some(share) = settings.get("top_entropy_quantile") {
+            let of_counted: Vec<f32> = mini_batch.counted.iter().flat_map(|index| narrow(&entropy[*index])).collect();
+            mini_batch.keep_top_entropies(&of_counted, share.as_f64().unwrap());
+        }
+        let kept: Vec<Vec<bool>> = entropy.iter().map(|row| mini_batch.kept(&narrow(row))).collect();
+        let members = &mini_batch.counted;
         let inputs: Vec<LossInput<'_, f64>> = members
             .iter()
             .map(|&index| LossInput {
@@ -99,7 +97,7 @@ fn every_loss_is_trls() {
                 advantage: advantages[index],
             })
             .collect();
-        let out = loss(&inputs, &translated(settings, whole("longest")), &counts);
+        let out = loss(&inputs, &translated(settings, whole("longest")), &mini_batch.counts);
 
         let expected = case["loss"].as_f64().unwrap();
         assert!((out.loss - expected).abs() < TOLERANCE, "{name}: the loss is {}, TRL's {expected}", out.loss);
@@ -137,19 +135,17 @@ fn every_advantage_is_trls() {
         };
         let leave_one_out = settings.get("normalize_advantages").is_some();
         let beta = number(settings, "beta", 0.0);
-        let mut completion = 0;
-        let punished: Vec<Vec<Option<f64>>> = rewards
-            .iter()
-            .map(|group| {
-                let each = group.iter().map(|reward| {
-                    let kl = sequence_kl(&old[completion], &reference[completion], KlEstimator::K1);
-                    completion += 1;
-                    reward.map(|reward| reward - beta * kl)
-                });
-                each.collect()
-            })
-            .collect();
-        let found = advantages(&punished, AdvantageSettings { scale, leave_one_out });
+        let settings = AdvantageSettings { scale, leave_one_out };
+        let found = if beta == 0.0 {
+            advantages(&rewards, settings)
+        } else {
+            let penalty =
+                |(old, reference): (&Vec<f32>, &Vec<f32>)| beta * sequence_kl(old, reference, KlEstimator::K1);
+            let mut each = old.iter().zip(&reference).map(penalty);
+            let penalties: Vec<Vec<f64>> =
+                rewards.iter().map(|group| each.by_ref().take(group.len()).collect()).collect();
+            advantages_less(&rewards, &penalties, settings)
+        };
         for (found, expected) in found.iter().flatten().zip(rows(&case["advantages"]).iter().flatten()) {
             assert!((found - expected).abs() < TOLERANCE, "{name}: {found}, TRL's {expected}");
         }

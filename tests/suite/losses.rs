@@ -1,12 +1,13 @@
 //! Whole runs with every loss and option of the grpo stage.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use policy::checkpoint::{TensorData, load_tensors};
 use serde_json::Value;
 
-use crate::support::{base, finish, lines, model_setting, options, place, same, small, step_rows};
+use crate::support::{base, finish, in_a_process, lines, model_setting, options, place, same, small, step_rows};
 
 /// Runs the small recipe's grpo stage on its base.
 fn run(name: &str, settings: &[&str]) -> PathBuf {
@@ -37,13 +38,19 @@ fn a_learning_rate_of_0_changes_nothing() {
 fn equal_rewards_change_nothing() {
     // In one token no tag can be closed: every completion scores 0.
     let one = ["grpo.steps=2", "grpo.max_new_tokens=1", "grpo.kl_coefficient=0", "grpo.reference_every=0"];
-    for (name, more) in [("equal", "grpo.refill_rounds=0"), ("equal-refilled", "grpo.refill_rounds=2")] {
+    let cases = [
+        ("equal", "grpo.refill_rounds=0"),
+        ("equal-refilled", "grpo.refill_rounds=2"),
+        ("equal-measured", "grpo.reference=frozen"),
+    ];
+    for (name, more) in cases {
         let path = run(name, &[&one[..], &[more]].concat());
         for row in step_rows(&path) {
             assert_eq!((number(&row, "flat_groups_share"), number(&row, "gradient_norm")), (1.0, 0.0));
             // That of what was sampled is known, whatever was learnt from it.
             assert_eq!((number(&row, "trained_share"), number(&row, "entropy") > 0.0), (0.0, true), "{row:#}");
             assert_eq!((&row["ratio"]["min"], &row["ratio"]["max"]), (&Value::from(1.0), &Value::from(1.0)));
+            assert!(row["kl"].is_null(), "of no token: {row:#}");
         }
         assert!(weights(&path.join("checkpoints/step-000002")) == weights(base()));
     }
@@ -103,7 +110,8 @@ fn every_loss_and_option_learns() {
                 assert!(number(row, key).is_finite(), "{name}: {key}");
             }
             moved = moved.max(number(&row["ratio"], "max") - 1.0);
-            assert_eq!(row["kl"].is_null(), name == "no-reference", "{name}: {row:#}");
+            let unmeasured = name == "no-reference" || number(row, "trained_share") == 0.0;
+            assert_eq!(row["kl"].is_null(), unmeasured, "{name}: {row:#}");
             assert_eq!(row["kl_penalty"].is_number(), name == "k1-reward", "{name}: {row:#}");
             assert_eq!(row["clip_dual_fraction"].is_number(), name == "dual-clip", "{name}: {row:#}");
             // A penalty or a bonus in the loss is of all completions; without one those alone are trained on that differ from
@@ -178,12 +186,112 @@ fn dynamic_sampling_learns_from_groups_that_differ_and_no_task_comes_twice() {
     }
 }
 
-/// With one mini-batch there is nothing to split, so the split cannot matter.
+/// With one mini-batch there is nothing to split; with two the split decides what each of them learns.
 #[test]
-fn one_mini_batch_is_the_step() {
-    let [random, in_order] = ["random", "in_order"].map(|split| {
-        let split = format!("grpo.mini_batch_split={split}");
-        run(&split.replace(['.', '='], "-"), &["grpo.steps=2", "grpo.mini_batches=1", &split])
+fn a_split_matters_where_there_is_something_to_split() {
+    let [(one_random, two_random), (one_in_order, two_in_order)] = ["random", "in_order"].map(|split| {
+        let setting = format!("grpo.mini_batch_split={split}");
+        let parts = |number: u32| {
+            run(&format!("{split}-{number}"), &["grpo.steps=2", &format!("grpo.mini_batches={number}"), &setting])
+        };
+        (parts(1), parts(2))
     });
-    same(&random, &in_order);
+    same(&one_random, &one_in_order);
+    let end = |path: &Path| weights(&path.join("checkpoints/step-000002"));
+    assert!(end(&two_random) != end(&two_in_order));
+    assert!(end(&one_random) != end(&two_random));
+}
+
+/// How much goes through the model at once is a matter of memory, not of what is learned.
+#[test]
+fn a_step_is_the_same_in_micro_batches_of_any_size() {
+    // At a learning rate of 0 the second optimizer step begins with the same weights, not with those that the first one's
+    // rounding gave.
+    const STILL: [&str; 3] = ["grpo.steps=1", "grpo.learning_rate=0", "grpo.mask_truncated=true"];
+    const CASES: [(&str, &[&str]); 4] = [
+        ("bnpo", &["grpo.loss=bnpo", "grpo.entropy_coefficient=0.5"]),
+        ("dapo", &["grpo.loss=dapo", "grpo.top_entropy_share=0.3", "grpo.entropy_coefficient=0.5"]),
+        ("dr-grpo", &["grpo.loss=dr_grpo", "grpo.kl_coefficient=0", "grpo.reference_every=0"]),
+        ("grpo", &["grpo.top_entropy_share=0.3", "grpo.kl_coefficient=0", "grpo.reference_every=0"]),
+    ];
+    for (name, settings) in CASES {
+        // One completion at a time, and all of them at once.
+        let [small, large] = [16, 8192].map(|tokens| {
+            let tokens = format!("grpo.micro_batch_tokens={tokens}");
+            let path = run(
+                &format!("{name}-{}", tokens.replace(['.', '='], "-")),
+                &[&STILL[..], settings, &[&tokens]].concat(),
+            );
+            step_rows(&path).remove(0)
+        });
+        // Prompts are repeated in each micro-batch.
+        assert!(number(&small, "trained_tokens") > number(&large, "trained_tokens"), "{name}: they are cut alike");
+        assert!(number(&large, "gradient_norm") > 0.0, "{name}: there was nothing to learn");
+        for key in ["loss", "gradient_norm"] {
+            let (small, large) = (number(&small, key), number(&large, key));
+            assert!(
+                (small - large).abs() <= 1e-5 * large.abs().max(1.0),
+                "{name}: {key} is {small}, all at once {large}"
+            );
+        }
+    }
+}
+
+/// The tensors of a model, the routers' biases among them.
+fn tensors(folder: &Path) -> BTreeMap<String, TensorData> {
+    load_tensors(folder.join("model.safetensors")).unwrap()
+}
+
+#[test]
+fn a_reference_is_replaced_when_it_is_due() {
+    let path = run(
+        "replaced",
+        &["grpo.steps=3", "grpo.reference_every=2", "grpo.checkpoint_every=1", "grpo.keep_checkpoints=3"],
+    );
+    let at = |step: u64| weights(&path.join(format!("checkpoints/step-{step:06}")));
+    let reference = |step: u64| weights(&path.join(format!("checkpoints/step-{step:06}/reference")));
+    assert!(at(1) != weights(base()) && at(2) != at(1) && at(3) != at(2), "nothing was learned");
+    assert!(reference(1) == weights(base()));
+    assert!(reference(2) == at(2));
+    assert!(reference(3) == at(2));
+}
+
+#[test]
+fn a_moving_average_goes_the_rate_of_the_way() {
+    const RATE: f32 = 0.25;
+    let average = ["grpo.reference=moving_average", "grpo.reference_every=1", "grpo.reference_rate=0.25"];
+    let often = ["grpo.steps=2", "grpo.checkpoint_every=1", "grpo.learning_rate=5e-3"];
+    let path = run("average-moves", &[&often[..], &average].concat());
+    let mut old = tensors(base());
+    for step in 1..=2 {
+        let folder = path.join(format!("checkpoints/step-{step:06}"));
+        let (new, found) = (tensors(&folder), tensors(&folder.join("reference")));
+        // The model's weights and its routers' biases, in that order.
+        let mut apart = [0.0f32; 2];
+        assert_eq!(found.keys().collect::<Vec<_>>(), old.keys().collect::<Vec<_>>());
+        for (name, found) in &found {
+            let kind = usize::from(name.ends_with("e_score_correction_bias"));
+            for ((found, old), new) in found.values.iter().zip(&old[name].values).zip(&new[name].values) {
+                let expected = (1.0 - RATE) * old + RATE * new;
+                assert!((found - expected).abs() < 1e-6, "step {step}, {name}: {found}, expected {expected}");
+                apart[kind] = apart[kind].max((new - old).abs());
+            }
+        }
+        assert!(apart.iter().all(|apart| *apart > 1e-4), "step {step}: the policy stayed where it was: {apart:?}");
+        old = found;
+    }
+}
+
+#[test]
+fn a_reference_that_would_move_after_the_last_step_is_said() {
+    let said = |name: &str, reference_every: &str| {
+        let model = model_setting(base());
+        let settings = ["grpo.steps=2", "grpo.eval_every=0", "eval.tasks_per_family=1", reference_every, &model];
+        let output = in_a_process(&small(&settings), &options(&place(name))).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{text}");
+        text.contains("the reference stays as it is: it moves every 2 steps, and there are only 2")
+    };
+    assert!(said("late", "grpo.reference_every=2"));
+    assert!(!said("in-time", "grpo.reference_every=1"));
 }

@@ -4,8 +4,14 @@
 //! the mean of the group's *other* rewards (Ahmadian et al., "Back to Basics", 2024: RLOO), and s is one of
 //! [`AdvantageScale`]. Standard deviations are those of a sample (n - 1), and 1e-4 is added to them, as in TRL.
 //!
-//! Deviation from TRL: there, a completion that cannot be scored, or a group of equal rewards, may come out a rounding
-//! error away from 0; here it is 0 exactly.
+//! Where a penalty is taken off the rewards ([`advantages_less`]), it is compared with the group's as the rewards are, and
+//! not divided by s: `A_i = (r_i - b_i) / s - (p_i - c_i)`, with c the baseline of the penalties. Divided by a deviation
+//! that it is part of, it would be the whole advantage of a group of equal rewards, however small its coefficient; divided
+//! by the rewards' own, it would weigh more the less a group's rewards differ. So it weighs what its coefficient says, in
+//! every group.
+//!
+//! Deviations from TRL: there, a completion that cannot be scored, or a group of equal rewards, may come out a rounding
+//! error away from 0; here it is 0 exactly. RLOO's `normalize_advantages` (by default off) divides the penalty as well.
 
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +75,31 @@ pub fn advantages(groups: &[Vec<Option<f64>>], settings: AdvantageSettings) -> V
         .collect()
 }
 
+/// The advantages of groups where each completion has a penalty as well, by group like the rewards.
+///
+/// The penalty of a completion without a reward counts for nobody, and a flat group has its penalties alone.
+///
+/// # Panics
+/// If a completion has no penalty.
+#[must_use]
+pub fn advantages_less(
+    groups: &[Vec<Option<f64>>],
+    penalties: &[Vec<f64>],
+    settings: AdvantageSettings,
+) -> Vec<Vec<f64>> {
+    assert!(groups.iter().map(Vec::len).eq(penalties.iter().map(Vec::len)), "one penalty for each completion");
+    let of_scored = |(rewards, penalties): (&Vec<Option<f64>>, &Vec<f64>)| {
+        rewards.iter().zip(penalties).map(|(reward, penalty)| reward.map(|_| *penalty)).collect()
+    };
+    let scored: Vec<Vec<Option<f64>>> = groups.iter().zip(penalties).map(of_scored).collect();
+    let taken_off = advantages(&scored, AdvantageSettings { scale: AdvantageScale::None, ..settings });
+    let mut all = advantages(groups, settings);
+    for (advantage, penalty) in all.iter_mut().flatten().zip(taken_off.iter().flatten()) {
+        *advantage -= penalty;
+    }
+    all
+}
+
 /// The standard deviation of a sample.
 fn deviation(values: &[f64]) -> f64 {
     let n = values.len() as f64;
@@ -109,6 +140,37 @@ mod tests {
         // Two groups: all four rewards have the mean 0.75 and the variance (3 * 0.0625 + 0.5625) / 3 = 0.25.
         let d = 0.5 + 1e-4;
         check(&[&[Some(1.0), Some(0.0)], &[Some(1.0), Some(1.0)]], Batch, false, &[&[0.5 / d, -0.5 / d], &[0.0; 2]]);
+    }
+
+    #[test]
+    fn a_penalty_weighs_what_it_is_in_every_group() {
+        use AdvantageScale::{Batch, Group, None as Unscaled};
+        fn check(
+            rewards: &[Option<f64>],
+            penalties: &[f64],
+            (scale, leave_one_out): (AdvantageScale, bool),
+            expected: &[f64],
+        ) {
+            let settings = AdvantageSettings { scale, leave_one_out };
+            let found = advantages_less(&[rewards.to_vec()], &[penalties.to_vec()], settings).remove(0);
+            assert_eq!(found.len(), expected.len());
+            for (f, e) in found.iter().zip(expected) {
+                assert!((f - e).abs() < 1e-12, "{scale:?}: {found:?} where {expected:?} was expected");
+            }
+        }
+        // Equal rewards: what is left is the penalty against the group's mean, whatever the rewards are divided by.
+        for scale in [Group, Batch, Unscaled] {
+            check(&[Some(0.5); 4], &[0.001, 0.002, 0.003, 0.002], (scale, false), &[0.001, 0.0, -0.001, 0.0]);
+            check(&[Some(0.5); 2], &[0.001, 0.003], (scale, true), &[0.002, -0.002]);
+        }
+        // Mean 0.5, sample standard deviation sqrt(1/2): only the rewards are divided by it.
+        let better = 0.5 / (0.5f64.sqrt() + 1e-4);
+        check(&[Some(1.0), Some(0.0)], &[0.1, 0.3], (Group, false), &[better + 0.1, -better - 0.1]);
+        // Without a scale it is as if the rewards had been lower.
+        check(&[Some(1.0), Some(0.0)], &[0.5, 0.3], (Unscaled, true), &[0.8, -0.8]);
+        // What cannot be scored has no advantage, and its penalty moves nobody's.
+        check(&[Some(0.5), None, Some(0.5)], &[0.1, 9.0, 0.3], (Group, false), &[0.1, 0.0, -0.1]);
+        check(&[Some(0.5), None], &[0.1, 9.0], (Group, true), &[0.0, 0.0]);
     }
 
     #[test]

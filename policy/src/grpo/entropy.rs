@@ -8,8 +8,7 @@
 //! tokens, so that it does not depend on how much fits into memory at once.
 
 /// The least entropy that a token must have to be among the `share` (0 to 1) highest; no token reaches that of none.
-#[must_use]
-pub fn top_entropy_threshold(entropies: &[f32], share: f64) -> f32 {
+pub(super) fn top_entropy_threshold(entropies: &[f32], share: f64) -> f32 {
     let mut sorted = entropies.to_vec();
     sorted.sort_unstable_by(f32::total_cmp);
     let Some(last) = sorted.len().checked_sub(1) else { return f32::INFINITY };

@@ -6,11 +6,12 @@ mod advantage;
 mod entropy;
 mod kl;
 mod loss;
+mod mini_batch;
 mod pack;
 
-pub use advantage::{AdvantageScale, AdvantageSettings, advantages, is_flat};
-pub use entropy::top_entropy_threshold;
+pub use advantage::{AdvantageScale, AdvantageSettings, advantages, advantages_less, is_flat};
 pub use kl::{KlEstimator, KlPenalty, sequence_kl};
 pub use loss::{Clip, Counts, GrpoLoss, LossInput, LossKind, LossOutput, loss};
+pub use mini_batch::{Member, MiniBatch};
 pub(crate) use pack::common_prefix;
 pub use pack::{MicroBatch, Sampled, pack};

@@ -165,3 +165,28 @@ impl Policy {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ModelConfig;
+
+    #[test]
+    fn an_average_goes_the_rate_of_the_way() {
+        let policy = |seed, bias| {
+            let mut policy = Policy::new(ModelConfig::tiny(48), seed).unwrap();
+            policy.router_bias[0][0] = bias;
+            policy
+        };
+        let weight = |policy: &Policy| {
+            let values: Vec<f32> = policy.parameters().unwrap()[0].1.flatten_all().unwrap().to_vec1().unwrap();
+            values[5]
+        };
+        let (mut mine, theirs) = (policy(1, 1.0), policy(2, 3.0));
+        let (old, target) = (weight(&mine), weight(&theirs));
+        assert!((old - target).abs() > 1e-4, "{old} {target}");
+        mine.move_towards(&theirs, 0.25).unwrap();
+        assert!((weight(&mine) - (0.75 * old + 0.25 * target)).abs() < 1e-7, "{}", weight(&mine));
+        assert_eq!(mine.router_bias[0][0], 1.5);
+    }
+}

@@ -146,22 +146,6 @@ impl Gradients {
         Ok(partial.into_iter().flatten().sum::<f64>().sqrt())
     }
 
-    /// Multiplies every gradient, e.g. by one over the number of tokens once that is known.
-    ///
-    /// # Errors
-    /// If a card fails.
-    pub fn scale(&mut self, factor: f64) -> Result<()> {
-        let factor = factor as f32;
-        #[cfg(feature = "cuda")]
-        if let Some(sums) = &self.card {
-            return sums.scale(factor).during("scale the gradients");
-        }
-        for values in self.entries.iter_mut().filter_map(|entry| entry.values.as_mut()) {
-            values.par_chunks_mut(CHUNK).for_each(|chunk| chunk.iter_mut().for_each(|value| *value *= factor));
-        }
-        Ok(())
-    }
-
     /// Names and gradients, in the order of the names; those on a card are copied from it.
     ///
     /// # Errors
@@ -235,8 +219,6 @@ mod tests {
         assert_eq!(values(&gradients, "unused"), None);
         let expected = (2.5f64 * 2.5 + 25.0 + 7.5 * 7.5 + 100.0).sqrt();
         assert!((gradients.norm().unwrap() - expected).abs() < 1e-12);
-        gradients.scale(2.0).unwrap();
-        assert_eq!(values(&gradients, "a").as_deref(), Some(&[5.0, 10.0][..]));
     }
 
     #[test]

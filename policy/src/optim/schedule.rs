@@ -1,4 +1,7 @@
 //! The learning rate over a run: a linear warm-up, then constant or decaying.
+//!
+//! Deviations from transformers: there the first step of a warm-up has a rate of 0, and the others that of the step before them
+//! here; and a cosine reaches its floor one step after the last.
 
 use serde::{Deserialize, Serialize};
 

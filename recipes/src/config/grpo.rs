@@ -52,7 +52,7 @@ words! {
     KlPlace {
         /// In the loss of each token (GRPO).
         Loss = "loss",
-        /// In the reward of each completion (PPO, RLOO).
+        /// In the reward of each completion (PPO, RLOO); not divided by what `advantage_scale` divides rewards by.
         Reward = "reward",
     }
 }
@@ -115,11 +115,11 @@ settings! {
         refill_rounds: usize = 0, between(0, 1000);
         /// Peak learning rate. At 0 nothing changes, the routers' balancing included.
         learning_rate: f64 = 3e-4, at_least(0);
-        /// Steps over which the learning rate rises from 0.
+        /// Steps over which the learning rate rises: step s of them has s/warmup_steps of the peak (transformers: one s less).
         warmup_steps: u64 = 5, at_least(0);
         /// How the learning rate moves after the warm-up.
         schedule: Schedule = Schedule::Cosine, Any;
-        /// Where the cosine ends, as a share of the peak.
+        /// Where the cosine ends, as a share of the peak: at the last step (transformers: one step after it).
         min_ratio: f64 = 0.1, between(0, 1);
         /// Which loss, and how the tokens' losses are averaged. See policy/src/grpo/loss for equations and papers.
         loss: LossKind = LossKind::Grpo, Any;
@@ -144,14 +144,16 @@ settings! {
         kl_coefficient: f64 = 0.001, at_least(0);
         /// How the divergence from the reference is estimated.
         kl_estimator: KlEstimator = KlEstimator::K3, Any;
-        /// Where the KL penalty stands.
+        /// Where the KL penalty stands. In the reward it is compared with the group's as rewards are, and not divided by what
+        /// `advantage_scale` says: its coefficient weighs the same in every group.
         kl_in: KlPlace = KlPlace::Loss, Any;
         /// Multiply the estimate by the probability ratio, so that it stays right when the policy has moved on from the one
         /// that sampled (DeepSeek-V3.2; TRL's use_bias_correction_kl).
         kl_importance: bool = false, Any;
         /// What the policy is compared with.
         reference: ReferenceKind = ReferenceKind::Auto, Any;
-        /// The reference moves every so many steps (R1-Zero: 400); 0 is never.
+        /// The reference moves every so many steps; 0 is never. R1-Zero: every 400 of its 10400 optimizer steps, of which a step
+        /// here makes mini_batches x epochs.
         reference_every: u64 = 0, at_least(0);
         /// reference = "moving_average": how much of the way to the policy the reference goes each time.
         reference_rate: f64 = 0.0, between(0, 1);
@@ -182,11 +184,13 @@ settings! {
         checkpoint_layers: bool = false, Any;
         /// On a card: keep AdamW's moments in the host's memory, for a model that does not fit otherwise. Steps take longer.
         moments_on_host: bool = false, Any;
-        /// How the experts are kept evenly busy.
+        /// How the experts are kept evenly busy: in one way at a time (DeepSeek-V3: by the bias and, at 1e-4 and for each
+        /// sequence by itself, a balance loss).
         balance: Balance = Balance::Bias, Any;
         /// With `balance = "bias"`: the step of the router's bias, per optimizer step.
         router_bias_rate: f64 = 1e-3, at_least(0);
-        /// With `balance = "auxiliary"`: the weight of the balance loss.
+        /// With `balance = "auxiliary"`: the weight of the balance loss, which asks for balance within each micro-batch: with
+        /// fewer `micro_batch_tokens` it asks for more.
         balance_coefficient: f64 = 1e-2, at_least(0);
         /// A checkpoint is written every so many steps, and at the end; 0 is only at the end.
         checkpoint_every: u64 = 20, at_least(0);
@@ -218,6 +222,12 @@ impl GrpoSettings {
             ReferenceKind::Auto => ReferenceKind::Replaced,
             kind => kind,
         }
+    }
+
+    /// Whether the reference is to move, but not before there is nothing left to be compared with it.
+    #[must_use]
+    pub fn reference_moves_too_late(&self) -> bool {
+        self.reference_every > 0 && (1..=self.reference_every).contains(&self.steps)
     }
 
     /// What must hold between the keys.
@@ -327,5 +337,30 @@ impl GrpoSettings {
             );
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SHIPPED;
+
+    #[test]
+    fn a_reference_that_moves_after_the_last_step_moves_too_late() {
+        fn check(steps: u64, reference_every: u64, expected: bool) {
+            let settings = GrpoSettings { steps, reference_every, ..GrpoSettings::default() };
+            assert_eq!(settings.reference_moves_too_late(), expected, "{steps} steps, every {reference_every}");
+        }
+        check(400, 400, true);
+        check(2, 30, true);
+        check(401, 400, false);
+        check(400, 0, false);
+        // Nothing is learned, so nothing is compared.
+        check(0, 30, false);
+        for shipped in SHIPPED {
+            for (stage, settings) in shipped.recipe(&[]).unwrap().grpo() {
+                assert!(!settings.reference_moves_too_late(), "{}, stage {}", shipped.name, stage.name);
+            }
+        }
     }
 }

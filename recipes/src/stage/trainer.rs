@@ -101,7 +101,8 @@ impl Trainer {
             let slopes = slope(micro, &forward)?.into();
             rows += micro.batch.token_ids.len() as u64;
             balance.iter_mut().zip(&forward.routing).for_each(|(balance, routing)| balance.count(routing));
-            // The step's balance loss is the mean over its rows.
+            // The step's balance loss is the mean over its rows of what each micro-batch's own load gives: that of the step is
+            // known only once all of them were computed.
             let share = micro.batch.token_ids.len() as f64 / all_rows as f64;
             policy.backward(forward, &slopes, balance_coefficient * share, &mut gradients)?;
         }

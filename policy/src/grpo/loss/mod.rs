@@ -7,7 +7,8 @@
 //!
 //! Each file gives one loss's policy term, and what tokens are divided by (the weight c). The KL estimates are in
 //! [`kl`](super::kl). The entropy's term is the mean over the tokens that count for it, whatever the loss divides by, as in
-//! TRL. Everything is computed in f64, from log-probabilities of either width.
+//! TRL; over those of the optimizer step, where TRL's is over each forward pass. Everything is computed in f64, from
+//! log-probabilities of either width.
 
 mod bnpo;
 mod cispo;

@@ -55,6 +55,16 @@ fn two_steps_by_hand() {
 }
 
 #[test]
+fn eps_is_added_to_the_corrected_root() {
+    // Step 1, g = 2: m / (1 - 0.9) = 2, sqrt(v) / sqrt(1 - 0.99) = 2; so 2 / (2 + 0.5) of the learning rate.
+    let params = [variable("w", &[1.0], &[1])];
+    let config = AdamWConfig { beta1: 0.9, beta2: 0.99, eps: 0.5, weight_decay: 0.0 };
+    let mut optimizer = AdamW::new(&params, config).unwrap();
+    optimizer.step(&gradients(&params, &[&[2.0]]), 0.1, None).unwrap();
+    close(&read(&params[0].1), &[1.0 - 0.1 * 0.8], 1e-6);
+}
+
+#[test]
 fn agrees_with_candles_own() {
     let start = Normal::new(1, "weights").take(60, 1.0);
     let ours = [variable("w", &start, &[6, 10])];
@@ -86,24 +96,20 @@ fn agrees_with_candles_own() {
 
 #[test]
 fn clipping_scales_the_gradient_to_the_limit() {
-    fn check(max_norm: Option<f64>, clipped: bool, same_as: [f32; 2]) {
-        // eps of 1 makes the step depend on the gradient's size, not on its direction alone.
+    fn check(max_norm: Option<f64>, clipped: bool, moved: [f64; 2]) {
+        // eps of 1 makes the step depend on the gradient's size, not on its direction alone: the first is g / (g + 1) of
+        // the learning rate.
         let config = AdamWConfig { eps: 1.0, ..AdamWConfig::default() };
-        let run = |gradient: &[f32], max_norm| {
-            let params = [variable("w", &[1.0, 1.0], &[2])];
-            let mut optimizer = AdamW::new(&params, config).unwrap();
-            let gradients = gradients(&params, &[gradient]);
-            let report = optimizer.step(&gradients, 0.1, max_norm).unwrap();
-            (report, read(&params[0].1))
-        };
-        let (report, weights) = run(&[3.0, 4.0], max_norm);
+        let params = [variable("w", &[1.0, 1.0], &[2])];
+        let mut optimizer = AdamW::new(&params, config).unwrap();
+        let report = optimizer.step(&gradients(&params, &[&[3.0, 4.0]]), 0.1, max_norm).unwrap();
         assert_eq!(report, StepReport { grad_norm: 5.0, clipped, applied: true });
-        let expected: Vec<f64> = run(&same_as, None).1.into_iter().map(f64::from).collect();
-        close(&weights, &expected, 1e-6);
+        close(&read(&params[0].1), &moved.map(|moved| 1.0 - 0.1 * moved), 1e-6);
     }
-    check(None, false, [3.0, 4.0]);
-    check(Some(5.0), false, [3.0, 4.0]);
-    check(Some(1.0), true, [0.6, 0.8]);
+    check(None, false, [3.0 / 4.0, 4.0 / 5.0]);
+    check(Some(5.0), false, [3.0 / 4.0, 4.0 / 5.0]);
+    // A gradient of 0.6 and 0.8.
+    check(Some(1.0), true, [0.6 / 1.6, 0.8 / 1.8]);
 }
 
 #[test]

@@ -69,6 +69,12 @@ pub(super) fn run(
     from: &Path,
 ) -> anyhow::Result<Ended> {
     let mut learner = Learner::resume_or_begin(context, draws, stage, settings, from)?;
+    if learner.state.step == 0 && settings.reference_moves_too_late() {
+        context.reporter.note(&format!(
+            "{}: the reference stays as it is: it moves every {} steps, and there are only {} (reference_every)",
+            stage.name, settings.reference_every, settings.steps
+        ));
+    }
     if learner.state.step >= settings.steps && context.run.is_done(&stage.name)? {
         return Ok(Ended::Done(learner.handed_on(context, stage)?));
     }

@@ -2,9 +2,10 @@
 //! takes.
 //!
 //! Dynamic sampling (Yu et al., "DAPO", 2025, section 3.2): a group whose rewards are all equal teaches nothing. It is
-//! dropped, and as many further tasks are sampled as groups are missing, in up to `refill_rounds` rounds. Deviation from
+//! dropped, and as many further tasks are sampled as groups are missing, in up to `refill_rounds` rounds. Deviations from
 //! the paper: there a round samples a full batch again and what is too much of it is thrown away; here nothing is, and a
-//! step that comes to the end of its rounds learns from what it has.
+//! step that comes to the end of its rounds learns from what it has. There a group is dropped if all or none of its answers
+//! are right; here if its total rewards are all equal, whatever they are made of.
 
 use std::ops::Range;
 use std::time::Duration;

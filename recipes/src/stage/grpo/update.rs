@@ -1,7 +1,7 @@
 //! What a step learns: advantages, then `epochs` passes over its completions in `mini_batches` optimizer steps.
 
 use policy::grpo::{
-    Counts, LossInput, LossOutput, MicroBatch, Sampled, advantages, loss, pack, sequence_kl, top_entropy_threshold,
+    LossInput, LossOutput, Member, MicroBatch, MiniBatch, Sampled, advantages, advantages_less, loss, pack, sequence_kl,
 };
 use policy::random::permutation;
 use policy::{Policy, Slopes, Track};
@@ -39,6 +39,10 @@ impl Example<'_> {
         self.counts && (loss.kl.is_some() || loss.entropy_coefficient > 0.0 || self.advantage != 0.0)
     }
 
+    fn member(&self) -> Member {
+        Member { tokens: self.tokens(), counts: self.counts }
+    }
+
     fn sampled(&self) -> Sampled<'_> {
         Sampled::of(self.prompt, &self.graded.completion)
     }
@@ -74,8 +78,8 @@ impl Learner<'_> {
             }
         };
         let mut examples: Vec<Example<'_>> = groups.iter().cloned().flatten().map(example).collect();
-        let rewards = groups.into_iter().map(|group| rewards(&rollout.graded[group])).collect();
-        self.judge(rewards, &mut examples, metrics)?;
+        let rewards: Vec<Vec<Option<f64>>> = groups.into_iter().map(|group| rewards(&rollout.graded[group])).collect();
+        self.judge(&rewards, &mut examples, metrics)?;
         let mut all = vec![0.0; rollout.graded.len()];
         for example in &examples {
             all[example.index] = example.advantage;
@@ -83,8 +87,7 @@ impl Learner<'_> {
 
         let trained = examples.iter().filter(|example| example.teaches(settings)).count();
         metrics.trained_share = trained as f64 / rollout.graded.len().max(1) as f64;
-        let counted: usize = examples.iter().filter(|example| example.counts).map(Example::tokens).sum();
-        let tokens_per_part = counted as f64 / settings.mini_batches as f64;
+        let all_members: Vec<Member> = examples.iter().map(Example::member).collect();
         let mut stepped = Vec::new();
         let mut totals = Totals::default();
         for pass in 0..settings.epochs {
@@ -92,7 +95,8 @@ impl Learner<'_> {
                 mini_batches(settings, seed, self.draws.key(step), pass, examples.len()).iter().enumerate()
             {
                 let first = pass == 0 && index == 0;
-                let one = self.optimizer_step(&mut examples, members, tokens_per_part, step, first, &mut totals)?;
+                let mini_batch = MiniBatch::of(&all_members, members, settings.mini_batches);
+                let one = self.optimizer_step(&mut examples, mini_batch, step, first, &mut totals)?;
                 if let Some(one) = one {
                     metrics.trained_tokens += one.rows;
                     self.state.passes += one.passes;
@@ -103,7 +107,8 @@ impl Learner<'_> {
         let steps = stepped.len().max(1) as f64;
         let tokens = totals.loss.tokens.max(1) as f64;
         metrics.loss = totals.loss.loss / steps;
-        metrics.kl = self.reference.as_ref().map(|_| totals.loss.kl / tokens);
+        let measured = self.reference.is_some() && totals.loss.tokens > 0;
+        metrics.kl = measured.then(|| totals.loss.kl / tokens);
         metrics.clip_fraction = totals.loss.clipped() as f64 / tokens;
         metrics.clip_low_fraction = totals.loss.clipped_low as f64 / tokens;
         metrics.clip_high_fraction = totals.loss.clipped_high as f64 / tokens;
@@ -121,15 +126,15 @@ impl Learner<'_> {
         Ok((stepped, all))
     }
 
-    /// The advantages, from the groups' rewards less what the reference takes off them.
+    /// The advantages, from the groups' rewards and what the reference takes off them.
     fn judge(
         &mut self,
-        mut groups: Vec<Vec<Option<f64>>>,
+        groups: &[Vec<Option<f64>>],
         examples: &mut [Example<'_>],
         metrics: &mut StepMetrics,
     ) -> anyhow::Result<()> {
         let settings = self.settings;
-        if let (Some(coefficient), Some(reference)) = (settings.kl_in_reward(), &self.reference) {
+        let advantages = if let (Some(coefficient), Some(reference)) = (settings.kl_in_reward(), &self.reference) {
             let sampled: Vec<Sampled<'_>> = examples.iter().map(Example::sampled).collect();
             let mut logprobs = Vec::with_capacity(examples.len());
             for micro in pack(&sampled, settings.micro_batch_tokens)? {
@@ -138,15 +143,19 @@ impl Learner<'_> {
                 logprobs.extend(cut(&all, micro.completions.iter().map(|index| sampled[*index].token_ids.len())));
             }
             let mut penalties = Vec::with_capacity(examples.len());
-            for ((example, logprobs), reward) in examples.iter_mut().zip(logprobs).zip(groups.iter_mut().flatten()) {
+            for (example, logprobs) in examples.iter_mut().zip(logprobs) {
                 let kl = sequence_kl(&example.graded.completion.logprobs, &logprobs, settings.estimator());
-                *reward = reward.map(|reward| reward - coefficient * kl);
                 penalties.push(coefficient * kl);
                 example.reference = Some(logprobs);
             }
             metrics.kl_penalty = Some(mean(&penalties));
-        }
-        let advantages = advantages(&groups, settings.advantages());
+            let mut each = penalties.into_iter();
+            let of_groups: Vec<Vec<f64>> =
+                groups.iter().map(|group| each.by_ref().take(group.len()).collect()).collect();
+            advantages_less(groups, &of_groups, settings.advantages())
+        } else {
+            advantages(groups, settings.advantages())
+        };
         for (example, advantage) in examples.iter_mut().zip(advantages.into_iter().flatten()) {
             example.advantage = advantage;
         }
@@ -157,8 +166,7 @@ impl Learner<'_> {
     fn optimizer_step(
         &mut self,
         examples: &mut [Example<'_>],
-        members: &[usize],
-        tokens_per_part: f64,
+        mut mini_batch: MiniBatch,
         step: u64,
         first: bool,
         totals: &mut Totals,
@@ -166,18 +174,14 @@ impl Learner<'_> {
         let settings = self.settings;
         let loss_settings = settings.loss_settings();
         let temperature = settings.sampling().logprob_temperature();
-        let counted: Vec<usize> = members.iter().copied().filter(|index| examples[*index].counts).collect();
-        let useful: Vec<usize> = counted.iter().copied().filter(|index| examples[*index].teaches(settings)).collect();
+        let counted = mini_batch.counted.iter().copied();
+        let useful: Vec<usize> = counted.filter(|index| examples[*index].teaches(settings)).collect();
         if useful.is_empty() {
             return Ok(None);
         }
-        let tokens = counted.iter().map(|index| examples[*index].tokens()).sum();
-        let mut counts = Counts { completions: members.len(), tokens, kept_tokens: tokens, tokens_per_part };
-        let mut threshold = f32::NEG_INFINITY;
         if settings.top_entropy_share < 1.0 {
-            let entropies = self.entropies(examples, &counted, temperature)?;
-            threshold = top_entropy_threshold(&entropies, settings.top_entropy_share);
-            counts.kept_tokens = entropies.iter().filter(|entropy| **entropy >= threshold).count();
+            let entropies = self.entropies(examples, &mini_batch.counted, temperature)?;
+            mini_batch.keep_top_entropies(&entropies, settings.top_entropy_share);
         }
         let batches = {
             let sampled: Vec<Sampled<'_>> = useful.iter().map(|index| examples[*index].sampled()).collect();
@@ -203,7 +207,7 @@ impl Learner<'_> {
                     examples[*index].reference = Some(logprobs);
                 }
             }
-            let kept: Vec<bool> = entropies.iter().map(|entropy| *entropy >= threshold).collect();
+            let kept = mini_batch.kept(entropies);
             let mut inputs = Vec::with_capacity(of_micro.len());
             let mut end = 0;
             for index in &of_micro {
@@ -224,7 +228,7 @@ impl Learner<'_> {
                 let largest = differences.map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
                 totals.logprob_difference_max = totals.logprob_difference_max.max(largest);
             }
-            let mut out = loss(&inputs, &loss_settings, &counts);
+            let mut out = loss(&inputs, &loss_settings, &mini_batch.counts);
             let narrow = |slopes: &mut Vec<f64>| std::mem::take(slopes).into_iter().map(|slope| slope as f32).collect();
             let slopes = Slopes { logprobs: narrow(&mut out.gradient), entropy: narrow(&mut out.entropy_gradient) };
             totals.loss.merge(out);
