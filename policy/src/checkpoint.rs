@@ -16,5 +16,5 @@ mod tensors;
 pub use archive::TensorArchive;
 pub(crate) use archive::remove_shards;
 pub use folder::{CheckpointWriter, FileRecord, MANIFEST, Manifest, verify, verify_where};
-pub use series::{LatestValid, latest_valid, prune, remove_partial, step_dir, step_of};
+pub use series::{LatestValid, latest_valid, prune, remove_partial, remove_partial_of, step_dir, step_of};
 pub use tensors::{Numbers, TensorData, TensorView, load_tensors, save_tensors, save_tensors_as};

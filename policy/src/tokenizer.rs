@@ -91,6 +91,34 @@ impl Tokenizer {
         }
     }
 
+    /// The ids of a text that goes on from `context`, without any special token.
+    ///
+    /// A byte-level tokenizer encodes it as any other text. SentencePiece's put a space before what begins a text, and here
+    /// nothing begins: such a tokenizer encodes the text with its context, in which special tokens are taken for such. Where a
+    /// token would stand across the seam, the text is encoded as on a new line, since the context's ids are given.
+    #[must_use]
+    pub fn encode_after(&self, context: &str, text: &str) -> Vec<u32> {
+        if self.bytes.is_some() {
+            return self.encode(text);
+        }
+        let after = |context: &str, encode: &dyn Fn(&str) -> Option<Vec<u32>>| {
+            let (whole, before) = (encode(&format!("{context}{text}"))?, encode(context)?);
+            whole.strip_prefix(before.as_slice()).map(<[u32]>::to_vec)
+        };
+        let plain = |text: &str| Some(self.encode(text));
+        after(context, &|text| self.encode_rendered(text).ok())
+            .filter(|ids| !ids.iter().any(|id| self.is_added_as_special(*id)))
+            .or_else(|| after(context, &plain))
+            .or_else(|| after("\n", &plain))
+            .unwrap_or_else(|| self.encode(text))
+    }
+
+    /// Whether `tokenizer.json` or this crate calls the token special, whatever it means.
+    fn is_added_as_special(&self, id: u32) -> bool {
+        let token = self.inner.id_to_token(id);
+        token.is_some_and(|token| self.inner.get_added_vocabulary().is_special_token(&token))
+    }
+
     /// Begin, ends and pad.
     fn special_ids(&self) -> impl Iterator<Item = u32> {
         self.bos.into_iter().chain(self.begin.iter().copied()).chain(self.ends.iter().copied()).chain(self.pad)

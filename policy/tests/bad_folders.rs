@@ -112,6 +112,21 @@ fn tensors_of_the_wrong_name_shape_or_type() {
     check("deepseek", configure("n_shared_experts", "1"), &["mlp.shared_experts.", "[16, 12]", "[16, 6]"]);
 }
 
+/// A configuration of a few bytes asks for billions of tensors, whose names would fill the memory.
+#[test]
+fn more_tensors_than_there_is_memory_for_are_missing() {
+    let ask = |folder: &Path| {
+        configure("n_routed_experts", "60000")(folder);
+        configure("num_hidden_layers", "20000")(folder);
+    };
+    check("deepseek", ask, &["mlp.gate.e_score_correction_bias", "[8]", "[60000]"]);
+    let ask_beside_a_dense_layer = |folder: &Path| {
+        ask(folder);
+        rewrite(|tensors| tensors.retain(|name, _| !name.contains("layers.1.")))(folder);
+    };
+    check("deepseek", ask_beside_a_dense_layer, &["model.layers.1.input_layernorm.weight", "missing", "[16]"]);
+}
+
 #[test]
 fn layers_after_the_last_are_refused_unless_they_are_for_multi_token_prediction() {
     // Half a model would load otherwise.

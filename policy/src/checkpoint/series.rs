@@ -59,9 +59,24 @@ pub fn latest_valid(root: impl AsRef<Path>) -> Result<LatestValid> {
 /// # Errors
 /// The file system's refusal, naming the path.
 pub fn remove_partial(root: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
+    remove_partial_where(root.as_ref(), |_| true)
+}
+
+/// The same for one checkpoint's folder, in whose parent there may be anything.
+///
+/// To be called while no other process writes to this folder.
+///
+/// # Errors
+/// The file system's refusal, naming the path.
+pub fn remove_partial_of(target: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
+    let target = target.as_ref();
+    remove_partial_where(parent_of(target), |other| other.file_name() == target.file_name())
+}
+
+fn remove_partial_where(root: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>> {
     let mut removed = Vec::new();
-    for folder in folders(root.as_ref())? {
-        let Some(target) = belongs_to(&folder) else { continue };
+    for folder in folders(root)? {
+        let Some(target) = belongs_to(&folder).filter(|target| wanted(target)) else { continue };
         // A folder that was put back for its target is there no more.
         if put_back(&target)?.as_ref() != Some(&folder) && folder.exists() {
             remove_if_there(&folder)?;
@@ -73,10 +88,7 @@ pub fn remove_partial(root: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
 
 /// Where a checkpoint lies aside and nothing is in its place, puts it back, and tells from where.
 pub(super) fn put_back(target: &Path) -> Result<Option<PathBuf>> {
-    let parent = match target.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
+    let parent = parent_of(target);
     if target.exists() {
         return Ok(None);
     }
@@ -87,6 +99,11 @@ pub(super) fn put_back(target: &Path) -> Result<Option<PathBuf>> {
     let Some(aside) = folders(parent)?.into_iter().find(is_aside) else { return Ok(None) };
     fs::rename(&aside, target).map_err(PolicyError::io("put back", target))?;
     Ok(Some(aside))
+}
+
+/// The folder that a path lies in; of a name alone, the one at hand.
+fn parent_of(target: &Path) -> &Path {
+    target.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
 }
 
 /// The checkpoint that an unfinished folder, or one that lies aside, was to become or to make room for.
@@ -231,6 +248,22 @@ mod tests {
         assert!(!leftover.exists());
         assert_eq!(steps(root), [1]);
         assert!(remove_partial(root).unwrap().is_empty());
+    }
+
+    #[test]
+    fn leftovers_of_one_folder_are_removed_and_no_others() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = |name: &str| {
+            let path = root.path().join(name);
+            fs::create_dir(&path).unwrap();
+            path
+        };
+        let (mine, longer) = (folder("export.partial-4711"), folder("export-2.partial-4711"));
+        let other = folder("another.partial-4711");
+        assert_eq!(remove_partial_of(root.path().join("export")).unwrap(), std::slice::from_ref(&mine));
+        assert!(!mine.exists() && longer.exists() && other.exists());
+        // Where nothing was ever written.
+        assert!(remove_partial_of(root.path().join("none/export")).unwrap().is_empty());
     }
 
     #[test]

@@ -12,6 +12,8 @@ use super::json::{Keys, config_error};
 use super::{ModelConfig, ensure};
 use crate::error::Result;
 
+const ALL_DIM: &str = "mscale_all_dim";
+
 /// How positions are encoded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rope {
@@ -194,6 +196,11 @@ pub(super) fn parse(keys: &Keys<'_>, interleave: bool) -> Result<Rope> {
         Some(Value::Object(map)) => map,
         Some(other) => return Err(config_error(place, format!("expected an object or null, found {other}"))),
     };
+    if let Some((kind, found)) = inner.iter().find(|(_, found)| found.is_object()) {
+        let message =
+            format!("parameters of one kind of layer are not implemented; only those of all are, found {found}");
+        return Err(config_error(&format!("{place}.{kind}"), message));
+    }
     let inner = Keys(inner);
     // The inner keys by their whole path, as the file nests them.
     let nested = |error: crate::PolicyError| match error {
@@ -224,8 +231,16 @@ fn parse_scaling(keys: &Keys<'_>, inner: &Keys<'_>) -> Result<RopeScaling> {
             (None, None) => keys.size("max_position_embeddings"),
         }
     };
-    let kind_key = if inner.0.contains_key("rope_type") { "rope_type" } else { "type" };
-    match inner.text(&[kind_key], "default")?.as_str() {
+    // The older name is read where the newer one says nothing.
+    let said = |key: &str| inner.0.get(key).is_some_and(|value| !value.is_null());
+    let kind_key = if said("rope_type") { "rope_type" } else { "type" };
+    let kind = inner.text(&[kind_key], "default")?;
+    if let ("linear" | "llama3", Some(weight)) = (kind.as_str(), inner.optional(ALL_DIM, "a number", Value::as_f64)?) {
+        // In a DeepSeek-V3, transformers scales the scores by it whatever the kind.
+        let refused = || format!("{weight} is not implemented with {kind:?}; only with \"yarn\"");
+        ensure(weight == 0.0, ALL_DIM, refused)?;
+    }
+    match kind.as_str() {
         "default" => Ok(RopeScaling::None),
         "linear" => Ok(RopeScaling::Linear { factor: inner.number("factor", None)? }),
         "llama3" => Ok(RopeScaling::Llama3 {
@@ -247,7 +262,7 @@ fn parse_scaling(keys: &Keys<'_>, inner: &Keys<'_>) -> Result<RopeScaling> {
                 beta_fast: or(number("beta_fast")?, 32.0),
                 beta_slow: or(number("beta_slow")?, 1.0),
                 mscale: number("mscale")?,
-                mscale_all_dim: number("mscale_all_dim")?,
+                mscale_all_dim: number(ALL_DIM)?,
                 attention_factor: number("attention_factor")?,
                 truncate: inner.flag("truncate", true)?,
             }))

@@ -44,14 +44,15 @@ impl CardMemory {
     /// To sample `tokens` tokens in all, of all sequences that are under way at once.
     #[must_use]
     pub fn sample(&self, tokens: u64) -> u64 {
-        self.weights + self.workspace + tokens * self.cached_token
+        tokens.saturating_mul(self.cached_token).saturating_add(self.weights + self.workspace)
     }
 
     /// To train with micro-batches of `rows` rows.
     #[must_use]
     pub fn train(&self, rows: u64, checkpoint_layers: bool) -> u64 {
         let row = if checkpoint_layers { self.checkpointed_row } else { self.row };
-        self.weights + self.gradients + self.moments + self.workspace + rows * (row + self.layer_row)
+        let kept = self.weights + self.gradients + self.moments + self.workspace;
+        rows.saturating_mul(row + self.layer_row).saturating_add(kept)
     }
 }
 
@@ -114,7 +115,7 @@ impl ModelConfig {
         counts
     }
 
-    /// Bytes to sample `sequences` of `tokens` each, and to train.
+    /// Bytes to sample `sequences` of `tokens` each, and to train; the largest number where there is none so large.
     #[must_use]
     pub fn memory(&self, sequences: u64, tokens: u64) -> Memory {
         const BYTES: u64 = size_of::<f32>() as u64;
@@ -124,7 +125,8 @@ impl ModelConfig {
         let copied = self.copied_to_sample() as u64 * BYTES;
         let longest = usize::try_from(tokens).unwrap_or(usize::MAX).min(self.max_position_embeddings);
         let angles = RopeTable::bytes(longest, self.attention.rope_width() / 2);
-        Memory { weights, sample: weights + copied + sequences * tokens * cache + angles, train: 4 * weights + angles }
+        let cached = sequences.saturating_mul(tokens).saturating_mul(cache);
+        Memory { weights, sample: cached.saturating_add(weights + copied + angles), train: 4 * weights + angles }
     }
 
     /// Numbers that a `RolloutEngine` on the host has besides the policy's.

@@ -189,6 +189,14 @@ fn bad_values_are_refused_by_name() {
 }
 
 #[test]
+fn what_no_memory_holds_is_more_than_any() {
+    let config = ModelConfig::tiny(64);
+    assert_eq!(config.memory(u64::MAX, 3).sample, u64::MAX);
+    let card = config.memory_on_card();
+    assert_eq!((card.sample(u64::MAX), card.train(u64::MAX, false)), (u64::MAX, u64::MAX));
+}
+
+#[test]
 fn sizes_that_no_memory_holds_are_refused_together() {
     let huge = with(|map| {
         for key in ["hidden_size", "vocab_size"] {
@@ -248,6 +256,15 @@ fn bad_values_of_other_models_are_refused_by_name() {
     check("rope_scaling", json!({"rope_type": "llama3", "factor": 8}), "rope_scaling.low_freq_factor", "missing");
     let yarn = json!({"rope_type": "yarn", "factor": -4, "original_max_position_embeddings": 4096});
     check("rope_scaling", yarn, "rope_scaling.factor", "found -4");
+    // A type of null says nothing, so the older name holds.
+    let older = json!({"rope_type": null, "type": "linear", "factor": -2.0});
+    check("rope_scaling", older, "rope_scaling.factor", "found -2");
+    let nested = json!({"full_attention": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e6}});
+    check("rope_scaling", nested, "rope_scaling.full_attention", "one kind of layer");
+    for kind in ["linear", "llama3"] {
+        let weighed = json!({"rope_type": kind, "factor": 2.0, "mscale_all_dim": 1.0});
+        check("rope_scaling", weighed, "rope_scaling.mscale_all_dim", "only with \"yarn\"");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! eight-bit floats are widened as they are read: each block of `weight_block_size` times its `weight_scale_inv`
 //! (DeepSeek-V3, section 3.3.2). Every name and shape is checked before the first number is read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::Policy;
@@ -18,12 +18,18 @@ use crate::{PolicyError, Result};
 const BIAS: &str = "mlp.gate.e_score_correction_bias";
 const SCALE: &str = "_scale_inv";
 
-/// The checkpoint's names of one fused tensor's experts: prefixes to which `gate_proj.weight` and its like are added.
-fn expert_prefixes(spec: &Spec) -> Vec<String> {
-    match spec.name.strip_suffix("mlp.experts") {
-        Some(layer) => (0..spec.shape[0]).map(|expert| format!("{layer}mlp.experts.{expert}.")).collect(),
-        None => vec![format!("{}.", spec.name)],
-    }
+/// The checkpoint's matrices of an expert, by the ends of their names, in the order in which they are put together.
+const OF_EXPERT: [&str; 3] = [".gate_proj.weight", ".up_proj.weight", ".down_proj.weight"];
+
+/// The shape of the matrix with this end among those that make up a fused parameter.
+fn expert_shape(spec: &Spec, end: &str) -> Vec<usize> {
+    let (inner, hidden) = (spec.shape[1] / 3, spec.shape[2]);
+    if end == OF_EXPERT[2] { vec![hidden, inner] } else { vec![inner, hidden] }
+}
+
+/// Whether a fused parameter is of routed experts, which a checkpoint numbers.
+fn is_numbered(spec: &Spec) -> bool {
+    spec.name.ends_with("mlp.experts")
 }
 
 /// The checkpoint's tensors that make up a parameter, with their shapes, in the order in which they are put together.
@@ -31,12 +37,12 @@ fn stored(spec: &Spec) -> Vec<(String, Vec<usize>)> {
     if !is_fused(spec) {
         return vec![(spec.name.clone(), spec.shape.clone())];
     }
-    let (inner, hidden) = (spec.shape[1] / 3, spec.shape[2]);
-    let of_expert = |prefix: String| {
-        [("gate_proj", inner, hidden), ("up_proj", inner, hidden), ("down_proj", hidden, inner)]
-            .map(|(name, rows, columns)| (format!("{prefix}{name}.weight"), vec![rows, columns]))
-    };
-    expert_prefixes(spec).into_iter().flat_map(of_expert).collect()
+    let of_expert = |prefix: String| OF_EXPERT.map(|end| (format!("{prefix}{end}"), expert_shape(spec, end)));
+    if is_numbered(spec) {
+        (0..spec.shape[0]).flat_map(|expert| of_expert(format!("{}.{expert}", spec.name))).collect()
+    } else {
+        of_expert(spec.name.clone()).into()
+    }
 }
 
 /// The tensors of the routers' biases, with their shapes.
@@ -61,7 +67,7 @@ pub(super) fn load(folder: &Path, config: &ModelConfig) -> Result<(Parameters, V
         let mut values = Vec::with_capacity(spec.shape.iter().product());
         for (name, shape) in stored(spec) {
             let part = source.read(&name)?;
-            if is_fused(spec) && name.ends_with("down_proj.weight") {
+            if is_fused(spec) && name.ends_with(OF_EXPERT[2]) {
                 values.extend(transpose(&part, shape[0], shape[1]));
             } else {
                 values.extend(part);
@@ -71,6 +77,40 @@ pub(super) fn load(folder: &Path, config: &ModelConfig) -> Result<(Parameters, V
     })?;
     let bias = stored_biases(config).map(|(name, _)| source.read(&name)).collect::<Result<_>>()?;
     Ok((parameters, bias))
+}
+
+/// What a configuration asks of a checkpoint, by name. A few bytes of a config.json can ask for more experts in all layers than
+/// there is memory for their names, so these are not listed.
+struct Expected<'a> {
+    parameters: BTreeMap<&'a str, &'a Spec>,
+    biases: BTreeMap<String, Vec<usize>>,
+}
+
+impl<'a> Expected<'a> {
+    fn of(parameters: &'a [Spec], config: &ModelConfig) -> Expected<'a> {
+        let parameters = parameters.iter().map(|spec| (spec.name.as_str(), spec)).collect();
+        Expected { parameters, biases: stored_biases(config).collect() }
+    }
+
+    /// The shape that a tensor of the checkpoint is to have; `None` where none of this name is asked for.
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        if let Some(shape) = self.biases.get(name) {
+            return Some(shape.clone());
+        }
+        if let Some(spec) = self.parameters.get(name).filter(|spec| !is_fused(spec)) {
+            return Some(spec.shape.clone());
+        }
+        let (expert, end) = OF_EXPERT.iter().find_map(|end| Some((name.strip_suffix(end)?, *end)))?;
+        let fused = |name: &str| self.parameters.get(name).copied().filter(|spec| is_fused(spec));
+        let numbered = || {
+            let (experts, number) = expert.rsplit_once('.')?;
+            let is_written_so = |expert: &usize| expert.to_string() == number;
+            let expert = number.parse().ok().filter(is_written_so)?;
+            fused(experts).filter(|spec| is_numbered(spec) && expert < spec.shape[0])
+        };
+        let spec = fused(expert).filter(|spec| !is_numbered(spec)).or_else(numbered)?;
+        Some(expert_shape(spec, end))
+    }
 }
 
 struct Source<'a> {
@@ -88,49 +128,54 @@ impl Source<'_> {
     /// Checks that the checkpoint holds what the configuration asks for, and nothing that would be left out of it.
     fn check(&self) -> Result<()> {
         let parameters = specs(self.config);
-        let expected: BTreeMap<String, Vec<usize>> =
-            parameters.iter().flat_map(stored).chain(stored_biases(self.config)).collect();
-        let mut known: BTreeSet<String> = expected.keys().cloned().collect();
+        let expected = Expected::of(&parameters, self.config);
+        let kind = self.config.architecture.name();
         // What is there and does not fit says more than what is missing, so it comes first.
-        for (name, shape) in &expected {
-            if let Some(found) = self.archive.shape(name)
-                && found != shape
+        for name in self.archive.names() {
+            if let (Some(found), Some(shape)) = (self.archive.shape(name), expected.shape(name))
+                && *found != shape
             {
                 return Err(self.mismatch(name, format!("of shape {found:?}, where config.json asks for {shape:?}")));
             }
         }
-        let strange = |name: &&str| !expected.contains_key(*name) && !name.ends_with(SCALE) && !self.is_left_out(name);
-        for (name, shape) in &expected {
-            if self.archive.shape(name).is_none() {
-                let kind = self.config.architecture.name();
-                let hint = self.archive.names().find(strange).map_or_else(String::new, |name| {
-                    format!("; `{name}` is there, which a {kind} of this config.json does not have")
-                });
-                let message = format!("missing from the checkpoint, where config.json asks for {shape:?}{hint}");
-                return Err(self.mismatch(name, message));
-            }
-            self.archive.check(name)?;
-            if self.archive.is_eight_bit(name) {
-                known.insert(self.check_scales(name, shape)?);
-            }
+        // At the latest behind as many as are there, one is missing, however many are asked for.
+        let mut asked = parameters.iter().flat_map(stored).chain(stored_biases(self.config));
+        if let Some((missing, shape)) = asked.find(|(name, _)| self.archive.shape(name).is_none()) {
+            let strange =
+                |name: &&str| expected.shape(name).is_none() && !name.ends_with(SCALE) && !self.is_left_out(name);
+            let hint = self.archive.names().find(strange).map_or_else(String::new, |name| {
+                format!("; `{name}` is there, which a {kind} of this config.json does not have")
+            });
+            let message = format!("missing from the checkpoint, where config.json asks for {shape:?}{hint}");
+            return Err(self.mismatch(&missing, message));
         }
-        match self.archive.names().find(|name| !known.contains(*name) && !self.is_left_out(name)) {
-            Some(name) => {
-                let kind = self.config.architecture.name();
+        for name in self.archive.names() {
+            if let Some(shape) = expected.shape(name) {
+                self.archive.check(name)?;
+                if self.archive.is_eight_bit(name) {
+                    self.check_scales(name, &shape)?;
+                }
+            } else if !self.is_scale_of(name, &expected) && !self.is_left_out(name) {
                 let hint = match layer_of(name) {
                     Some(layer) if layer >= self.config.num_hidden_layers => {
                         format!(": `num_hidden_layers` is {}", self.config.num_hidden_layers)
                     }
                     _ => String::new(),
                 };
-                Err(self.mismatch(name, format!("a {kind} of this config.json has no such tensor{hint}")))
+                return Err(self.mismatch(name, format!("a {kind} of this config.json has no such tensor{hint}")));
             }
-            None => Ok(()),
         }
+        Ok(())
     }
 
-    /// The name of the scales of an eight-bit weight, whose shape must fit it.
-    fn check_scales(&self, name: &str, shape: &[usize]) -> Result<String> {
+    /// Whether these are the scales of an eight-bit weight that is asked for.
+    fn is_scale_of(&self, name: &str, expected: &Expected<'_>) -> bool {
+        let weight = name.strip_suffix(SCALE);
+        weight.is_some_and(|weight| expected.shape(weight).is_some() && self.archive.is_eight_bit(weight))
+    }
+
+    /// Checks that the scales of an eight-bit weight are there and fit it.
+    fn check_scales(&self, name: &str, shape: &[usize]) -> Result<()> {
         let Some(block) = self.config.weight_block_size else {
             return Err(self.mismatch(name, "of eight-bit floats, but config.json has no quantization_config".into()));
         };
@@ -149,10 +194,7 @@ impl Source<'_> {
             Some(found) if found != expected => {
                 Err(self.mismatch(&scales, format!("of shape {found:?}, where blocks of {block:?} make {expected:?}")))
             }
-            Some(_) => {
-                self.archive.check(&scales)?;
-                Ok(scales)
-            }
+            Some(_) => self.archive.check(&scales),
         }
     }
 
@@ -197,7 +239,7 @@ pub(super) fn save(folder: &Path, policy: &Policy, numbers: Numbers) -> Result<(
             let (part, after) = rest.split_at(shape.iter().product());
             rest = after;
             // Down is kept transposed.
-            let down = name.ends_with("down_proj.weight");
+            let down = name.ends_with(OF_EXPERT[2]);
             let part = if down { transpose(part, shape[1], shape[0]) } else { part.to_vec() };
             named.push((name, shape, part));
         }
@@ -210,4 +252,32 @@ pub(super) fn save(folder: &Path, policy: &Policy, numbers: Numbers) -> Result<(
     let of = |name: &str| if name.ends_with(BIAS) { Numbers::F32 } else { numbers };
     save_tensors_as(folder.join("model.safetensors"), &tensors, &BTreeMap::new(), of)?;
     remove_shards(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is asked for by name is what is put together, and nothing besides.
+    #[test]
+    fn names_of_experts_are_known_without_a_list() {
+        let config = ModelConfig { num_hidden_layers: 2, ..ModelConfig::tiny(64) };
+        let parameters = specs(&config);
+        let expected = Expected::of(&parameters, &config);
+        let listed: Vec<_> = parameters.iter().flat_map(stored).chain(stored_biases(&config)).collect();
+        assert!(listed.iter().all(|(name, shape)| expected.shape(name).as_ref() == Some(shape)));
+        assert!(listed.iter().any(|(name, _)| name == "model.layers.1.mlp.experts.7.down_proj.weight"));
+        for strange in [
+            "model.layers.1.mlp.experts.8.down_proj.weight",
+            "model.layers.1.mlp.experts.07.down_proj.weight",
+            "model.layers.1.mlp.experts.down_proj.weight",
+            "model.layers.1.mlp.experts",
+            "model.layers.1.mlp.shared_experts.0.up_proj.weight",
+            "model.layers.0.mlp.0.gate_proj.weight",
+            "model.layers.0.mlp",
+            "model.layers.2.mlp.gate_proj.weight",
+        ] {
+            assert_eq!(expected.shape(strange), None, "{strange}");
+        }
+    }
 }

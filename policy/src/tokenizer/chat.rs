@@ -2,15 +2,16 @@
 //!
 //! A template is Jinja, rendered with what transformers offers there: blocks trimmed, `break` and `continue`, the methods
 //! of Python's strings, lists and dicts, `tojson`, `raise_exception`, and `strftime_now`, which answers with the date that
-//! the caller gives: nothing here reads a clock. Rendering is bounded in steps, so that a template that loops ends; in memory it
-//! is not, so a template is to be trusted as much as the model that it comes with.
+//! the caller gives: nothing here reads a clock. Python's `%` on strings is missing (the filter `format` is not), so a template
+//! that uses it is refused. Rendering is bounded in steps, so that a template that loops ends; in memory it is not, so a template
+//! is to be trusted as much as the model that it comes with.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde, Value};
-use minijinja::{Environment, Error, ErrorKind};
+use minijinja::value::{Kwargs, Serde, Value, from_args};
+use minijinja::{Environment, Error, ErrorKind, State};
 use serde::{Deserialize, Serialize};
 
 use super::{Tokenizer, tokenizer_error};
@@ -65,7 +66,8 @@ impl Tokenizer {
             return Err(refuse("this tokenizer has none"));
         };
         let mut environment = environment(options.now).map_err(|error| refuse(&explain(&error)))?;
-        let template = without_marks(template);
+        // As Jinja reads a template, whatever its lines end with.
+        let template = without_marks(&template.replace("\r\n", "\n").replace('\r', "\n"));
         environment.add_template("chat_template", &template).map_err(|error| refuse(&explain(&error)))?;
         let mut variables: BTreeMap<String, Value> =
             options.variables.iter().map(|(name, value)| (name.clone(), Value::from(Serde(value)))).collect();
@@ -90,7 +92,14 @@ impl Tokenizer {
     /// # Errors
     /// As [`render_chat`](Self::render_chat).
     pub fn encode_chat<M: Serialize>(&self, messages: &[M], options: &ChatOptions) -> Result<Vec<u32>> {
-        let text = self.render_chat(messages, options)?;
+        self.encode_rendered(&self.render_chat(messages, options)?)
+    }
+
+    /// The ids of a text that [`render_chat`](Self::render_chat) made: what spells a special token becomes one.
+    ///
+    /// # Errors
+    /// The tokenizer cannot encode the text.
+    pub fn encode_rendered(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self.with_special().encode_fast(text, false);
         Ok(encoding.map_err(|error| refuse(&error.to_string()))?.get_ids().to_vec())
     }
@@ -136,7 +145,7 @@ fn environment(now: Option<i64>) -> Result<Environment<'static>, Error> {
     let mut environment = Environment::new();
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.set_fuel(Some(FUEL));
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_unknown_method_callback(method);
     environment.add_filter("tojson", to_json);
     environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message))
@@ -155,6 +164,48 @@ fn strftime(now: Option<i64>, format: &str) -> Result<String, Error> {
         Ok(()) => Ok(text),
         Err(_) => Err(refuse(&format!("unknown date format {format:?}"))),
     }
+}
+
+/// A method of Python's strings, lists or dicts, where a value has none of this name.
+fn method(state: &mut State<'_, '_>, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
+    match value.as_str().map(|text| method_of_text(text, name, arguments)).transpose()?.flatten() {
+        Some(result) => Ok(result),
+        None => minijinja_contrib::pycompat::unknown_method_callback(state, value, name, arguments),
+    }
+}
+
+/// Methods of Python's strings that minijinja's set of them lacks; `None` for any other. `rsplit` needs a separator here.
+fn method_of_text(text: &str, name: &str, arguments: &[Value]) -> Result<Option<Value>, Error> {
+    let one = || from_args::<(&str,)>(arguments).map(|(one,)| one);
+    let check = |separator: &str| match separator {
+        "" => Err(Error::new(ErrorKind::InvalidOperation, format!("{name}: empty separator"))),
+        _ => Ok(()),
+    };
+    let parts = match name {
+        "removeprefix" => return Ok(Some(text.strip_prefix(one()?).unwrap_or(text).into())),
+        "removesuffix" => return Ok(Some(text.strip_suffix(one()?).unwrap_or(text).into())),
+        "partition" => {
+            let at = one()?;
+            check(at)?;
+            text.split_once(at).map_or(vec![text, "", ""], |(before, after)| vec![before, at, after])
+        }
+        "rpartition" => {
+            let at = one()?;
+            check(at)?;
+            text.rsplit_once(at).map_or(vec!["", "", text], |(before, after)| vec![before, at, after])
+        }
+        "rsplit" => {
+            let (at, most): (&str, Option<i64>) = from_args(arguments)?;
+            check(at)?;
+            // As in Python, a negative number is no limit.
+            let most = most.and_then(|most| usize::try_from(most).ok()).unwrap_or(text.len());
+            let mut parts: Vec<&str> = text.rsplitn(most + 1, at).collect();
+            parts.reverse();
+            parts
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(parts.into_iter().map(Value::from).collect()))
 }
 
 /// Python's `json.dumps(value, ensure_ascii=False)`: a space after commas and colons, nothing escaped for HTML.

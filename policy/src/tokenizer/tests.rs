@@ -280,6 +280,37 @@ fn other_pipelines_encode_and_decode() {
 }
 
 #[test]
+fn a_text_that_goes_on_has_no_space_of_its_own() {
+    let (_folder, read) = other(&sentence_piece());
+    let read = read.unwrap();
+    let check = |context: &str, text: &str, expected: &[u32]| {
+        let ids = read.encode_after(context, text);
+        assert_eq!(ids, expected, "{context:?} {text:?}");
+        ids
+    };
+    for (context, text, expected) in [
+        ("ab", " c", &[259, 262][..]),
+        ("c", "ab", &[263]),
+        ("ab", " ab", &[264]),
+        ("ab c", " </s>", &[259, 63, 50, 118, 65]),
+        ("ab", "", &[]),
+    ] {
+        let joined = [read.encode(context), check(context, text, expected)].concat();
+        assert_eq!(joined, read.encode(&format!("{context}{text}")));
+    }
+    // Behind a special token of a conversation a text begins, as where the whole is encoded.
+    check("<s>ab", " c", &[259, 262]);
+    let begun = check("<s>ab</s>", "ab", &[264]);
+    let joined = [read.encode_rendered("<s>ab</s>").unwrap(), begun].concat();
+    assert_eq!(joined, read.encode_rendered("<s>ab</s>ab").unwrap());
+    // `▁ab` would stand across the seam.
+    let across = [read.encode("c "), check("c ", "ab", &[263])].concat();
+    assert_eq!(read.decode(&across), "c ab");
+    // Bytes are what they are.
+    assert_eq!(TRAINED.encode_after("User: 1", "2 </answer>"), TRAINED.encode("2 </answer>"));
+}
+
+#[test]
 fn other_models_encode_what_they_know() {
     let mut file = sentence_piece();
     file["model"] =
@@ -403,6 +434,8 @@ fn bad_templates_are_refused_and_hostile_ones_end() {
     }
     check("a\n{% if %}", "chat_template:2");
     check("{{ messages[0].content.nonsense() }}", "nonsense");
+    check("{{ messages[0].content.partition('') }}", "empty separator");
+    check("{{ '%s' % messages[0].role }}", "chat_template:1");
     check("{% for a in range(9999) %}{% for b in range(9999) %}{{ b }}{% endfor %}{% endfor %}", "fuel");
     let none = TRAINED.render_chat::<Message>(&[], &ChatOptions::default()).unwrap_err().to_string();
     assert!(none.contains("has none"), "{none}");

@@ -63,6 +63,13 @@ TEMPLATES = {
     # What is not given is none rather than undefined.
     "documents": """{% if documents is not none %}{{ documents | map(attribute='title') | join('; ') }}{% endif %}
 {{ tools is none }} {{ documents is none }} {{ documents is defined }} {{ citations is defined }}""",
+    # Lines that end as on Windows are lines like any others; what is spelled stays.
+    "crlf": "[{{ messages | length }}]\r\n{% for message in messages %}\r\n<{{ message.role }}>\r{% endfor %}{{ 'a\\r\\n' }}\r\n",
+    "strings": """{%- set text = messages[2].content %}
+{{- text.partition('</think>')[2].strip() }}|{{ text.partition('none') | length }}|{{ text.rpartition('e')[0] }}
+{{- text.rpartition('none') | join('+') }}|{{ text.rsplit('</think>', 1)[-1].lstrip() }}|{{ text.rsplit('e') | join('+') }}
+{{- 'a.b.c'.rsplit('.', 1) | join('+') }}|{{ 'a.b.c'.rsplit('.', -1) | length }}|{{ 'a.b.c'.rsplit('.', 0) | join('+') }}
+{{- text.removeprefix('<think>').removesuffix('é').removesuffix('x') }}|{{ '%s, %d' | format(messages[0].role, 3) }}""",
     "refusal": """{% if messages[0].role == 'system' %}{{ raise_exception('no system message, please') }}{% endif %}""",
 }
 VARIABLES = dict(bos_token="<s>", eos_token="</s>")
@@ -92,6 +99,8 @@ cases = [
     case("tools", tools=TOOLS),
     case("documents"),
     case("documents", documents=[{"title": "Sums", "text": "7 + 8 = 15"}, {"title": "Products", "text": ""}]),
+    case("crlf"),
+    case("strings"),
     case("refusal"),
 ]
 path = pathlib.Path(__file__).with_name("chat.json")

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::Context;
 use datasets::{Domain, Task};
 use policy::model::batch::BatchBuilder;
-use policy::{PolicyError, Request, RolloutEngine, RolloutOptions, SamplingParams, Track};
+use policy::{PolicyError, Request, RolloutEngine, RolloutOptions, SamplingParams, Tokenizer, Track};
 use rewards::{Reference, RewardSet};
 use sha2::{Digest, Sha256};
 
@@ -108,10 +108,8 @@ impl Asker<'_> {
                 && let Some(place) = rest.next()
             {
                 let task = &problems.tasks[place as usize];
-                let prompt = [tokenizer.begin_ids(), &tokenizer.encode(&choice_prompt(task))].concat();
+                let (prompt, letters) = choices(tokenizer, task)?;
                 let context = builder.context(&prompt, None)?;
-                let letters: Vec<Vec<u32>> =
-                    letters(task)?.iter().map(|letter| tokenizer.encode(&format!(" {letter}"))).collect();
                 for ids in &letters {
                     builder.completion(context, ids)?;
                 }
@@ -144,6 +142,22 @@ fn letters(task: &Task) -> anyhow::Result<Vec<char>> {
         format!("the problem {} has no choices: only a multiple-choice set can be asked by likelihood", task.id)
     })?;
     Ok(('A'..='Z').take(count).collect())
+}
+
+/// The token ids of a problem's prompt, and those of each letter behind it.
+fn choices(tokenizer: &Tokenizer, task: &Task) -> anyhow::Result<(Vec<u32>, Vec<Vec<u32>>)> {
+    let text = choice_prompt(task);
+    let letters =
+        letters(task)?.into_iter().map(|letter| tokenizer.encode_after(&text, &format!(" {letter}"))).collect();
+    Ok(([tokenizer.begin_ids(), &tokenizer.encode(&text)].concat(), letters))
+}
+
+/// Positions that a problem takes where its choices are compared: those of the prompt, and of a letter all tokens but the last,
+/// which is predicted and not read.
+pub(super) fn choice_positions(tokenizer: &Tokenizer, task: &Task) -> anyhow::Result<usize> {
+    let (prompt, letters) = choices(tokenizer, task)?;
+    let longest = letters.iter().map(Vec::len).max().unwrap_or(1);
+    Ok(prompt.len() + longest.saturating_sub(1))
 }
 
 /// The likeliest choice as an answer.
@@ -245,6 +259,20 @@ mod tests {
         assert_eq!(judged("\\boxed{4}. Now", true, Some(true)), (Some(true), false, true));
         // A reference that cannot be used makes nothing wrong.
         assert_eq!(judged("3 1 4", true, None), (None, false, true));
+    }
+
+    /// As the harness takes a continuation: what it adds to the ids of its context.
+    #[test]
+    fn letters_are_what_they_add_to_the_prompt() {
+        let mut extra = serde_json::Map::new();
+        extra.insert("choices".to_owned(), serde_json::json!(["x", "y"]));
+        let task = Task::new("mmlu", "q".to_owned(), Reference::Math { answer: "B".to_owned() }, Split::Held, extra);
+        let tokenizer = crate::stage::sentence_piece("");
+        let (prompt, letters) = choices(&tokenizer, &task).unwrap();
+        for (letter, ids) in ["A", "B"].into_iter().zip(letters) {
+            let whole = tokenizer.encode(&format!("{} {letter}", choice_prompt(&task)));
+            assert_eq!([prompt.as_slice(), &ids].concat(), [tokenizer.begin_ids(), &whole].concat());
+        }
     }
 
     #[test]

@@ -107,16 +107,14 @@ struct Encoder<'a> {
 impl Encoder<'_> {
     fn encode(&self, shown: &Demonstration, path: &Path) -> anyhow::Result<Example> {
         let place = || format!("{}, line {}", path.display(), shown.line);
-        let prompt = self.prompt.converse(shown.messages.clone(), place).map_err(|error| {
+        let encoded = self.prompt.demonstrate(shown.messages.clone(), shown.answer.trim(), place);
+        let (prompt, mut answer) = encoded.map_err(|error| {
             match error.downcast::<RecipeError>() {
                 // What has no room in the template now has none later either.
                 Ok(error) => Refused::because(error.to_string()),
                 Err(error) => error,
             }
         })?;
-        let answer = shown.answer.trim();
-        let answer = answer.strip_prefix(self.prompt.opening()).unwrap_or(answer);
-        let mut answer = self.tokenizer.encode(&format!("{}{answer}", self.prompt.before_answer()));
         answer.push(self.tokenizer.eos_id());
         Ok(Example { prompt, answer })
     }
@@ -194,6 +192,44 @@ mod tests {
         }
         check(&[("user", "1 + 1?")], "system: Think.\nuser: 1 + 1?\nassistant: <think>");
         check(&[("system", "Own."), ("user", "q")], "system: Own.\nuser: q\nassistant: <think>");
+    }
+
+    /// A template may write the tag and the line's end behind it; neither is learnt twice, as in the conversation as a whole.
+    #[test]
+    fn a_thought_that_the_template_opens_goes_on_where_it_ends() {
+        #[track_caller]
+        fn check(template_end: &str, answer: &str, expected: &str) {
+            let lines = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:";
+            let tokenizer = with_chat_template(&format!("{lines}{{{{ '{template_end}' }}}}"));
+            let prompt = PromptEncoder::chat(&tokenizer, "").unwrap();
+            let encoder = Encoder { tokenizer: &tokenizer, prompt };
+            let example = encoder.encode(&shown(&[("user", "1 + 1?")], answer), Path::new("sft.jsonl")).unwrap();
+            let whole = tokenizer.encode(&format!("user: 1 + 1?\nassistant:{expected}"));
+            assert_eq!([example.prompt, example.answer].concat(), [whole, vec![tokenizer.eos_id()]].concat());
+        }
+        let trace = "<think>\nOkay, 2.\n</think>\n2";
+        check("<think>\\n", trace, trace);
+        check("<think>\\n", "<think>\n\nOkay", "<think>\n\nOkay");
+        check("<think>\\n", "<think>Okay", "<think>\nOkay");
+        check("<think>\\n", "Okay", "<think>\nOkay");
+        check("<think>", trace, trace);
+        check("", trace, trace);
+    }
+
+    /// SentencePiece's tokenizers put a space before a text; neither question nor answer begins one.
+    #[test]
+    fn pieces_are_those_of_the_whole() {
+        let tokenizer = crate::stage::sentence_piece("{% for m in messages %}{{ m.content }}:{% endfor %}");
+        let zero = datasets::template::r1_zero("1 + 1?") + " <think> 2";
+        for (prompt, begin, whole) in [
+            (PromptEncoder::new(&tokenizer), tokenizer.begin_ids(), zero.as_str()),
+            (PromptEncoder::chat(&tokenizer, "").unwrap(), &[][..], "1 + 1?:<think> 2"),
+        ] {
+            let encoder = Encoder { tokenizer: &tokenizer, prompt };
+            let example = encoder.encode(&shown(&[("user", "1 + 1?")], "<think> 2"), Path::new("sft.jsonl")).unwrap();
+            let expected = [begin, &tokenizer.encode(whole), &[tokenizer.eos_id()]].concat();
+            assert_eq!([example.prompt, example.answer].concat(), expected);
+        }
     }
 
     #[test]

@@ -24,6 +24,16 @@ pub(crate) fn opening_of(prompt: &str) -> &'static str {
     if prompt.trim_end().ends_with(OPENING) { OPENING } else { "" }
 }
 
+/// What of an answer is left to be written behind a prompt that ends with its opening, and maybe with white space behind that.
+fn rest_of<'t>(answer: &'t str, prompt: &str) -> &'t str {
+    let Some(mut rest) = answer.strip_prefix(OPENING).filter(|_| !opening_of(prompt).is_empty()) else { return answer };
+    for written in prompt[prompt.trim_end().len()..].chars() {
+        let Some(shorter) = rest.strip_prefix(written) else { break };
+        rest = shorter;
+    }
+    rest
+}
+
 /// Encodes questions in a template; the words of R1-Zero's are encoded once.
 pub(crate) struct PromptEncoder<'a> {
     tokenizer: &'a Tokenizer,
@@ -67,7 +77,7 @@ impl<'a> PromptEncoder<'a> {
     }
 
     /// What stands between a prompt and its answer: a completion begins right after R1-Zero's template, with a space.
-    pub(crate) fn before_answer(&self) -> &'static str {
+    fn before_answer(&self) -> &'static str {
         if self.chat.is_some() { "" } else { " " }
     }
 
@@ -84,17 +94,48 @@ impl<'a> PromptEncoder<'a> {
     /// # Errors
     /// As [`PromptEncoder::ask`].
     pub(crate) fn converse(&self, messages: Vec<Message>, subject: impl Fn() -> String) -> anyhow::Result<Vec<u32>> {
-        let Some(system) = self.chat else {
-            return Ok(self.encode(only_question(&messages, "R1-Zero's template", &subject)?));
-        };
-        self.tokenizer.encode_chat(&with_system(system, messages), &chat_options()).with_context(subject)
+        let text = self.text(messages, &subject)?;
+        self.ids(&text).with_context(subject)
+    }
+
+    /// The token ids of a conversation up to its question, and those of what follows them if the answer is `answer`: of this
+    /// nothing is written twice that the template writes already.
+    ///
+    /// # Errors
+    /// As [`PromptEncoder::ask`].
+    pub(crate) fn demonstrate(
+        &self,
+        messages: Vec<Message>,
+        answer: &str,
+        subject: impl Fn() -> String,
+    ) -> anyhow::Result<(Vec<u32>, Vec<u32>)> {
+        let text = self.text(messages, &subject)?;
+        let answer = format!("{}{}", self.before_answer(), rest_of(answer, &text));
+        Ok((self.ids(&text).with_context(subject)?, self.tokenizer.encode_after(&text, &answer)))
     }
 
     /// The token ids of R1-Zero's template around `question`.
     pub(crate) fn encode(&self, question: &str) -> Vec<u32> {
-        let prompt = datasets::template::r1_zero(question);
+        self.ids_behind_head(&datasets::template::r1_zero(question))
+    }
+
+    /// The template around a conversation.
+    fn text(&self, messages: Vec<Message>, subject: &dyn Fn() -> String) -> anyhow::Result<String> {
+        let Some(system) = self.chat else {
+            return Ok(datasets::template::r1_zero(only_question(&messages, "R1-Zero's template", subject)?));
+        };
+        self.tokenizer.render_chat(&with_system(system, messages), &chat_options()).with_context(subject)
+    }
+
+    /// The token ids of a text that the template made.
+    fn ids(&self, text: &str) -> anyhow::Result<Vec<u32>> {
+        if self.chat.is_some() { Ok(self.tokenizer.encode_rendered(text)?) } else { Ok(self.ids_behind_head(text)) }
+    }
+
+    fn ids_behind_head(&self, text: &str) -> Vec<u32> {
         let mut ids = self.head.clone();
-        ids.extend(self.tokenizer.encode(&prompt[template_head().len()..]));
+        let head = template_head();
+        ids.extend(self.tokenizer.encode_after(head, &text[head.len()..]));
         ids
     }
 }
@@ -136,6 +177,44 @@ fn with_system(system: &str, mut messages: Vec<Message>) -> Vec<Message> {
 /// The template up to the space before the question, which belongs to the question's first word.
 fn template_head() -> &'static str {
     datasets::template::R1_ZERO_PREFIX.trim_end()
+}
+
+/// As SentencePiece's: spaces are letters, one goes before every text, and so does `<s>`; other letters are bytes.
+#[cfg(test)]
+pub(crate) fn sentence_piece(template: &str) -> Tokenizer {
+    use serde_json::json;
+    let bytes = (0..256).map(|byte| format!("<0x{byte:02X}>"));
+    let tokens = ["<unk>", "<s>", "</s>", "\u{2581}"].map(str::to_owned).into_iter().chain(bytes);
+    let vocab: serde_json::Map<String, serde_json::Value> = tokens.zip((0..).map(|id: u32| id.into())).collect();
+    let special = |id: u32, content: &str| {
+        json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+            "special": true})
+    };
+    let file = json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": [special(0, "<unk>"), special(1, "<s>"), special(2, "</s>")],
+        "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": "\u{2581}"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"}]},
+        "pre_tokenizer": null,
+        "post_processor": {"type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}},
+        "decoder": {"type": "Sequence", "decoders": [
+            {"type": "Replace", "pattern": {"String": "\u{2581}"}, "content": " "},
+            {"type": "ByteFallback"}, {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+        "model": {"type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "vocab": vocab, "merges": []}
+    });
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    std::fs::write(folder.path().join("tokenizer.json"), file.to_string()).expect("it can be written to");
+    let config = json!({"eos_token": "</s>", "chat_template": template}).to_string();
+    std::fs::write(folder.path().join("tokenizer_config.json"), config).expect("it can be written to");
+    Tokenizer::from_dir(folder.path()).expect("it is a tokenizer")
 }
 
 #[cfg(test)]

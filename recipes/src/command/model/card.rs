@@ -26,7 +26,7 @@ const FEWEST_ROWS: u64 = 1024;
 pub(super) fn describe(needs: &Needs, rows: u64, card: &Card) -> String {
     let Needs { config, sequences, tokens } = needs;
     let memory = config.memory_on_card();
-    let cached = sequences * tokens;
+    let cached = sequences.saturating_mul(*tokens);
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         let _ = writeln!(text, "{name:26} {value}");
@@ -35,7 +35,10 @@ pub(super) fn describe(needs: &Needs, rows: u64, card: &Card) -> String {
     line("weights, f32 and bf16", bytes(memory.weights));
     line("gradients", bytes(memory.gradients));
     line("AdamW's moments", bytes(memory.moments));
-    line("cache", format!("{} ({sequences} sequences of {tokens} tokens)", bytes(cached * memory.cached_token)));
+    line(
+        "cache",
+        format!("{} ({sequences} sequences of {tokens} tokens)", bytes(cached.saturating_mul(memory.cached_token))),
+    );
     let activations = |checkpoint| bytes(memory.train(rows, checkpoint) - memory.train(0, checkpoint));
     line(
         "activations, about",
@@ -46,7 +49,7 @@ pub(super) fn describe(needs: &Needs, rows: u64, card: &Card) -> String {
     line("to sample, about", format!("{}: {}", bytes(sample), verdict(sample)));
     line("to train, about", format!("{}: {}", bytes(train), verdict(train)));
     // Weights stay while a step samples; gradients are there only while it trains.
-    let step = memory.moments + sample.max(train - memory.moments);
+    let step = memory.moments.saturating_add(sample.max(train - memory.moments));
     line("a GRPO step, about", format!("{}: {}", bytes(step), verdict(step)));
     if sample > card.free || step > card.free {
         let room = card.free.saturating_sub(memory.sample(0) + memory.moments);

@@ -8,6 +8,7 @@ use policy::ModelConfig;
 use policy::config::AttentionKind;
 use rewards::Registry;
 
+use super::super::Wrong;
 use crate::config::{LoraSettings, ModelSettings, Recipe, RecipeError, find_shipped};
 use crate::table::bytes_text as bytes;
 
@@ -27,7 +28,7 @@ pub(super) fn info(
     let mut text = describe(model, &config, sequences, tokens);
     if let Some(rank) = lora {
         let adapters = LoraSettings { rank, ..LoraSettings::default() }.adapters();
-        let trained = adapters.parameters(&config).with_context(|| format!("--lora {rank}"))?;
+        let trained = adapters.parameters(&config).map_err(|error| Wrong(format!("--lora {rank}: {error}")))?;
         let memory = adapters.memory(&config, sequences, tokens)?;
         let share = 100.0 * trained as f64 / config.parameters().0 as f64;
         let _ = writeln!(
@@ -55,7 +56,9 @@ pub(super) fn needs(model: &str, sequences: u64, tokens: Option<u64>, known: &Re
     let config = find(model, known)?;
     let limit = config.max_position_embeddings as u64;
     let tokens = tokens.unwrap_or(TOKENS.min(limit));
-    anyhow::ensure!(tokens <= limit, "--tokens {tokens}: {model} has {limit} positions");
+    if tokens > limit {
+        return Err(Wrong(format!("--tokens {tokens}: {model} has {limit} positions")).into());
+    }
     Ok(Needs { config, sequences, tokens })
 }
 
@@ -71,6 +74,9 @@ fn find(model: &str, known: &Registry) -> anyhow::Result<ModelConfig> {
         return Err(RecipeError::no_model(path).into());
     }
     if path.extension().is_some_and(|extension| extension == "json") {
+        if !path.is_file() {
+            return Err(RecipeError::new(model, "there is no such file").into());
+        }
         return Ok(ModelConfig::from_file(path)?);
     }
     let recipe =

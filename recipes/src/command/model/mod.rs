@@ -33,7 +33,7 @@ pub(super) enum ModelCommand {
         #[arg(value_name = "DIR|NAME")]
         model: String,
         /// Sequences sampled at a time
-        #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..))]
+        #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
         sequences: u64,
         /// Tokens of each
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -42,7 +42,7 @@ pub(super) enum ModelCommand {
         #[arg(long, value_name = "RANK", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
         lora: Option<usize>,
         /// Rows of a micro-batch, for --device and --card-memory
-        #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u64).range(1..))]
+        #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
         micro_batch_tokens: u64,
         /// State whether it fits on this card: cuda, or cuda:1 for the second
         #[arg(long, value_name = "DEVICE", value_parser = crate::place::name)]
@@ -59,11 +59,11 @@ Prompts are arguments, or else the lines of standard input; on a terminal each l
 They are asked in the template in which the model was trained here, else in its own chat template; `--template plain` lets \
 it go on from the text as it stands.",
         after_help = "Examples:
-  recipe model sample runs/r1-zero 'What is 17 + 25?'        the newest model of a run
-  recipe model sample runs/r1-zero/base 'What is 17 + 25?'   and what it began with
+  recipe model sample runs/r1-zero 'Make 24 from 4 6 8'        the newest model of a run
+  recipe model sample runs/r1-zero/base 'Make 24 from 4 6 8'   and what it began with
   recipe model sample DIR --samples 4 --temperature 0.7 'Why is the sky blue?'
   recipe model sample DIR --template plain 'Once upon a time'
-  recipe model sample DIR                                    asks for one question after the other
+  recipe model sample DIR                                      asks for one question after the other
   recipe model sample DIR --json < questions.txt > answers.jsonl"
     )]
     Sample(SampleArguments),
@@ -71,15 +71,19 @@ it go on from the text as it stands.",
     #[command(
         long_about = "Log-probabilities and perplexity of texts.
 
-Reads JSON Lines whose objects have `text` (a string) or `token_ids` (a list), and writes one object for each \
-row: its line, its token_ids, the logprob of each token in nats (null for the first, which nothing precedes), \
-and the perplexity over the others. A text is preceded by what the tokenizer itself begins texts with; \
-token_ids are taken as they are.",
-        after_help = "Example:
-  recipe model score DIR texts.jsonl > scores.jsonl"
+Reads JSON Lines whose objects have `text` (a string), `messages` (a conversation, each with `role` and `content`) or \
+`token_ids` (a list), and writes one object for each row: its line, its token_ids, the logprob of each token in nats (null for \
+the first, which nothing precedes), and the perplexity over the others.
+
+A text is preceded by what the tokenizer itself begins texts with. What spells a special token in it, such as <|im_end|>, is \
+text like any other: only in messages, which are put into the model's chat template, is it the token. token_ids are taken as \
+they are.",
+        after_help = "Examples:
+  recipe model score DIR texts.jsonl > scores.jsonl
+  recipe model score runs/r1-zero texts.jsonl      under the newest model of a run"
     )]
     Score {
-        /// A Hugging Face folder
+        /// A Hugging Face folder, a run's folder (its newest model), or a checkpoint
         #[arg(value_name = "DIR")]
         model: PathBuf,
         /// The texts

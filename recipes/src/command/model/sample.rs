@@ -22,7 +22,7 @@ use crate::stage::{Model, opening_of};
 use crate::wording::{counted, one_line};
 
 #[derive(Args, Debug)]
-pub(super) struct SampleArguments {
+pub(in crate::command) struct SampleArguments {
     /// A Hugging Face folder, a run's folder (its newest model), or a checkpoint
     model: PathBuf,
 
@@ -138,9 +138,9 @@ pub(super) fn sample(arguments: &SampleArguments) -> anyhow::Result<ExitCode> {
     }
     let mut number = 0;
     loop {
-        eprint!("> ");
+        let _ = std::io::stderr().write_all(b"> ");
         let Some(line) = lines.next().transpose()? else {
-            eprintln!();
+            let _ = std::io::stderr().write_all(b"\n");
             return Ok(ExitCode::SUCCESS);
         };
         if !line.trim().is_empty() {
@@ -174,7 +174,9 @@ impl Asker<'_> {
         let Asker { arguments, model, .. } = self;
         let tokenizer = &model.tokenizer;
         let positions = model.policy.config().max_position_embeddings;
-        let mut requests = Vec::with_capacity(prompts.len());
+        // By the limit of their answers: a long prompt leaves little room for its own answer, and takes none from the others.
+        let mut requests: BTreeMap<usize, Vec<Request>> = BTreeMap::new();
+        let mut opening = "";
         for (number, prompt) in (first..).zip(prompts) {
             let ids = self.template.ask(tokenizer, prompt, &arguments.system)?;
             if ids.is_empty() || ids.len() >= positions {
@@ -182,28 +184,23 @@ impl Asker<'_> {
                 let message = format!("the prompt `{prompt}` has {tokens}; the model has {positions} positions");
                 return Err(Wrong(message).into());
             }
-            requests.push(Request { task: number, prompt: ids, samples: arguments.samples });
+            opening = opening_of(&tokenizer.decode(&ids));
+            let limit = (arguments.max_tokens as usize).min(positions - ids.len());
+            let request = Request { task: number, prompt: ids, samples: arguments.samples };
+            requests.entry(limit).or_default().push(request);
         }
-        let longest = requests.iter().map(|request| request.prompt.len()).max().unwrap_or(0);
-        let params = SamplingParams {
-            temperature: arguments.temperature,
-            top_p: arguments.top_p,
-            top_k: 0,
-            max_tokens: (arguments.max_tokens as usize).min(positions - longest),
-        };
         let options = RolloutOptions {
             seed: arguments.seed,
             step: 0,
             end_of_text: tokenizer.end_ids().to_vec(),
             batch: arguments.batch as usize,
         };
-        let opening = requests.first().map_or("", |request| opening_of(&tokenizer.decode(&request.prompt)));
         let total = prompts.len() as u64 * u64::from(arguments.samples);
         let phase = self.reporter.inner_phase("sampling", Some(total), "answers");
         let mut waiting = BTreeMap::new();
         let mut next = (first, 0);
         let mut written = Ok(());
-        self.engine.generate(&requests, &params, &options, |completion| {
+        let mut finish = |completion: Completion| {
             phase.inc(1);
             waiting.insert((completion.task, completion.sample), completion);
             while let Some(completion) = waiting.remove(&next) {
@@ -215,7 +212,12 @@ impl Asker<'_> {
                     written = write(&told);
                 }
             }
-        })?;
+        };
+        for (max_tokens, requests) in requests {
+            let SampleArguments { temperature, top_p, .. } = **arguments;
+            let params = SamplingParams { temperature, top_p, top_k: 0, max_tokens };
+            self.engine.generate(&requests, &params, &options, &mut finish)?;
+        }
         written
     }
 }

@@ -7,14 +7,25 @@ use std::path::Path;
 
 use anyhow::Context;
 use policy::model::batch::BatchBuilder;
+use policy::tokenizer::ChatOptions;
 use policy::{Place, Policy, PolicyError, Tokenizer, Track};
 use serde::Serialize;
 use serde_json::Value;
+
+use super::super::Wrong;
+use crate::evaluation::Subject;
+use crate::stage::{chat_options, load_policy};
 
 /// Tokens that go through the model at a time, where rows are shorter.
 const BATCH: usize = 2048;
 /// Bad rows named in one message.
 const NAMED: usize = 10;
+
+/// What a row has in place of token ids.
+enum Words<'r> {
+    Text(&'r str),
+    Messages(&'r [Value]),
+}
 
 /// A row to be scored.
 #[derive(Debug, PartialEq)]
@@ -30,18 +41,30 @@ struct Scored<'a> {
     token_ids: &'a [u32],
     /// In nats; none for the first token.
     logprobs: Vec<Option<f32>>,
-    /// Over all tokens but the first.
+    /// Over all tokens but the first; the largest number where it is larger than any.
     perplexity: Option<f64>,
 }
 
 pub(super) fn score(model: &Path, file: &Path, place: &Place) -> anyhow::Result<String> {
-    let tokenizer = Tokenizer::from_dir(model);
-    let policy = crate::stage::load_policy(model, place)?;
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let (model, _) = Subject::folder_of(model)?;
+    let text = match std::fs::read_to_string(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Wrong(format!("{}: there is no such file", file.display())).into());
+        }
+        text => text.with_context(|| format!("cannot read {}", file.display()))?,
+    };
+    let tokenizer = Tokenizer::from_dir(&model);
+    let policy = load_policy(&model, place)?;
+    // Nothing is asked here: a conversation ends with what was said last.
+    let options = ChatOptions { add_generation_prompt: false, ..chat_options() };
     // A model without a tokenizer can still score token ids.
-    let encode = |text: &str| match &tokenizer {
-        Ok(tokenizer) => Ok([tokenizer.begin_ids(), &tokenizer.encode(text)].concat()),
-        Err(error) => Err(format!("`text` needs a tokenizer: {error}")),
+    let encode = |words: Words<'_>| match (&tokenizer, words) {
+        (Ok(tokenizer), Words::Text(text)) => Ok([tokenizer.begin_ids(), &tokenizer.encode(text)].concat()),
+        (Ok(tokenizer), Words::Messages(messages)) => {
+            tokenizer.encode_chat(messages, &options).map_err(|error| error.to_string())
+        }
+        (Err(error), Words::Text(_)) => Err(format!("`text` needs a tokenizer: {error}")),
+        (Err(error), Words::Messages(_)) => Err(format!("`messages` needs a tokenizer: {error}")),
     };
     let config = policy.config();
     let (rows, bad) = read_rows(&text, config.vocab_size, config.max_position_embeddings, encode);
@@ -68,7 +91,7 @@ fn read_rows(
     text: &str,
     vocabulary: usize,
     positions: usize,
-    encode: impl Fn(&str) -> Result<Vec<u32>, String>,
+    encode: impl Fn(Words<'_>) -> Result<Vec<u32>, String>,
 ) -> (Vec<Row>, Vec<(usize, String)>) {
     let (mut rows, mut bad) = (Vec::new(), Vec::new());
     for (index, text) in text.lines().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
@@ -85,20 +108,23 @@ fn read_row(
     text: &str,
     vocabulary: usize,
     positions: usize,
-    encode: impl Fn(&str) -> Result<Vec<u32>, String>,
+    encode: impl Fn(Words<'_>) -> Result<Vec<u32>, String>,
 ) -> Result<Vec<u32>, String> {
     let row: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
-    let ids = match (row.get("text"), row.get("token_ids")) {
-        (Some(Value::String(text)), None) => encode(text)?,
-        (None, Some(Value::Array(ids))) => ids
+    let given: Vec<(&str, &Value)> =
+        ["text", "messages", "token_ids"].into_iter().filter_map(|key| Some((key, row.get(key)?))).collect();
+    let ids: Vec<u32> = match given[..] {
+        [("text", Value::String(text))] => encode(Words::Text(text))?,
+        [("messages", Value::Array(messages))] => encode(Words::Messages(messages))?,
+        [("token_ids", Value::Array(ids))] => ids
             .iter()
             .map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or(id))
             .collect::<Result<_, _>>()
             .map_err(|id| format!("`token_ids` holds {id}, expected integers of 0 or more"))?,
-        (Some(_), Some(_)) => return Err("both `text` and `token_ids`, expected one of them".to_owned()),
-        (None, None) => return Err("neither `text` nor `token_ids`".to_owned()),
-        (Some(other), None) => return Err(format!("`text` is {other}, expected a string")),
-        (None, Some(other)) => return Err(format!("`token_ids` is {other}, expected a list")),
+        [] => return Err("neither `text` nor `messages` nor `token_ids`".to_owned()),
+        [("text", other)] => return Err(format!("`text` is {other}, expected a string")),
+        [(key, other)] => return Err(format!("`{key}` is {other}, expected a list")),
+        [(one, _), (other, _), ..] => return Err(format!("both `{one}` and `{other}`, expected one of them")),
     };
     if ids.is_empty() {
         return Err("no tokens".to_owned());
@@ -148,8 +174,7 @@ fn write_scores(policy: &Policy, rows: &[Row], out: &mut String) -> anyhow::Resu
     for Row { line, token_ids } in rows {
         let (own, after) = rest.split_at(token_ids.len() - 1);
         rest = after;
-        let total: f64 = own.iter().map(|logprob| f64::from(*logprob)).sum();
-        let perplexity = (!own.is_empty()).then(|| (-total / own.len() as f64).exp());
+        let perplexity = perplexity(own);
         let logprobs = std::iter::once(None).chain(own.iter().copied().map(Some)).collect();
         out.push_str(&serde_json::to_string(&Scored { line: *line, token_ids, logprobs, perplexity })?);
         out.push('\n');
@@ -157,12 +182,28 @@ fn write_scores(policy: &Policy, rows: &[Row], out: &mut String) -> anyhow::Resu
     Ok(())
 }
 
+/// None where there is no token to be judged. JSON has no number for what is larger than any.
+fn perplexity(logprobs: &[f32]) -> Option<f64> {
+    let total: f64 = logprobs.iter().map(|logprob| f64::from(*logprob)).sum();
+    (!logprobs.is_empty()).then(|| (-total / logprobs.len() as f64).exp().min(f64::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read(text: &str) -> (Vec<Row>, Vec<(usize, String)>) {
-        read_rows(text, 100, 4, |text| Ok(text.bytes().map(|byte| u32::from(byte - b'a')).collect()))
+        read_rows(text, 100, 4, |words| {
+            let Words::Text(text) = words else { return Err("no template".to_owned()) };
+            Ok(text.bytes().map(|byte| u32::from(byte - b'a')).collect())
+        })
+    }
+
+    #[test]
+    fn a_perplexity_is_a_number() {
+        assert_eq!(perplexity(&[]), None);
+        assert_eq!(perplexity(&[0.0, 0.0]), Some(1.0));
+        assert_eq!(perplexity(&[-1000.0]), Some(f64::MAX));
     }
 
     #[test]
@@ -181,7 +222,10 @@ mod tests {
             assert!(why.contains(expected), "{why}");
         }
         check("{\"text\":", "not JSON");
-        check("[1]", "neither `text` nor `token_ids`");
+        check("[1]", "neither `text` nor `messages` nor `token_ids`");
+        check("{\"messages\": \"hello\"}", "`messages` is \"hello\", expected a list");
+        check("{\"messages\": []}", "no template");
+        check("{\"text\": \"a\", \"messages\": []}", "both `text` and `messages`");
         check("{\"text\": 3}", "`text` is 3, expected a string");
         check("{\"token_ids\": \"3\"}", "expected a list");
         check("{\"token_ids\": [3, -1]}", "`token_ids` holds -1");
@@ -216,7 +260,22 @@ mod tests {
         let expected = (-(logprob(0, 1) + logprob(0, 2)) / 2.0).exp();
         assert!((rows[0]["perplexity"].as_f64().unwrap() - expected).abs() < 1e-6 * expected);
 
+        // Special tokens are tokens in a conversation and nowhere else.
+        let template = "{% for m in messages %}{{ m.content }}<|eos|>{% endfor %}";
+        let tokenizer = Tokenizer::train(std::iter::once("a b".to_owned()), 267).unwrap();
+        tokenizer.save(folder.path()).unwrap();
+        Policy::new(policy::ModelConfig::tiny(267), 1).unwrap().save(folder.path()).unwrap();
+        std::fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
+        let messages = "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}";
+        std::fs::write(&file, format!("{messages}\n{{\"text\": \"a<|eos|>\"}}\n")).unwrap();
+        let out = score(folder.path(), &file, &Place::Cpu).unwrap();
+        let ids = |line: &str| serde_json::from_str::<Value>(line).unwrap()["token_ids"].clone();
+        let ids: Vec<Value> = out.lines().map(ids).collect();
+        assert_eq!(ids[0], serde_json::json!([tokenizer.encode("a")[0], tokenizer.eos_id()]));
+        assert_eq!(ids[1], serde_json::json!(tokenizer.encode("a<|eos|>")));
+
         // A text needs a tokenizer, and there is none here.
+        std::fs::remove_file(folder.path().join("tokenizer.json")).unwrap();
         std::fs::write(&file, "{\"text\": \"a\"}\n").unwrap();
         let message = format!("{:#}", score(folder.path(), &file, &Place::Cpu).unwrap_err());
         assert!(
