@@ -20,6 +20,7 @@ use crate::progress::{Reporter, Verbosity};
 use crate::report;
 use crate::run::{Maker, Reuse, RunDir, RunFailed, RunInfo, StageRecord, Unusable, hash_files, hash_model, newest_run};
 use crate::stage::{self, Tasks};
+use crate::wording::one_line;
 
 /// How a recipe is run: all that does not belong to the recipe itself.
 #[derive(Clone, Debug)]
@@ -34,7 +35,8 @@ pub struct RunOptions {
     pub from: Option<String>,
     /// The folder of that earlier run, instead of the newest of this recipe's name.
     pub of: Option<PathBuf>,
-    /// Stops once this stage is done.
+    /// Stops once this stage is done. A resumed run for which none is named stops where it was to stop when it began, unless it
+    /// has got there.
     pub until: Option<String>,
     /// Threads to work with; none takes what the process has.
     pub threads: Option<usize>,
@@ -76,6 +78,9 @@ impl Default for RunOptions {
 #[derive(Debug, thiserror::Error)]
 #[error("{0:#}")]
 pub(crate) struct NothingToTakeOver(anyhow::Error);
+
+/// The characters of a failure that its report shows.
+const LONGEST_FAILURE: usize = 600;
 
 /// What the stages work with.
 #[derive(Debug)]
@@ -130,6 +135,11 @@ pub enum RunStatus {
     StoppedAfter {
         /// The stage.
         stage: String,
+    },
+    /// It broke off. Its report says so; there is no `summary.json` of it.
+    Failed {
+        /// Why.
+        why: String,
     },
 }
 
@@ -218,7 +228,7 @@ pub fn run_recipe(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<RunSu
     let device = device(recipe, options)?;
     let place = place::open(Some(&device))?;
     let (run, tasks, resumed) = open_run(recipe, options, (threads, device, &place), &reporter)?;
-    let host_cores = run.info().host_cores;
+    let until = until(options, &run, &reporter)?;
     let mut context = RunContext {
         recipe,
         run,
@@ -228,34 +238,59 @@ pub fn run_recipe(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<RunSu
         threads,
         place,
         resumed,
-        until: options.until.clone(),
+        until,
     };
     // The stages run inside of the pool: a parallel operation then begins where it is called, without waking a thread.
     // The pool is the run's own, so that two runs in one process do not share a setting.
-    let outcome = rayon::ThreadPoolBuilder::new()
+    let done = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()
         .context("cannot start the threads")?
-        .install(|| stage::run(&mut context, tasks))
-        .map_err(|error| {
-            let refused = error.is::<stage::Refused>() || error.is::<Unusable>();
-            let folder = context.run.path().display().to_string();
-            error.context(RunFailed { folder, resumable: !refused && context.run.holds_work() })
-        })?;
+        .install(|| stage::run(&mut context, tasks));
+    let outcome = done.map_err(|error| {
+        let refused = error.is::<stage::Refused>() || error.is::<Unusable>();
+        if !refused {
+            report_failure(&context, &error);
+        }
+        let folder = context.run.path().display().to_string();
+        error.context(RunFailed { folder, resumable: !refused && context.run.holds_work() })
+    })?;
+    let status = match (&outcome.interrupted, &outcome.stopped_after) {
+        (Some(record), _) => RunStatus::Interrupted { stage: record.name.clone(), step: record.steps },
+        (None, Some(stage)) => RunStatus::StoppedAfter { stage: stage.clone() },
+        (None, None) => RunStatus::Finished,
+    };
+    let summary = summarise(&context, status, outcome)?;
+    context.run.write_summary(&summary)?;
+    report::write(&context.run, recipe, &summary)?;
+    Ok(summary)
+}
 
-    let run = &context.run;
+/// Writes the page of what there was until a run broke off: curves often show why.
+fn report_failure(context: &RunContext<'_>, error: &anyhow::Error) {
+    let status = RunStatus::Failed { why: one_line(&format!("{error:#}"), LONGEST_FAILURE) };
+    let report = || {
+        let summary = summarise(context, status, StagesOutcome::default())?;
+        report::write(&context.run, context.recipe, &summary)
+    };
+    // Where that fails too, what the person should read is what failed first.
+    if report().is_ok() {
+        let page = context.run.path().join("report.html");
+        context.reporter.note(&format!("the report of what there was until then: {}", page.display()));
+    }
+}
+
+/// The run in figures, as far as it has come.
+fn summarise(context: &RunContext<'_>, status: RunStatus, outcome: StagesOutcome) -> anyhow::Result<RunSummary> {
+    let RunContext { recipe, run, .. } = context;
     let examined = |stage: &str| {
         recipe.stages.iter().any(|other| other.name == stage && matches!(other.settings, StageSettings::Eval {}))
     };
-    let summary = RunSummary {
+    Ok(RunSummary {
         recipe: recipe.name.clone(),
         seed: recipe.seed,
         run_dir: run.path().to_owned(),
-        status: match (&outcome.interrupted, outcome.stopped_after) {
-            (Some(record), _) => RunStatus::Interrupted { stage: record.name.clone(), step: record.steps },
-            (None, Some(stage)) => RunStatus::StoppedAfter { stage },
-            (None, None) => RunStatus::Finished,
-        },
+        status,
         stages: run.stages_done()?,
         unfinished: outcome.interrupted.filter(|record| record.steps > 0),
         evaluations: run.evaluations()?.into_iter().filter(|eval| !eval.quick && examined(&eval.stage)).collect(),
@@ -263,13 +298,10 @@ pub fn run_recipe(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<RunSu
         alarms: alarms(run)?,
         parameters: outcome.parameters,
         active_parameters: outcome.active_parameters,
-        threads,
-        host_cores,
+        threads: context.threads,
+        host_cores: run.info().host_cores,
         card: place::card_name(&context.place),
-    };
-    run.write_summary(&summary)?;
-    report::write(run, recipe, &summary)?;
-    Ok(summary)
+    })
 }
 
 /// Where to compute: as asked for; else where a resumed run did before; else on the CPU.
@@ -279,6 +311,17 @@ fn device(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<String> {
         None if options.resume => Ok(RunDir::read_info(&run_to_resume(options, &recipe.name)?)?.device),
         None => Ok(place::CPU.to_owned()),
     }
+}
+
+/// The stage that the run stops after: as asked for now; else, of a run that goes on, as asked for when it began.
+fn until(options: &RunOptions, run: &RunDir, reporter: &Reporter) -> anyhow::Result<Option<String>> {
+    let begun = run.info().until.as_ref().filter(|_| options.resume && options.until.is_none());
+    let Some(stage) = begun else { return Ok(options.until.clone()) };
+    if run.is_done(stage)? {
+        return Ok(None);
+    }
+    reporter.note(&format!("the run was begun with --only {stage}: it stops once that is done"));
+    Ok(Some(stage.clone()))
 }
 
 /// The best checkpoint of each grpo stage, as far as it has come.
@@ -381,21 +424,31 @@ fn open_run(
         let tasks = Tasks::read(recipe, reporter)?;
         return Ok((run, tasks, true));
     }
-    let files = &recipe.input_files();
-    let mut info = RunInfo {
-        reward_files: hash_files("reward file", &recipe.reward_files())?,
-        device,
-        card: place::card_name(place),
-        ..RunInfo::collect(recipe.seed, threads, &options.command, &options.settings, files)?
-    };
     // What was given is read before there is a folder: what is wrong with it can then be mended without a trace.
     let tasks = Tasks::read(recipe, reporter)?;
     stage::check_model(recipe)?;
-    info.model_files = model_files(recipe)?;
+    let files = &recipe.input_files();
+    let info = RunInfo {
+        reward_files: hash_files("reward file", &recipe.reward_files())?,
+        model_files: model_files(recipe)?,
+        device,
+        card: place::card_name(place),
+        until: options.until.clone(),
+        ..RunInfo::collect(recipe.seed, threads, &options.command, &options.settings, files)?
+    };
     stage::check_rewards(recipe, &options.cache_dir)?;
     stage::check_targets(recipe)?;
     let earlier = newest_run(&options.runs_root, &recipe.name);
-    let reuse = options.from.as_deref().filter(|first| recipe.stages.first().is_none_or(|stage| stage.name != *first));
+    let is_first = |name: &str| recipe.stages.first().is_some_and(|stage| stage.name == name);
+    if let (Some(first), Some(of)) = (options.from.as_deref().filter(|first| is_first(first)), &options.of) {
+        let what = anyhow::anyhow!(
+            "`{first}` is the first stage of {}: there is nothing before it to take over from {}\n  hint: leave --of out",
+            recipe.name,
+            of.display()
+        );
+        return Err(NothingToTakeOver(what).into());
+    }
+    let reuse = options.from.as_deref().filter(|first| !is_first(first));
     let reuse = reuse
         .map(|first| {
             let source = options.of.clone().or_else(|| earlier.clone().map(|(_, path)| path)).with_context(|| {
@@ -411,6 +464,11 @@ fn open_run(
         .transpose()
         .map_err(NothingToTakeOver)?;
     let taken = reuse.as_ref().map(|reuse| reuse.stages().join(", "));
+    for file in reuse.iter().flat_map(Reuse::changed_rewards) {
+        reporter.note(&format!(
+            "{file} is not what it was: what is taken over was scored by it as it was, and what follows is by it as it is"
+        ));
+    }
     let fill = |path: &Path| reuse.map_or(Ok(()), |reuse| reuse.take_over(path, recipe));
     let run = RunDir::create_with(&options.runs_root, options.run_dir.as_deref(), recipe, info, fill)?;
     let mut note = format!("{} runs in {}", recipe.name, run.path().display());
@@ -423,3 +481,6 @@ fn open_run(
     }
     Ok((run, tasks, false))
 }
+
+#[cfg(test)]
+mod tests;

@@ -112,14 +112,13 @@ fn resume_command(arguments: &RunArguments, summary: &RunSummary) -> String {
 fn load(arguments: &RunArguments, options: &mut RunOptions, known: &Registry) -> anyhow::Result<Recipe> {
     let mut settings = Vec::new();
     if options.resume {
-        // Only the name is of interest: the settings may not fit without those of the run.
-        let name = Recipe::find_with(&arguments.recipe, &[], known)
-            .map_or_else(|_| stem(&arguments.recipe), |recipe| recipe.name);
+        let name = Recipe::name_of(&arguments.recipe, &arguments.settings)?;
         let path = run_to_resume(options, &name).map_err(|error| Wrong(format!("{error:#}")))?;
         settings = RunDir::read_info(&path).map_err(|error| Wrong(format!("{error:#}")))?.settings;
         options.run_dir = Some(path);
     }
-    settings.extend(given_settings(arguments, known)?);
+    let given = given_settings(arguments, &settings, known)?;
+    settings.extend(given);
     let recipe = Recipe::find_with(&arguments.recipe, &settings, known)?;
     options.settings = settings;
     Ok(recipe)
@@ -147,14 +146,9 @@ fn check_model_here(recipe: &Recipe) -> anyhow::Result<()> {
     }
 }
 
-fn stem(recipe: &str) -> String {
-    let stem = Path::new(recipe).file_stem().and_then(|stem| stem.to_str());
-    stem.unwrap_or(recipe).to_owned()
-}
-
 /// Every option that changes the recipe, as settings: those of `--set` come last, so that they
-/// have the last word.
-fn given_settings(arguments: &RunArguments, known: &Registry) -> anyhow::Result<Vec<String>> {
+/// have the last word. `earlier` are those that a resumed run has already.
+fn given_settings(arguments: &RunArguments, earlier: &[String], known: &Registry) -> anyhow::Result<Vec<String>> {
     let mut settings = Vec::new();
     if let Some(seed) = arguments.seed {
         settings.push(format!("seed={seed}"));
@@ -177,8 +171,12 @@ fn given_settings(arguments: &RunArguments, known: &Registry) -> anyhow::Result<
             }
             std::fs::File::open(file).map_err(|error| wrong(error.to_string()))?;
         }
-        // A data set of the Hub becomes its files, of the commit that it is at now: the run can then be resumed with the same.
-        let files = fetched(named, purpose)?;
+        let files = match arguments.dry_run {
+            // Nothing is fetched for a plan, as nothing is of what a recipe names itself.
+            true => named.clone(),
+            // A data set of the Hub becomes its files, of the commit that it is at now: the run can then be resumed with the same.
+            false => fetched(named, purpose)?,
+        };
         settings.push(format!("tasks.{key}={}", toml_list(&files)?));
     }
     if arguments.skip_bad_lines {
@@ -192,7 +190,9 @@ fn given_settings(arguments: &RunArguments, known: &Registry) -> anyhow::Result<
         settings.push(format!("model={{ path = {} }}", toml_text(model)?));
     }
     if let Some(steps) = arguments.steps {
-        let recipe = Recipe::find_with(&arguments.recipe, &[], known)?;
+        // The recipe may be whole only with all of the settings.
+        let all = [earlier, &settings, &arguments.settings].concat();
+        let recipe = Recipe::find_with(&arguments.recipe, &all, known)?;
         let before = settings.len();
         settings.extend(recipe.grpo().map(|(stage, _)| format!("{}.steps={steps}", stage.name)));
         if settings.len() == before {
@@ -212,8 +212,13 @@ fn toml_text(path: &Path) -> anyhow::Result<String> {
     Ok(toml::Value::from(text).to_string())
 }
 
+/// The same of several; the name of a data set of the Hub stays as it is.
 fn toml_list(paths: &[PathBuf]) -> anyhow::Result<String> {
-    let texts = paths.iter().map(|path| toml_text(path)).collect::<anyhow::Result<Vec<_>>>()?;
+    let text = |path: &PathBuf| match hub_name(path)? {
+        Some(_) => Ok(toml::Value::from(path.to_string_lossy().into_owned()).to_string()),
+        None => toml_text(path),
+    };
+    let texts = paths.iter().map(text).collect::<anyhow::Result<Vec<_>>>()?;
     Ok(format!("[{}]", texts.join(", ")))
 }
 
@@ -236,12 +241,39 @@ mod tests {
     #[test]
     fn options_become_settings_and_set_has_the_last_word() {
         fn check(line: &[&str], expected: &[&str]) {
-            assert_eq!(given_settings(&run_arguments(line), &Registry::builtin()).unwrap(), expected, "{line:?}");
+            assert_eq!(given_settings(&run_arguments(line), &[], &Registry::builtin()).unwrap(), expected, "{line:?}");
         }
         check(&["smoke"], &[]);
         check(&["smoke", "--set", "seed=2", "--seed", "1"], &["seed=1", "seed=2"]);
         check(&["smoke", "--steps", "7"], &["grpo.steps=7"]);
         check(&["smoke", "--skip-bad-lines"], &["tasks.on_bad_line=skip"]);
+        // Nothing is fetched for a plan.
+        check(
+            &["smoke", "--dry-run", "--tasks", "openai/gsm8k", "--held-out", "hub:a/math.v2:test"],
+            &["tasks.files=[\"openai/gsm8k\"]", "tasks.held_out_files=[\"hub:a/math.v2:test\"]"],
+        );
+    }
+
+    /// A recipe that has no stage to make a base, and names no model.
+    const WITHOUT_A_MODEL: &str = "name = \"alone\"\n[[stage]]\nkind = \"grpo\"\n";
+
+    #[test]
+    fn steps_are_set_of_a_recipe_that_other_options_make_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("m.toml");
+        std::fs::write(&file, WITHOUT_A_MODEL).unwrap();
+        let model = folder.path().join("model");
+        std::fs::create_dir(&model).unwrap();
+        std::fs::write(model.join("config.json"), "{}").unwrap();
+        let (file, model) = (file.to_str().unwrap(), model.to_str().unwrap());
+        let given = |line: &[&str]| {
+            given_settings(&run_arguments(line), &[], &Registry::builtin()).map_err(|error| error.to_string())
+        };
+        let by_model = given(&[file, "--model", model, "--steps", "7"]).unwrap();
+        assert_eq!(by_model.last().unwrap(), "grpo.steps=7");
+        let setting = format!("model.path={model}");
+        assert_eq!(given(&[file, "--set", &setting, "--steps", "7"]).unwrap()[0], "grpo.steps=7");
+        assert!(given(&[file, "--steps", "7"]).unwrap_err().contains("there is no model to start from"));
     }
 
     #[test]
@@ -252,17 +284,17 @@ mod tests {
         let tasks_text = tasks.to_str().unwrap();
         let model_text = model.to_str().unwrap();
         let line = ["smoke", "--tasks", tasks_text, "--model", model_text];
-        let error = given_settings(&run_arguments(&line), &Registry::builtin()).unwrap_err().to_string();
+        let error = given_settings(&run_arguments(&line), &[], &Registry::builtin()).unwrap_err().to_string();
         assert!(error.starts_with("cannot read the task file "), "{error}");
         std::fs::write(&tasks, "").unwrap();
-        let error = given_settings(&run_arguments(&line), &Registry::builtin()).unwrap_err().to_string();
+        let error = given_settings(&run_arguments(&line), &[], &Registry::builtin()).unwrap_err().to_string();
         assert!(error.ends_with("there is no such model folder"), "{error}");
         std::fs::create_dir(&model).unwrap();
         std::fs::write(model.join("config.json"), "{}").unwrap();
         let held_out = folder.path().join("held.jsonl");
         std::fs::write(&held_out, "").unwrap();
         let line = [&line[..], &["--held-out", held_out.to_str().unwrap()]].concat();
-        let settings = given_settings(&run_arguments(&line), &Registry::builtin()).unwrap();
+        let settings = given_settings(&run_arguments(&line), &[], &Registry::builtin()).unwrap();
         let recipe = Recipe::find_with("smoke", &settings, &Registry::builtin()).unwrap();
         assert_eq!((recipe.tasks.files, recipe.tasks.held_out_files), (vec![tasks], vec![held_out]));
         assert_eq!(recipe.model, crate::config::ModelSettings::Folder { path: model });
@@ -294,7 +326,7 @@ mod tests {
             assert_eq!(status(&error), WRONG, "{error:#}");
         }
         let folder = tempfile::tempdir().unwrap();
-        let given = |line: &[&str]| given_settings(&run_arguments(line), &Registry::builtin()).unwrap_err();
+        let given = |line: &[&str]| given_settings(&run_arguments(line), &[], &Registry::builtin()).unwrap_err();
         check(given(&["smoke", "--tasks", "no/such/file.jsonl"]));
         check(given(&["smoke", "--held-out", "no/such/file.jsonl"]));
         check(given(&["smoke", "--tasks", folder.path().to_str().unwrap()]));
@@ -327,8 +359,41 @@ mod tests {
         check(failed(&smoke(&["seed=2"]), RunOptions { of: Some(of.clone()), ..from() }));
         check(failed(&smoke(&[]), RunOptions { of: run_dir(), ..from() }));
         check(failed(&smoke(&["name=other"]), from()));
+        let text = "[[stage]]\nkind = \"pretrain\"\n[[stage]]\nkind = \"sft\"\ndata = [\"no/such/traces.jsonl\"]\n";
+        let error = failed(&Recipe::parse("x.toml", text, &[]).unwrap(), RunOptions::default());
+        let said = error.to_string();
+        assert!(
+            said.contains("there is no such file of demonstrations\n  hint: name yours: --set 'STAGE.data="),
+            "{said}"
+        );
+        check(error);
         let resume = RunOptions { run_dir: Some(of), resume: true, ..RunOptions::default() };
         check(failed(&smoke(&["grpo.learning_rate=1"]), resume));
+    }
+
+    /// The name is what a run is found by, whatever else the recipe needs to be whole.
+    #[test]
+    fn a_run_to_resume_is_found_by_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("m.toml");
+        std::fs::write(&file, WITHOUT_A_MODEL).unwrap();
+        let runs = folder.path().join("runs");
+        let start = |recipe: &str, settings: &[&str]| {
+            let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+            let made = Recipe::find_with(recipe, &settings, &Registry::builtin()).unwrap();
+            let info = crate::run::RunInfo::collect(0, 1, &[], &settings, &[]).unwrap();
+            RunDir::create(&runs, None, &made, info).unwrap().path().to_owned()
+        };
+        let resumed = |line: &[&str]| {
+            let mut options = RunOptions { runs_root: runs.clone(), resume: true, ..RunOptions::default() };
+            let recipe = load(&run_arguments(line), &mut options, &Registry::builtin()).unwrap();
+            (recipe.name, options.run_dir.unwrap())
+        };
+        let file = file.to_str().unwrap();
+        let alone = start(file, &["model.path=/a/model"]);
+        assert_eq!(resumed(&[file, "--resume"]), ("alone".to_owned(), alone));
+        let other = start("smoke", &["name=other"]);
+        assert_eq!(resumed(&["smoke", "--set", "name=other", "--resume"]), ("other".to_owned(), other));
     }
 
     #[test]

@@ -125,6 +125,12 @@ impl Stage {
             help: help.to_owned(),
         };
         vec![
+            key(
+                "kind",
+                "(none: every stage says it)",
+                &format!("\"{}\"", StageSettings::KINDS.join("\", \"")),
+                "What the stage does. One of kind eval has no keys but these: [eval] has its settings.",
+            ),
             key("name", "the kind", "letters, digits, and - or _", "What it is called in metrics, folders and --set."),
             key(
                 "from",
@@ -171,6 +177,13 @@ impl Stage {
                 "an earlier stage, \"base\", or the path of a folder",
                 "Of a distill stage: whose answers the student learns. They are sampled by a stage of kind reject, called after \
                  this one with -traces; its settings are `traces = { ... }`. Without a teacher, `data` names saved answers.",
+            ),
+            key(
+                "traces",
+                "{}",
+                "the keys of a stage of kind reject, above",
+                "Of a distill stage with a teacher: how the teacher's answers are sampled, and which are kept. Such as traces = \
+                 { tasks = 500 }.",
             ),
             key(
                 "require",

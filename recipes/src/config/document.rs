@@ -212,8 +212,8 @@ impl Document {
             return Ok(());
         }
         if table.get(key.as_str()).is_some_and(|child| child.get_ref().is_array()) {
-            let Some(element) = named_mut(table, key, &["name"], &rest[0]) else {
-                let names = names(table, key, &["name"]);
+            let Some(element) = named_mut(table, key, &["name", "kind"], &rest[0]) else {
+                let names = names(table, key, &["name", "kind"]);
                 let problem = Problem::at(span.clone(), format!("no `{key}` is called `{}`", rest[0]))
                     .hint(format!("there are {}", names.join(", ")));
                 return Err(self.error(problem));

@@ -29,6 +29,11 @@ impl RecipeError {
         if folder.join("recipe.toml").is_file() {
             return error("this is a run, and no model").hint("name its base or one of its checkpoints");
         }
+        if folder.join("adapter_config.json").is_file() {
+            return error("this is a LoRA adapter, and no model").hint(
+                "merge it into its model first (in PEFT: merge_and_unload), and save the tokenizer beside the result",
+            );
+        }
         if folder.exists() {
             return error("this is no model: it holds no config.json");
         }

@@ -59,11 +59,12 @@ settings! {
         on_too_long: OnTooLong = OnTooLong::Drop, Any;
         /// Peak learning rate. At 0 nothing changes, the routers' balancing included.
         learning_rate: f64 = 3e-4, at_least(0);
-        /// Share of the steps over which the learning rate rises from 0.
+        /// Share of the steps over which the learning rate rises: step s of n such steps has s/n of the peak (transformers: one
+        /// s less).
         warmup_share: f64 = 0.03, between(0, 1);
         /// How the learning rate moves after the warm-up.
         schedule: Schedule = Schedule::Cosine, Any;
-        /// Where the cosine ends, as a share of the peak.
+        /// Where the cosine ends, as a share of the peak: at the last step (transformers: one step after it).
         min_ratio: f64 = 0.1, between(0, 1);
         /// AdamW's decoupled weight decay.
         weight_decay: f64 = 0.0, at_least(0);
@@ -77,11 +78,13 @@ settings! {
         checkpoint_layers: bool = false, Any;
         /// On a card: keep AdamW's moments in the host's memory, for a model that does not fit otherwise. Steps take longer.
         moments_on_host: bool = false, Any;
-        /// How the experts are kept evenly busy.
+        /// How the experts are kept evenly busy: in one way at a time (DeepSeek-V3: by the bias and, at 1e-4 and for each
+        /// sequence by itself, a balance loss).
         balance: Balance = Balance::Bias, Any;
         /// With `balance = "bias"`: the step of the router's bias, per optimizer step.
         router_bias_rate: f64 = 1e-3, at_least(0);
-        /// With `balance = "auxiliary"`: the weight of the balance loss.
+        /// With `balance = "auxiliary"`: the weight of the balance loss, which asks for balance within each micro-batch: with
+        /// fewer `micro_batch_tokens` it asks for more.
         balance_coefficient: f64 = 1e-2, at_least(0);
         /// Share of the questions that is set aside; the loss on them is measured after each pass. 0 is none.
         validation_share: f64 = 0.05, between(0, 0.5);

@@ -14,7 +14,7 @@ use super::fine_tuning::{ExportTable, LoraSettings, LoraTable, RejectStage, Reje
 use super::grpo::GrpoTable;
 use super::keys::{Problem, name_problem};
 use super::model::{DenseTable, ModelSettings, ModelShape, ModelTable};
-use super::settings::{TypedFamilies, read_families, read_weights, suggested};
+use super::settings::{TypedFamilies, read_families, read_scores, read_weights, suggested};
 use super::stages::{PretrainTable, Stage, StageSettings};
 
 pub(super) fn value(value: Spanned<DeValue<'_>>) -> ValueDeserializer<'_> {
@@ -307,10 +307,11 @@ fn read_reject(
     span: &std::ops::Range<usize>,
     more: &[&str],
 ) -> Result<RejectStage, RecipeError> {
-    let require = match table.remove("require") {
-        None => BTreeMap::new(),
-        Some(typed) => BTreeMap::deserialize(value(typed)).map_err(|error| document.read_error(&error, &[]))?,
-    };
+    let mut require = BTreeMap::new();
+    if let Some(typed) = table.remove("require") {
+        let typed = BTreeMap::deserialize(value(typed)).map_err(|error| document.read_error(&error, &[]))?;
+        require = read_scores(typed).map_err(|problem| document.error(problem))?;
+    }
     let table = RejectTable::deserialize(rest(span, table)).map_err(|error| document.read_error(&error, more))?;
     let settings = table.validate().and_then(|settings| settings.check().map(|()| settings));
     let settings = settings.map_err(|problem| document.error(at_span(problem, span.clone())))?;

@@ -14,11 +14,11 @@ use super::document::Document;
 use super::error::RecipeError;
 use super::fine_tuning::{ExportSettings, LoraSettings, RejectSettings, SftSettings, Template};
 use super::grpo::GrpoSettings;
-use super::keys::{Any, KeyHelp, Problem, Seeds, checked, name_problem};
+use super::keys::{Allowed, Any, KeyHelp, Problem, Seeds, checked, name_problem};
 use super::model::{DenseShape, ModelSettings, ModelShape};
 use super::read::{read_model, read_stages, value};
 use super::settings::{
-    EvalSettings, EvalTable, JUDGES, RewardSettings, RewardTable, TaskSettings, TaskTable, weighted,
+    EvalSettings, EvalTable, JUDGES, RewardSettings, RewardTable, TaskSettings, TaskTable, key_help, weighted,
 };
 use super::stages::{PretrainSettings, Stage, StageSettings};
 
@@ -26,7 +26,7 @@ use super::stages::{PretrainSettings, Stage, StageSettings};
 const LORA_VOCABULARY: usize = 512;
 
 /// Every key that may stand outside of a stage.
-const TOP_LEVEL: [&str; 8] = ["name", "description", "seed", "model", "tasks", "eval", "rewards", "stage"];
+pub(super) const TOP_LEVEL: [&str; 8] = ["name", "description", "seed", "model", "tasks", "eval", "rewards", "stage"];
 
 /// A recipe as validated: every setting has a value, and every value is allowed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -80,6 +80,17 @@ struct RecipeTable {
     rewards: Option<Vec<RewardTable>>,
 }
 
+/// The text of a recipe's file.
+pub(super) fn text_of(path: &Path) -> Result<String, RecipeError> {
+    let unreadable = |error| RecipeError::new(path.display().to_string(), format!("cannot read it: {error}"));
+    std::fs::read_to_string(path).map_err(unreadable)
+}
+
+/// What a recipe in a file is called that says nothing of it.
+pub(super) fn stem(path: &Path) -> &str {
+    path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("recipe")
+}
+
 impl Recipe {
     /// Reads the recipe in a file, with `--set` arguments (`key=value`) on top of it. A recipe
     /// that has no name is called after its file.
@@ -97,9 +108,8 @@ impl Recipe {
     /// As [`Recipe::read`].
     pub fn read_with(path: &Path, settings: &[String], known: &Registry) -> Result<Recipe, RecipeError> {
         let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| RecipeError::new(&shown, format!("cannot read it: {error}")))?;
-        let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("recipe");
+        let text = text_of(path)?;
+        let stem = stem(path);
         let folder = path.parent().unwrap_or(Path::new(""));
         Recipe::parse_source(Source { shown: &shown, text: &text, name: stem, folder, known }, settings)
     }
@@ -545,10 +555,30 @@ impl Recipe {
         toml::to_string(self).map_err(|error| RecipeError::new(&self.name, format!("cannot be written: {error}")))
     }
 
+    /// The keys that stand in no table.
+    fn keys() -> Vec<KeyHelp> {
+        vec![
+            key_help(
+                "name",
+                "the file's name",
+                "Runs and their folders are called after it.",
+                "letters, digits, and -, _ or .",
+            ),
+            key_help("description", "\"\"", "One line about what it is for.", "a text in quotes"),
+            key_help(
+                "seed",
+                "0",
+                "All randomness comes from it: the same recipe and seed give the same run. On the command line: --seed N.",
+                &Seeds.text(),
+            ),
+        ]
+    }
+
     /// The keys of every table: the table as written, and its keys.
     #[must_use]
     pub fn key_tables() -> Vec<(&'static str, Vec<KeyHelp>)> {
         vec![
+            ("at the top, before all tables", Recipe::keys()),
             ("[model]", ModelShape::keys()),
             ("[model] with model_type", DenseShape::keys()),
             ("[tasks]", TaskSettings::keys()),

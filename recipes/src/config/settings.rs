@@ -134,7 +134,7 @@ impl TaskSettings {
     }
 }
 
-fn key_help(key: &'static str, default: &str, help: &str, expected: &str) -> KeyHelp {
+pub(super) fn key_help(key: &'static str, default: &str, help: &str, expected: &str) -> KeyHelp {
     KeyHelp { key, default: default.to_owned(), expected: expected.to_owned(), help: help.to_owned() }
 }
 
@@ -281,6 +281,15 @@ pub(super) fn read_weights(typed: BTreeMap<Spanned<String>, Spanned<f64>>) -> Re
     let checked = |(name, weight): (Spanned<String>, Spanned<f64>)| {
         let weight = checked(name.get_ref(), Some(weight), 1.0, &reward_weights())?;
         Ok((name.into_inner(), weight))
+    };
+    typed.into_iter().map(checked).collect()
+}
+
+/// Scores that rewards have to reach; a reward of one's own may give any.
+pub(super) fn read_scores(typed: BTreeMap<Spanned<String>, Spanned<f64>>) -> Result<BTreeMap<String, f64>, Problem> {
+    let checked = |(name, score): (Spanned<String>, Spanned<f64>)| {
+        let score = checked(name.get_ref(), Some(score), 0.0, &between(-LARGEST_WEIGHT, LARGEST_WEIGHT))?;
+        Ok((name.into_inner(), score))
     };
     typed.into_iter().map(checked).collect()
 }

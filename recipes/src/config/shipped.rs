@@ -4,8 +4,9 @@ use std::path::Path;
 
 use rewards::Registry;
 
+use super::document::Document;
 use super::error::{RecipeError, nearest};
-use super::recipe::{Recipe, Source};
+use super::recipe::{Recipe, Source, TOP_LEVEL, stem, text_of};
 
 /// A recipe inside the binary.
 #[derive(Clone, Copy, Debug)]
@@ -65,15 +66,37 @@ impl Recipe {
     /// # Errors
     /// As [`Recipe::find`].
     pub fn find_with(name: &str, settings: &[String], known: &Registry) -> Result<Recipe, RecipeError> {
-        let path = Path::new(name);
-        // Some shipped recipes are called after models whose names have a dot.
-        let looks_like_file = path.extension().is_some() || path.components().count() > 1;
-        if find_shipped(name).is_err() && (looks_like_file || path.is_file()) {
-            Recipe::read_with(path, settings, known)
-        } else {
-            find_shipped(name)?.recipe_with(settings, known)
+        match file(name) {
+            Some(path) => Recipe::read_with(path, settings, known),
+            None => find_shipped(name)?.recipe_with(settings, known),
         }
     }
+
+    /// What the recipe is called that [`Recipe::find`] would read. It need not be whole: a model that it does not name may be one
+    /// that its run was given.
+    ///
+    /// # Errors
+    /// If there is none, or its text is no TOML.
+    pub fn name_of(name: &str, settings: &[String]) -> Result<String, RecipeError> {
+        let names_it = |setting: &&String| setting.split_once('=').is_some_and(|(key, _)| key.trim() == "name");
+        let settings: Vec<String> = settings.iter().filter(names_it).cloned().collect();
+        let (text, usual) = match file(name) {
+            Some(path) => (text_of(path)?, stem(path)),
+            None => (find_shipped(name)?.text.to_owned(), name),
+        };
+        let document = Document::new(name, &text, &settings)?;
+        let tree = document.tree(&TOP_LEVEL)?;
+        let said = tree.get_ref().get("name").and_then(|name| name.get_ref().as_str());
+        Ok(said.unwrap_or(usual).to_owned())
+    }
+}
+
+/// The file that a recipe's name means, if it means no shipped recipe.
+fn file(name: &str) -> Option<&Path> {
+    let path = Path::new(name);
+    // Some shipped recipes are called after models whose names have a dot.
+    let looks_like_file = path.extension().is_some() || path.components().count() > 1;
+    (find_shipped(name).is_err() && (looks_like_file || path.is_file())).then_some(path)
 }
 
 /// The shipped recipe of this name.

@@ -30,7 +30,7 @@ words! {
     Balance {
         /// By the bias with which the router chooses; no gradient is bent for it (DeepSeek-V3).
         Bias = "bias",
-        /// By an auxiliary loss, added to the others.
+        /// By an auxiliary loss over each micro-batch, added to the others.
         Auxiliary = "auxiliary",
         /// Not at all.
         None = "none",
@@ -49,11 +49,11 @@ settings! {
         batch_tokens: usize = 8192, between(16, MOST_TOKENS);
         /// Peak learning rate. At 0 nothing changes, the routers' balancing included.
         learning_rate: f64 = 3e-3, at_least(0);
-        /// Steps over which the learning rate rises from 0.
+        /// Steps over which the learning rate rises: step s of them has s/warmup_steps of the peak (transformers: one s less).
         warmup_steps: u64 = 20, at_least(0);
         /// How the learning rate moves after the warm-up.
         schedule: Schedule = Schedule::Cosine, Any;
-        /// Where the cosine ends, as a share of the peak.
+        /// Where the cosine ends, as a share of the peak: at the last step (transformers: one step after it).
         min_ratio: f64 = 0.1, between(0, 1);
         /// AdamW's decoupled weight decay.
         weight_decay: f64 = 0.1, at_least(0);
@@ -67,11 +67,13 @@ settings! {
         checkpoint_layers: bool = false, Any;
         /// On a card: keep AdamW's moments in the host's memory, for a model that does not fit otherwise. Steps take longer.
         moments_on_host: bool = false, Any;
-        /// How the experts are kept evenly busy.
+        /// How the experts are kept evenly busy: in one way at a time (DeepSeek-V3: by the bias and, at 1e-4 and for each
+        /// sequence by itself, a balance loss).
         balance: Balance = Balance::Bias, Any;
         /// With `balance = "bias"`: the step of the router's bias, per optimizer step.
         router_bias_rate: f64 = 1e-3, at_least(0);
-        /// With `balance = "auxiliary"`: the weight of the balance loss.
+        /// With `balance = "auxiliary"`: the weight of the balance loss, which asks for balance within what goes through the
+        /// model at once (4096 tokens).
         balance_coefficient: f64 = 1e-2, at_least(0);
         /// Worked thoughts have connecting words, and this share of them mixes in those of a second language, as the
         /// thoughts of R1-Zero do; 0 leaves thoughts without such words.

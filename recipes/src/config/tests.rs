@@ -89,6 +89,28 @@ fn settings_go_on_top() {
     // The last word counts.
     let recipe = parse(SMALL, &["seed=3", "seed=4"]).unwrap();
     assert_eq!(recipe.seed, 4);
+    assert_eq!(parse(SMALL, &["stage.pretrain.tokens=2000"]).unwrap().pretrain().unwrap().tokens, 2000);
+}
+
+/// It need not be whole for that.
+#[test]
+fn a_recipe_has_a_name_before_it_is_read() {
+    let name = |recipe: &str, settings: &[&str]| {
+        let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
+        Recipe::name_of(recipe, &settings).map_err(|error| error.to_string())
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let file = |text: &str| {
+        let path = folder.path().join("mine.toml");
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let stage = "[[stage]]\nkind = \"grpo\"\nsteps = 0.5\n";
+    assert_eq!(name(&file(&format!("name = \"alone\"\n{stage}")), &["no.such=1"]).unwrap(), "alone");
+    assert_eq!(name(&file(stage), &[]).unwrap(), "mine");
+    assert_eq!(name(&file(stage), &["name = other"]).unwrap(), " other");
+    assert_eq!(name("smoke", &["name=other"]).unwrap(), "other");
+    assert!(name(&file("name ="), &[]).is_err() && name("smok", &[]).unwrap_err().contains("did you mean `smoke`?"));
 }
 
 #[test]
@@ -309,6 +331,13 @@ fn a_wrong_setting_is_told_as_it_was_typed() {
 --set rewards.speed.weight=1: no `rewards` is called `speed`
   hint: there are accuracy",
     );
+    // A stage without a name goes by its kind here, too.
+    check(
+        "stage.sft.steps=4",
+        "
+--set stage.sft.steps=4: no `stage` is called `sft`
+  hint: there are pretrain, train, eval",
+    );
     check(
         "seed",
         "
@@ -378,6 +407,19 @@ fn what_could_not_run_is_refused_when_it_is_read() {
     fine(&["rewards=[{name='code'}]", "tasks.families.python=1"]);
     fine(&["rewards=[{name='code'}]", files]);
     fine(&["rewards.accuracy.weight=-1000000"]);
+}
+
+#[test]
+fn a_score_to_reach_is_a_number() {
+    let with = |score: &str| {
+        let stage = format!("[[stage]]\nkind = \"reject\"\nrequire = {{ accuracy = {score} }}\n");
+        parse(&format!("{SMALL}{stage}"), &[])
+    };
+    assert!(with("0.5").is_ok() && with("-1").is_ok());
+    for score in ["nan", "inf"] {
+        let error = with(score).unwrap_err();
+        assert!(error.contains("`accuracy` is") && error.contains("expected a number from"), "{error}");
+    }
 }
 
 #[test]

@@ -74,7 +74,15 @@ pub(super) fn schedule(reader: &mut Reader, stage: &mut Table, default: f64) {
     }
     if let Some(entry) = kind {
         match known {
-            true => reader.carried(&entry, format!("schedule = \"{schedule}\"")),
+            true => {
+                let remark = match schedule {
+                    "cosine" => {
+                        " (its last step has the floor, which in transformers the step after the last would have)"
+                    }
+                    _ => "",
+                };
+                reader.carried(&entry, format!("schedule = \"{schedule}\"{remark}"));
+            }
             false => reader
                 .attention(&entry, "expected constant, linear or cosine; schedule = \"cosine\" stands in the recipe"),
         }
@@ -95,6 +103,9 @@ pub(super) struct Warmup {
     pub(super) number: f64,
     pub(super) is_share: bool,
 }
+
+/// What is said of a warm-up that is carried over.
+pub(super) const WARMING: &str = " (its first step has a share of the rate already, where in transformers it has none)";
 
 /// The warm-up, if there is one. Of two keys the one that decides is given, and the other is dealt with.
 pub(super) fn warmup(reader: &mut Reader) -> Option<Warmup> {
@@ -150,6 +161,16 @@ pub(super) fn kept_checkpoints(reader: &mut Reader, stage: &mut Table) {
     }
 }
 
+/// How experts are kept busy.
+pub(super) fn experts(reader: &mut Reader) {
+    let Some(entry) = reader.take("router_aux_loss_coef") else { return };
+    if entry.value.number() == Some(0.0) {
+        reader.carried(&entry, "0 is none: the router's bias balances experts here (router_bias_rate)");
+    } else {
+        reader.attention(&entry, "experts are balanced by the router's bias here (router_bias_rate), not by a loss");
+    }
+}
+
 /// Adapters, where the file asks for some, over 32-bit floats.
 pub(super) fn adapters(reader: &mut Reader, stage: &mut Table) {
     let asked = reader.take_flag("use_peft");
@@ -175,11 +196,10 @@ pub(super) fn adapters(reader: &mut Reader, stage: &mut Table) {
                 }
             }
         }
-        if let Some(entry) = reader.take("lora_dropout") {
-            match entry.value.number() {
-                Some(0.0) => reader.carried(&entry, "there is no dropout"),
-                _ => reader.attention(&entry, "adapters have no dropout here"),
-            }
+        match reader.take("lora_dropout") {
+            Some(entry) if entry.value.number() == Some(0.0) => reader.carried(&entry, "there is no dropout"),
+            Some(entry) => reader.attention(&entry, "adapters have no dropout here"),
+            None => reader.missing("lora_dropout", "TRL's default is 0.05; adapters have no dropout here"),
         }
         let targets: Vec<String> = targets.iter().map(|target| quoted(target)).collect();
         let table = format!("{{ rank = {rank}, alpha = {}, targets = [{}] }}", float(alpha), targets.join(", "));

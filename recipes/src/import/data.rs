@@ -102,19 +102,24 @@ pub(super) fn evaluation(reader: &mut Reader, setting: &str, usual: f64, held_ou
     let strategy = ["eval_strategy", "evaluation_strategy"].iter().find_map(|key| reader.take(key));
     let whether = reader.take("do_eval");
     let steps = reader.take("eval_steps");
-    // `no` is a word in YAML as it is now, and was false before.
-    let by_strategy = strategy.as_ref().map(|entry| entry.value.flag() != Some(false));
-    let by_steps = steps.as_ref().is_some_and(|entry| entry.value.number() != Some(0.0));
-    let by_flag = whether.as_ref().is_some_and(|entry| entry.value.flag() == Some(true));
-    let asked = by_flag || by_strategy.unwrap_or(by_steps);
+    // `no` is a word in YAML as it is now, and was false before. The strategy alone decides: transformers goes by `do_eval` and
+    // `eval_steps` only where there is one.
+    let asked = strategy.as_ref().is_some_and(|entry| entry.value.flag() != Some(false));
     let held_out = held_out_files.filter(|_| asked).and_then(|setting| test_split(reader, setting));
     let share = if asked && held_out.is_none() { usual } else { 0.0 };
     let became = match (held_out_files, &held_out) {
         (Some(setting), Some(name)) => format!("{setting} = [{}]", quoted(name)),
         _ => format!("{setting} = {}", float(share)),
     };
-    for entry in [strategy, whether].into_iter().flatten() {
-        reader.carried(&entry, became.clone());
+    match whether {
+        Some(entry) if !asked && entry.value.flag() == Some(true) => {
+            reader.note(&entry, Outcome::Ignored("eval_strategy decides, and asks for no evaluation"));
+        }
+        whether => {
+            for entry in whether.iter().chain(&strategy) {
+                reader.carried(entry, became.clone());
+            }
+        }
     }
     if asked && held_out.is_none() {
         let what = format!(

@@ -8,10 +8,13 @@
 
 use std::fmt::Write;
 
-use super::common::{Table, Warmup, adapters, float, kept_checkpoints, model, quoted, schedule, warmup};
+use super::common::{
+    Table, WARMING, Warmup, adapters, experts, float, kept_checkpoints, model, quoted, schedule, take_starting, warmup,
+};
+use super::release::{Defaults, release};
 use super::rewards::rewards;
 use super::yaml::{Entry, Value};
-use super::{Outcome, Reader, data};
+use super::{NOT_SET, Outcome, Reader, data};
 use crate::config::GrpoSettings;
 
 /// Steps where the file gives epochs and so leaves it to the data's size.
@@ -26,12 +29,13 @@ const CISPO_BOUND: f64 = 5.0;
 pub(super) fn recipe(reader: &mut Reader, name: &str, shown: &str, processes: u64) -> String {
     let mut stage = Table::default();
     let seed = reader.whole("seed", "seed", 42).min(crate::config::LARGEST_SEED);
+    let defaults = release(reader).defaults();
     let batch = batches(reader, &mut stage, processes);
-    sampling(reader, &mut stage);
+    sampling(reader, &mut stage, &defaults);
     let steps = steps(reader, &mut stage, batch);
     optimizer(reader, &mut stage, batch, steps);
-    loss(reader, &mut stage);
-    reference(reader, &mut stage, batch);
+    loss(reader, &mut stage, &defaults);
+    reference(reader, &mut stage, batch, &defaults);
     saving(reader, &mut stage, batch);
     let model = model(reader);
     let tasks = tasks(reader) + &examination(reader, &mut stage, batch) + &asking(reader);
@@ -137,8 +141,9 @@ fn batches(reader: &mut Reader, stage: &mut Table, processes: u64) -> Batch {
     Batch { optimizer_steps: mini_batches.saturating_mul(epochs) }
 }
 
-fn sampling(reader: &mut Reader, stage: &mut Table) {
-    stage.set("max_new_tokens", reader.whole("max_completion_length", "max_new_tokens", 512).max(1));
+fn sampling(reader: &mut Reader, stage: &mut Table, defaults: &Defaults) {
+    let longest = reader.whole("max_completion_length", "max_new_tokens", defaults.max_completion_length);
+    stage.set("max_new_tokens", longest.max(1));
     stage.set("temperature", float(reader.number("temperature", "temperature", 1.0)));
     let top_p = reader.number("top_p", "top_p", 1.0);
     if top_p < 1.0 {
@@ -155,13 +160,11 @@ fn sampling(reader: &mut Reader, stage: &mut Table) {
             None => reader.attention(&entry, "expected a whole number"),
         }
     }
-    for key in ["min_p", "repetition_penalty", "generation_kwargs"] {
-        if let Some(entry) = reader.take(key) {
-            if key == "repetition_penalty" && entry.value.number() == Some(1.0) {
-                reader.carried(&entry, "1 is none");
-            } else {
-                reader.attention(&entry, "sampling has no such setting here: completions will differ");
-            }
+    for entry in take_starting(reader, &["min_p", "repetition_penalty", "generation_kwargs"]) {
+        if entry.key == "repetition_penalty" && entry.value.number() == Some(1.0) {
+            reader.carried(&entry, "1 is none");
+        } else {
+            reader.attention(&entry, "sampling has no such setting here: completions will differ");
         }
     }
     if let Some(entry) = reader.take("max_prompt_length") {
@@ -176,8 +179,8 @@ fn sampling(reader: &mut Reader, stage: &mut Table) {
 /// that has been taught to chat; without one, nothing tells what the data set's prompts are.
 fn asking(reader: &mut Reader) -> String {
     let system = reader.take("system_prompt");
-    let own = [reader.take("chat_template"), reader.take("chat_template_kwargs")];
-    if system.is_none() && own.iter().all(Option::is_none) {
+    let own = take_starting(reader, &["chat_template"]);
+    if system.is_none() && own.is_empty() {
         reader.missing(
             "tasks.template",
             "TRL passes prompts on as they are, and those that are messages (Open R1's always) in the model's chat \
@@ -190,8 +193,12 @@ fn asking(reader: &mut Reader) -> String {
         let _ = writeln!(text, "system_prompt = {}", quoted(&entry.value.full()));
         reader.carried(&entry, "tasks.template = \"chat\" and tasks.system_prompt");
     }
-    for entry in own.into_iter().flatten() {
-        reader.attention(&entry, "the chat template is the model's own: put yours into its tokenizer_config.json");
+    for entry in own {
+        let what = match entry.key.starts_with("chat_template_kwargs") {
+            true => "the chat template is given nothing but messages here: write this value into that of the model",
+            false => "the chat template is the model's own: put yours into its tokenizer_config.json",
+        };
+        reader.attention(&entry, what);
     }
     text
 }
@@ -208,7 +215,7 @@ fn steps(reader: &mut Reader, stage: &mut Table, batch: Batch) -> Steps {
             }
             return Steps { number: steps, are_known: true };
         }
-        reader.note(&entry, Outcome::Ignored("it is not set"));
+        reader.note(&entry, Outcome::Ignored(NOT_SET));
     }
     stage.remark("steps", STEPS, "epochs x prompts / prompts_per_step: fill in");
     let what = format!(
@@ -227,12 +234,12 @@ fn warmup_steps(reader: &mut Reader, stage: &mut Table, batch: Batch, steps: Ste
     if !is_share {
         let warmup = batch.steps(number as u64);
         stage.set("warmup_steps", warmup);
-        return reader.carried(&entry, batch.said("warmup_steps", warmup));
+        return reader.carried(&entry, batch.said("warmup_steps", warmup) + WARMING);
     }
     let warmup = (number * steps.number as f64).ceil() as u64;
     if steps.are_known {
         stage.set("warmup_steps", warmup);
-        return reader.carried(&entry, format!("warmup_steps = {warmup}"));
+        return reader.carried(&entry, format!("warmup_steps = {warmup}{WARMING}"));
     }
     // A share of steps that only stand in for others is none of those that will be filled in.
     stage.remark("warmup_steps", warmup, format!("{number} x steps: fill in with steps"));
@@ -256,22 +263,15 @@ fn optimizer(reader: &mut Reader, stage: &mut Table, batch: Batch, steps: Steps)
     let (beta1, beta2) = (reader.number("adam_beta1", "beta1", 0.9), reader.number("adam_beta2", "beta2", 0.999));
     stage.set("beta1", float(beta1));
     stage.set("beta2", float(beta2));
-    if let Some(entry) = reader.take("router_aux_loss_coef") {
-        if entry.value.number() == Some(0.0) {
-            reader.carried(&entry, "0 is none: the router's bias balances experts here (router_bias_rate)");
-        } else {
-            reader
-                .attention(&entry, "experts are balanced by the router's bias here (router_bias_rate), not by a loss");
-        }
-    }
+    experts(reader);
     adapters(reader, stage);
 }
 
-fn loss(reader: &mut Reader, stage: &mut Table) {
+fn loss(reader: &mut Reader, stage: &mut Table, defaults: &Defaults) {
     let level = reader.take("importance_sampling_level");
     let sequence = level.as_ref().and_then(|entry| entry.value.text()).is_some_and(|text| text.starts_with("sequence"));
     let kind = reader.take("loss_type");
-    let named = kind.as_ref().and_then(|entry| entry.value.text()).unwrap_or("dapo").to_owned();
+    let named = kind.as_ref().and_then(|entry| entry.value.text()).unwrap_or(defaults.loss_type).to_owned();
     const KNOWN: [&str; 6] = ["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo"];
     let known = KNOWN.contains(&named.as_str());
     let chosen = if sequence {
@@ -279,7 +279,7 @@ fn loss(reader: &mut Reader, stage: &mut Table) {
     } else if known {
         &named
     } else {
-        "dapo"
+        defaults.loss_type
     };
     stage.set("loss", quoted(chosen));
     if let Some(entry) = level {
@@ -298,8 +298,10 @@ fn loss(reader: &mut Reader, stage: &mut Table) {
     if let Some(entry) = kind {
         match known {
             true => reader.carried(&entry, format!("loss = \"{chosen}\"")),
-            false => reader
-                .attention(&entry, "there is no such loss here; loss = \"dapo\", TRL's default, stands in the recipe"),
+            false => reader.attention(
+                &entry,
+                format!("there is no such loss here; loss = \"{chosen}\", TRL's default, stands in the recipe"),
+            ),
         }
     }
     let (low, high) = if named == "cispo" {
@@ -315,6 +317,9 @@ fn loss(reader: &mut Reader, stage: &mut Table) {
     if named == "sapo" {
         stage.set("sapo_positive", float(reader.number("sapo_temperature_pos", "sapo_positive", 1.0)));
         stage.set("sapo_negative", float(reader.number("sapo_temperature_neg", "sapo_negative", 1.05)));
+    }
+    for entry in take_starting(reader, &["sapo_temperature_"]) {
+        reader.note(&entry, Outcome::Ignored("only the loss sapo looks at it"));
     }
     let scale = reader.take("scale_rewards");
     let scaled = scale.as_ref().map_or(Some("group"), |entry| match (&entry.value, entry.value.flag()) {
@@ -383,11 +388,11 @@ fn cispo_bound(reader: &mut Reader, epsilon: f64) -> f64 {
     stands
 }
 
-fn reference(reader: &mut Reader, stage: &mut Table, batch: Batch) {
-    let beta = reader.number("beta", "kl_coefficient", 0.0);
+fn reference(reader: &mut Reader, stage: &mut Table, batch: Batch, defaults: &Defaults) {
+    let beta = reader.number("beta", "kl_coefficient", defaults.beta);
     stage.set("kl_coefficient", float(beta));
     let corrected = reader.take_flag("use_bias_correction_kl");
-    let corrects = corrected.as_ref().is_none_or(|(_, corrects)| *corrects);
+    let corrects = corrected.as_ref().map_or(defaults.use_bias_correction_kl, |(_, corrects)| *corrects);
     if beta > 0.0 {
         stage.set("kl_importance", corrects);
     }

@@ -13,6 +13,7 @@ const DATA: &str = "rows are read as they lie, by the columns that they have";
 const PLACE: &str = "runs lie below runs/; --run-dir names another folder";
 const EVALUATION: &str = "held-out tasks are examined as the recipe's [eval] table says";
 const TIED: &str = "it has no meaning without the keys beside it";
+const RESUMING: &str = "a resumed run always goes on with what it would have had";
 
 /// Prefixes and keys with their reasons; an entry that ends in `*` stands for all that begins so.
 const IGNORED: &[(&str, &str)] = &[
@@ -25,11 +26,24 @@ const IGNORED: &[(&str, &str)] = &[
     ("bf16*", PRECISION),
     ("fp16*", PRECISION),
     ("tf32", PRECISION),
+    ("cast_lm_head_to_fp32", PRECISION),
+    ("bnb_4bit_*", TIED),
     ("torch_dtype", PRECISION),
     ("dtype", PRECISION),
     ("model_init_kwargs*", PRECISION),
     ("attn_implementation", HARDWARE),
     ("gradient_checkpointing*", HARDWARE),
+    ("activation_checkpointing*", HARDWARE),
+    ("activation_offloading", HARDWARE),
+    ("accelerator_config*", HARDWARE),
+    ("parallelism_config*", HARDWARE),
+    ("use_cache", HARDWARE),
+    ("enable_jit_checkpoint", HARDWARE),
+    ("save_on_each_node", HARDWARE),
+    ("eval_do_concat_batches", HARDWARE),
+    ("eval_use_gather_object", HARDWARE),
+    ("length_column_name", HARDWARE),
+    ("liger_kernel_config*", HARDWARE),
     ("per_device_eval_batch_size", HARDWARE),
     ("dataloader_*", HARDWARE),
     ("deepspeed*", HARDWARE),
@@ -52,6 +66,11 @@ const IGNORED: &[(&str, &str)] = &[
     ("wandb_*", LOGGING),
     ("trackio_*", LOGGING),
     ("disable_tqdm", LOGGING),
+    ("debug", LOGGING),
+    ("project", LOGGING),
+    ("skip_memory_metrics", LOGGING),
+    ("batch_eval_metrics", LOGGING),
+    ("prediction_loss_only", LOGGING),
     ("include_*", LOGGING),
     ("push_to_hub*", HUB),
     ("hub_*", HUB),
@@ -63,7 +82,15 @@ const IGNORED: &[(&str, &str)] = &[
     ("save_strategy", "checkpoints are written every checkpoint_every steps and at the end"),
     ("save_safetensors", "checkpoints are safetensors"),
     ("save_only_model", "a checkpoint always holds what resuming needs"),
+    ("restore_callback_states_from_checkpoint", RESUMING),
+    ("ignore_data_skip", RESUMING),
     ("do_train", TIED),
+    ("do_predict", TIED),
+    ("entropy_coef_*", TIED),
+    ("entropy_target", TIED),
+    ("vespo_*", TIED),
+    ("metric_for_best_model", TIED),
+    ("greater_is_better", TIED),
     ("eval_on_start", EVALUATION),
     ("num_generations_eval", EVALUATION),
     ("dataset_test_split", EVALUATION),
@@ -92,6 +119,18 @@ struct AtOneValue {
     otherwise: &'static str,
 }
 
+fn is_on(value: &Value) -> bool {
+    value.flag() == Some(true)
+}
+
+fn is_off(value: &Value) -> bool {
+    value.flag() == Some(false)
+}
+
+fn is_zero(value: &Value) -> bool {
+    value.number() == Some(0.0)
+}
+
 const AT_ONE_VALUE: &[AtOneValue] = &[
     AtOneValue {
         key: "dataset_config",
@@ -117,6 +156,55 @@ const AT_ONE_VALUE: &[AtOneValue] = &[
         fits: |value| value.number() == Some(1e-8),
         reason: "AdamW's epsilon is 1e-8, as in TRL",
         otherwise: "AdamW's epsilon is 1e-8 here",
+    },
+    AtOneValue {
+        key: "auto_find_batch_size",
+        fits: is_off,
+        reason: HARDWARE,
+        otherwise: "the batch that is found depends on the GPU: put it into the recipe",
+    },
+    AtOneValue {
+        key: "average_tokens_across_devices",
+        fits: is_on,
+        reason: "a loss is averaged over all of an optimizer step",
+        otherwise: "a loss is averaged over all of an optimizer step here, not over the part of each GPU by itself",
+    },
+    AtOneValue {
+        key: "use_adaptive_entropy",
+        fits: is_off,
+        reason: "entropy_coefficient does not move",
+        otherwise: "entropy_coefficient does not move here",
+    },
+    AtOneValue {
+        key: "eval_delay",
+        fits: is_zero,
+        reason: EVALUATION,
+        otherwise: "evaluations here begin with the first eval_every steps",
+    },
+    AtOneValue {
+        key: "label_smoothing_factor",
+        fits: is_zero,
+        reason: "labels are not smoothed",
+        otherwise: "labels are not smoothed here",
+    },
+    AtOneValue {
+        key: "neftune_noise_alpha",
+        fits: is_zero,
+        reason: "no noise is added to embeddings",
+        otherwise: "no noise is added to embeddings here",
+    },
+    AtOneValue {
+        key: "load_best_model_at_end",
+        fits: is_off,
+        reason: "the last policy is handed on",
+        otherwise: "the last policy is handed on here; hand_on = \"best\" in a stage of kind grpo takes that which did best in a \
+                    quick evaluation",
+    },
+    AtOneValue {
+        key: "train_sampling_strategy",
+        fits: |value| value.text() == Some("random"),
+        reason: "rows come in a seeded random order",
+        otherwise: "rows come in a seeded random order here",
     },
 ];
 

@@ -2,12 +2,14 @@
 //!
 //! Every key of the file gets one of three words: *carried* (to which setting), *ignored* (why nothing is lost), *needs
 //! attention* (what it meant, and what a person must decide). Where the file is silent, TRL's own default is written down
-//! if ours is another: the recipe does what the file would have done. The defaults are those of TRL 1.16.
+//! if ours is another: the recipe does what the file would have done. The defaults are those of TRL 1.16, or of 0.18 where a
+//! person says so or the file is one of Open R1's, which pins that (`release`).
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `yaml` | the file as keys with their lines |
 //! | `grpo`, `sft` | `GRPOConfig`, `SFTConfig` |
+//! | `release` | the releases of TRL, and the defaults in which they differ |
 //! | `rewards` | the rewards of GRPO |
 //! | `common` | what both have: the model, the schedule, adapters |
 //! | `data` | what both have: the data set's file, and what is set aside |
@@ -19,6 +21,7 @@ mod data;
 mod fault;
 mod grpo;
 mod ignored;
+mod release;
 mod rewards;
 mod sft;
 mod yaml;
@@ -26,6 +29,7 @@ mod yaml;
 use std::fmt::Write;
 
 use crate::config::{Recipe, RecipeError};
+pub use release::Release;
 use yaml::{Entry, Value};
 
 /// What became of a key.
@@ -61,14 +65,20 @@ pub struct Imported {
     pub notes: Vec<Note>,
 }
 
-/// Makes a recipe of a YAML file's text. `processes` is the number of GPUs that the configuration was meant for, which
-/// stands in no file.
+/// Makes a recipe of a YAML file's text. `processes` is the number of GPUs that the configuration was meant for and `trl` the
+/// release of TRL, neither of which stands in a file; without a release, one is chosen by the file's keys.
 ///
 /// # Errors
 /// If the text is no YAML, or no configuration that is known here.
-pub fn import(shown: &str, name: &str, text: &str, processes: u64) -> Result<Imported, RecipeError> {
+pub fn import(
+    shown: &str,
+    name: &str,
+    text: &str,
+    processes: u64,
+    trl: Option<Release>,
+) -> Result<Imported, RecipeError> {
     let entries = yaml::read(shown, text)?;
-    let mut reader = Reader { entries, taken: Vec::new(), notes: Vec::new() };
+    let mut reader = Reader { entries, named: trl, taken: Vec::new(), notes: Vec::new() };
     let toml = if reader.has_one_of(&OF_GRPO) {
         grpo::recipe(&mut reader, name, shown, processes)
     } else if reader.has_one_of(&OF_SFT) {
@@ -88,6 +98,9 @@ pub fn import(shown: &str, name: &str, text: &str, processes: u64) -> Result<Imp
     Ok(Imported { toml, notes: reader.notes })
 }
 
+/// What is said of a key that is null.
+const NOT_SET: &str = "it is not set";
+
 /// Keys that only GRPO's configurations have.
 const OF_GRPO: [&str; 6] =
     ["num_generations", "reward_funcs", "max_completion_length", "scale_rewards", "num_iterations", "epsilon_high"];
@@ -99,6 +112,8 @@ const OF_SFT: [&str; 6] =
 /// The keys of the file, taken one by one.
 struct Reader {
     entries: Vec<Entry>,
+    /// The release of TRL that a person named.
+    named: Option<Release>,
     taken: Vec<String>,
     notes: Vec<Note>,
 }
@@ -118,7 +133,7 @@ impl Reader {
         self.taken.push(key.to_owned());
         let entry = self.look(key)?.clone();
         if entry.value == Value::Null {
-            self.note(&entry, Outcome::Ignored("it is not set"));
+            self.note(&entry, Outcome::Ignored(NOT_SET));
             return None;
         }
         Some(entry)
@@ -213,6 +228,7 @@ impl Reader {
         for entry in rest {
             let outcome = match ignored::reason(&entry.key) {
                 Some(reason) => Outcome::Ignored(reason),
+                None if entry.value == Value::Null => Outcome::Ignored(NOT_SET),
                 None => Outcome::Attention("this key is not known here, and nothing was made of it".to_owned()),
             };
             self.note(&entry, outcome);

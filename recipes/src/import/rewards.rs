@@ -136,7 +136,10 @@ pub(super) fn rewards(reader: &mut Reader) -> String {
         reader.missing("reward_funcs", "Open R1's default is accuracy, format and tag_count");
     }
     if let Some(entry) = weights {
-        reader.carried(&entry, "rewards.weight");
+        match entry.value.elements().iter().all(|weight| weight.number().is_some()) {
+            true => reader.carried(&entry, "rewards.weight"),
+            false => reader.attention(&entry, "expected a list of numbers; what is none counts as 1 in the recipe"),
+        }
     }
     if let Some(entry) = reader.take("multi_objective_aggregation") {
         match entry.value.text() {

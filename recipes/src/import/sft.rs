@@ -1,8 +1,10 @@
 //! TRL's `SFTConfig` with Open R1's script arguments, as a recipe with one sft stage.
 
-use super::common::{Table, adapters, float, kept_checkpoints, model, quoted, schedule, warmup};
+use super::common::{
+    Table, WARMING, adapters, experts, float, kept_checkpoints, model, quoted, schedule, take_starting, warmup,
+};
 use super::yaml::Entry;
-use super::{Outcome, Reader, data};
+use super::{NOT_SET, Outcome, Reader, data};
 use crate::config::SftSettings;
 
 pub(super) fn recipe(reader: &mut Reader, name: &str, shown: &str, processes: u64) -> String {
@@ -37,6 +39,7 @@ pub(super) fn recipe(reader: &mut Reader, name: &str, shown: &str, processes: u6
     stage.set("weight_decay", float(reader.number("weight_decay", "weight_decay", 0.0)));
     stage.set("beta1", float(reader.number("adam_beta1", "beta1", 0.9)));
     stage.set("beta2", float(reader.number("adam_beta2", "beta2", 0.999)));
+    experts(reader);
     adapters(reader, &mut stage);
     stage.set("checkpoint_every", reader.whole("save_steps", "checkpoint_every", 500));
     kept_checkpoints(reader, &mut stage);
@@ -55,13 +58,13 @@ pub(super) fn recipe(reader: &mut Reader, name: &str, shown: &str, processes: u6
 fn warmup_share(reader: &mut Reader, max_steps: Option<u64>) -> f64 {
     let Some(warmup) = warmup(reader) else { return 0.0 };
     if warmup.is_share {
-        reader.carried(&warmup.entry, "warmup_share");
+        reader.carried(&warmup.entry, format!("warmup_share{WARMING}"));
         return warmup.number;
     }
     match max_steps {
         Some(all) => {
             let share = share_of(warmup.number.floor(), all as f64);
-            reader.carried(&warmup.entry, format!("warmup_share = {share} (of max_steps)"));
+            reader.carried(&warmup.entry, format!("warmup_share = {share} (of max_steps){WARMING}"));
             share
         }
         None => {
@@ -111,7 +114,7 @@ fn steps(reader: &mut Reader, stage: &mut Table) -> Option<u64> {
         return Some(steps as u64);
     }
     if let Some(entry) = max_steps {
-        reader.note(&entry, Outcome::Ignored("it is not set"));
+        reader.note(&entry, Outcome::Ignored(NOT_SET));
     }
     let whole = epochs.as_ref().map_or(Some(3), |entry| entry.value.whole().filter(|epochs| *epochs >= 1));
     stage.set("epochs", whole.unwrap_or(1));
@@ -174,23 +177,30 @@ fn others(reader: &mut Reader) {
         ("padding_free", "batches are always packed, without padding"),
         // Whatever its value is, TRL's trainer draws rows at random, too.
         ("shuffle_dataset", "demonstrations come in a seeded order, which a resumed run goes on with"),
+        ("pad_token", "batches are packed, without padding"),
+        ("truncation_mode", "a demonstration that is too long is left out, and none is cut"),
         ("dataset_text_field", "rows are read by the columns that they have"),
         ("dataset_kwargs", "rows are read by the columns that they have"),
     ] {
-        if let Some(entry) = reader.take(key) {
+        for entry in take_starting(reader, &[key]) {
             reader.note(&entry, Outcome::Ignored(meaning));
         }
     }
     for (key, what) in [
+        // Also `chat_template_path` and `chat_template_kwargs`.
         ("chat_template", "the chat template is the model's own: put yours into its tokenizer_config.json"),
-        ("chat_template_path", "the chat template is the model's own: put yours into its tokenizer_config.json"),
         ("eos_token", "the end token is the model's own: put yours into its tokenizer_config.json"),
         ("system_prompt", "tasks.system_prompt puts it before demonstrations that have none of their own"),
-        ("neftune_noise_alpha", "no noise is added to embeddings"),
-        ("loss_type", "the loss is the negative log-likelihood of the answers"),
     ] {
-        if let Some(entry) = reader.take(key) {
+        for entry in take_starting(reader, &[key]) {
             reader.attention(&entry, what);
+        }
+    }
+    if let Some(entry) = reader.take("loss_type") {
+        const LOSS: &str = "the loss is the negative log-likelihood";
+        match entry.value.text() {
+            Some("nll") => reader.carried(&entry, LOSS),
+            _ => reader.attention(&entry, format!("{LOSS} here, which TRL calls nll")),
         }
     }
 }

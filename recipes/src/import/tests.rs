@@ -1,6 +1,7 @@
 //! Configurations in the shape of those that Open R1 and TRL's users publish, each key written out here.
 
 mod data;
+mod release;
 mod steps;
 
 use super::*;
@@ -66,7 +67,7 @@ warmup_ratio: 0.1
 "#;
 
 fn imported(text: &str, gpus: u64) -> (Recipe, Imported) {
-    let imported = import("x.yaml", "x", text, gpus).unwrap_or_else(|error| panic!("{error}"));
+    let imported = import("x.yaml", "x", text, gpus, None).unwrap_or_else(|error| panic!("{error}"));
     (Recipe::parse("x.toml", &imported.toml, &[]).unwrap(), imported)
 }
 
@@ -99,8 +100,9 @@ fn a_published_recipe_becomes_ours() {
     assert_eq!((grpo.prompts_per_step, grpo.group_size, grpo.mini_batches), (28, 16, 1));
     assert_eq!((grpo.learning_rate, grpo.schedule, grpo.min_ratio), (2e-5, Schedule::Cosine, 0.1));
     assert_eq!((grpo.max_new_tokens, grpo.steps, grpo.warmup_steps), (1024, 200, 20));
-    // What the file does not say is as TRL has it.
-    assert_eq!((grpo.kl_coefficient, grpo.loss, grpo.beta2), (0.0, LossKind::Dapo, 0.999));
+    // What the file does not say is as in the release of TRL that Open R1 pins.
+    assert_eq!((grpo.kl_coefficient, grpo.kl_importance, grpo.loss), (0.04, false, LossKind::Bnpo));
+    assert_eq!(grpo.beta2, 0.999);
     assert_eq!(recipe.seed, 42);
     let rewards: Vec<(&str, f64)> = recipe.rewards.iter().map(|one| (one.name.as_str(), one.weight)).collect();
     assert_eq!(rewards, [("accuracy", 1.0), ("format", 0.5)]);
@@ -132,7 +134,8 @@ fn a_published_recipe_becomes_ours() {
         assert!(matches!(outcome(&notes, key), Outcome::Ignored(_)), "{key}");
     }
     let asks = ["reward_funcs", "warmup_ratio", "model_name_or_path", "num_train_epochs", "number of GPUs"];
-    for key in asks {
+    let of_the_release = ["release of TRL", "beta", "loss_type", "use_bias_correction_kl"];
+    for key in asks.into_iter().chain(of_the_release) {
         assert!(matches!(outcome(&notes, key), Outcome::Attention(_)), "{key}");
     }
     // Every key of the file is accounted for, once.
@@ -158,6 +161,9 @@ fn adapters_are_carried_over() {
     assert_eq!(recipe.stages[0].lora.as_ref().unwrap().targets, ["q_proj", "v_proj"]);
     assert!(matches!(outcome(&notes, "lora_target_modules"), Outcome::Attention(what) if what.contains("`wte`")));
 
+    let (_, notes) = imported("max_length: 512\nuse_peft: true\n", 1);
+    assert!(matches!(outcome(&notes, "lora_dropout"), Outcome::Attention(what) if what.contains("0.05")));
+
     let (recipe, notes) = imported("num_generations: 8\nlora_r: 8\n", 1);
     assert!(recipe.stages[0].lora.is_none() && matches!(outcome(&notes, "lora_r"), Outcome::Ignored(_)));
 }
@@ -167,7 +173,7 @@ fn adapters_are_carried_over() {
 fn errors_name_the_key_of_the_file() {
     #[track_caller]
     fn check(text: &str, expected: &str) {
-        let error = import("x.yaml", "x", text, 1).unwrap_err().to_string();
+        let error = import("x.yaml", "x", text, 1, None).unwrap_err().to_string();
         assert!(error.starts_with(expected) && !error.contains("the imported recipe"), "{error}");
     }
     check(
@@ -257,6 +263,56 @@ fn values_that_differ_from_ours_are_said() {
     check("dataset_train_split: train[:10%]", true);
     check("shuffle_dataset: true", false);
     check("shuffle_dataset: false", true);
+    check("label_smoothing_factor: 0", false);
+    check("label_smoothing_factor: 0.1", true);
+    check("load_best_model_at_end: false", false);
+    check("load_best_model_at_end: true", true);
+    check("average_tokens_across_devices: true", false);
+    check("average_tokens_across_devices: false", true);
+    // Not set, whatever the key is.
+    check("some_key_of_tomorrow: null", false);
+    check("some_key_of_tomorrow: 1", true);
+    check("sapo_temperature_pos: 1.0", false);
+    check("eval_delay: 0", false);
+}
+
+/// What is infinite or no number at all is said of its key, and not handed on to the recipe's reader.
+#[test]
+fn numbers_are_finite() {
+    #[track_caller]
+    fn check(line: &str) {
+        let key = line.split(':').next().unwrap();
+        let (_, notes) = grpo(&format!("num_generations: 4\n{line}\n"));
+        assert!(
+            matches!(outcome(&notes, key), Outcome::Attention(what) if what.starts_with("expected a")),
+            "{}",
+            account(&notes)
+        );
+    }
+    check("learning_rate: .nan");
+    check("max_grad_norm: .inf");
+    check("beta: nan");
+    check("reward_weights: [.nan]");
+}
+
+/// A table of options is not less known than a single one.
+#[test]
+fn options_in_tables_are_recognised() {
+    let text =
+        "num_generations: 4\nchat_template_kwargs:\n  enable_thinking: false\ngeneration_kwargs:\n  min_p: 0.1\n";
+    let (recipe, notes) = imported(text, 1);
+    assert_eq!(recipe.tasks.template, Template::Chat);
+    #[track_caller]
+    fn check(notes: &Imported, key: &str, expected: &str) {
+        let said = format!("{:?}", outcome(notes, key));
+        assert!(said.contains(expected), "{said}");
+    }
+    check(&notes, "chat_template_kwargs.enable_thinking", "the chat template is given nothing but messages here");
+    check(&notes, "generation_kwargs.min_p", "sampling has no such setting here");
+
+    let (_, notes) = sft("packing: true\ndataset_kwargs:\n  skip_prepare_dataset: true\nloss_type: nll\n");
+    check(&notes, "dataset_kwargs.skip_prepare_dataset", "rows are read by the columns that they have");
+    check(&notes, "loss_type", "the negative log-likelihood");
 }
 
 /// TRL's reward asks for the tags of thoughts alone.
@@ -302,7 +358,7 @@ fn a_published_fine_tuning_becomes_ours() {
 fn what_cannot_be_imported_is_said() {
     #[track_caller]
     fn check(text: &str, expected: &str) {
-        let error = import("x.yaml", "x", text, 1).unwrap_err().to_string();
+        let error = import("x.yaml", "x", text, 1, None).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
     check("learning_rate: 1e-4\n", "this is no configuration of GRPO or SFT");

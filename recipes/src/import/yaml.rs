@@ -28,14 +28,16 @@ pub(super) enum Value {
 }
 
 impl Value {
+    /// A finite number: what is infinite or none at all is never meant.
     pub(super) fn number(&self) -> Option<f64> {
-        match self {
+        let number = match self {
             Value::Integer(value) => Some(*value as f64),
             Value::Number(value) => Some(*value),
             // Python's reader takes `1e-6`, without a dot, for a text, and the trainer makes a number of it.
             Value::Text(text) => text.parse().ok(),
             _ => None,
-        }
+        };
+        number.filter(|number| number.is_finite())
     }
 
     pub(super) fn whole(&self) -> Option<i64> {

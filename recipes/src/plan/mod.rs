@@ -1,7 +1,8 @@
 //! `recipe run --dry-run`: what a recipe would do and what it would take, without doing it.
 //!
 //! Answers are counted as long as they may be, nothing dropped; prompts and demonstrations in files are estimated from their
-//! letters. Time is the tokens over the rates of this machine's processor. A small model is made and timed for
+//! letters. Time is the tokens over the rates of this machine's processor, with every pass that a run counts in its own estimate
+//! of floating-point operations (`stage::Passes`); what it leaves out (`LEFT_OUT`) is said. A small model is made and timed for
 //! a moment; for a larger one, or one that is not here, a rate is assumed, and it is said so. What depends on files that are not
 //! here is not known, nor is it said to be nothing.
 
@@ -11,16 +12,20 @@ mod work;
 use std::fmt::Write;
 
 use anyhow::Context;
-use policy::ModelConfig;
+use policy::{ModelConfig, Track};
 
 use crate::config::{ModelSettings, Recipe};
 use crate::hub::hub_name;
 use crate::progress::{Reporter, duration_text};
-use crate::stage::{self, Tasks};
+use crate::stage::{self, Passes, Tasks};
 use crate::table::{bytes_text, count_text};
 use crate::wording::counted;
 use rates::{Rates, USUAL_SIZE, configuration, missing_size, rates};
 use work::work;
+
+/// What times do not count. Rates are those of short texts.
+const LEFT_OUT: &str = "times leave out the preparing of the sandbox, the grading of answers, the writing of checkpoints, and what \
+                        attention takes for texts of more than some hundred tokens";
 
 /// Which stages are planned: from one on, up to one; none is the first, or the last.
 #[derive(Clone, Copy, Default)]
@@ -67,7 +72,7 @@ pub fn render(recipe: &Recipe, threads: usize, span: Span<'_>, reporter: &Report
     text.push_str(
         "answers are counted as long as they may be; prompts and demonstrations are estimated from their letters\n",
     );
-    text.push_str("nothing was started\n");
+    let _ = writeln!(text, "{LEFT_OUT}\nnothing was started");
     Ok(text)
 }
 
@@ -114,9 +119,9 @@ fn stages(
                 let _ = write!(work.what, ": {} numbers", count_text(trained as u64));
             }
         }
-        // Reading a prompt is the first third of training on it.
-        let trained = work.trained as f64 + work.read as f64 / 3.0;
-        let seconds = work.sampled as f64 / rates.sampled + trained / rates.trained;
+        // In tokens that are trained on: looking at one is the first third of that.
+        let trained = work.passes.flops(1) / Passes::training(1, Track::Gradients).flops(1);
+        let seconds = work.seconds + work.sampled as f64 / rates.sampled + trained / rates.trained;
         total.seconds += seconds;
         total.is_open |= work.is_open;
         let tokens = |count: u64| if count == 0 { "-".to_owned() } else { count_text(count) };
@@ -144,8 +149,8 @@ fn total_line(total: &Total, threads: usize) -> String {
     let time = duration_text(total.seconds);
     let files = "files that are not here or cannot be read";
     match (total.seconds > 0.0, total.is_open) {
-        (_, false) => format!("\nat most {time} in all on {on}\n"),
-        (true, true) => format!("\nat most {time} on {on}, without what depends on {files}: that is not known\n"),
+        (_, false) => format!("\nabout {time} in all on {on}\n"),
+        (true, true) => format!("\nabout {time} on {on}, without what depends on {files}: that is not known\n"),
         (false, true) => format!("\nhow long it takes on {on} is not known: it depends on {files}\n"),
     }
 }

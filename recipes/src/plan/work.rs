@@ -1,10 +1,10 @@
-//! What each stage would do: its tokens, at most.
+//! What each stage would do: its tokens, with answers as long as they may be.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use crate::config::{DataSource, Recipe, Stage, StageSettings, TaskSettings, Template};
-use crate::stage::Tasks;
+use crate::config::{DataSource, Recipe, ReferenceKind, Stage, StageSettings, TaskSettings, Template};
+use crate::stage::{Passes, TOKENIZER_SECONDS, Tasks};
 use crate::wording::counted;
 
 /// Bytes of a demonstration's text for each token; tokenizers of real models have more.
@@ -26,13 +26,16 @@ pub(super) struct Work {
     pub(super) what: String,
     pub(super) sampled: u64,
     pub(super) trained: u64,
-    /// Prompts that are read before an answer is sampled.
-    pub(super) read: u64,
+    /// Tokens that go through the model besides those that are sampled: prompts that are read, what is trained on, and the
+    /// passes that only look.
+    pub(super) passes: Passes,
+    /// What takes no model.
+    pub(super) seconds: f64,
     /// Whether more of it depends on files that are not here.
     pub(super) is_open: bool,
 }
 
-/// What a stage would do, at most.
+/// What a stage would do.
 pub(super) fn work(recipe: &Recipe, stage: &Stage, tasks: Option<&Tasks>) -> anyhow::Result<Work> {
     let eval = &recipe.eval;
     let prompt = prompt_tokens(recipe, tasks);
@@ -40,6 +43,8 @@ pub(super) fn work(recipe: &Recipe, stage: &Stage, tasks: Option<&Tasks>) -> any
         StageSettings::Pretrain(settings) => Work {
             what: format!("{} steps, or from the cache", settings.steps()),
             trained: settings.tokens,
+            passes: Passes::training(settings.tokens, settings.track()),
+            seconds: TOKENIZER_SECONDS,
             ..Work::default()
         },
         StageSettings::Grpo(settings) => {
@@ -56,11 +61,22 @@ pub(super) fn work(recipe: &Recipe, stage: &Stage, tasks: Option<&Tasks>) -> any
             if settings.refill_rounds > 0 {
                 let _ = write!(what, ", refilled up to {} times", settings.refill_rounds);
             }
+            let rows = learned + groups * prompt;
+            let trained = rows * settings.epochs as u64;
+            let mut passes = Passes::forward((groups * (1 + settings.refill_rounds as u64) + quick) * prompt);
+            passes += Passes::training(trained, settings.track());
+            if settings.reference_kind() != ReferenceKind::None {
+                // Once: what the reference says of an answer is kept for further passes.
+                passes += Passes::forward(rows);
+            }
+            if settings.top_entropy_share < 1.0 {
+                passes += Passes::forward(trained);
+            }
             Work {
                 what,
                 sampled: learned * (1 + settings.refill_rounds as u64) + quick * recipe.eval_max_new_tokens() as u64,
-                trained: (learned + groups * prompt) * settings.epochs as u64,
-                read: (groups * (1 + settings.refill_rounds as u64) + quick) * prompt,
+                trained,
+                passes,
                 ..Work::default()
             }
         }
@@ -73,20 +89,24 @@ pub(super) fn work(recipe: &Recipe, stage: &Stage, tasks: Option<&Tasks>) -> any
                     settings.tasks, settings.samples, settings.keep
                 ),
                 sampled: answers * settings.max_new_tokens as u64,
-                read: settings.tasks as u64 * prompt,
+                passes: Passes::forward(settings.tasks as u64 * prompt),
                 ..Work::default()
             }
         }
         StageSettings::Sft(settings) | StageSettings::Distill(settings) => {
             let demonstrations = demonstrations(recipe, stage);
+            let (count, tokens) = demonstrations.unwrap_or_default();
+            let steps = settings.steps(count as usize);
+            let shown = (steps * settings.batch_size as u64).min(settings.epochs * count);
+            let trained = (tokens * shown).div_ceil(count.max(1));
+            let mut passes = Passes::training(trained, settings.track());
+            // What is set aside is measured after each pass over the others, and at the end.
+            let times = steps.div_ceil(count.div_ceil(settings.batch_size as u64).max(1));
+            passes += Passes::forward(times * (tokens as f64 * settings.validation_share) as u64);
             let sources: Vec<String> = stage.data.iter().map(ToString::to_string).collect();
             Work {
                 what: match demonstrations {
-                    Some((count, _)) => format!(
-                        "up to {} steps on up to {count} demonstrations of {}",
-                        settings.steps(count as usize),
-                        sources.join(", ")
-                    ),
+                    Some(_) => format!("up to {steps} steps on up to {count} demonstrations of {}", sources.join(", ")),
                     None => format!(
                         "{} over {}, {}",
                         counted(settings.epochs as usize, "pass", "passes"),
@@ -95,10 +115,8 @@ pub(super) fn work(recipe: &Recipe, stage: &Stage, tasks: Option<&Tasks>) -> any
                     ),
                 },
                 is_open: demonstrations.is_none(),
-                trained: demonstrations.map_or(0, |(count, tokens)| {
-                    let shown = settings.steps(count as usize) * settings.batch_size as u64;
-                    (tokens * shown.min(settings.epochs * count)).div_ceil(count.max(1))
-                }),
+                trained,
+                passes,
                 ..Work::default()
             }
         }
@@ -112,7 +130,7 @@ pub(super) fn work(recipe: &Recipe, stage: &Stage, tasks: Option<&Tasks>) -> any
                 ),
                 sampled: (examined.tasks * (eval.samples + 1) * recipe.eval_max_new_tokens()) as u64,
                 // Once for the samples, once for the greedy answer.
-                read: 2 * examined.tasks as u64 * prompt,
+                passes: Passes::forward(2 * examined.tasks as u64 * prompt),
                 ..Work::default()
             }
         }
@@ -211,8 +229,36 @@ mod tests {
         assert!((24..48).contains(&prompt), "{prompt}");
         assert_eq!(grpo.sampled, 3 * 6 * 4 * 32 + 2 * 3 * 4 * 32);
         assert_eq!(grpo.trained, 3 * 6 * 4 * 32 + 3 * 6 * prompt);
-        assert_eq!(grpo.read, (3 * 6 + 2 * 3 * 4) * prompt);
+        // What the reference says of each answer, too.
+        let mut passes = Passes::forward((3 * 6 + 2 * 3 * 4) * prompt + grpo.trained);
+        passes += Passes { forward: grpo.trained, backward: grpo.trained };
+        assert_eq!(grpo.passes, passes);
         assert_eq!(of("before").sampled, 3 * 6 * 3 * 32);
         assert_eq!(of("pretrain").trained, 60_000);
+        assert!(of("pretrain").seconds > 0.0);
+    }
+
+    #[test]
+    fn what_a_step_does_beyond_training_is_counted() {
+        let passes = |settings: &[&str]| {
+            let unmoved = ["grpo.reference_every=0"];
+            let settings: Vec<String> = unmoved.iter().chain(settings).map(|setting| (*setting).to_owned()).collect();
+            let recipe = crate::config::find_shipped("smoke").unwrap().recipe(&settings).unwrap();
+            let tasks = Tasks::read(&recipe, &Reporter::new(Verbosity::Silent)).unwrap();
+            let grpo = recipe.stages.iter().find(|stage| stage.name == "grpo").unwrap();
+            work(&recipe, grpo, Some(&tasks)).unwrap().passes
+        };
+        let plain = passes(&["grpo.kl_coefficient=0"]);
+        let check = |setting: &str, forward: u64| {
+            let more = passes(&["grpo.kl_coefficient=0", setting]);
+            assert_eq!((more.forward - plain.forward, more.backward), (forward, plain.backward), "{setting}");
+        };
+        check("grpo.kl_coefficient=0.01", plain.backward);
+        check("grpo.top_entropy_share=0.2", plain.backward);
+        check("grpo.checkpoint_layers=true", plain.backward);
+        // The reference looks at an answer once, however often it is learnt from.
+        let twice = ["grpo.epochs=2", "grpo.kl_coefficient=0"];
+        let with_reference = passes(&["grpo.epochs=2", "grpo.kl_coefficient=0.01"]);
+        assert_eq!(with_reference.forward - passes(&twice).forward, plain.backward);
     }
 }

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use policy::checkpoint::{remove_partial, step_of};
 use rewards::Printed;
 use serde::Serialize;
@@ -15,7 +15,7 @@ use super::files::{
     RECIPE, check_unused, clear_unfinished, create_numbered, drop_checkpoints, drop_files_after, lock, read_json,
     write_json, write_whole,
 };
-use super::info::{RunInfo, check_same_model, hash_files, now};
+use super::info::{RunInfo, check_same_model, hash_files, input_change, now};
 use super::lines::{JsonLines, read_rows};
 use super::maker::Maker;
 use super::records::{CompletionRecord, StageRecord};
@@ -91,7 +91,7 @@ impl RunDir {
     /// Opens the folder of a run that is to go on.
     ///
     /// # Errors
-    /// If the run is not there or in use, if one of its files is gone, or if the recipe or a task file
+    /// If the run is not there or in use, if one of its files is gone, or if the recipe or a file that it reads
     /// differs from what the run was made with: the error names the key or the file.
     ///
     /// A reward's file may have changed, for a fault in it may be why the run stopped: [`RunDir::changed_rewards`].
@@ -121,11 +121,8 @@ impl RunDir {
             }
         }
         let mut info = RunDir::read_info(path)?;
-        let files = hash_files("task file", &recipe.input_files())?;
-        for (file, hash) in &files {
-            if info.task_files.get(file).is_some_and(|before| before != hash) {
-                bail!("the task file {file} is not what it was when the run in {} began", path.display());
-            }
+        if let Some(what) = input_change(recipe, &info.task_files, path)? {
+            return Err(Unusable::put_back(what, "put the file back that was there").into());
         }
         let rewards = hash_files("reward file", &recipe.reward_files())?;
         let changed = rewards.iter().filter(|(file, hash)| info.reward_files.get(*file) != Some(hash));

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::maker::Maker;
 use super::unusable::Unusable;
+use crate::config::Recipe;
 use crate::stage::belongs_to_model;
 
 /// What made a run, beyond the recipe.
@@ -51,6 +52,9 @@ pub struct RunInfo {
     /// must be the same. The model that the run begins with is copied, and not among them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub model_files: BTreeMap<String, String>,
+    /// The stage that it is to stop after (`--only`); where it breaks off before, it still is when it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
     /// When it began, in seconds since 1970.
     pub started: u64,
     /// When it was resumed, in seconds since 1970.
@@ -84,6 +88,7 @@ impl RunInfo {
             task_files: hash_files("task file", task_files)?,
             reward_files: BTreeMap::new(),
             model_files: BTreeMap::new(),
+            until: None,
             started: now(),
             resumed: Vec::new(),
         })
@@ -120,6 +125,29 @@ pub(crate) fn hash_files(what: &str, files: &[PathBuf]) -> anyhow::Result<BTreeM
     files.iter().map(|file| Ok((file.display().to_string(), hash_file(what, file)?))).collect()
 }
 
+/// How a file that a recipe reads differs from the one whose hash a run noted: the first that does. A file that it did not note
+/// may be any.
+pub(super) fn input_change(
+    recipe: &Recipe,
+    noted: &BTreeMap<String, String>,
+    run: &Path,
+) -> anyhow::Result<Option<String>> {
+    let tasks = recipe.task_files().map(|file| ("task file", file));
+    let demonstrations = recipe.data_files().map(|file| ("file of demonstrations", file));
+    for (what, file) in tasks.chain(demonstrations) {
+        let name = file.display().to_string();
+        let Some(before) = noted.get(&name) else { continue };
+        let run = run.display();
+        let change = match file.try_exists() {
+            Ok(false) => format!("the {what} {name} is gone, which the run in {run} reads"),
+            _ if hash_file(what, file)? == *before => continue,
+            _ => format!("the {what} {name} is not what it was when the run in {run} began"),
+        };
+        return Ok(Some(change));
+    }
+    Ok(None)
+}
+
 /// SHA-256 of each file of the model in a folder.
 pub(crate) fn hash_model(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     let reading = || format!("cannot read the model in {}", folder.display());
@@ -151,6 +179,15 @@ pub(super) fn model_change(folder: &Path, noted: &BTreeMap<String, String>) -> a
         _ => "is new",
     };
     Ok(Some(format!("the model in {} is not what it was when the run began: its {name} {how}", folder.display())))
+}
+
+/// How the model in a folder differs from the copy that a run made of it when it began.
+pub(super) fn copy_change(folder: &Path, copy: &Path) -> anyhow::Result<Option<String>> {
+    let there = |(file, hash): (String, String)| {
+        let name = Path::new(&file).file_name().unwrap_or_default().to_owned();
+        (folder.join(name).display().to_string(), hash)
+    };
+    model_change(folder, &hash_model(copy)?.into_iter().map(there).collect())
 }
 
 /// That the model in a folder is the one that was there when the run began.

@@ -1,7 +1,8 @@
 //! `--from STAGE` and `--only STAGE`: a new run that takes over what an earlier one did before that stage.
 //!
 //! The earlier run stays as it is. What is taken over is copied, so that the new run can be resumed and moved like any
-//! other. All that made it must be the same: the settings of the stages before, the model, the tasks, the seed.
+//! other. All that made it must be the same: the settings of the stages before, the model, the tasks, the seed. A reward's own
+//! file may have changed, which is noted.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,10 +12,10 @@ use anyhow::{Context, bail};
 
 use super::files::{RECIPE, read_json, write_json, write_whole};
 use super::folder::{METRICS, RunDir, STAGES};
-use super::info::{hash_files, model_change};
+use super::info::{copy_change, hash_files, input_change, model_change};
 use super::lines::RowHead;
 use super::records::StageRecord;
-use crate::config::Recipe;
+use crate::config::{ModelSettings, Recipe};
 
 /// What of an earlier run a new one takes over.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub(crate) struct Reuse {
     /// The stages that are not done again.
     stages: Vec<String>,
     records: Vec<StageRecord>,
+    changed_rewards: Vec<String>,
 }
 
 impl Reuse {
@@ -62,10 +64,21 @@ impl Reuse {
                 bail!("{what}\n  hint: put the model back that was there, or do all stages anew");
             }
         }
-        for (file, hash) in hash_files("task file", &wanted.input_files())? {
-            if then.task_files.get(&file).is_some_and(|before| *before != hash) {
-                bail!("the task file {file} is not what it was when the run in {} began", source.display());
-            }
+        let base = source.join("base");
+        if let (ModelSettings::Folder { path }, true) = (&wanted.model, base.is_dir())
+            && let Some(what) = copy_change(path, &base)?
+        {
+            bail!("{what}\n  hint: put the model back that was there, or do all stages anew");
+        }
+        if let Some(what) = input_change(&wanted, &then.task_files, source)? {
+            bail!("{what}\n  hint: put the file back that was there, or do all stages anew");
+        }
+        // As where a run goes on, a reward may be mended.
+        let mut changed_rewards = Vec::new();
+        if wanted.stages.iter().any(|stage| stage.settings.grades()) {
+            let rewards = hash_files("reward file", &wanted.reward_files())?;
+            let changed = |(file, hash): &(String, String)| then.reward_files.get(file) != Some(hash);
+            changed_rewards.extend(rewards.into_iter().filter(changed).map(|(file, _)| file));
         }
         let done: Vec<StageRecord> = read_json(&source.join(STAGES))?.unwrap_or_default();
         let mut records = Vec::new();
@@ -81,7 +94,7 @@ impl Reuse {
             records.push(record.clone());
         }
         let stages = wanted.stages.iter().map(|stage| stage.name.clone()).collect();
-        Ok(Reuse { source: source.to_owned(), recipe: stored, stages, records })
+        Ok(Reuse { source: source.to_owned(), recipe: stored, stages, records, changed_rewards })
     }
 
     /// Copies it into the folder of a new run, which is empty but for its own first files.
@@ -121,6 +134,11 @@ impl Reuse {
             record.note = Some(format!("from {origin}"));
         }
         write_json(&run.join(STAGES), &self.records)
+    }
+
+    /// The files of rewards that are not what they were when the stages that are not done again were scored by them.
+    pub(crate) fn changed_rewards(&self) -> &[String] {
+        &self.changed_rewards
     }
 
     /// The stages that are not done again, for a message.

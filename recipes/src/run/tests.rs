@@ -149,8 +149,89 @@ fn a_task_file_that_changed_is_refused() {
     let path = create(root.path(), &recipe).path().to_owned();
     assert!(RunDir::open(&path, &recipe).is_ok());
     std::fs::write(&file, "{}\n{}\n").unwrap();
+    let error = RunDir::open(&path, &recipe).unwrap_err();
+    let said = format!("the task file {} is not what it was when the run in {} began", file.display(), path.display());
+    assert!(error.is::<Unusable>() && error.to_string().starts_with(&said), "{error}");
+    std::fs::remove_file(&file).unwrap();
     let error = RunDir::open(&path, &recipe).unwrap_err().to_string();
-    assert!(error.contains("is not what it was"), "{error}");
+    assert!(error.contains("is gone") && error.contains("hint: put the file back"), "{error}");
+}
+
+#[test]
+fn demonstrations_that_changed_are_called_what_they_are() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("traces.jsonl");
+    std::fs::write(&file, "{}\n").unwrap();
+    let text = format!(
+        "[[stage]]\nkind = \"pretrain\"\n[[stage]]\nkind = \"sft\"\ndata = ['{}']\n[[stage]]\nkind = \"eval\"\n",
+        file.display()
+    );
+    let recipe = Recipe::parse("x.toml", &text, &[]).unwrap();
+    let info = RunInfo::collect(0, 2, &[], &[], &recipe.input_files()).unwrap();
+    let path = RunDir::create(root.path(), None, &recipe, info).unwrap().path().to_owned();
+    std::fs::write(&file, "{}\n{}\n").unwrap();
+    let said = format!("the file of demonstrations {} is not what it was", file.display());
+    let error = RunDir::open(&path, &recipe).unwrap_err();
+    assert!(error.is::<Unusable>() && error.to_string().starts_with(&said), "{error}");
+    let error = Reuse::find(&path, &recipe, "eval").unwrap_err().to_string();
+    assert!(error.starts_with(&said) && error.contains("hint: put the file back"), "{error}");
+}
+
+/// The stages before the last are to be taken over from a run that has done them.
+fn taken_over(root: &Path, recipe: &Recipe, mut info: RunInfo) -> RunDir {
+    info.task_files.clear();
+    let mut run = RunDir::create(root, None, recipe, info).unwrap();
+    for stage in &recipe.stages[..recipe.stages.len() - 1] {
+        run.finish_stage(StageRecord { name: stage.name.clone(), ..StageRecord::default() }).unwrap();
+    }
+    run
+}
+
+#[test]
+fn a_reward_that_changed_since_is_noted_where_stages_were_scored_by_it() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("mine.py");
+    std::fs::write(&file, "def reward(completions):\n    return [1.0 for _ in completions]\n").unwrap();
+    let stages = |first: &str| {
+        format!(
+            "[[rewards]]\nname = \"mine\"\npath = '{}'\n[[stage]]\nkind = \"pretrain\"\n{first}[[stage]]\nkind = \"grpo\"\n",
+            file.display()
+        )
+    };
+    let examined = Recipe::parse("examined.toml", &stages("[[stage]]\nkind = \"eval\"\n"), &[]).unwrap();
+    let alone = Recipe::parse("alone.toml", &stages(""), &[]).unwrap();
+    let changed =
+        |recipe: &Recipe, run: &RunDir| Reuse::find(run.path(), recipe, "grpo").unwrap().changed_rewards().len();
+    let info = || RunInfo {
+        reward_files: hash_files("reward file", &examined.reward_files()).unwrap(),
+        ..RunInfo::collect(0, 1, &[], &[], &[]).unwrap()
+    };
+    let runs = [taken_over(root.path(), &examined, info()), taken_over(root.path(), &alone, info())];
+    assert_eq!((changed(&examined, &runs[0]), changed(&alone, &runs[1])), (0, 0));
+    std::fs::write(&file, "def reward(completions):\n    return [0.0 for _ in completions]\n").unwrap();
+    // Nothing of a base depends on it.
+    assert_eq!((changed(&examined, &runs[0]), changed(&alone, &runs[1])), (1, 0));
+}
+
+#[test]
+fn another_model_in_the_folder_is_not_that_of_the_stages_that_are_taken_over() {
+    let root = tempfile::tempdir().unwrap();
+    let model = root.path().join("model");
+    let write = |folder: &Path, weights: &str| {
+        std::fs::create_dir_all(folder).unwrap();
+        std::fs::write(folder.join("config.json"), "{}").unwrap();
+        std::fs::write(folder.join("model.safetensors"), weights).unwrap();
+    };
+    write(&model, "first");
+    let recipe = smoke(&[&format!("model={{ path = '{}' }}", model.display())]);
+    let run = taken_over(root.path(), &recipe, RunInfo::collect(0, 1, &[], &[], &[]).unwrap());
+    write(&run.base(), "first");
+    let last = &recipe.stages.last().unwrap().name;
+    Reuse::find(run.path(), &recipe, last).unwrap();
+    write(&model, "second");
+    let error = Reuse::find(run.path(), &recipe, last).unwrap_err().to_string();
+    let said = format!("the model in {} is not what it was when the run began", model.display());
+    assert!(error.starts_with(&said) && error.contains("its model.safetensors is another"), "{error}");
 }
 
 #[test]

@@ -155,7 +155,7 @@ pub(super) fn check_prompts(recipe: &Recipe, tasks: &Tasks, model: &Path) -> any
 
 /// Where a task stands: its file and number, found by reading the files again.
 fn place(recipe: &Recipe, task: &Task) -> String {
-    for file in &recipe.tasks.files {
+    for file in recipe.task_files() {
         let read = datasets::source::read(file, recipe.tasks.on_bad_line.into());
         let number = read.ok().and_then(|read| read.tasks.iter().position(|other| other.id == task.id));
         if let Some(number) = number {
@@ -168,6 +168,29 @@ fn place(recipe: &Recipe, task: &Task) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_task_is_named_by_its_file_wherever_it_stands() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, question: &str| {
+            let path = folder.path().join(name);
+            let row = |question: &str| format!("{{\"question\": \"{question}\", \"answer\": \"2\"}}\n");
+            std::fs::write(&path, row("1 + 1?") + &row(question)).unwrap();
+            path
+        };
+        let (train, held) = (file("train.jsonl", "3 - 1?"), file("held.jsonl", "4 / 2?"));
+        let text = format!(
+            "[tasks]\nfiles = ['{}']\nheld_out_files = ['{}']\n[[stage]]\nkind = \"pretrain\"\n",
+            train.display(),
+            held.display()
+        );
+        let recipe = Recipe::parse("x.toml", &text, &[]).unwrap();
+        for path in [train, held] {
+            let task = datasets::source::read(&path, recipe.tasks.on_bad_line.into()).unwrap().tasks.pop().unwrap();
+            let said = place(&recipe, &task);
+            assert!(said.starts_with(&format!("{}, task 2 (", path.display())), "{said}");
+        }
+    }
 
     #[test]
     fn of_a_folder_only_the_model_is_copied() {

@@ -89,12 +89,15 @@ fn rows_are_set_aside_only_for_an_evaluation() {
     check("do_eval: false\n", 0.0, 0, 0.0);
     check("eval_strategy: \"no\"\n", 0.0, 0, 0.0);
     check("eval_strategy: no\neval_steps: 20\n", 0.0, 0, 0.0);
-    check("eval_steps: 20\n", 0.1, 20, 0.05);
+    // Neither has transformers evaluate anything.
+    check("eval_steps: 20\n", 0.0, 0, 0.0);
+    check("do_eval: true\n", 0.0, 0, 0.0);
+    check("do_eval: true\neval_strategy: no\n", 0.0, 0, 0.0);
+    check("do_eval: false\neval_strategy: steps\neval_steps: 20\n", 0.1, 20, 0.05);
     check("eval_strategy: steps\neval_steps: 20\n", 0.1, 20, 0.05);
     // How often is not said, or not in steps.
     check("eval_strategy: epoch\n", 0.1, 50, 0.05);
-    check("do_eval: true\n", 0.1, 50, 0.05);
-    check("eval_steps: often\n", 0.1, 50, 0.05);
+    check("eval_strategy: steps\neval_steps: often\n", 0.1, 50, 0.05);
 }
 
 /// TRL's split for tests, where it can be named: no row of what is trained on is set aside.
@@ -118,12 +121,13 @@ fn the_split_for_tests_is_examined_on() {
     let named = format!("{hub}dataset_config: main\ndataset_test_split: validation\n");
     check(&named, &["openai/gsm8k:main/validation"], 0.1, "dataset_test_split", false);
     check(&format!("{hub}dataset_test_split: test[:10%]\n"), &[], 0.1, share, true);
-    check("dataset_name: a/math.v2\neval_steps: 20\n", &["hub:a/math.v2:test"], 0.1, share, false);
+    let steps = "eval_strategy: steps\neval_steps: 20\n";
+    check(&format!("dataset_name: a/math.v2\n{steps}"), &["hub:a/math.v2:test"], 0.1, share, false);
     // Nothing is asked for, which is said, or a file has no splits.
     let unused = "dataset_name: openai/gsm8k\ndataset_test_split: test\n";
     check(unused, &[], 0.0, share, false);
     let (_, notes) = imported(&format!("num_generations: 4\n{unused}"), 1);
     let Outcome::Ignored(why) = outcome(&notes, "dataset_test_split") else { panic!("{}", account(&notes)) };
     assert!(why.contains("asks for no evaluation"), "{why}");
-    check("dataset_name: tasks.jsonl\neval_steps: 20\n", &[], 0.1, share, true);
+    check(&format!("dataset_name: tasks.jsonl\n{steps}"), &[], 0.1, share, true);
 }

@@ -93,7 +93,10 @@ fn the_options_of_the_loss_are_carried_over() {
             account(&notes)
         );
     }
-    assert_eq!(open(&notes), ["number of GPUs", "tasks.held_out_share", "tasks.template"]);
+    let of_the_release = ["release of TRL", "max_completion_length", "use_bias_correction_kl"];
+    let open = open(&notes);
+    assert_eq!(open[..3], of_the_release);
+    assert_eq!(open[3..], ["number of GPUs", "tasks.held_out_share", "tasks.template"]);
 }
 
 /// TRL's own defaults, 512 and 500, are counts of optimizer steps, too.
@@ -184,10 +187,26 @@ fn yes_and_no_may_be_numbers_and_nothing_else_passes_for_either() {
 
 #[test]
 fn checkpoints_that_are_dropped_are_written_down() {
-    let kept = |text: &str| import("x.yaml", "x", text, 1).unwrap().toml;
+    let kept = |text: &str| import("x.yaml", "x", text, 1, None).unwrap().toml;
     for trainer in ["num_generations: 4\n", "packing: true\n"] {
         assert!(kept(trainer).contains("keep_checkpoints = 2    # the newest; TRL keeps all"), "{}", kept(trainer));
         assert!(kept(&format!("{trainer}save_total_limit: 5\n")).contains("keep_checkpoints = 5\n"));
+    }
+}
+
+/// Where a schedule has other rates than that of transformers, the account says so.
+#[test]
+fn rates_that_differ_are_said() {
+    let said = |notes: &Imported, key: &str, expected: &str| {
+        assert!(matches!(outcome(notes, key), Outcome::Carried(what) if what.contains(expected)), "{}", account(notes));
+    };
+    for (trainer, warmup) in
+        [("num_generations: 4\nmax_steps: 100\n", "warmup_steps"), ("packing: true\n", "warmup_ratio")]
+    {
+        let amount = if warmup == "warmup_steps" { "10" } else { "0.1" };
+        let (_, notes) = imported(&format!("{trainer}lr_scheduler_type: cosine\n{warmup}: {amount}\n"), 1);
+        said(&notes, warmup, "its first step has a share of the rate already");
+        said(&notes, "lr_scheduler_type", "its last step has the floor");
     }
 }
 
