@@ -150,8 +150,8 @@ pub struct StepMetrics {
     pub entropy: Option<f64>,
     /// The loss.
     pub loss: f64,
-    /// Estimate of the divergence from the reference policy (`kl_estimator`), in nats per token, of the tokens that were
-    /// trained on, over all optimizer steps; none without a reference.
+    /// Estimate of the divergence from the reference policy (k3, whatever `kl_estimator` is), in nats per token, of the
+    /// tokens that were trained on, over all optimizer steps; none without a reference, and where no token was trained on.
     pub kl: Option<f64>,
     /// What the divergence from the reference took off the rewards, on average; none where it takes nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -305,6 +305,10 @@ pub struct FamilyEval {
     /// The same of the majority of k samples; of one it is pass@1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub majority_at: Vec<(usize, f64)>,
+    /// The mean of the recipe's whole reward, its parts weighted as the recipe weighs them (a stage may weigh them otherwise), of
+    /// sampled completions; those of which a part is missing are left out, as in training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reward: Option<f64>,
     /// The mean score of the recipe's rewards that look at an answer's shape, of sampled completions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rewards: BTreeMap<String, f64>,
@@ -342,26 +346,22 @@ impl Estimate {
         Estimate::within(values, (-1.0, 1.0))
     }
 
-    /// The mean of values that lie between these bounds, by the normal approximation. Where all are equal that would claim
-    /// to be certain. Wilson's interval for how many more would differ, given that none of n did, ends at `z^2 / (n + z^2)`;
-    /// each of those could lie as far away as the bounds are, and so far the interval reaches. For shares that are all 0 or
-    /// all 1 it is Wilson's own.
+    /// The mean of values that lie between these bounds, by the normal approximation. Where all are equal, or all but a few,
+    /// that would claim to be nearly certain. Wilson's interval for how many more would differ, given that none of n did, ends
+    /// at `z^2 / (n + z^2)`; each of those could lie as far away as the bounds are, and so far the interval reaches at least.
+    /// For shares that are all 0 or all 1 it is Wilson's own; of values that are 0 or 1 it is the normal one from about four
+    /// of each on.
     fn within(values: &[f64], (low, high): (f64, f64)) -> Estimate {
         let (mean, number) = (mean(values), count(values.len()));
-        let half_width = match values {
-            [] | [_] => None,
-            [first, others @ ..] if others.iter().all(|other| other == first) => {
-                let square = NORMAL_95 * NORMAL_95;
-                let reach = square / (number + square) * (first - low).max(high - first);
-                // To a millionth, as the quantile is: so short a number is the same when it is read from a file again.
-                Some((reach * 1e6).round() / 1e6)
-            }
-            _ => {
-                let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-                Some(NORMAL_95 * (squares / (number - 1.0) / number).sqrt())
-            }
-        };
-        Estimate { mean, half_width }
+        if values.len() < 2 {
+            return Estimate { mean, half_width: None };
+        }
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let normal = NORMAL_95 * (squares / (number - 1.0) / number).sqrt();
+        let square = NORMAL_95 * NORMAL_95;
+        let least = square / (number + square) * (mean - low).max(high - mean);
+        // To a millionth, as the quantile is: so short a number is the same when it is read from a file again.
+        Estimate { mean, half_width: Some(normal.max((least * 1e6).round() / 1e6)) }
     }
 
     /// The mean of independent estimates, each counting the same; without an interval where one has none.
@@ -497,6 +497,24 @@ mod tests {
         check(Estimate::of_differences(&[1.0]), "100.0%");
         check(Estimate::over_tasks(&[]), "0.0%");
         check(Estimate::mean_of(&[Estimate::over_tasks(&[0.0; 30]), Estimate::over_tasks(&[1.0])]), "50.0%");
+    }
+
+    #[test]
+    fn one_right_answer_does_not_make_the_rest_certain() {
+        #[track_caller]
+        fn check(values: &[f64], most: f64) {
+            let without = Estimate::over_tasks(&vec![0.0; values.len()]).half_width.unwrap();
+            let found = Estimate::over_tasks(values).half_width.unwrap();
+            assert!(found > without - 0.01 && found <= most, "{without} {found}");
+        }
+        // One of 64 samples of one of 30 problems; one of 4 samples of one of 40.
+        check(&[vec![1.0 / 64.0], vec![0.0; 29]].concat(), 0.114);
+        check(&[vec![0.25], vec![0.0; 39]].concat(), 0.088);
+        // With enough of both it is the normal approximation's.
+        let tasks = [vec![1.0; 10], vec![0.0; 90]].concat();
+        assert!(
+            (Estimate::over_tasks(&tasks).half_width.unwrap() - 1.959_964 * (0.09_f64 / 99.0).sqrt()).abs() < 1e-12
+        );
     }
 
     #[test]

@@ -269,6 +269,7 @@ fn costs(text: &mut String, summary: &RunSummary) {
         RunStatus::Finished => "report".to_owned(),
         RunStatus::StoppedAfter { stage } => format!("report up to stage {stage}"),
         RunStatus::Interrupted { stage, step } => format!("report up to step {step} of {stage}"),
+        RunStatus::Failed { .. } => "report up to the failure".to_owned(),
     };
     let _ = writeln!(text, "{state}: {}", report.display());
 }

@@ -71,6 +71,10 @@ fn a_python_reward_scores_whole_groups_on_any_number_of_threads() {
     for row in &examined {
         let mean = row["families"]["countdown"]["rewards"]["mine"].as_f64().unwrap();
         assert!((1.0..=2.0).contains(&mean), "{row}");
+        // The whole reward too, as the recipe weighs it.
+        let family = &row["families"]["countdown"];
+        let whole = 0.5 * family["rewards"]["format"].as_f64().unwrap() + mean;
+        assert!((family["reward"].as_f64().unwrap() - whole).abs() < 1e-9, "{row}");
     }
     let info: Value = serde_json::from_str(&fs::read_to_string(run.join("run.json")).unwrap()).unwrap();
     assert!(info["reward_files"][file.to_str().unwrap()].is_string(), "{info}");
@@ -88,8 +92,11 @@ fn a_reward_that_fails_stops_the_run_and_can_be_mended() {
     let said = failure(&recipe, &options(&run));
     let expected = format!("{}, line 2: the reward `mine` raised ZeroDivisionError: division by zero", file.display());
     assert!(said.contains(&expected), "{said}");
+    let page = || fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(page().contains("The run failed:") && page().contains("raised ZeroDivisionError"), "{}", page());
     fs::write(&file, "def reward(completions):\n    return [1.0 for c in completions]\n").unwrap();
     finish(&recipe, &resuming(&run));
+    assert!(!page().contains("The run failed:"));
     assert_eq!(completions(&run, 2)[0]["parts"][1]["score"], Value::from(1.0));
 }
 

@@ -218,7 +218,7 @@ fn a_choice_is_the_likeliest_letter() {
 
     // One question alone, and each letter by itself.
     let (policy, tokenizer) = (Policy::load(base()).unwrap(), Tokenizer::from_dir(base()).unwrap());
-    let text = "The following is a multiple choice question (with its answer) about logic.\n\n3 + 4\nA. 7\nB. 4\nC. an animal\nAnswer:";
+    let text = "The following are multiple choice questions (with answers) about logic.\n\n3 + 4\nA. 7\nB. 4\nC. an animal\nAnswer:";
     for (place, letter) in ["A", "B", "C"].into_iter().enumerate() {
         let mut builder = BatchBuilder::default();
         let context = builder.context(&[tokenizer.begin_ids(), &tokenizer.encode(text)].concat(), None).unwrap();

@@ -5,7 +5,7 @@
 //! | `gradients` | every operation's gradient is the finite difference and the plain composition's |
 //! | `rollout` | sampling from the compressed cache agrees with the training pass, whatever the batch |
 //! | `learning` | a step of GRPO makes what is rewarded likelier; equal rewards change nothing |
-//! | `losses` | every loss and option learns; a learning rate of 0 or equal rewards change nothing; dynamic sampling |
+//! | `losses` | every loss and option learns; a learning rate of 0 or equal rewards change nothing; references move when due |
 //! | `determinism` | one seed, one result, with any number of threads |
 //! | `resume` | a run that was killed or interrupted ends as if it had not been |
 //! | `custom` | a recipe's own reward scores whole groups, on any number of threads, and fails with its file and line |

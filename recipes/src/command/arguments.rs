@@ -144,10 +144,11 @@ from the Hugging Face Hub, and families of generated tasks need none.",
         long_about = "Make a recipe of a TRL or Open R1 configuration (YAML).
 
 Every key of the file is accounted for on standard error: carried over, ignored with the reason, or in need of attention. \
-What the file leaves to TRL's defaults is written down where ours differ.",
+What the file leaves to TRL's defaults is written down where ours differ: those of TRL 1.16, or of 0.18 in Open R1's files.",
         after_help = "Examples:
   recipe import config_demo.yaml                          the recipe to standard output
-  recipe import config_demo.yaml --gpus 7 --out mine.toml then: recipe validate mine.toml"
+  recipe import config_demo.yaml --gpus 7 --out mine.toml then: recipe validate mine.toml
+  recipe import grpo.yaml --trl 0.18                      with an older TRL's defaults"
     )]
     Import(ImportArguments),
     /// Say what this machine has, what is prepared, and what is missing

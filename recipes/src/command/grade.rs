@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use rayon::prelude::*;
 use rewards::{Reference, Registry, RewardSet, Sample, Score};
 use serde_json::{Map, Value, json};
 
 use super::reward::{RewardOptions, build};
-use super::{FAILED, print};
+use super::{FAILED, Wrong, print};
 use crate::progress::{Reporter, Verbosity};
 use crate::wording::counted;
 
@@ -64,17 +64,7 @@ struct Graded {
 }
 
 pub(super) fn grade(arguments: &GradeArguments, known: &Registry) -> anyhow::Result<ExitCode> {
-    let bytes = std::fs::read(&arguments.file)
-        .with_context(|| format!("cannot read the rows in {}", arguments.file.display()))?;
-    let rows: Vec<(usize, Result<Row, String>)> = bytes
-        .split(|byte| *byte == b'\n')
-        .enumerate()
-        .filter(|(_, line)| !line.trim_ascii().is_empty())
-        .map(|(index, line)| (index + 1, read_row(line)))
-        .collect();
-    if rows.is_empty() {
-        bail!("{} holds no rows", arguments.file.display());
-    }
+    let rows = read_rows(&arguments.file)?;
     let spec = arguments.options.spec(&arguments.reward, known)?;
     let rewards = build(&spec, known, &Reporter::new(Verbosity::Auto))?;
     // Opened before any work, so that a wrong path costs nothing.
@@ -119,6 +109,24 @@ pub(super) fn grade(arguments: &GradeArguments, known: &Registry) -> anyhow::Res
 fn create(path: &Path) -> anyhow::Result<(BufWriter<File>, PathBuf)> {
     let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
     Ok((BufWriter::new(file), path.to_owned()))
+}
+
+/// The rows of a file with the numbers of their lines, each as it can be graded or what is wrong with it.
+fn read_rows(path: &Path) -> anyhow::Result<Vec<(usize, Result<Row, String>)>> {
+    let bytes = match std::fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Wrong(format!("there is no file {} with rows to grade", path.display())).into());
+        }
+        bytes => bytes.with_context(|| format!("cannot read the rows in {}", path.display()))?,
+    };
+    // Some editors and spreadsheets begin a file with a byte order mark, which is no part of its first row.
+    let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
+    let lines = text.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.trim_ascii().is_empty());
+    let rows: Vec<(usize, Result<Row, String>)> = lines.map(|(index, line)| (index + 1, read_row(line))).collect();
+    if rows.is_empty() {
+        return Err(Wrong(format!("{} holds no rows", path.display())).into());
+    }
+    Ok(rows)
 }
 
 fn read_row(line: &[u8]) -> Result<Row, String> {
@@ -274,18 +282,16 @@ impl Summary {
 mod tests {
     use super::*;
 
+    fn arguments(file: PathBuf, out: PathBuf) -> GradeArguments {
+        let (reward, options) = ("accuracy".to_owned(), RewardOptions::default());
+        GradeArguments { file, reward, options, out: Some(out), threads: None }
+    }
+
     fn run(text: &str) -> (Vec<Value>, bool) {
         let folder = tempfile::tempdir().unwrap();
         let (file, out) = (folder.path().join("rows.jsonl"), folder.path().join("out.jsonl"));
         std::fs::write(&file, text).unwrap();
-        let arguments = GradeArguments {
-            file,
-            reward: "accuracy".to_owned(),
-            options: RewardOptions::default(),
-            out: Some(out.clone()),
-            threads: None,
-        };
-        let code = grade(&arguments, &Registry::builtin()).unwrap();
+        let code = grade(&arguments(file, out.clone()), &Registry::builtin()).unwrap();
         let lines = std::fs::read_to_string(out).unwrap();
         let fine = format!("{code:?}") == format!("{:?}", ExitCode::SUCCESS);
         (lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), fine)
@@ -313,6 +319,31 @@ mod tests {
         assert_eq!(lines[2], json!({"line": 4, "score": 1.0, "cause": null}));
         assert_eq!(lines[3], json!({"line": 5, "score": null, "cause": "reference_unparsable"}));
         assert_eq!(lines[4], json!({"line": 6, "score": 1.0, "cause": null}));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_row() {
+        let (lines, fine) = run("\u{feff}{\"gold\": \"1\", \"pred\": \"1\"}\r\n{\"gold\": \"1\", \"pred\": \"2\"}\r\n");
+        assert!(fine);
+        assert_eq!(lines.iter().map(|line| line["score"].clone()).collect::<Vec<_>>(), [json!(1.0), json!(0.0)]);
+    }
+
+    #[test]
+    fn a_file_without_rows_is_wrong_input() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, out) = (folder.path().join("rows.jsonl"), folder.path().join("out.jsonl"));
+        #[track_caller]
+        fn check(file: &Path, out: &Path, expected: &str) {
+            let error = grade(&arguments(file.to_owned(), out.to_owned()), &Registry::builtin()).unwrap_err();
+            assert_eq!(super::super::status(&error), super::super::WRONG);
+            assert_eq!(error.to_string(), expected.replace("FILE", &file.display().to_string()));
+        }
+        check(&file, &out, "there is no file FILE with rows to grade");
+        for empty in ["", "\n \n", "\u{feff}"] {
+            std::fs::write(&file, empty).unwrap();
+            check(&file, &out, "FILE holds no rows");
+        }
+        assert!(!out.exists());
     }
 
     #[test]

@@ -29,6 +29,7 @@ use clap::{CommandFactory, FromArgMatches};
 use datasets::source::hub::Hub;
 use datasets::{DatasetError, Split};
 use device::DeviceError;
+use policy::PolicyError;
 use rewards::{Registry, RewardError};
 
 use crate::config::RecipeError;
@@ -108,9 +109,14 @@ fn status(error: &anyhow::Error) -> u8 {
                     | DeviceError::TooOld { .. }
             )
         );
+        // A config.json of a model that is not computed here.
+        let no_model = matches!(
+            cause.downcast_ref(),
+            Some(PolicyError::UnsupportedArchitecture { .. } | PolicyError::Config { .. })
+        );
         // A folder that is in use, settings that are not those of the run to go on with or to begin from.
         let no_run = cause.is::<Unusable>() || cause.is::<NothingToTakeOver>();
-        no_tasks || no_reward || no_card || no_run || cause.is::<RecipeError>() || cause.is::<Wrong>()
+        no_tasks || no_reward || no_card || no_model || no_run || cause.is::<RecipeError>() || cause.is::<Wrong>()
     });
     if wrong { WRONG } else { FAILED }
 }
@@ -230,10 +236,34 @@ mod tests {
             let arguments = Arguments::try_parse_from(["recipe"].iter().chain(line)).unwrap();
             match arguments.command {
                 Command::Tasks(command) => tasks::run(&command).unwrap_err(),
+                Command::Model(command) => model::run(&command, &Registry::builtin()).unwrap_err(),
                 Command::Curate(arguments) => curate::run(&arguments).unwrap_err(),
                 other => panic!("{other:?}"),
             }
         };
+        let file = there("config.json", "{\"model_type\": \"gpt2\"}");
+        let rows = there("rows.jsonl", "{\"token_ids\": [1]}\n");
+        let none = folder.path().join("none");
+        let [file, rows, model, none] =
+            [file.as_path(), &rows, folder.path(), &none].map(|path| path.to_str().unwrap());
+        for line in [
+            ["model", "info", file].as_slice(),
+            &["model", "info", model],
+            &["model", "info", none],
+            &["model", "info", "none/config.json"],
+            &["model", "info", "smoke", "--tokens", "1000000000"],
+            &["model", "info", "smoke", "--lora", "1000000000"],
+            &["model", "score", model, rows],
+            &["model", "score", none, rows],
+            &["model", "score", model, none],
+        ] {
+            check(typed(line), WRONG);
+        }
+        for option in ["--sequences", "--micro-batch-tokens"] {
+            let error = Arguments::try_parse_from(["recipe", "model", "info", "smoke", option, "18446744073709551615"]);
+            assert!(error.unwrap_err().to_string().contains("is not in 1..="));
+        }
+
         let nowhere = folder.path().join("nowhere/x.jsonl");
         let nowhere = nowhere.to_str().unwrap();
         let two_rows = there("two.jsonl", "{\"prompt\": \"p\", \"answer\": 1}\n{\"prompt\": \"q\", \"answer\": 1}\n");

@@ -136,4 +136,12 @@ mod tests {
         }
         assert!(keys().contains("learning_rate = 0.0003"), "{}", keys());
     }
+
+    #[test]
+    fn keys_outside_of_tables_are_there_too() {
+        let text = keys();
+        for key in ["name", "description", "seed", "kind", "data", "traces", "require"] {
+            assert!(text.contains(&format!("\n  {key} = ")), "{key}");
+        }
+    }
 }

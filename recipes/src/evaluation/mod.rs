@@ -58,7 +58,7 @@ pub use subject::Subject;
 pub(crate) use table::{difference, settings};
 pub use table::{list, render};
 
-use ask::Asker;
+use ask::{Asker, choice_positions};
 use problems::Problems;
 use store::Store;
 
@@ -179,8 +179,11 @@ pub fn evaluate(options: &EvalOptions) -> anyhow::Result<(Evaluation, PathBuf)> 
         let model = Model::load(&subject.folder, &options.place)?;
         let asker = Asker { model: &model, verdict: &verdict, batch: options.batch, threads };
         let folder = out.join("answers").join(&subject.name);
-        let each = |one: &Ready| pool.install(|| ask(options, subject, one, template, &asker, &folder));
-        answered.push(ready.iter().map(each).collect::<anyhow::Result<_>>()?);
+        // All before the first is asked, which may take hours.
+        let planned = ready.iter().map(|one| plan(options, subject, one, template, &model));
+        let planned = planned.collect::<anyhow::Result<Vec<_>>>()?;
+        let each = |one: Planned<'_>| pool.install(|| ask(options, subject, one, &asker, &folder));
+        answered.push(planned.into_iter().map(each).collect::<anyhow::Result<_>>()?);
     }
 
     let mut answered: Vec<_> = answered.into_iter().map(Vec::into_iter).collect();
@@ -233,37 +236,60 @@ fn prepare(benchmark: &Benchmark, options: &EvalOptions) -> anyhow::Result<Ready
     Ok(Ready { benchmark, problems, k })
 }
 
-/// Asks one model what is left of one benchmark, and gives all of its answers.
-fn ask(
+/// A benchmark as one model is asked it.
+struct Planned<'r> {
+    problems: &'r Problems,
+    asked: Asked,
+    /// Those of all problems; none where choices are compared.
+    prompts: Vec<Vec<u32>>,
+}
+
+/// How one model is asked one benchmark: that all of it fits into the model is checked before any of it is asked.
+fn plan<'r>(
     options: &EvalOptions,
     subject: &Subject,
-    ready: &Ready,
+    ready: &'r Ready,
     template: Template,
-    asker: &Asker<'_>,
-    folder: &std::path::Path,
-) -> anyhow::Result<(Asked, Vec<Answered>)> {
+    model: &Model,
+) -> anyhow::Result<Planned<'r>> {
     let Ready { benchmark, problems, .. } = ready;
     let generate = benchmark.method == Method::Generate;
     let prompts = match generate {
-        true => template.encode(&asker.model.tokenizer, benchmark.instruction, &problems.tasks)?,
+        true => template.encode(&model.tokenizer, benchmark.instruction, &problems.tasks)?,
         false => Vec::new(),
     };
-    let positions = asker.model.policy.config().max_position_embeddings;
-    let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
-    let max_tokens = benchmark.max_tokens.min(positions.saturating_sub(longest));
-    if generate && max_tokens == 0 {
-        let message = format!("a prompt of {longest} tokens leaves no room in the model's {positions} positions");
-        return Err(RecipeError::new(format!("--bench {}", benchmark.name), message).into());
+    let positions = model.policy.config().max_position_embeddings;
+    let mut longest_asked = 0;
+    for place in problems.asked.iter().map(|place| *place as usize) {
+        let task = &problems.tasks[place];
+        let (takes, rest) = match generate {
+            true => (prompts[place].len(), "an answer"),
+            false => (choice_positions(&model.tokenizer, task)?, "its letters"),
+        };
+        // An answer is at least a token beyond its prompt; the last token of a letter takes no position.
+        if takes + usize::from(generate) > positions {
+            let message = format!(
+                "the problem {} has {takes} tokens, and the {positions} positions of {} leave no room for {rest}",
+                task.id, subject.name
+            );
+            let hint = "take the problem out of the file, or examine a model with more positions";
+            return Err(RecipeError::new(format!("--bench {}", benchmark.name), message).hint(hint).into());
+        }
+        longest_asked = longest_asked.max(takes);
     }
+    // Of all problems, so that a larger `--limit` asks as this one does; but one that does not fit can never be asked.
+    let longest = prompts.iter().map(Vec::len).max().filter(|longest| *longest < positions).unwrap_or(longest_asked);
+    let max_tokens = benchmark.max_tokens.min(positions.saturating_sub(longest));
     if max_tokens < benchmark.max_tokens {
         options.reporter.note(&format!(
-            "{}: {} answers in up to {max_tokens} tokens instead of {}: it has {positions} positions",
+            "{}: {} answers in up to {max_tokens} tokens instead of {}: it has {positions} positions, of which the longest \
+             prompt takes {longest}",
             benchmark.name, subject.name, benchmark.max_tokens
         ));
     }
     let programs = problems.tasks.iter().any(|task| task.domain == Domain::Code);
     let grader = match (generate, programs) {
-        (false, _) => "the likeliest letter after `Answer:` is the answer",
+        (false, _) => "asked in the words of the Language Model Evaluation Harness; the likeliest letter is the answer",
         (true, true) => "code: the program passes every assertion, in the sandbox",
         (true, false) => "accuracy: the answer equals the reference; one that was cut off must stand in tags or a box",
     };
@@ -287,21 +313,33 @@ fn ask(
         model: subject.fingerprint.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
+    Ok(Planned { problems, asked, prompts })
+}
+
+/// Asks one model what is left of one benchmark, and gives all of its answers.
+fn ask(
+    options: &EvalOptions,
+    subject: &Subject,
+    planned: Planned<'_>,
+    asker: &Asker<'_>,
+    folder: &std::path::Path,
+) -> anyhow::Result<(Asked, Vec<Answered>)> {
+    let Planned { problems, asked, prompts } = planned;
     let store = Store::open(folder, &asked)?;
     let done = store.done()?;
     let left: Vec<u32> = problems.asked.iter().copied().filter(|place| !done.contains_key(place)).collect();
     if !left.is_empty() {
         let answers = |places: usize| places as u64 * u64::from(asked.samples);
-        let name = format!("{} ({})", benchmark.name, subject.name);
+        let name = format!("{} ({})", asked.benchmark, subject.name);
         let phase = options.reporter.phase(&name, Some(answers(problems.asked.len())), "answers");
         phase.set_position(answers(problems.asked.len() - left.len()));
         if left.len() < problems.asked.len() {
             let kept = problems.asked.len() - left.len();
             options.reporter.note(&format!("{name}: {kept} of {} problems are answered already", problems.asked.len()));
         }
-        match generate {
-            true => asker.generate(&asked, problems, &left, &prompts, &store, &phase)?,
-            false => asker.choose(problems, &left, &store, &phase)?,
+        match asked.method {
+            Method::Generate => asker.generate(&asked, problems, &left, &prompts, &store, &phase)?,
+            Method::Likelihood => asker.choose(problems, &left, &store, &phase)?,
         }
         phase.finish("");
     }
@@ -310,3 +348,6 @@ fn ask(
     let rows = problems.asked.iter().filter_map(|place| rows.remove(place)).collect();
     Ok((asked, rows))
 }
+
+#[cfg(test)]
+mod tests;

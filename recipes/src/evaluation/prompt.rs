@@ -164,14 +164,14 @@ impl Template {
     }
 }
 
-/// The prompt under which the letters of a choice are compared: as the Language Model Evaluation Harness asks MMLU, a line
-/// that names the subject, the question, its choices, `Answer:`.
+/// The prompt under which the letters of a choice are compared: as the Language Model Evaluation Harness asks MMLU without
+/// examples, a line that names the subject, the question, its choices, `Answer:`.
 pub(super) fn choice_prompt(task: &Task) -> String {
     let subject = ["subject", "type"].iter().find_map(|key| task.extra.get(*key)?.as_str());
     let about = subject.map_or_else(String::new, |subject| format!(" about {}", subject.replace('_', " ")));
     // The layout's own last line asks for a letter in words; here `Answer:` does.
     let question = task.prompt.strip_suffix("\nAnswer with the letter of the right choice.").unwrap_or(&task.prompt);
-    format!("The following is a multiple choice question (with its answer){about}.\n\n{question}\nAnswer:")
+    format!("The following are multiple choice questions (with answers){about}.\n\n{question}\nAnswer:")
 }
 
 #[cfg(test)]
@@ -250,17 +250,27 @@ mod tests {
         }
     }
 
+    /// The harness (EleutherAI's lm-evaluation-harness, lm_eval/tasks/mmlu/default) puts `description` before `doc_to_text`.
     #[test]
-    fn a_choice_is_asked_by_its_letters() {
-        let mut extra = serde_json::Map::new();
-        extra.insert("type".to_owned(), "college_biology".into());
-        let prompt = "What is it?\nA. this\nB. that\nAnswer with the letter of the right choice.";
-        let reference = Reference::Math { answer: "B".to_owned() };
-        let task = Task::new("mmlu", prompt.to_owned(), reference, Split::Held, extra);
-        assert_eq!(
-            choice_prompt(&task),
-            "The following is a multiple choice question (with its answer) about college biology.\n\n\
-             What is it?\nA. this\nB. that\nAnswer:"
-        );
+    fn a_choice_is_asked_as_the_harness_asks_it() {
+        let description = "The following are multiple choice questions (with answers) about college biology.\n\n";
+        let doc_to_text = "What is it?\nA. this\nB. that\nC. both\nD. neither\nAnswer:";
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mmlu.jsonl");
+        #[track_caller]
+        fn check(file: &Path, subject: &str, expected: &str) {
+            let row = format!(
+                "{{\"question\": \" What is it?\", {subject}\"choices\": [\"this\", \"that\", \"both\", \"neither\"], \
+                 \"answer\": 1}}\n"
+            );
+            std::fs::write(file, row).unwrap();
+            let task = datasets::source::read(file, datasets::OnBadLine::Stop).unwrap().tasks.remove(0);
+            assert_eq!(choice_prompt(&task), expected);
+        }
+        let expected = format!("{description}{doc_to_text}");
+        check(&file, "\"subject\": \"college_biology\", ", &expected);
+        check(&file, "\"type\": \"college biology\", ", &expected);
+        let without = format!("The following are multiple choice questions (with answers).\n\n{doc_to_text}");
+        check(&file, "", &without);
     }
 }

@@ -120,7 +120,7 @@ impl Store {
         Store { asked: file(".json"), partial: file(".partial.jsonl"), whole: file(".jsonl") }
     }
 
-    /// The store below `folder`, which is made for `asked` or was: an earlier run of other settings is not mixed in.
+    /// The store below `folder`, which is made for `asked` or was: answers of other settings are not mixed in.
     pub(super) fn open(folder: &Path, asked: &Asked) -> anyhow::Result<Store> {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
         let store = Store::of(folder, &asked.benchmark);
@@ -130,12 +130,15 @@ impl Store {
             Ok(text) => {
                 let old: serde_json::Value =
                     serde_json::from_slice(&text).with_context(|| format!("{} is damaged", store.asked.display()))?;
-                if let Some((key, was, is)) = difference(&old, &new) {
+                // Stopped before a problem ended, a run leaves its settings and nothing that they could be mixed up with.
+                let differs = difference(&old, &new).filter(|_| store.holds_answers());
+                if let Some((key, was, is)) = differs {
                     let error = crate::config::RecipeError::new(
                         folder.display().to_string(),
                         format!("it holds answers to {} with {key} = {was}, and now {key} is {is}", asked.benchmark),
                     );
-                    return Err(error.hint("name another folder with --out DIR, or remove this one").into());
+                    let hint = format!("name another folder with --out DIR, or remove {} there", store.names());
+                    return Err(error.hint(hint).into());
                 }
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -143,6 +146,19 @@ impl Store {
         }
         write_whole(&store.asked, &(serde_json::to_vec_pretty(asked)?))?;
         Ok(store)
+    }
+
+    /// Whether a problem has ended. What cannot be read might be answers.
+    fn holds_answers(&self) -> bool {
+        self.done().map_or(true, |done| !done.is_empty())
+    }
+
+    /// The files that there are, by their names: other benchmarks' lie beside them.
+    fn names(&self) -> String {
+        let files = [&self.asked, &self.partial, &self.whole].into_iter().filter(|path| path.exists());
+        let names: Vec<String> =
+            files.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
+        names.join(" and ")
     }
 
     /// The problems that have ended, by place.
@@ -257,9 +273,28 @@ mod tests {
     #[test]
     fn answers_of_other_settings_are_not_mixed_in() {
         let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), &asked(1)).unwrap();
         Store::open(folder.path(), &asked(1)).unwrap();
-        Store::open(folder.path(), &asked(1)).unwrap();
-        let error = Store::open(folder.path(), &asked(2)).unwrap_err().to_string();
+        store.writer().unwrap().push(&row(0)).unwrap();
+        let refused = || Store::open(folder.path(), &asked(2)).unwrap_err().to_string();
+        let error = refused();
         assert!(error.contains("with samples = 1, and now samples is 2"), "{error}");
+        // Another benchmark's answers, in the same folder, need not go with them.
+        assert!(error.contains("or remove gsm8k.json and gsm8k.partial.jsonl there"), "{error}");
+        store.finish(&store.done().unwrap()).unwrap();
+        assert!(refused().contains("or remove gsm8k.json and gsm8k.jsonl there"), "{}", refused());
+    }
+
+    #[test]
+    fn settings_without_answers_stand_in_nobodys_way() {
+        let folder = tempfile::tempdir().unwrap();
+        Store::open(folder.path(), &asked(8)).unwrap();
+        let half = "{\"problem\": 1, \"ta";
+        std::fs::write(folder.path().join("gsm8k.partial.jsonl"), half).unwrap();
+        let store = Store::open(folder.path(), &asked(2)).unwrap();
+        store.writer().unwrap().push(&row(0)).unwrap();
+        assert_eq!(store.done().unwrap().len(), 1);
+        let error = Store::open(folder.path(), &asked(8)).unwrap_err().to_string();
+        assert!(error.contains("with samples = 2, and now samples is 8"), "{error}");
     }
 }

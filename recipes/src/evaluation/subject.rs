@@ -30,22 +30,29 @@ impl Subject {
     /// # Errors
     /// If there is none, or it is without a tokenizer.
     pub fn find(typed: &Path) -> anyhow::Result<Subject> {
-        let (folder, of_run) = if typed.join("config.json").is_file() {
-            (typed.to_owned(), false)
-        } else if typed.join("recipe.toml").is_file() {
-            (newest_model(typed)?, true)
-        } else {
-            let what =
-                if typed.exists() { "it holds neither a config.json nor a run" } else { "there is no such folder" };
-            let error = RecipeError::new(typed.display().to_string(), format!("this is no model: {what}"));
-            return Err(error.hint("name a Hugging Face folder, a checkpoint, or a run's folder below runs/").into());
-        };
+        let (folder, of_run) = Subject::folder_of(typed)?;
         if !folder.join("tokenizer.json").is_file() {
             let error = RecipeError::new(folder.display().to_string(), "the model has no tokenizer.json");
             return Err(error.hint("put the tokenizer's files beside config.json: questions are asked as text").into());
         }
         let absolute = std::path::absolute(&folder).with_context(|| format!("cannot find {}", folder.display()))?;
         Ok(Subject { name: name_of(&absolute, of_run), fingerprint: fingerprint(&absolute)?, folder: absolute })
+    }
+
+    /// The folder with the `config.json` of the model that `typed` means, and whether it is the newest of a run.
+    pub(crate) fn folder_of(typed: &Path) -> anyhow::Result<(PathBuf, bool)> {
+        if typed.join("config.json").is_file() {
+            return Ok((typed.to_owned(), false));
+        }
+        if typed.join("recipe.toml").is_file() {
+            return Ok((newest_model(typed)?, true));
+        }
+        if typed.join("adapter_config.json").is_file() {
+            return Err(RecipeError::no_model(typed).into());
+        }
+        let what = if typed.exists() { "it holds neither a config.json nor a run" } else { "there is no such folder" };
+        let error = RecipeError::new(typed.display().to_string(), format!("this is no model: {what}"));
+        Err(error.hint("name a Hugging Face folder, a checkpoint, or a run's folder below runs/").into())
     }
 
     /// Names for two models that are to be compared: of two with one name, each is called after the folder above it as well, if that
@@ -182,6 +189,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         check(&folder.path().join("none"), "there is no such folder");
         check(folder.path(), "it holds neither a config.json nor a run");
+        std::fs::write(folder.path().join("adapter_config.json"), "{}").unwrap();
+        check(folder.path(), "merge it into its model first");
         std::fs::write(folder.path().join("config.json"), "{}").unwrap();
         check(folder.path(), "the model has no tokenizer.json");
     }

@@ -189,12 +189,12 @@ mod tests {
         let expected = "
 benchmark  model  problems        pass@1          pass@k   majority of k    tokens  cut off
 ───────────────────────────────────────────────────────────────────────────────────────────
-gsm8k      after         2   75.0% ±49.0       4: 100.0%       4: 100.0%      10.0     0.0%
+gsm8k      after         2   75.0% ±49.3       4: 100.0%       4: 100.0%      10.0     0.0%
 gsm8k      base          2   37.5% ±73.5        4: 50.0%        4: 50.0%      21.2    12.5%
 ± is half of the 95% confidence interval over problems; the largest k stands before its share
 
 after less base, on the problems that both were judged on:
-  gsm8k           +37.5 ±24.5 points of pass@1, p = 0.5000, exact (2 better, 0 worse, 0 equal of 2)
+  gsm8k           +37.5 ±90.4 points of pass@1, p = 0.5000, exact (2 better, 0 worse, 0 equal of 2)
 p: two-sided permutation test of signs over problems, on the differences of pass@1
 
 gsm8k: 3 problems from gsm8k.jsonl; template chat, 0 shots, 4 samples each at temperature 0.6, top-p 0.95, up to 100 \

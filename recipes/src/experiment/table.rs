@@ -101,16 +101,17 @@ fn mean_and_deviation(values: &[f64], unit: NumberKind) -> String {
         },
     };
     let middle = mean(values) * factor;
-    let shown = if middle.abs() >= 1e7 { format!("{middle:.2e}") } else { format!("{middle:.decimals$}{sign}") };
-    if values.len() < 2 {
-        return shown;
-    }
     let squares: f64 = values.iter().map(|value| (value * factor - middle).powi(2)).sum();
-    let deviation = (squares / (values.len() - 1) as f64).sqrt();
-    if middle.abs() >= 1e7 {
-        format!("{shown} ± {deviation:.1e}")
-    } else {
-        format!("{shown} ± {deviation:.decimals$}")
+    let deviation = (values.len() > 1).then(|| (squares / (values.len() - 1) as f64).sqrt());
+    // Three decimals would leave nothing of what is smaller than this.
+    let largest = middle.abs().max(deviation.unwrap_or(0.0));
+    let small = unit == NumberKind::Number && largest > 0.0 && largest < 0.01;
+    let short = small || middle.abs() >= 1e7;
+    let shown = if short { format!("{middle:.2e}") } else { format!("{middle:.decimals$}{sign}") };
+    match deviation {
+        None => shown,
+        Some(deviation) if short => format!("{shown} ± {deviation:.1e}"),
+        Some(deviation) => format!("{shown} ± {deviation:.decimals$}"),
     }
 }
 
@@ -170,6 +171,23 @@ q
         let of_file = |file: &str| markdown(&experiment, file, &outcome, &runs);
         assert!(of_file("mine/exp.toml").contains("`recipe experiment run mine/exp.toml --seeds 2`"));
         assert!(of_file("my exp.toml").contains("`recipe experiment run 'my exp.toml' --seeds 2`"));
+    }
+
+    #[test]
+    fn numbers_of_any_size_are_read() {
+        #[track_caller]
+        fn check(values: &[f64], unit: NumberKind, expected: &str) {
+            assert_eq!(mean_and_deviation(values, unit), expected);
+        }
+        check(&[2e-4, 4e-4], NumberKind::Number, "3.00e-4 ± 1.4e-4");
+        check(&[2e-4], NumberKind::Number, "2.00e-4");
+        check(&[0.0, 0.0], NumberKind::Number, "0.000 ± 0.000");
+        // Small beside what it varies by.
+        check(&[-0.2, 0.21], NumberKind::Number, "0.005 ± 0.290");
+        check(&[0.02, 0.04], NumberKind::Number, "0.030 ± 0.014");
+        check(&[12.0, 14.0], NumberKind::Number, "13.0 ± 1.4");
+        check(&[7e12, 8e12], NumberKind::Number, "7.50e12 ± 7.1e11");
+        check(&[1e-4, 3e-4], NumberKind::Share, "0.0% ± 0.0");
     }
 
     #[test]

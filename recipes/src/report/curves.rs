@@ -117,7 +117,8 @@ pub(super) fn charts(rows: &[Value]) -> Vec<Chart> {
     let mut reward = vec![line("total", steps, "reward.mean")];
     reward.extend(lines(steps, "reward_parts", "", ""));
     let held_out = Chart {
-        // The same tasks each time: the line goes on, also where it jumps.
+        // Tasks of the same families each time, though quick evaluations ask others and fewer: the line goes on from stage to
+        // stage, also where it jumps.
         joined: true,
         ..chart(
             "Held-out pass@1",

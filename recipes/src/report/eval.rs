@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::html::{escape, page, shortened};
 use super::scale::Unit;
+use super::sections::SHOWN_OF_CAUSE;
 use super::svg::{self, Chart, Point, Series};
 use crate::evaluation::{Answered, BenchmarkResult, Evaluation, Method, Scored, difference, settings};
 use crate::metrics::Estimate;
@@ -190,7 +191,8 @@ fn article(text: &mut String, row: &Answered) {
     let Some(answer) = row.answers.first() else { return };
     let right = row.answers.iter().filter(|answer| answer.right == Some(true)).count();
     let (class, word) = if answer.right == Some(true) { ("full", "right") } else { ("none", "wrong") };
-    let cause = answer.cause.as_deref().map_or_else(String::new, |cause| format!(": {cause}"));
+    let cause = answer.cause.as_deref();
+    let cause = cause.map_or_else(String::new, |cause| format!(": {}", shortened(cause, SHOWN_OF_CAUSE)));
     let cut = if answer.truncated { ", cut off" } else { "" };
     let _ = write!(
         text,

@@ -4,22 +4,29 @@
 /// into the report, so nothing reaches the page without this.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
+    let mut rest = text.chars().peekable();
+    while let Some(character) = rest.next() {
         match character {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
-            // Control characters have no place in HTML, and some switch the direction of text.
             '\n' | '\t' => escaped.push(character),
-            _ if character.is_control() || ('\u{202a}'..='\u{202e}').contains(&character) => {
-                escaped.push('\u{fffd}');
-            }
+            // A line that ends as on Windows.
+            '\r' if rest.peek() == Some(&'\n') => {}
+            // Control characters have no place in HTML, and some switch the direction of text.
+            _ if character.is_control() || switches_direction(character) => escaped.push('\u{fffd}'),
             _ => escaped.push(character),
         }
     }
     escaped
+}
+
+/// Whether text after the character, or around it, may be shown in another order than it is written in (Unicode's
+/// `Bidi_Control`).
+fn switches_direction(character: char) -> bool {
+    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The text, cut off after so many characters.
@@ -71,6 +78,10 @@ mod tests {
         check("<script>alert('x')</script>", "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;");
         check("a & \"b\"\n", "a &amp; &quot;b&quot;\n");
         check("\u{0}\u{1b}[31m\u{202e}", "\u{fffd}\u{fffd}[31m\u{fffd}");
+        check("\u{61c}\u{200e}\u{200f}\u{2066}\u{2069}", &"\u{fffd}".repeat(5));
+        // What joins and parts letters and emoji stays.
+        check("\u{200c}\u{200d}", "\u{200c}\u{200d}");
+        check("a\r\nb\rc\r", "a\nb\u{fffd}c\u{fffd}");
     }
 
     #[test]

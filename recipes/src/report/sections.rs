@@ -18,6 +18,8 @@ use crate::wording::counted;
 const SHOWN_PER_SOURCE: usize = 2;
 /// Characters of a completion that are shown.
 const SHOWN_CHARACTERS: usize = 3000;
+/// Characters of what a reward says of a completion that are shown: a program's error may go on for pages.
+pub(super) const SHOWN_OF_CAUSE: usize = 120;
 
 fn percent(share: f64) -> String {
     format!("{:.1}%", share * 100.0)
@@ -35,6 +37,12 @@ pub(super) fn notice(summary: &RunSummary) -> String {
              was until then.</p>",
             escape(stage)
         ),
+        RunStatus::Failed { why } => {
+            format!(
+                "<p class=\"notice\"><b>The run failed:</b> {}. This is what there was until then.</p>",
+                escape(why)
+            )
+        }
     };
     for raised in &summary.alarms {
         let _ = write!(
@@ -284,7 +292,8 @@ fn article(text: &mut String, completion: &CompletionRecord) {
             Some(score) if score <= 0.0 => (format!("{score:.0}"), "none"),
             Some(score) => (format!("{score:.2}"), ""),
         };
-        let cause = part.cause.as_deref().map_or_else(String::new, |cause| format!(": {cause}"));
+        let cause = part.cause.as_deref();
+        let cause = cause.map_or_else(String::new, |cause| format!(": {}", shortened(cause, SHOWN_OF_CAUSE)));
         let label = format!("{} {score}{cause}", part.name);
         let _ = write!(text, "<span class=\"badge {class}\">{}</span>", escape(&label));
     }

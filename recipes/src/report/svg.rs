@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use super::html::{escape, shortened};
-use super::scale::{Unit, number, range, tick_step, ticks, value};
+use super::scale::{Unit, number, range, tick_step, ticks, value, whole_ticks};
 
 /// One line of a chart.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +38,17 @@ pub(super) struct Point {
     pub(super) half_width: f64,
 }
 
+impl Point {
+    /// From where to where the interval reaches. No share lies below 0 or above 1.
+    fn reach(&self, unit: Unit) -> (f64, f64) {
+        let (low, high) = (self.y - self.half_width, self.y + self.half_width);
+        match unit {
+            Unit::Share => (low.max(0.0).min(self.y), high.min(1.0).max(self.y)),
+            Unit::Number => (low, high),
+        }
+    }
+}
+
 /// A chart: lines over one x axis.
 #[derive(Clone, Debug)]
 pub(super) struct Chart {
@@ -60,13 +71,16 @@ pub(super) struct Chart {
 
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 260.0;
+/// Where the x axis begins, unless the numbers beside it are long.
 const LEFT: f64 = 52.0;
+/// What the y axis's name and the gap before the axis take of that.
+const BESIDE_NUMBERS: f64 = 25.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 40.0;
 /// Colours in the style sheet.
 const COLOURS: usize = 6;
-/// How wide a letter of a mark's name is, about.
+/// How wide a letter is, about.
 const LETTER: f64 = 6.2;
 /// Lines with fewer points are drawn as they are, with a dot for each point.
 const SMOOTHED_FROM: usize = 24;
@@ -133,7 +147,7 @@ fn label(chart: &Chart) -> String {
 fn drawing(chart: &Chart) -> Option<String> {
     let points = || chart.series.iter().flat_map(|series| &series.points);
     let x_range = range(points().map(|point| point.x))?;
-    let reach = points().flat_map(|point| [point.y - point.half_width, point.y + point.half_width]);
+    let reach = points().map(|point| point.reach(chart.unit)).flat_map(|(low, high)| [low, high]);
     let (mut low, mut high) = range(reach)?;
     if chart.from_zero {
         low = low.min(0.0);
@@ -146,19 +160,25 @@ fn drawing(chart: &Chart) -> Option<String> {
     }
     let y_ticks = ticks(low, high, 5);
     let (low, high) = (low.min(y_ticks[0]), high.max(y_ticks[y_ticks.len() - 1]));
-    let frame = Frame { x: x_range, y: (low, high) };
+    let step = tick_step(&y_ticks);
+    let y_numbers: Vec<String> = y_ticks.iter().map(|tick| number(*tick, step, chart.unit)).collect();
+    let longest = y_numbers.iter().map(|number| number.chars().count()).max().unwrap_or(0);
+    let left = LEFT.max(BESIDE_NUMBERS + LETTER * longest as f64);
+    let frame = Frame { left, x: x_range, y: (low, high) };
 
     let mut svg = String::new();
-    axes(&mut svg, chart, &frame, &y_ticks);
+    axes(&mut svg, chart, &frame, y_ticks.iter().zip(&y_numbers));
     marks(&mut svg, &chart.marks, &frame);
     for (index, series) in chart.series.iter().enumerate() {
-        line(&mut svg, series, index % COLOURS + 1, chart.joined, &frame);
+        line(&mut svg, chart, series, index % COLOURS + 1, &frame);
     }
     Some(svg)
 }
 
 /// The part of the plane that a chart shows.
 struct Frame {
+    /// Where the x axis begins.
+    left: f64,
     x: (f64, f64),
     y: (f64, f64),
 }
@@ -167,7 +187,7 @@ impl Frame {
     fn place_x(&self, x: f64) -> f64 {
         let width = self.x.1 - self.x.0;
         let share = if width > 0.0 { (x - self.x.0) / width } else { 0.5 };
-        LEFT + share * (WIDTH - LEFT - RIGHT)
+        self.left + share * (WIDTH - self.left - RIGHT)
     }
 
     fn place_y(&self, y: f64) -> f64 {
@@ -176,25 +196,25 @@ impl Frame {
     }
 }
 
-fn axes(svg: &mut String, chart: &Chart, frame: &Frame, y_ticks: &[f64]) {
-    let step = tick_step(y_ticks);
-    for &tick in y_ticks {
-        let y = frame.place_y(tick);
+/// The axes; `y_ticks` with their numbers.
+fn axes<'t>(svg: &mut String, chart: &Chart, frame: &Frame, y_ticks: impl Iterator<Item = (&'t f64, &'t String)>) {
+    let left = frame.left;
+    for (tick, number) in y_ticks {
+        let y = frame.place_y(*tick);
         let right = WIDTH - RIGHT;
         let _ = write!(
             svg,
-            "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
-             <text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            LEFT - 7.0,
-            y + 3.6,
-            number(tick, step, chart.unit)
+            "<line class=\"grid\" x1=\"{left:.1}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
+             <text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{number}</text>",
+            left - 7.0,
+            y + 3.6
         );
     }
     let x_ticks = if chart.x_powers {
         // Whole powers only.
         (0..64).map(f64::from).collect()
     } else {
-        ticks(frame.x.0, frame.x.1, 6)
+        whole_ticks(frame.x.0, frame.x.1, 6)
     };
     let step = tick_step(&x_ticks);
     let written = |tick: f64| if chart.x_powers { tick.exp2().to_string() } else { number(tick, step, Unit::Number) };
@@ -210,11 +230,11 @@ fn axes(svg: &mut String, chart: &Chart, frame: &Frame, y_ticks: &[f64]) {
     let base = HEIGHT - BOTTOM;
     let _ = write!(
         svg,
-        "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{base}\" y2=\"{base}\"/>\
+        "<line class=\"axis\" x1=\"{left:.1}\" x2=\"{}\" y1=\"{base}\" y2=\"{base}\"/>\
          <text class=\"label\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\
          <text class=\"label\" transform=\"translate(12 {:.1}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
         WIDTH - RIGHT,
-        f64::midpoint(LEFT, WIDTH - RIGHT),
+        f64::midpoint(left, WIDTH - RIGHT),
         HEIGHT - 7.0,
         escape(&chart.x_label),
         f64::midpoint(TOP, base),
@@ -246,13 +266,13 @@ fn marks(svg: &mut String, marks: &[Mark], frame: &Frame) {
     }
 }
 
-fn line(svg: &mut String, series: &Series, colour: usize, joined: bool, frame: &Frame) {
+fn line(svg: &mut String, chart: &Chart, series: &Series, colour: usize, frame: &Frame) {
     let points = series.points.iter().copied().filter(|point| point.y.is_finite()).collect();
     let series = &Series { points, ..series.clone() };
     let points = &series.points;
     let few = points.len() < SMOOTHED_FROM;
     let class = if few { "line" } else { "raw" };
-    let begins = |before: f64, x: f64| !joined && series.begins_anew(before, x);
+    let begins = |before: f64, x: f64| !chart.joined && series.begins_anew(before, x);
     path(svg, points, &format!("{class} c{colour}"), frame, begins);
     if !few {
         path(svg, &smoothed(series), &format!("line c{colour}"), frame, begins);
@@ -260,11 +280,12 @@ fn line(svg: &mut String, series: &Series, colour: usize, joined: bool, frame: &
     for point in points {
         let (x, y) = (frame.place_x(point.x), frame.place_y(point.y));
         if point.half_width > 0.0 {
+            let (low, high) = point.reach(chart.unit);
             let _ = write!(
                 svg,
                 "<line class=\"reach c{colour}\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{:.1}\" y2=\"{:.1}\"/>",
-                frame.place_y(point.y - point.half_width),
-                frame.place_y(point.y + point.half_width)
+                frame.place_y(low),
+                frame.place_y(high)
             );
         }
         if few {
@@ -345,6 +366,61 @@ mod tests {
         let file = standalone(&chart);
         assert!(file.starts_with("<svg xmlns") && file.contains("A &lt;b&gt;") && file.contains(">s 4.000<"), "{file}");
         assert_eq!(render(&Chart { series: Vec::new(), ..chart }), "");
+    }
+
+    /// The numbers along the y axis, each with where it ends.
+    fn y_numbers(svg: &str) -> Vec<(&str, f64)> {
+        let ticks = svg.split("<text class=\"tick\"").skip(1).filter(|text| text.contains("text-anchor=\"end\""));
+        ticks
+            .map(|tick| {
+                let end = tick.strip_prefix(" x=\"").unwrap().split_once('"').unwrap().0.parse().unwrap();
+                (tick.split_once('>').unwrap().1.split_once('<').unwrap().0, end)
+            })
+            .collect()
+    }
+
+    /// One line through these points.
+    fn of_points(unit: Unit, points: &[(f64, f64, f64)]) -> Chart {
+        let points = points.iter().map(|&(x, y, half_width)| Point { x, y, half_width }).collect();
+        let series = vec![Series { name: "s".to_owned(), points, breaks: Vec::new() }];
+        Chart { unit, marks: Vec::new(), series, ..of_stages(false) }
+    }
+
+    #[test]
+    fn no_bar_of_a_share_leaves_what_shares_can_be() {
+        #[track_caller]
+        fn check(unit: Unit, y: f64, expected: &[&str]) {
+            let text = render(&of_points(unit, &[(0.0, y, 0.39), (1.0, 0.5, 0.0)]));
+            let found: Vec<&str> = y_numbers(&text).into_iter().map(|(number, _)| number).collect();
+            assert_eq!(found, expected);
+            assert_eq!(text.matches("class=\"reach").count(), 1, "{text}");
+        }
+        check(Unit::Share, 0.0, &["0%", "10%", "20%", "30%", "40%", "50%"]);
+        check(Unit::Share, 1.0, &["0%", "20%", "40%", "60%", "80%", "100%"]);
+        check(Unit::Number, 0.0, &["-0.4", "-0.2", "0", "0.2", "0.4", "0.6"]);
+    }
+
+    #[test]
+    fn numbers_leave_room_for_the_name_of_the_axis() {
+        #[track_caller]
+        fn check(y: f64, expected: &str) {
+            let text = render(&of_points(Unit::Number, &[(0.0, 0.0, 0.0), (1.0, y, 0.0)]));
+            let numbers = y_numbers(&text);
+            assert!(numbers.iter().any(|(number, _)| *number == expected), "{numbers:?}");
+            // The name's letters stand on 12 and reach a little below it.
+            let begins = numbers.iter().map(|(number, end)| end - LETTER * number.chars().count() as f64);
+            assert!(begins.fold(WIDTH, f64::min) >= 16.0, "{numbers:?}");
+        }
+        check(1.0, "0.2");
+        check(0.03, "0.03");
+        check(0.0012, "0.0010");
+        check(2e-6, "1.5e-6");
+    }
+
+    #[test]
+    fn a_short_run_has_no_half_steps() {
+        let text = render(&of_points(Unit::Number, &[(1.0, 0.0, 0.0), (2.0, 1.0, 0.0)]));
+        assert!(text.contains(">1</text>") && text.contains(">2</text>") && !text.contains(">1.5</text>"), "{text}");
     }
 
     /// 30 steps at 1, then 30 at 3, then one at 2.

@@ -206,6 +206,15 @@ fn the_page_holds_the_run_and_loads_nothing() {
 }
 
 #[test]
+fn a_long_cause_is_shown_by_its_beginning() {
+    let mut record = completion("python", "a", "1", 0.0);
+    record.parts[0].cause = Some("x".repeat(500));
+    let step = ("step 1".to_owned(), vec![record]);
+    let page = super::sections::completions(Some(&(step.clone(), step)));
+    assert!(page.contains(&format!("accuracy 0: {}…<", "x".repeat(120))) && !page.contains(&"x".repeat(121)), "{page}");
+}
+
+#[test]
 fn a_run_that_has_just_begun_has_a_page_too() {
     let root = tempfile::tempdir().unwrap();
     let recipe = find_shipped("smoke").unwrap().recipe(&[]).unwrap();
@@ -234,6 +243,20 @@ fn a_run_that_has_just_begun_has_a_page_too() {
     let page = std::fs::read_to_string(run.path().join("report.html")).unwrap();
     assert!(page.contains("stopped in pretrain after step 2"));
     assert_eq!(page.matches("<svg").count(), 0);
+}
+
+#[test]
+fn the_page_of_a_run_that_failed_says_why() {
+    let root = tempfile::tempdir().unwrap();
+    let (run, recipe, mut summary) = made_up(root.path(), 30);
+    summary.status = RunStatus::Failed { why: "sample: the logits are <no numbers>".to_owned() };
+    summary.stages.pop();
+    summary.evaluations.pop();
+    write(&run, &recipe, &summary).unwrap();
+    let page = std::fs::read_to_string(run.path().join("report.html")).unwrap();
+    let expected = "<b>The run failed:</b> sample: the logits are &lt;no numbers&gt;. This is what";
+    assert!(page.contains(expected) && page.contains("<h2>Evaluation: before</h2>"), "{page}");
+    assert!(page.matches("<svg").count() > 10);
 }
 
 #[test]

@@ -196,6 +196,8 @@ fn summarise(tasks: &[Task], sampled: &[Graded], greedy: Option<&[Graded]>) -> B
         completions: usize,
         samples: usize,
         unscorable: u64,
+        /// The sum and number of whole rewards.
+        reward: (f64, usize),
         /// The sum and number of each other reward's scores.
         rewards: BTreeMap<String, (f64, usize)>,
     }
@@ -206,6 +208,9 @@ fn summarise(tasks: &[Task], sampled: &[Graded], greedy: Option<&[Graded]>) -> B
         sums.samples = sums.samples.max(group.len());
         sums.tokens += group.iter().map(|graded| graded.completion.token_ids.len()).sum::<usize>();
         sums.completions += group.len();
+        for total in group.iter().filter_map(|graded| graded.breakdown.total) {
+            sums.reward = (sums.reward.0 + total, sums.reward.1 + 1);
+        }
         for component in group.iter().flat_map(|graded| &graded.breakdown.components) {
             if let (Some(value), false) = (component.score.value, JUDGES.contains(&component.name.as_str())) {
                 let sum = sums.rewards.entry(component.name.clone()).or_default();
@@ -238,6 +243,7 @@ fn summarise(tasks: &[Task], sampled: &[Graded], greedy: Option<&[Graded]>) -> B
             majority: majority_at.last().map(|(_, share)| *share).filter(|_| sums.samples > 1),
             pass_at: by_k(&Answers::pass_at),
             majority_at,
+            reward: (sums.reward.1 > 0).then(|| sums.reward.0 / sums.reward.1 as f64),
             rewards: sums.rewards.into_iter().map(|(name, (sum, count))| (name, sum / count as f64)).collect(),
             mean_length: sums.tokens as f64 / sums.completions.max(1) as f64,
             unscorable: sums.unscorable,

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use policy::Place;
-use policy::checkpoint::{CheckpointWriter, Numbers};
+use policy::checkpoint::{CheckpointWriter, Numbers, remove_partial_of};
 
 use super::Ended;
 use super::bench::Model;
@@ -33,6 +33,8 @@ pub(super) fn run(
     let target = target(context, settings);
     check_unused(context.recipe, stage, &target)?;
     let model = Model::load(from, &Place::Cpu)?;
+    // A folder outside of the run's is not among those that are looked through when the run goes on.
+    remove_partial_of(&target)?;
     let writer = CheckpointWriter::begin(&target)?;
     let numbers = match settings.dtype {
         ExportType::F32 => Numbers::F32,

@@ -41,6 +41,10 @@ pub(crate) use bench::{Model, check_rewards, load_policy, prepare_python, verdic
 pub(crate) use draws::Draws;
 pub(crate) use export::check_targets;
 pub(crate) use grade::{Graded, Grader};
+pub(crate) use passes::Passes;
+pub(crate) use pretrain::TOKENIZER_SECONDS;
+#[cfg(test)]
+pub(crate) use prompt::sentence_piece;
 pub(crate) use prompt::{PromptEncoder, chat_options, only_question, opening_of};
 pub(crate) use reject::candidate_positions;
 pub(crate) use start::{Refused, belongs_to_model, check_model};

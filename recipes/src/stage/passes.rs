@@ -11,28 +11,28 @@ use serde::{Deserialize, Serialize};
 
 /// Rows that went through a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Passes {
+pub(crate) struct Passes {
     /// Rows computed forward, each time that they were.
-    pub(super) forward: u64,
+    pub(crate) forward: u64,
     /// Rows whose gradient was computed.
-    pub(super) backward: u64,
+    pub(crate) backward: u64,
 }
 
 impl Passes {
     /// Rows that are only computed forward.
-    pub(super) fn forward(rows: u64) -> Passes {
+    pub(crate) fn forward(rows: u64) -> Passes {
         Passes { forward: rows, backward: 0 }
     }
 
     /// Rows that are trained on.
-    pub(super) fn training(rows: u64, track: Track) -> Passes {
+    pub(crate) fn training(rows: u64, track: Track) -> Passes {
         let again = if matches!(track, Track::LayerInputs) { rows } else { 0 };
         Passes { forward: rows + again, backward: rows }
     }
 
     /// Estimated floating-point operations: of each parameter that a row goes through, 2 forward and 4 backward (Kaplan
     /// et al., 2020). Attention's own products are left out: they are small at these lengths.
-    pub(super) fn flops(self, active_parameters: usize) -> f64 {
+    pub(crate) fn flops(self, active_parameters: usize) -> f64 {
         active_parameters as f64 * (2.0 * self.forward as f64 + 4.0 * self.backward as f64)
     }
 }

@@ -26,6 +26,8 @@ use crate::run::{StageRecord, Unusable};
 
 /// Texts that the tokenizer learns from.
 const TOKENIZER_TEXTS: u64 = 6000;
+/// About how long that takes, for a plan.
+pub(crate) const TOKENIZER_SECONDS: f64 = 6.0;
 /// Rows that go through the model at once.
 const MICRO_BATCH_ROWS: usize = 4096;
 /// The file beside a base that holds the metrics of its training.

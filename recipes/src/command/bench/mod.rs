@@ -1,6 +1,7 @@
 //! `recipe bench`: how fast a model runs here, beside what the processor's or the card's matrix products could do.
 //!
-//! Each phase is timed several times after one call to warm up; the median counts. The peak is measured in the same process,
+//! Each phase is timed several times after one call to warm up; the median counts (of an even number of runs the slower of
+//! the two in the middle, for it is a run and not a mean of two). The peak is measured in the same process,
 //! by products of matrices that stay in the caches. Floating-point operations are those of the model's own products: 2 for
 //! each parameter that a token goes through and 4 for each pair of query and key numbers, forward; three times that to train.
 //!
@@ -60,7 +61,7 @@ pub(super) struct BenchArguments {
     /// Tokens sampled after each prompt [default: as suits the shape]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     new_tokens: Option<u32>,
-    /// How often each phase is timed, after once to warm up
+    /// How often each phase is timed, after once to warm up; of an even number the slower of the two in the middle counts
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
     /// While training, keep the layers' inputs only and compute them again
@@ -102,7 +103,7 @@ struct Measured {
     work: String,
     /// Of each run, in order.
     seconds: Vec<f64>,
-    /// Of the run with the median rate.
+    /// Of the run with the median rate; of the two in the middle the slower.
     median_seconds: f64,
     /// Of each run, in order.
     tokens: Vec<u64>,
@@ -196,7 +197,7 @@ fn time(phase: Phase, work: &mut Work, runs: u32, peaks: &Peaks) -> anyhow::Resu
     let mut order: Vec<usize> = (0..seconds.len()).collect();
     let rate = |run: usize| done[run].tokens as f64 / seconds[run];
     order.sort_by(|a, b| rate(*a).total_cmp(&rate(*b)));
-    let middle = order[order.len() / 2];
+    let middle = order[median_place(order.len())];
     let gflops = done[middle].flops / seconds[middle] / 1e9;
     Ok(Measured {
         phase,
@@ -211,6 +212,11 @@ fn time(phase: Phase, work: &mut Work, runs: u32, peaks: &Peaks) -> anyhow::Resu
         card_memory_bytes: work.card_memory()?,
         seconds,
     })
+}
+
+/// Where the median stands among so many runs, the slowest first.
+fn median_place(runs: usize) -> usize {
+    runs.saturating_sub(1) / 2
 }
 
 fn table(report: &Report) -> String {

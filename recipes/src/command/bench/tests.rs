@@ -35,6 +35,32 @@ fn every_phase_is_measured_and_counted() {
 }
 
 #[test]
+fn a_step_is_of_whole_groups_and_says_so() {
+    #[track_caller]
+    fn check(batch: u32, expected: &str) {
+        let report = measure(&BenchArguments {
+            batch: Some(batch),
+            new_tokens: Some(1),
+            ..arguments("tiny", vec![Phase::Step])
+        });
+        let step = report.unwrap().phases.remove(0);
+        // A token of each completion.
+        assert!(step.work.starts_with(expected), "{}", step.work);
+        assert_eq!(expected, format!("{} completions", step.tokens[0]));
+    }
+    check(12, "16 completions");
+    check(16, "16 completions");
+    check(5, "5 completions");
+}
+
+#[test]
+fn the_median_is_never_the_faster_of_two() {
+    for (runs, expected) in [(1, 0), (2, 0), (3, 1), (4, 1), (5, 2)] {
+        assert_eq!(median_place(runs), expected, "{runs}");
+    }
+}
+
+#[test]
 fn operations_are_counted_by_hand() {
     // Latent attention of the tiny model: scores over 32 + 16 numbers, values over 32, in 4 heads and 4 layers.
     let config = ModelConfig::tiny(98);

@@ -20,11 +20,17 @@ pub(super) struct Sizes {
     pub(super) prompt: usize,
     /// Tokens sampled after each prompt: exactly so many in `decode`, at most so many in `step`.
     pub(super) new_tokens: usize,
-    /// Completions of one prompt in a step.
+    /// Completions of one prompt in a step, where there are as many.
     pub(super) group: usize,
 }
 
 impl Sizes {
+    /// Prompts of a step, and completions of each: whole groups, so that there may be more completions than `batch`.
+    fn groups(&self) -> (usize, usize) {
+        let group = self.group.min(self.batch);
+        (self.batch.div_ceil(group), group)
+    }
+
     /// Tokens of the longest sequence of a phase.
     pub(super) fn longest(&self, phase: Phase) -> usize {
         match phase {
@@ -62,14 +68,15 @@ impl Work {
     }
 
     pub(super) fn describe(&self, phase: Phase) -> String {
-        let Sizes { batch, train_batch, length, prompt, new_tokens, group } = self.sizes;
+        let Sizes { batch, train_batch, length, prompt, new_tokens, .. } = self.sizes;
+        let (prompts, group) = self.sizes.groups();
         match phase {
             Phase::Prefill => format!("{batch} prompts of {length} tokens"),
             Phase::Decode => format!("{batch} sequences, {prompt} tokens of prompt, {new_tokens} sampled"),
             Phase::Train => format!("{train_batch} sequences of {length} tokens"),
             Phase::Step => format!(
-                "{batch} completions in groups of {}, {prompt} tokens of prompt, up to {new_tokens} sampled",
-                group.min(batch)
+                "{} completions in groups of {group}, {prompt} tokens of prompt, up to {new_tokens} sampled",
+                prompts * group
             ),
         }
     }
@@ -142,7 +149,7 @@ impl Work {
             .map(|task| Request { task: task as u32, prompt: self.tokens(task, prompt), samples: samples as u32 })
             .collect();
         let params = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens };
-        let batch = self.sizes.batch;
+        let batch = prompts * samples;
         let options = RolloutOptions { seed: 1, step: self.step, end_of_text: end_of_text.to_vec(), batch };
         let mut completions = Vec::new();
         RolloutEngine::new(&self.policy)?.generate(&requests, &params, &options, |c| completions.push(c))?;
@@ -175,9 +182,9 @@ impl Work {
     /// A completion's reward is the share of its tokens that are even, so that every group has variance and none can be
     /// left out.
     fn grpo_step(&mut self) -> anyhow::Result<Done> {
-        let Sizes { batch, prompt, new_tokens, group, .. } = self.sizes;
-        let group = group.min(batch);
-        let (requests, completions) = self.generate(prompt, batch.div_ceil(group), group, new_tokens, &[END])?;
+        let Sizes { prompt, new_tokens, .. } = self.sizes;
+        let (prompts, group) = self.sizes.groups();
+        let (requests, completions) = self.generate(prompt, prompts, group, new_tokens, &[END])?;
         let reward = |completion: &Completion| {
             let even = completion.token_ids.iter().filter(|id| id.is_multiple_of(2)).count();
             Some(even as f64 / completion.token_ids.len() as f64)
