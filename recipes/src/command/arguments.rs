@@ -42,6 +42,26 @@ pub(super) fn share(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Where a model is asked something: what its answers are drawn by, and what computes them.
+#[derive(Args, Debug)]
+pub(super) struct EngineArguments {
+    /// All randomness comes from this: the same seed, the same answers
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=LARGEST_SEED))]
+    pub(super) seed: u64,
+
+    /// Threads to work with [default: as many as the machine has cores]
+    #[arg(long, value_name = "N", value_parser = threads())]
+    pub(super) threads: Option<u16>,
+
+    /// Compute on a card: cuda, or cuda:1 for the second [default: cpu]
+    #[arg(long, value_name = "DEVICE", value_parser = crate::place::name)]
+    pub(super) device: Option<String>,
+
+    /// Answers that are sampled at once at most: fewer need less memory
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=MOST_SAMPLES))]
+    pub(super) batch: u32,
+}
+
 /// Reinforcement learning for language models, on one machine.
 #[derive(Debug, Parser)]
 #[command(

@@ -8,9 +8,8 @@ use clap::Args;
 use datasets::Split;
 use datasets::source::hub::Hub;
 
-use super::arguments::{MOST_SAMPLES, MOST_TOKENS, share, temperature, threads};
+use super::arguments::{EngineArguments, MOST_SAMPLES, MOST_TOKENS, share, temperature};
 use super::{INTERRUPTED, Wrong, print};
-use crate::config::LARGEST_SEED;
 use crate::evaluation::{self, Benchmark, EvalOptions, Source, Template, evaluate};
 use crate::hub::{Fetcher, hub_name};
 use crate::interrupt::Interrupt;
@@ -67,21 +66,8 @@ pub(super) struct EvalArguments {
     #[arg(long, value_enum)]
     template: Option<Template>,
 
-    /// All randomness comes from this: the same seed, the same answers
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=LARGEST_SEED))]
-    seed: u64,
-
-    /// Threads to work with [default: as many as the machine has cores]
-    #[arg(long, value_name = "N", value_parser = threads())]
-    threads: Option<u16>,
-
-    /// Compute on a card: cuda, or cuda:1 for the second [default: cpu]
-    #[arg(long, value_name = "DEVICE", value_parser = crate::place::name)]
-    device: Option<String>,
-
-    /// Answers that are sampled at once at most: fewer need less memory
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=MOST_SAMPLES))]
-    batch: u32,
+    #[command(flatten)]
+    engine: EngineArguments,
 
     /// The folder for answers, summary.json and report.html [default: evals/MODEL]
     #[arg(long, value_name = "DIR")]
@@ -130,10 +116,10 @@ pub(super) fn run(arguments: &EvalArguments) -> anyhow::Result<ExitCode> {
         max_tokens: arguments.max_tokens.map(|tokens| tokens as usize),
         template: arguments.template,
         k: arguments.k.iter().map(|k| *k as usize).collect(),
-        seed: arguments.seed,
-        threads: arguments.threads.map(usize::from),
-        place: crate::place::open(arguments.device.as_deref())?,
-        batch: arguments.batch as usize,
+        seed: arguments.engine.seed,
+        threads: arguments.engine.threads.map(usize::from),
+        place: crate::place::open(arguments.engine.device.as_deref())?,
+        batch: arguments.engine.batch as usize,
         out: arguments.out.clone(),
         cache_dir: sandbox::default_cache_dir(),
         reporter: reporter.clone(),

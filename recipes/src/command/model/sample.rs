@@ -1,7 +1,8 @@
 //! `recipe model sample`: what a model answers.
 //!
 //! The prompts of a command line, file or pipe are sampled together, as many at once as `--batch` says; those that are typed at a
-//! terminal one after the other. An answer depends on the seed, its prompt's number and its own, and on nothing else.
+//! terminal one after the other. An answer is the same whatever is sampled beside it: its random numbers go by the seed, its
+//! prompt's number and its own.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal, Write};
@@ -13,9 +14,8 @@ use clap::Args;
 use policy::{Completion, FinishReason, Request, RolloutEngine, RolloutOptions, SamplingParams};
 use serde::Serialize;
 
-use super::super::arguments::{MOST_SAMPLES, MOST_TOKENS, share, temperature, threads};
+use super::super::arguments::{EngineArguments, MOST_SAMPLES, MOST_TOKENS, share, temperature};
 use super::super::{Wrong, print};
-use crate::config::LARGEST_SEED;
 use crate::evaluation::{Subject, Template};
 use crate::progress::{Reporter, Verbosity};
 use crate::stage::{Model, opening_of};
@@ -59,21 +59,8 @@ pub(in crate::command) struct SampleArguments {
     #[arg(long)]
     json: bool,
 
-    /// All randomness comes from this: the same seed, the same answers
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=LARGEST_SEED))]
-    seed: u64,
-
-    /// Threads to work with [default: as many as the machine has cores]
-    #[arg(long, value_name = "N", value_parser = threads())]
-    threads: Option<u16>,
-
-    /// Compute on a card: cuda, or cuda:1 for the second [default: cpu]
-    #[arg(long, value_name = "DEVICE", value_parser = crate::place::name)]
-    device: Option<String>,
-
-    /// Answers that are sampled at once at most: fewer need less memory
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=MOST_SAMPLES))]
-    batch: u32,
+    #[command(flatten)]
+    engine: EngineArguments,
 }
 
 /// How much of a prompt is shown, in characters.
@@ -93,7 +80,7 @@ struct Answer<'a> {
 pub(super) fn sample(arguments: &SampleArguments) -> anyhow::Result<ExitCode> {
     let reporter = Reporter::new(Verbosity::Auto);
     let subject = Subject::find(&arguments.model)?;
-    let model = Model::load(&subject.folder, &crate::place::open(arguments.device.as_deref())?)?;
+    let model = Model::load(&subject.folder, &crate::place::open(arguments.engine.device.as_deref())?)?;
     let tokenizer = &model.tokenizer;
     let template = match arguments.template {
         Some(template) => template,
@@ -110,7 +97,7 @@ pub(super) fn sample(arguments: &SampleArguments) -> anyhow::Result<ExitCode> {
         let message = format!("--samples: {} answers at the temperature 0 would all be the same", arguments.samples);
         return Err(Wrong(message).into());
     }
-    let threads = arguments.threads.map_or_else(rayon::current_num_threads, usize::from);
+    let threads = arguments.engine.threads.map_or_else(rayon::current_num_threads, usize::from);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start the threads")?;
     let engine = RolloutEngine::new(&model.policy)?;
     let asker = Asker { arguments, model: &model, engine, template, reporter: &reporter };
@@ -176,7 +163,7 @@ impl Asker<'_> {
         let positions = model.policy.config().max_position_embeddings;
         // By the limit of their answers: a long prompt leaves little room for its own answer, and takes none from the others.
         let mut requests: BTreeMap<usize, Vec<Request>> = BTreeMap::new();
-        let mut opening = "";
+        let mut openings = Vec::with_capacity(prompts.len());
         for (number, prompt) in (first..).zip(prompts) {
             let ids = self.template.ask(tokenizer, prompt, &arguments.system)?;
             if ids.is_empty() || ids.len() >= positions {
@@ -184,16 +171,18 @@ impl Asker<'_> {
                 let message = format!("the prompt `{prompt}` has {tokens}; the model has {positions} positions");
                 return Err(Wrong(message).into());
             }
-            opening = opening_of(&tokenizer.decode(&ids));
+            // What a chat template begins an answer with is the answer's; what was typed is not.
+            let by_template = self.template == Template::Chat;
+            openings.push(if by_template { opening_of(&tokenizer.decode(&ids)) } else { "" });
             let limit = (arguments.max_tokens as usize).min(positions - ids.len());
             let request = Request { task: number, prompt: ids, samples: arguments.samples };
             requests.entry(limit).or_default().push(request);
         }
         let options = RolloutOptions {
-            seed: arguments.seed,
+            seed: arguments.engine.seed,
             step: 0,
             end_of_text: tokenizer.end_ids().to_vec(),
-            batch: arguments.batch as usize,
+            batch: arguments.engine.batch as usize,
         };
         let total = prompts.len() as u64 * u64::from(arguments.samples);
         let phase = self.reporter.inner_phase("sampling", Some(total), "answers");
@@ -205,9 +194,9 @@ impl Asker<'_> {
             waiting.insert((completion.task, completion.sample), completion);
             while let Some(completion) = waiting.remove(&next) {
                 next = if next.1 + 1 < arguments.samples { (next.0, next.1 + 1) } else { (next.0 + 1, 0) };
-                let prompt = &prompts[(completion.task - first) as usize];
-                let text = opening.to_owned() + &tokenizer.decode(&completion.token_ids);
-                let told = told(prompt, &completion, text, Form { json: arguments.json, headed: total > 1 });
+                let place = (completion.task - first) as usize;
+                let text = openings[place].to_owned() + &tokenizer.decode(&completion.token_ids);
+                let told = told(&prompts[place], &completion, text, Form { json: arguments.json, headed: total > 1 });
                 if written.is_ok() {
                     written = write(&told);
                 }
@@ -313,6 +302,13 @@ mod tests {
         assert!(error.is::<Wrong>() && error.to_string().contains("the model has 32 positions"), "{error}");
         let error = answers(&[], &[""], 0).unwrap_err().to_string();
         assert!(error.contains("has 0 tokens"), "{error}");
+    }
+
+    /// The tag is the prompt's, and no answer to another prompt begins with it.
+    #[test]
+    fn what_was_typed_is_no_part_of_an_answer() {
+        let text = answers(&["--json"], &["is", "What <think>"], 0).unwrap();
+        assert_eq!((text.lines().count(), text.matches("<think>").count()), (2, 1), "{text}");
     }
 
     #[test]
