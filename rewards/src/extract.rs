@@ -7,6 +7,12 @@
 //!
 //! Everything here is one pass over the text, borrowed slices of it, no recursion.
 
+mod number;
+mod term;
+
+use number::last_number;
+use term::last_term;
+
 /// The kinds of place that an answer is taken from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -20,7 +26,7 @@ pub(crate) enum Place {
     Anchor,
     /// `**...**`.
     Bold,
-    /// The last number of the text.
+    /// The last number of the text. (Where a term may be an answer, [`last_value`] has the rest of it.)
     LastNumber,
 }
 
@@ -282,14 +288,11 @@ fn sentence(text: &str) -> &str {
     line[..end].trim().trim_end_matches(['.', '*'])
 }
 
-/// The value of a text without marks: its last formula, or its last number, whichever comes later.
+/// The value of a text without marks: its last formula, or its last number with the rest of its term, whichever comes later.
 pub(crate) fn last_value(text: &str) -> Option<&str> {
     let formula = last_formula(text);
     let rest = formula.map_or(text, |(end, _)| &text[end..]);
-    match last_number(rest) {
-        Some(number) => Some(number),
-        None => formula.map(|(_, inside)| inside),
-    }
+    last_term(rest).or(formula.map(|(_, inside)| inside))
 }
 
 /// The one value of a sentence, or the one that "is" leads to at its end; `None` where it names several.
@@ -311,12 +314,16 @@ pub(crate) fn value_of_sentence(sentence: &str) -> Option<&str> {
     let (first, second) = (numbers.next()?, numbers.next());
     let leads = words.len() >= 2
         && matches!(words[words.len() - 2], "is" | "are" | "=" | "be" | "was" | "equals" | "approximately");
+    // 120 students / 2 in a couple = 60 couples
+    let result = words.iter().rposition(|word| *word == "=").and_then(|at| words.get(at + 1..));
+    let result = result.filter(|rest| second.is_some() && rest.iter().filter(is_number).count() == 1);
     let word = if second.is_none() && plain {
-        *first
+        // 4 π
+        last_term(sentence).filter(|term| term.len() > first.len()).unwrap_or(first)
     } else if leads {
         *words.last()?
     } else {
-        return None;
+        *result?.first().filter(is_number)?
     };
     Some(word.trim_matches(['.', ',', '*', '(', ')', ':', ';']))
 }
@@ -394,58 +401,6 @@ fn bold(text: &str) -> Option<&str> {
     // a**2 + b**2 are powers.
     let power = before.ends_with(|next: char| next.is_alphanumeric() || matches!(next, ')' | ']' | '}'));
     (answers && !power && !inside.contains('\n')).then_some(inside)
-}
-
-/// The last number of the text: sign, thousands separators, decimals, a slash fraction, percent. Digits glued to a letter
-/// before them are part of a name.
-fn last_number(text: &str) -> Option<&str> {
-    let mut before = text;
-    loop {
-        let (start, end) = last_digits(before)?;
-        if !before[..start].ends_with(|next: char| next.is_alphabetic()) {
-            return Some(signed(text, start, end));
-        }
-        before = &before[..start];
-    }
-}
-
-/// Where the last run of digits with its separators begins and ends.
-fn last_digits(text: &str) -> Option<(usize, usize)> {
-    let bytes = text.as_bytes();
-    let end = bytes.iter().rposition(u8::is_ascii_digit)? + 1;
-    let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
-    let mut start = end;
-    while start > 0 {
-        let previous = start - 1;
-        let joins = match bytes[previous] {
-            b'0'..=b'9' => true,
-            b'.' => true,
-            b',' | b'/' => previous > 0 && digit(previous - 1),
-            _ => false,
-        };
-        if !joins {
-            break;
-        }
-        start = previous;
-    }
-    // A full stop that ends the sentence before is not part of the number: "... 5.3" is, "so.3" is not.
-    if start > 0 && bytes[start] == b'.' && bytes[start - 1].is_ascii_alphabetic() {
-        return Some((start + 1, end));
-    }
-    Some((start, end))
-}
-
-/// The number with its sign before, raised digits and percent sign behind.
-fn signed(text: &str, start: usize, end: usize) -> &str {
-    let bytes = text.as_bytes();
-    let negative = start > 0
-        && bytes[start - 1] == b'-'
-        && (start == 1 || !(bytes[start - 2].is_ascii_alphanumeric() || b")]}".contains(&bytes[start - 2])));
-    let start = start - usize::from(negative);
-    let power = text[end..].chars().take_while(|next| "⁻⁰¹²³⁴⁵⁶⁷⁸⁹".contains(*next));
-    let end = end + power.map(char::len_utf8).sum::<usize>();
-    let end = end + usize::from(bytes.get(end) == Some(&b'%'));
-    &text[start..end]
 }
 
 /// The content of the last fenced block: between a line that begins with ``` and the next such line.

@@ -7,6 +7,7 @@ use super::exact::rational;
 use super::node::Node;
 use super::parser::{self, NoParse};
 use super::text::{self, Choice};
+use super::unit;
 
 /// An answer: its text in normal form, and its readings, the usual one first.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub(crate) struct Answer {
     choice: Option<Choice>,
     /// `1000,99` as 1000.99.
     pub(crate) decimal_comma: Option<Node>,
+    /// `8 dozen` as 8: how many dozens may have been asked for.
+    unscaled: Option<Node>,
     /// Whether space stands between a value and a letter: `5 m`.
     letters_apart: bool,
     pub(crate) readings: Vec<Node>,
@@ -48,6 +51,7 @@ pub(crate) fn parse(text: &str) -> Result<Answer, NoParse> {
         around: None,
         choice: text::choice(text),
         decimal_comma: decimal_comma(bare),
+        unscaled: unscaled(bare),
         letters_apart: letters_apart(bare),
         readings,
     })
@@ -71,6 +75,13 @@ fn decimal_comma(text: &str) -> Option<Node> {
         return None;
     }
     parser::parse(&format!("{whole}.{places}")).ok()?.into_iter().next()
+}
+
+/// What a number says without the scale behind it.
+fn unscaled(text: &str) -> Option<Node> {
+    let text = unit::without_scales(text).filter(|text| !text.contains('+'))?;
+    let node = parser::parse(&text).ok()?.into_iter().next()?;
+    (!node.any(&mut |part| matches!(part, Node::Text(_) | Node::Symbol(_)))).then_some(node)
 }
 
 /// Whether a letter follows a value with space between them, in one of TeX's ways.
@@ -117,6 +128,14 @@ impl Answer {
         }
     }
 
+    /// Whether it says neither a scale nor what it measures.
+    fn is_bare(&self) -> bool {
+        let measures = |part: &Node| {
+            matches!(part, Node::Quantity(..) | Node::Percent(_) | Node::Degrees(_) | Node::Symbol(_) | Node::Text(_))
+        };
+        self.unscaled.is_none() && !self.readings.iter().any(|reading| reading.any(&mut |part| measures(part)))
+    }
+
     /// Whether the text is the same but for layout and, in words, letter case and punctuation. Where both may be read as
     /// formulas, what they say decides: Rr is not RR, and x : y no list. A word that begins with a capital is the same word.
     fn has_form_of(&self, other: &Self) -> bool {
@@ -137,7 +156,8 @@ impl Answer {
         // Every reading of one with every reading of the other; usually there is one of each.
         // A decimal comma is one where a single number is asked for; where two are, it parts them.
         let decimal_comma = candidate.decimal_comma.as_ref().filter(|_| self.readings.iter().all(Node::is_scalar));
-        let readings: Vec<&Node> = candidate.readings.iter().chain(decimal_comma).collect();
+        let unscaled = candidate.unscaled.as_ref().filter(|_| self.is_bare());
+        let readings: Vec<&Node> = candidate.readings.iter().chain(decimal_comma).chain(unscaled).collect();
         let pairs = (self.readings.len() * readings.len()).max(1) as u64;
         for reference in &self.readings {
             for candidate in &readings {

@@ -1,6 +1,7 @@
 //! When two answers are the same, by the written grading policy.
 //!
-//! Symmetric, but for one rule: a *reference* that is a decimal accepts a value that rounds to it.
+//! Symmetric, but for two rules: a *reference* that is a decimal accepts a value that rounds to it, and one that is an
+//! equation in several letters is less often taken for the value on its right ([`super::pair`]).
 
 use std::cmp::Ordering;
 
@@ -14,12 +15,14 @@ use super::equal::{enclosure, equal};
 use super::equation;
 use super::exact::{add, compare, rational};
 use super::matrix;
-use super::meaning::{Measured, chained, counted, meaning, named_value, result};
+use super::meaning::{Measured, chained, meaning, named_value, result};
 use super::naming::{names, names_agree};
 use super::node::{Function, Joint, Literal, NamedSet, Node, Relation};
 use super::numeric::Ball;
+use super::pair::aligned;
 use super::region::{Stated, is_region, matches};
 use super::roots::solutions;
+use super::unit::Unit;
 
 /// The fewest significant digits by which a decimal stands for a value that has no finite decimal.
 const ENOUGH_DIGITS: u32 = 6;
@@ -40,13 +43,7 @@ impl Comparison {
 
     /// Whether `candidate` says what `reference` says; if not, in what they differ.
     pub(crate) fn compare(&mut self, reference: &Node, candidate: &Node) -> Result<(), &'static str> {
-        // Over what a letter counts may be left out, but not be something else.
-        let others = counted(candidate);
-        let contradict = |(name, set): (&Node, NamedSet)| others.iter().any(|(other, o)| *other == name && *o != set);
-        if counted(reference).into_iter().any(contradict) {
-            return Err("wrong_value");
-        }
-        let (reference, candidate) = (meaning(reference.clone()), meaning(candidate.clone()));
+        let Some((reference, candidate)) = aligned(reference, candidate) else { return Err("wrong_value") };
         match self.same(&reference, &candidate) {
             Ok(true) => Ok(()),
             Ok(false) => Err(self.difference(&reference, &candidate)),
@@ -419,7 +416,7 @@ impl Comparison {
             if !unit.agrees(other) {
                 return Ok(false);
             }
-            if unit.factor() != other.factor() && unit != other {
+            if unit.factor() != other.factor() && unit != other && !unit.is_pound_of(other) {
                 let scaled = |value: &Node, factor: BigRational| {
                     Node::Product(vec![value.clone(), Node::Number(Literal { value: factor, ..Literal::integer(1) })])
                 };
@@ -430,7 +427,10 @@ impl Comparison {
                 );
             }
         }
-        if self.values(&left.value, &right.value)? {
+        // 30 degrees are not 30 radians.
+        let is_radians = |node: &Measured| node.unit.as_ref().is_some_and(Unit::is_radians);
+        let turned = left.degrees && is_radians(&right) || right.degrees && is_radians(&left);
+        if !turned && self.values(&left.value, &right.value)? {
             return Ok(true);
         }
         // 25% is said as 25 and as 0.25; 60 degrees as 60 and as pi/3.

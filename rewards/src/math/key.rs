@@ -2,9 +2,10 @@
 
 use super::budget::Budget;
 use super::exact::{Normalizer, rational};
-use super::meaning::{Measured, meaning, named_value};
+use super::meaning::{Measured, counted, meaning, named_value};
 use super::naming::names;
 use super::node::Node;
+use super::pair::stated_value;
 
 const STEPS: u64 = 400_000;
 
@@ -13,11 +14,14 @@ const STEPS: u64 = 400_000;
 /// left out: the unit, and the name. `x = 4` must vote with `4`, and so must `y = 4`, so that these two have one key though as
 /// answers they differ: all votes are on one question, which has one name for what it asks.
 pub(crate) fn key(node: &Node) -> String {
-    key_of(&meaning(node.clone()), &mut Budget::new(STEPS))
+    // Whatever letters only count are called.
+    let counters: Vec<String> = counted(node).into_iter().map(|(name, _)| name.clone()).collect();
+    let numbered: Vec<String> = (1..=counters.len()).map(|at| format!("counter {at}")).collect();
+    key_of(&meaning(node.renamed(&counters, &numbered)), &mut Budget::new(STEPS))
 }
 
 fn key_of(node: &Node, budget: &mut Budget) -> String {
-    if let Some((_, value)) = named_value(node) {
+    if let Some(value) = named_value(node).map(|(_, value)| value).or_else(|| stated_value(node, true)) {
         return key_of(value, budget);
     }
     let each = |items: &[Node], budget: &mut Budget| -> Vec<String> {

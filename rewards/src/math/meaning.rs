@@ -30,6 +30,10 @@ pub(crate) fn meaning(node: Node) -> Node {
         }
         Node::Text(words) if ALL_REALS.contains(&words.as_str()) => Node::Named(NamedSet::Reals),
         Node::Set(items) => Node::Set(items.into_iter().map(meaning).collect()),
+        Node::Tuple(open, close, mut items) => {
+            naming::in_order(&mut items);
+            Node::Tuple(open, close, items)
+        }
         // {x} as a set with one element is that element, wherever a value is asked for; compared as such.
         other => other,
     }
@@ -65,6 +69,12 @@ fn relation(mut terms: Vec<Node>, mut relations: Vec<Relation>) -> Node {
     {
         return terms.swap_remove(1);
     }
+    // A \cap B = \{x \in Z : 0 < x < 5\}
+    if let ([Relation::Equal], [name, set @ Node::List(..)]) = (relations.as_slice(), terms.as_mut_slice())
+        && naming::set_name(name).is_some()
+    {
+        *set = meaning(set.clone());
+    }
     Node::Relation(terms, relations)
 }
 
@@ -73,13 +83,14 @@ fn by_name(names: &Node, values: &[Node]) -> Option<Node> {
     let Node::Tuple('(' | '<', ')' | '>', names) = names else { return None };
     let named =
         |(name, value): (&Node, &Node)| Node::Relation(vec![name.clone(), value.clone()], vec![Relation::Equal]);
-    let items: Vec<Node> = names.iter().zip(values).map(named).collect();
+    let mut items: Vec<Node> = names.iter().zip(values).map(named).collect();
+    naming::in_order(&mut items);
     let fits = names.len() == values.len() && names.iter().all(|name| matches!(name, Node::Symbol(_)));
     (fits && naming::names(&items).is_some()).then_some(Node::List(Joint::Comma, items))
 }
 
 /// A constant, or a formula for one.
-fn is_value(node: &Node) -> bool {
+pub(crate) fn is_value(node: &Node) -> bool {
     node.is_scalar() && node.symbols().is_empty()
 }
 
@@ -140,7 +151,10 @@ fn list(joint: Joint, mut items: Vec<Node>) -> Node {
             return Node::Intersection(vec![list(joint, items), domain]);
         }
     }
-    let items: Vec<Node> = memberships(items).into_iter().map(meaning).collect();
+    // x \in (1, 3), x \ne 2: one condition among others on x.
+    let conditions = items.iter().any(is_condition);
+    let said = |item| if conditions && is_membership(&item) { item } else { meaning(item) };
+    let items: Vec<Node> = memberships(items).into_iter().map(said).collect();
     // x = 2 and x = -2; x = 1, 2, 3: the names go where every item is a value or says its name.
     let mut flat = Vec::with_capacity(items.len());
     for item in items {
@@ -150,7 +164,23 @@ fn list(joint: Joint, mut items: Vec<Node>) -> Node {
         }
     }
     let joint = if exclude(&mut flat) { Joint::And } else { joint };
+    naming::in_order(&mut flat);
     if flat.len() == 1 { flat.swap_remove(0) } else { Node::List(joint, flat) }
+}
+
+/// An inequality, or what a letter is not.
+pub(crate) fn is_condition(node: &Node) -> bool {
+    let Node::Relation(_, relations) = node else { return false };
+    relations.iter().all(|relation| {
+        use Relation as R;
+        matches!(relation, R::Less | R::LessEqual | R::Greater | R::GreaterEqual | R::NotEqual | R::NotIn)
+    })
+}
+
+/// `x \in A`.
+fn is_membership(node: &Node) -> bool {
+    matches!(node, Node::Relation(terms, relations)
+        if relations.as_slice() == [Relation::In] && matches!(terms.first(), Some(Node::Symbol(_))))
 }
 
 /// `x \in A, y \in B` as `x = A, y = B`: what is which, is said by the names.
@@ -194,14 +224,23 @@ fn exclude(items: &mut [Node]) -> bool {
     all && excluded.is_some()
 }
 
-/// What letters only count over, as [`list`] leaves it out: Z in `2k\pi, k \in \mathbb{Z}`.
-pub(crate) fn counted(node: &Node) -> Vec<(&Node, NamedSet)> {
+/// The letters that only count, with what they count over, as [`list`] leaves it out: k and Z in `2k\pi, k \in \mathbb{Z}`.
+pub(crate) fn counted(node: &Node) -> Vec<(&String, &Node)> {
     let Node::List(_, items) = node else { return vec![] };
     if items.iter().all(is_range) || items.iter().any(|item| restriction(item, items).is_some()) {
         return vec![];
     }
     let ranges = items.iter().filter(|item| is_range(item)).filter_map(|item| match item {
-        Node::Relation(terms, _) => Some((terms.first()?, domain::of(terms.last()?)?)),
+        Node::Relation(terms, _) => match terms.as_slice() {
+            // "For all x" does not say over what.
+            [Node::Symbol(_), Node::Text(all)]
+                if matches!(all.trim_start_matches('\\'), "all" | "any" | "every" | "each" | "forall" | "∀") =>
+            {
+                None
+            }
+            [Node::Symbol(name), set] => Some((name, set)),
+            _ => None,
+        },
         _ => None,
     });
     ranges.collect()
@@ -239,7 +278,20 @@ pub(crate) fn named_value(node: &Node) -> Option<(&Node, &Node)> {
     match (terms.as_slice(), relations.as_slice()) {
         ([left, right], [Relation::Equal]) if is_name(left) && !mentions(right, left) => Some((left, right)),
         ([left, right], [Relation::Equal]) if is_name(right) && left.symbols().is_empty() => Some((right, left)),
+        // A \cap B = \{2, 3\}
+        ([left, right], [Relation::Equal]) if is_set(right) && naming::set_name(left).is_some() => Some((left, right)),
         _ => None,
+    }
+}
+
+/// A set that is written out, or the condition for its elements.
+fn is_set(node: &Node) -> bool {
+    match node {
+        Node::Set(_) | Node::Named(_) => true,
+        Node::Tuple(_, _, items) => items.len() == 2,
+        Node::Union(_) | Node::Intersection(_) | Node::Difference(..) => naming::set_name(node).is_none(),
+        Node::List(_, items) => items.iter().all(is_condition),
+        other => is_condition(other),
     }
 }
 

@@ -26,6 +26,7 @@ mod names;
 mod naming;
 mod node;
 mod numeric;
+mod pair;
 mod parser;
 mod place;
 mod points;
@@ -238,7 +239,6 @@ mod tests {
             "The answer isn't 5.",
             "No, it isn’t 5.",
             "The answer is $5$ squared.",
-            "The total is 5 thousand",
             "**negative 5**",
         ] {
             assert_eq!(math(text, "5").value, Some(0.0), "{text:?}");
@@ -255,6 +255,61 @@ mod tests {
         }
         check("The total is 5 thousand dollars.", "5000", Some(1.0), None);
         check("The answer is $2$ dozen", "24", Some(1.0), None);
+    }
+
+    #[test]
+    fn words_that_lead_to_a_number() {
+        for text in [
+            "The two numbers add up to 42.",
+            "The total adds up to 42.",
+            "16.7 rounds up to 42.",
+            "That brings the total up to **42**.",
+            "He saved up to 42 dollars.",
+            "Net profit: $42",
+            "**Tom: 42**",
+            "The answer is 84 students / 2 in a couple = 42 couples.",
+        ] {
+            check(text, "42", Some(1.0), None);
+        }
+        for text in ["The answer is up to 42.", "The total is up to 42", "It can add up to 42 people."] {
+            assert_eq!(math(text, "42").value, Some(0.0), "{text:?}");
+        }
+        for text in ["The answer is negative 42.", "It is **negative 42**.", "#### negative 42", "It is minus $42$."] {
+            check(text, "-42", Some(1.0), None);
+            assert_eq!(math(text, "42").value, Some(0.0), "{text:?}");
+        }
+        for text in ["So he has 7 apples minus 42.", "The root of negative 42.", "It is non-negative 42"] {
+            assert_eq!(math(text, "-42").value, Some(0.0), "{text:?}");
+        }
+        for (text, scaled) in [("The total is 5 thousand", "5000"), ("It earned $405 million.", "405000000")] {
+            check(text, scaled, Some(1.0), None);
+            let bare = scaled.trim_end_matches('0');
+            check(text, bare, Some(1.0), None);
+            // What votes is what is said.
+            assert_eq!(math_key(text).as_deref(), Some(scaled));
+        }
+    }
+
+    #[test]
+    fn the_last_number_is_part_of_its_term() {
+        for (text, term) in [
+            ("Therefore, the minimum is −4.", "-4"),
+            ("Thus the area is 4π square units.", r"4\pi"),
+            ("So the probability is 3 / 4.", r"\frac34"),
+            ("The total number is 2^4.", "16"),
+            ("So the length is 3√4.", "6"),
+            ("The product is 4i", "4i"),
+            ("The answer could be 3 or 4.", "3, 4"),
+            ("So we get \\frac{3}{4}.", r"\frac34"),
+            ("It has 4! ways in all", "24"),
+        ] {
+            check(text, term, Some(1.0), None);
+            assert_eq!(math(text, "4").value, Some(0.0), "{text:?}");
+        }
+        check("The number of ways is 10 choose 4.", "4", Some(0.0), Some("not_a_number"));
+        for text in ["She has 4!", "They won 7-4", "On the 4th day", "It takes 4s", "It is (4)"] {
+            check(text, "4", Some(1.0), None);
+        }
     }
 
     #[test]

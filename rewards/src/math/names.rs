@@ -75,7 +75,7 @@ const SHORT_WORDS: &[&str] = &[
     "cannot", "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "am", "pm", "than",
     "from", "km", "cm", "mm", "kg", "mg", "ml", "ft", "in", "mi", "lb", "lbs", "oz", "hr", "hrs", "min", "mins", "sec",
     "secs", "mph", "kph", "usd", "deg", "rad", "pct", "sq", "cu", "yd", "yds", "gal", "pts", "cal", "hz", "yrs", "amp",
-    "atm",
+    "atm", "yen", "net", "tax", "fee", "gas", "pay", "age", "new", "old", "her", "his", "our", "out",
 ];
 
 /// The name of a Greek letter written as such; pi is a constant elsewhere.
@@ -275,7 +275,7 @@ pub(crate) fn resolve(
     if number_before && super::unit::symbol(run).is_some() {
         return whole(Name::Word);
     }
-    if SHORT_WORDS.contains(&lower.as_str()) || run.len() >= 4 && !is_alphabet_run(run) {
+    if SHORT_WORDS.contains(&lower.as_str()) || is_capitalised(run) || run.len() >= 4 && !is_alphabet_run(run) {
         return whole(Name::Word);
     }
     if in_text && run.len() >= 2 && (run[1..].bytes().any(|byte| byte.is_ascii_lowercase())) {
@@ -293,6 +293,13 @@ pub(crate) fn letters(run: &str) -> Vec<(Name, usize)> {
         _ => Name::Symbol,
     };
     run.chars().map(|letter| (name(letter), 1)).collect()
+}
+
+/// Three letters of which the first alone is a capital, with a vowel: `Tom`, `Tax`.
+pub(crate) fn is_capitalised(run: &str) -> bool {
+    let [first, rest @ ..] = run.as_bytes() else { return false };
+    let vowel = run.bytes().any(|byte| b"aeiouyAEIOU".contains(&byte));
+    run.len() == 3 && vowel && first.is_ascii_uppercase() && rest.iter().all(u8::is_ascii_lowercase)
 }
 
 /// Consecutive letters of the alphabet: `abcd`, `wxyz`.

@@ -274,18 +274,47 @@ impl Node {
 
     /// The same tree with `name` replaced.
     pub(crate) fn substitute(&self, name: &str, value: &Self) -> Self {
+        let one = |inner: &Self| Box::new(inner.substitute(name, value));
         let each = |items: &[Self]| items.iter().map(|item| item.substitute(name, value)).collect::<Vec<_>>();
         match self {
             Self::Symbol(own) if own == name => value.clone(),
+            Self::Number(_)
+            | Self::Symbol(_)
+            | Self::Constant(_)
+            | Self::Based(..)
+            | Self::Named(_)
+            | Self::Ellipsis
+            | Self::Text(_) => self.clone(),
             Self::Sum(items) => Self::Sum(each(items)),
             Self::Product(items) => Self::Product(each(items)),
-            Self::Inverse(inner) => inner.substitute(name, value).inverse(),
-            Self::Power(base, exponent) => Self::power(base.substitute(name, value), exponent.substitute(name, value)),
+            Self::Inverse(inner) => Self::Inverse(one(inner)),
+            Self::Power(base, exponent) => Self::Power(one(base), one(exponent)),
             Self::Call(function, items) => Self::Call(*function, each(items)),
             Self::Apply(own, items) => Self::Apply(own.clone(), each(items)),
-            Self::Percent(inner) => Self::Percent(Box::new(inner.substitute(name, value))),
-            Self::Degrees(inner) => Self::Degrees(Box::new(inner.substitute(name, value))),
-            other => other.clone(),
+            Self::Percent(inner) => Self::Percent(one(inner)),
+            Self::Degrees(inner) => Self::Degrees(one(inner)),
+            Self::Quantity(inner, unit) => Self::Quantity(one(inner), unit.clone()),
+            Self::Matrix(rows) => Self::Matrix(rows.iter().map(|row| each(row)).collect()),
+            Self::Set(items) => Self::Set(each(items)),
+            Self::List(joint, items) => Self::List(*joint, each(items)),
+            Self::Tuple(open, close, items) => Self::Tuple(*open, *close, each(items)),
+            Self::Union(items) => Self::Union(each(items)),
+            Self::Intersection(items) => Self::Intersection(each(items)),
+            Self::Difference(left, right) => Self::Difference(one(left), one(right)),
+            Self::Relation(items, relations) => Self::Relation(each(items), relations.clone()),
+            Self::Modular(value, modulus) => Self::Modular(one(value), one(modulus)),
+            Self::Ratio(items, clock) => Self::Ratio(each(items), *clock),
         }
+    }
+
+    /// The same tree with the letters `old` called `new`, at once: x and y may change places.
+    pub(crate) fn renamed(&self, old: &[String], new: &[String]) -> Self {
+        // By way of names that nothing has.
+        let aside = |at: usize| format!("#{at}");
+        let each = |node: Self, (at, name): (usize, &String)| node.substitute(name, &Self::Symbol(aside(at)));
+        let set_aside = old.iter().enumerate().fold(self.clone(), each);
+        new.iter()
+            .enumerate()
+            .fold(set_aside, |node, (at, name)| node.substitute(&aside(at), &Self::Symbol(name.clone())))
     }
 }

@@ -77,18 +77,22 @@ fn unmarked(completion: &str) -> Option<Result<Answer, NoParse>> {
 }
 
 /// What `completion` says where `value`, a part of it, stands: "5 thousand" is 5000. `None` where the words beside it
-/// say something else: "5 squared", "negative 5", "at least 5".
+/// say something else: "5 squared", "half of 5", "at least 5".
 fn as_said<'a>(completion: &str, value: &'a str) -> Option<Cow<'a, str>> {
     let is_mark = |next: char| matches!(next, '$' | '*' | '(' | ')' | '\\' | '[' | ']' | '_');
     let start = value.as_ptr() as usize - completion.as_ptr() as usize;
     let before = completion[..start].trim_end_matches(|next: char| is_mark(next) || next.is_whitespace());
     let from = before.char_indices().rev().nth(WORDS_BESIDE).map_or(0, |(at, _)| at);
-    if unit::changed_by_words_before(&before[from..]) {
+    let before = &before[from..];
+    // "negative 5"
+    let sign = unit::before_sign(before).filter(|_| is_unsigned(value));
+    if unit::changed_by_words_before(sign.unwrap_or(before)) {
         return None;
     }
+    let value = if sign.is_some() { Cow::Owned(format!("-{value}")) } else { Cow::Borrowed(value) };
     let behind = completion[start + value.len()..].trim_start_matches(is_mark);
     if !behind.starts_with(char::is_whitespace) {
-        return Some(Cow::Borrowed(value));
+        return Some(value);
     }
     let end = behind.find(['.', ',', ';', ':', '!', '?', '\n', '(']).unwrap_or(behind.len());
     let words = behind[..end].split_whitespace().take(2).map(|word| word.trim_matches(is_mark).to_lowercase());
@@ -96,8 +100,13 @@ fn as_said<'a>(completion: &str, value: &'a str) -> Option<Cow<'a, str>> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.first() {
         Some(scale) if unit::is_scale(scale) => Some(Cow::Owned(format!("{value} {scale}"))),
-        _ => (!unit::changed_by_words_behind(&words)).then_some(Cow::Borrowed(value)),
+        _ => (!unit::changed_by_words_behind(&words)).then_some(value),
     }
+}
+
+/// Whether `value` is one value without a sign of its own, which the word before it may give it.
+fn is_unsigned(value: &str) -> bool {
+    !value.contains(|next: char| "+-−–,;=<>".contains(next)) && !value.contains(" or ") && !value.contains(" and ")
 }
 
 /// The answer of a reference: as it stands, or, where it is a whole solution, what a completion like it would answer.

@@ -5,7 +5,10 @@ mod table;
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One, Pow};
-use table::{BEFORE, DONE_TO_IT, NOT_UNITS, OPEN_ENDS, PREFIXES, SCALES, SHARES, SYMBOLS, TABLE};
+use table::{
+    ADDING, ALLOWING, BEFORE, CURRENCIES, DONE_TO_IT, JOINING, LEADING, NOT_UNITS, OPEN_ENDS, POUND, PREFIXES, SCALES,
+    SHARES, SYMBOLS, TABLE,
+};
 
 /// A unit: a product of powers of the table's dimensions, or words of their own ("apples").
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,9 +49,31 @@ pub(crate) fn changed_by_words_before(before: &str) -> bool {
     BEFORE.iter().any(|words| {
         before.strip_suffix(words).is_some_and(|rest| {
             // "isn't"; but a knot is no "not".
-            words.starts_with("n'") || !rest.ends_with(|last: char| last.is_alphanumeric())
+            let apart = words.starts_with("n'") || !rest.ends_with(|last: char| last.is_alphanumeric());
+            apart && !(*words == "up to" && adds_up(rest))
         })
     })
+}
+
+/// Whether "up to" behind these words leads to a result: "the numbers add", "rounding 41.6", "that brings the total".
+fn adds_up(before: &str) -> bool {
+    let near = |words: &[&str]| before.split_whitespace().rev().take(4).any(|word| words.contains(&word));
+    let bound = before.split_whitespace().next_back().is_some_and(|word| LEADING.contains(&word));
+    near(ADDING) && !near(ALLOWING) && !bound
+}
+
+/// What stands before the word "negative" or "minus" at the end of `before`, where that is the sign of a number behind it.
+pub(crate) fn before_sign(before: &str) -> Option<&str> {
+    let strip = |word: &str| {
+        let at = before.len().checked_sub(word.len())?;
+        before.get(at..).filter(|end| end.eq_ignore_ascii_case(word)).map(|_| &before[..at])
+    };
+    let (rest, minus) = strip("negative").map(|rest| (rest, false)).or(strip("minus").map(|rest| (rest, true)))?;
+    let last = rest.split_whitespace().next_back().unwrap_or("").to_lowercase();
+    let fits = if minus { LEADING.contains(&last.as_str()) } else { !JOINING.contains(&last.as_str()) };
+    // "non-negative"
+    let apart = rest.is_empty() || rest.ends_with(|next: char| next.is_whitespace() || matches!(next, '*' | '$' | '{'));
+    (apart && (fits || rest.trim().is_empty())).then_some(rest)
 }
 
 /// Whether a number in a sentence says something else there, by the words behind it: "5 squared", "5 hundredths", "5 or more".
@@ -71,6 +96,31 @@ pub(crate) fn changed_by_words_behind(words: &[&str]) -> bool {
 pub(crate) fn is_scale(word: &str) -> bool {
     let singular = word.strip_suffix('s').unwrap_or(word);
     SCALES.iter().any(|(scale, _)| *scale != "score" && (*scale == word || *scale == singular))
+}
+
+/// `text` without the scales behind its numbers: "8 dozen eggs" as "8 eggs". `None` where it has none.
+pub(crate) fn without_scales(text: &str) -> Option<String> {
+    let (mut rest, mut kept) = (text, String::with_capacity(text.len()));
+    let mut found = false;
+    while let Some(next) = rest.chars().next() {
+        let length: usize = rest.chars().take_while(|next| next.is_alphabetic()).map(char::len_utf8).sum();
+        let word = rest[..length].to_lowercase();
+        let behind_number = kept.contains(|next: char| next.is_ascii_digit()) && !kept.ends_with('\\');
+        let drop = behind_number && (is_scale(&word) || word == "score") && !rest[length..].starts_with('-');
+        let length = length.max(next.len_utf8());
+        if drop {
+            found = true
+        } else {
+            kept.push_str(&rest[..length])
+        }
+        rest = &rest[length..];
+    }
+    found.then_some(kept)
+}
+
+/// The sign of a currency that is named before a number: `Rs`, `USD`.
+pub(crate) fn currency_sign(name: &str) -> Option<&'static str> {
+    CURRENCIES.iter().find(|(known, _)| *known == name).map(|(_, sign)| *sign)
 }
 
 /// The unit of a currency sign.
@@ -231,11 +281,16 @@ fn known(text: &str) -> Option<Unit> {
     Some(Unit::Known { dimensions, factor })
 }
 
-/// Words of at least three letters, none of which speaks of the number itself.
+/// Words of at least three letters, none of which speaks of the number itself. A 2 or 3 may raise one of them, but stands
+/// alone only behind a length: "meters 2" is careless for `m^2`.
 fn wordy(text: &str) -> Option<Unit> {
-    let words: Vec<&str> = text.split([' ', '/', '^']).filter(|word| !word.is_empty()).collect();
+    let words = text
+        .split([' ', '/'])
+        .map(|word| ["^2", "^3"].iter().find_map(|power| word.strip_suffix(power)).unwrap_or(word));
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    let is_length = |word: &str| single(word).is_some_and(|unit| unit.is_length());
     let fine = |(at, word): (usize, &&str)| {
-        let raised = matches!(*word, "2" | "3");
+        let raised = matches!(*word, "2" | "3") && at > 0 && is_length(words[at - 1]);
         let letters = word.chars().all(|letter| letter.is_alphabetic() || matches!(letter, '-' | '.' | '\''));
         let small = matches!(*word, "of" | "per" | "a" | "in" | "at" | "on" | "an") || single(word).is_some();
         raised || letters && !changes_number(word, words.get(at + 1).copied()) && (word.chars().count() >= 3 || small)
@@ -251,7 +306,9 @@ impl Unit {
     /// Whether it may be said of the same thing as `other`. Words agree where they share one: "red apples", "apples".
     pub(crate) fn agrees(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Known { dimensions, .. }, Self::Known { dimensions: others, .. }) => dimensions == others,
+            (Self::Known { dimensions, .. }, Self::Known { dimensions: others, .. }) => {
+                dimensions == others || self.is_pound_of(other)
+            }
             (Self::Other(words), Self::Other(others)) => {
                 words.split(' ').any(|word| word.len() > 2 && others.split(' ').any(|other| other == word))
             }
@@ -261,6 +318,24 @@ impl Unit {
                 words.split(' ').any(|word| single(word).is_some_and(|unit| &unit == known))
             }
         }
+    }
+
+    /// Whether one is a pound of mass and the other one of money: behind a number they are one word.
+    pub(crate) fn is_pound_of(&self, other: &Self) -> bool {
+        let pound = single(POUND);
+        let is_money = |unit: &Self| unit.is_one("sterling");
+        is_money(self) && pound.as_ref() == Some(other) || is_money(other) && pound.as_ref() == Some(self)
+    }
+
+    /// Whether it is an angle in radians.
+    pub(crate) fn is_radians(&self) -> bool {
+        self.is_one("angle")
+    }
+
+    /// Whether it is the base unit of a dimension.
+    fn is_one(&self, dimension: &str) -> bool {
+        matches!(self, Self::Known { dimensions, factor }
+            if factor.is_one() && matches!(dimensions.as_slice(), [(own, 1)] if *own == dimension))
     }
 
     /// Whether degrees may be it: an angle or a temperature.
@@ -282,6 +357,11 @@ impl Unit {
     pub(crate) fn is_motion(&self) -> bool {
         matches!(self, Self::Known { dimensions, .. }
             if matches!(dimensions.as_slice(), [("length", 1), ("time", -2 | -1)]))
+    }
+
+    /// Whether it is a length.
+    fn is_length(&self) -> bool {
+        matches!(self, Self::Known { dimensions, .. } if matches!(dimensions.as_slice(), [("length", 1)]))
     }
 
     /// Whether it is an area or a volume.

@@ -1,5 +1,8 @@
 //! Which answers are the same.
 
+mod forms;
+mod units;
+
 use super::*;
 
 #[track_caller]
@@ -196,11 +199,7 @@ fn percent_currency_units_degrees() {
         ("5", "5 squared"),
         ("5", "5 hundredths"),
         ("2", "2 sevenths"),
-        ("5", "5 quadrillion"),
-        ("5", "5 lakh"),
         ("5", "5 negative"),
-        ("5", "5 score"),
-        ("5", "5 dozens"),
         ("5", "5 per mille"),
         ("5", "5 below zero"),
         ("5", "5 gross"),

@@ -2,6 +2,7 @@
 
 use super::super::names::{self, Name};
 use super::super::node::Relation;
+use super::super::unit;
 use super::{Lexeme, Lexer, Token};
 
 impl Lexer<'_> {
@@ -15,6 +16,23 @@ impl Lexer<'_> {
         if matches!(run, "x" | "X") && number_last && is_power_of_ten(&self.text[start + 1..]) {
             self.at += 1;
             return self.push(Token::Times, start);
+        }
+        if let Some(token) = self.before_number(run) {
+            self.at += length;
+            // Rs.500
+            self.at += usize::from(run == "Rs" && self.rest().starts_with('.'));
+            return self.push(token, start);
+        }
+        if run == "US"
+            && ["$", "\\$"].iter().any(|sign| self.rest()[length..].trim_start_matches('}').starts_with(sign))
+        {
+            self.at += length;
+            self.space = true;
+            return;
+        }
+        if run == "o" && self.is_raised_behind_number() {
+            self.at += length;
+            return self.push(Token::Degree, start);
         }
         let value_before = self.tokens.last().is_some_and(|last| {
             matches!(last.token, Token::Number(_) | Token::Close(_) | Token::GroupClose | Token::Symbol(_))
@@ -53,8 +71,31 @@ impl Lexer<'_> {
         }
     }
 
-    /// Whether letters stand where those of a formula do: two of them beside a sign of one (`by + ax`), or any behind a value
-    /// that no space parts from them (`2wxyz`).
+    /// What a word says that only leads to a number: "negative 5", "Rs 500", "USD 500".
+    fn before_number(&self, run: &str) -> Option<Token<'static>> {
+        use Token as T;
+        let is_layout = |next: char| next.is_whitespace() || "}~$".contains(next);
+        let behind = self.rest()[run.len()..].trim_start_matches(is_layout);
+        let behind = behind.strip_prefix('.').filter(|_| run == "Rs").unwrap_or(behind).trim_start();
+        let number = behind.starts_with(|next: char| next.is_ascii_digit());
+        let formula = number || ["\\frac", "\\dfrac", "\\sqrt"].iter().any(|name| behind.starts_with(name));
+        let last = self.tokens.last().map(|last| last.token);
+        let within = matches!(last, Some(T::Number(_) | T::Symbol(_) | T::Constant(_) | T::Close(_) | T::GroupClose));
+        if formula && !within && ["negative", "minus"].iter().any(|word| run.eq_ignore_ascii_case(word)) {
+            return Some(Token::Minus);
+        }
+        unit::currency_sign(run).filter(|_| number && !within).map(Token::Currency)
+    }
+
+    /// Whether what follows is raised behind a number: the o of `45^o`, `45^{\text{o}}`.
+    fn is_raised_behind_number(&self) -> bool {
+        let mut tokens =
+            self.tokens.iter().rev().map(|lexeme| lexeme.token).skip_while(|token| *token == Token::GroupOpen);
+        tokens.next() == Some(Token::Caret) && matches!(tokens.next(), Some(Token::Number(_)))
+    }
+
+    /// Whether letters stand where those of a formula do: two of them, or three like `Axy`, beside a sign of one (`by + ax`),
+    /// or any behind a value that no space parts from them (`2wxyz`).
     fn may_multiply(&self, start: usize, end: usize) -> bool {
         let (before, behind) = (&self.text[..start], &self.text[end..]);
         if before.ends_with(|last: char| last.is_ascii_digit() || matches!(last, ')' | '}')) {
@@ -63,7 +104,8 @@ impl Lexer<'_> {
         let is_sign = |next: char| "+-*/^=<>{}()|\\$−·≤≥".contains(next);
         let sides = [before.trim_end().chars().next_back(), behind.trim_start().chars().next()];
         let mut beside = sides.into_iter().flatten();
-        end - start == 2 && beside.any(is_sign) && sides.into_iter().flatten().all(is_sign)
+        let few = end - start == 2 || names::is_capitalised(&self.text[start..end]);
+        few && beside.any(is_sign) && sides.into_iter().flatten().all(is_sign)
     }
 }
 

@@ -4,6 +4,7 @@
 //! letters that multiply. What remains ambiguous (does a comma group thousands?) is noted, and read again the other way
 //! if the first reading does not agree.
 
+mod layout;
 mod letters;
 mod number;
 
@@ -279,12 +280,13 @@ impl<'a> Lexer<'a> {
             '!' => Token::Bang,
             '\'' | '′' | '’' => Token::Prime,
             '%' | '％' => Token::Percent,
-            '°' | 'º' => Token::Degree,
+            '°' | 'º' | '˚' => Token::Degree,
             '|' | '∣' => Token::Bar(None),
             '&' if self.environments > 0 => Token::Ampersand,
             '&' => Token::And,
             '∪' => Token::Union,
             '∩' => Token::Intersection,
+            '∁' => Token::Command("complement"),
             '∖' => Token::SetMinus,
             '±' => Token::PlusMinus,
             '∓' => Token::MinusPlus,
@@ -305,6 +307,8 @@ impl<'a> Lexer<'a> {
             '⟩' => Token::Close('>'),
             '€' => Token::Currency("€"),
             '£' => Token::Currency("£"),
+            '¥' | '￥' => Token::Currency("¥"),
+            '₹' => Token::Currency("₹"),
             '¢' => Token::Word("cents"),
             '∛' => Token::Command("cbrt"),
             '∜' => return self.fourth_root(start),
@@ -398,6 +402,7 @@ impl<'a> Lexer<'a> {
                     self.at -= 1;
                     return Some(());
                 }
+                self.row_space();
                 if self.environments == 0 {
                     self.space = true;
                     return Some(());
@@ -480,6 +485,8 @@ impl<'a> Lexer<'a> {
                     return Some(());
                 }
             }
+            "cr" if self.environments > 0 => Token::RowBreak,
+            "complement" => Token::Command("complement"),
             _ => match names::command_token(name) {
                 Some(token) => {
                     match token {
@@ -495,47 +502,6 @@ impl<'a> Lexer<'a> {
         };
         self.push(token, start);
         Some(())
-    }
-
-    /// What follows `\left` and `\right`: a delimiter, or a point for none.
-    fn delimiter(&mut self, name: &str) -> Option<()> {
-        let skipped = self.rest().len() - self.rest().trim_start().len();
-        let rest = &self.rest()[skipped..];
-        let start = self.at + skipped;
-        if rest.starts_with('.') {
-            self.at = start + 1;
-            return Some(());
-        }
-        // A brace that opens a system and is never closed.
-        if let Some(system) = rest.strip_prefix("\\{")
-            && system.trim_start().starts_with("\\begin")
-        {
-            self.at = start + 2;
-            return Some(());
-        }
-        let bar = ["|", "\\vert", "\\lvert", "\\rvert", "\\Vert", "\\lVert", "\\rVert", "\\|"]
-            .into_iter()
-            .find(|bar| rest.starts_with(bar));
-        if let Some(bar) = bar {
-            self.at = start + bar.len();
-            let opens = name.ends_with("left") || name.ends_with('l');
-            let closes = name.ends_with("right") || name.ends_with('r');
-            self.push(Token::Bar((opens || closes).then_some(opens)), start);
-        } else if let Some(angle @ ('<' | '>')) = rest.chars().next() {
-            self.at = start + 1;
-            let token = if angle == '<' { Token::Open('<') } else { Token::Close('>') };
-            self.push(token, start);
-        }
-        Some(())
-    }
-
-    fn skip_argument(&mut self) {
-        let rest = self.rest();
-        if rest.trim_start().starts_with('{')
-            && let Some(end) = rest.find('}')
-        {
-            self.at += end + 1;
-        }
     }
 
     /// `{name}` or a letter: the name and where it ends.

@@ -94,7 +94,15 @@ impl<'a> Lexer<'a> {
         let name = ["\\overline", "\\bar", "\\dot", "("].into_iter().find(|name| rest.starts_with(name))?;
         let close = if name == "(" { ")" } else { "}" };
         let inside = rest[name.len()..].trim_start();
-        let inside = if name == "(" { inside } else { inside.strip_prefix('{')? };
+        let inside = match inside.strip_prefix('{') {
+            Some(inside) if name != "(" => inside,
+            // TeX takes one digit without braces: \bar3.
+            None if name != "(" => {
+                let digit = inside.get(..1).filter(|digit| digit.bytes().all(|byte| byte.is_ascii_digit()))?;
+                return Some((digit, self.text.len() - inside.len() + 1));
+            }
+            _ => inside,
+        };
         let end = inside.find(close)?;
         let digits = &inside[..end];
         let fits = !digits.is_empty() && digits.len() <= 64 && digits.bytes().all(|byte| byte.is_ascii_digit());

@@ -3,6 +3,7 @@
 use num_rational::BigRational;
 use num_traits::Zero;
 
+use super::super::naming::names;
 use super::super::node::{Joint, Literal, Node, Relation};
 use super::super::text;
 use super::super::unit::{self, Unit};
@@ -20,7 +21,19 @@ impl Parser<'_> {
         if self.at < self.tokens.len() {
             return Ok(self.words(0, self.tokens.len()));
         }
-        Ok(node)
+        if self.ranges.is_empty() || matches!(node, Node::Text(_)) {
+            return Ok(node);
+        }
+        let (joint, mut items) = match node {
+            Node::List(joint, items) => (joint, items),
+            other => (Joint::Comma, vec![other]),
+        };
+        for range in std::mem::take(&mut self.ranges) {
+            if !items.contains(&range) {
+                items.push(range);
+            }
+        }
+        Ok(Node::List(joint, items))
     }
 
     /// Items up to a token that ends the list. One item stands for itself.
@@ -29,6 +42,8 @@ impl Parser<'_> {
         let mut rows: Vec<Vec<Node>> = vec![vec![]];
         let mut joint = Joint::Comma;
         let mut semicolons = false;
+        // Before which items an "or" stands.
+        let mut choices = vec![];
         loop {
             while matches!(self.peek(), Some(Token::Comma)) && !ends(self.peek()) {
                 self.at += 1;
@@ -62,7 +77,10 @@ impl Parser<'_> {
                         }
                     }
                     Some(Token::And) => joint = Joint::And,
-                    Some(Token::Or) => joint = Joint::Or,
+                    Some(Token::Or) => {
+                        joint = Joint::Or;
+                        choices.push(rows.iter().map(Vec::len).sum());
+                    }
                     _ => break,
                 }
                 separated = true;
@@ -81,6 +99,9 @@ impl Parser<'_> {
             }
         }
         let mut items: Vec<Node> = rows.into_iter().flatten().collect();
+        if let Some(solutions) = solutions(&items, &choices) {
+            return Ok(Node::List(Joint::Comma, solutions));
+        }
         match items.len() {
             0 => Err(NoParse::Unparsable),
             1 => Ok(items.swap_remove(0)),
@@ -435,7 +456,7 @@ impl Parser<'_> {
         Node::Text(text::normal_form(&self.text[first.start..last.end.max(first.start)]))
     }
 
-    fn set_expression(&mut self) -> Parsed<Node> {
+    pub(super) fn set_expression(&mut self) -> Parsed<Node> {
         self.nested(|parser| {
             let mut left = parser.sum()?;
             loop {
@@ -485,6 +506,29 @@ fn both(plus: Node, minus: Node) -> Node {
         }
         (plus, minus) => Node::List(Joint::Or, vec![plus, minus]),
     }
+}
+
+/// `x = 1, y = 2 or x = 2, y = 1`, an "or" before each of `choices`: solutions for the same names, each a row. `None` where
+/// it is anything else.
+fn solutions(items: &[Node], choices: &[usize]) -> Option<Vec<Node>> {
+    let mut ends = choices.to_vec();
+    ends.push(items.len());
+    ends.dedup();
+    let mut rows = vec![];
+    let mut known: Option<Vec<&Node>> = None;
+    let mut begin = 0;
+    for end in ends {
+        let row = items.get(begin..end)?;
+        let found = names(row).filter(|found| found.iter().all(|name| matches!(name, Node::Symbol(_))))?;
+        match &known {
+            None => known = Some(found),
+            Some(known) if known.len() == found.len() && known.iter().all(|name| found.contains(name)) => {}
+            Some(_) => return None,
+        }
+        rows.push(Node::Tuple('(', ')', row.to_vec()));
+        begin = end;
+    }
+    (rows.len() > 1).then_some(rows)
 }
 
 fn is_filler(word: &str) -> bool {

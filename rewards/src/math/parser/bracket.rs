@@ -122,7 +122,7 @@ impl Parser<'_> {
             self.tokens.get(self.at.wrapping_sub(1)).map(|lexeme| lexeme.token) == Some(Token::Bar(Some(true)));
         let bars = self.bars;
         self.bars = if directed { 0 } else { bars + 1 };
-        let inside = self.nested(Self::sum);
+        let inside = self.set_expression();
         self.bars = bars;
         let inside = inside?;
         match self.peek() {

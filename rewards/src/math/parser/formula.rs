@@ -78,6 +78,12 @@ impl<'a> Parser<'a> {
             }
             self.count()?;
         }
+        // What a letter ranges over may stand in parentheses behind a formula: it is said of the whole answer.
+        if factors.len() > 1
+            && let Some(range) = factors.pop_if(|last| is_range(last))
+        {
+            self.ranges.push(range);
+        }
         Ok(product_of(factors))
     }
 
@@ -89,23 +95,38 @@ impl<'a> Parser<'a> {
         })
     }
 
-    /// `x2` is x times 2, and so is `(x)2`; two numbers side by side are nothing.
+    /// `x2` is x times 2, and so are `(x)2`, `3!2!` and, though space is between, `(3!)^2 4!`; two numbers side by side are
+    /// nothing.
     fn number_may_follow(&self, factors: &[Node]) -> bool {
-        let after_number = matches!(factors.last(), Some(Node::Number(_) | Node::Based(..)));
-        !after_number
-            && !self.space_before()
-            && matches!(
-                self.tokens.get(self.at.wrapping_sub(1)).map(|l| l.token),
-                Some(Token::Symbol(_) | Token::Constant(_) | Token::Close(_) | Token::GroupClose)
-            )
+        let behind = |back: usize| self.at.checked_sub(back).and_then(|at| self.tokens.get(at)).map(|last| last.token);
+        let last = match factors.last() {
+            None | Some(Node::Number(_) | Node::Based(..)) => return false,
+            Some(last) => last,
+        };
+        match behind(1) {
+            Some(Token::Bang) => true,
+            Some(Token::Symbol(_) | Token::Constant(_)) => !self.space_before(),
+            // A letter in parentheses may be a choice, and a mixed number ends in a fraction.
+            Some(Token::Close(_)) if self.space_before() => {
+                matches!(last, Node::Sum(_) | Node::Power(..) | Node::Call(..)) || is_factorial(last)
+            }
+            Some(Token::GroupClose) if self.space_before() => matches!(last, Node::Power(..) | Node::Call(..)),
+            Some(Token::Close(_) | Token::GroupClose) => true,
+            Some(Token::Number(_)) => behind(2) == Some(Token::Caret) && matches!(last, Node::Power(..)),
+            _ => false,
+        }
     }
 
     /// What a slash divides by: where no space stands between them, a number and the letters behind it.
     fn tight_factor(&mut self) -> Parsed<Node> {
         let first = self.factor()?;
-        let ambiguous = matches!(first, Node::Number(_))
-            && !self.space_before()
-            && self.peek().is_some_and(|token| self.begins_factor(token) && !matches!(token, Token::Open(_)));
+        let ambiguous = match self.peek() {
+            _ if self.space_before() => false,
+            // 10!/3!3!4!
+            Some(Token::Number(_)) => is_factorial(&first) && self.number_may_follow(std::slice::from_ref(&first)),
+            Some(Token::Open(_)) | None => false,
+            Some(token) => matches!(first, Node::Number(_)) && self.begins_factor(token),
+        };
         if !ambiguous {
             return Ok(first);
         }
@@ -115,7 +136,11 @@ impl<'a> Parser<'a> {
         }
         let mut factors = vec![first];
         while let Some(token) = self.peek() {
-            if self.space_before() || !self.begins_factor(token) {
+            let goes_on = match token {
+                Token::Number(_) => factors.last().is_some_and(is_factorial) && self.number_may_follow(&factors),
+                token => self.begins_factor(token),
+            };
+            if self.space_before() || !goes_on {
                 break;
             }
             factors.push(self.power()?);
@@ -392,6 +417,13 @@ impl<'a> Parser<'a> {
             Token::Repeating(before, period) => Ok(Node::Number(number::repeating(before, period)?)),
             Token::Symbol(name) => Ok(Node::Symbol(name.to_owned())),
             Token::Constant(Constant::I) if self.index_i > 0 => Ok(Node::Symbol("i".to_owned())),
+            // E[X] is an expected value.
+            Token::Constant(Constant::E)
+                if matches!(self.peek(), Some(Token::Open('(' | '[')))
+                    && self.tokens.get(start).is_some_and(|lexeme| &self.text[lexeme.start..lexeme.end] == "E") =>
+            {
+                Ok(Node::Symbol("E".to_owned()))
+            }
             Token::Constant(constant) => Ok(Node::Constant(constant)),
             Token::Named(set) => Ok(Node::Named(set)),
             Token::Ellipsis => Ok(Node::Ellipsis),
@@ -480,6 +512,15 @@ fn is_function_name(node: &Node) -> bool {
     let Node::Symbol(name) = node else { return false };
     let stem = name.split(['_', '\'']).next().unwrap_or("");
     matches!(stem, "f" | "g" | "h" | "F" | "G" | "H")
+}
+
+/// Whether factorials are all it is made of: `3!`, `(3!2!)`.
+fn is_factorial(node: &Node) -> bool {
+    match node {
+        Node::Call(function, _) => matches!(function, Function::Factorial | Function::DoubleFactorial),
+        Node::Product(factors) => factors.iter().all(is_factorial),
+        _ => false,
+    }
 }
 
 /// The product; braces around a factor only group it: `\{1+2\}\{3-4\}`.

@@ -22,6 +22,7 @@ impl<'a> Parser<'a> {
             "group" => self.argument(),
             "bar" | "hat" | "vec" | "tilde" => self.accented(name),
             "figure" => self.figure(),
+            "complement" => self.complement(),
             "log" => self.logarithm(None),
             // cis x = cos x + i sin x
             "cis" => {
@@ -122,6 +123,7 @@ impl<'a> Parser<'a> {
     /// `\angle ABC`, `\triangle ABC`: a name.
     fn figure(&mut self) -> Parsed<Node> {
         let mut name = String::from("angle ");
+        let grouped = self.accept(Token::GroupOpen);
         while let Some(Token::Symbol(letter)) = self.peek() {
             name.push_str(letter);
             self.at += 1;
@@ -130,7 +132,20 @@ impl<'a> Parser<'a> {
             name.push_str(digits);
             self.at += 1;
         }
+        if grouped {
+            self.expect(Token::GroupClose)?;
+        }
         Ok(Node::Symbol(name))
+    }
+
+    /// `\complement_U A`, as U without A; a bare sign is an exponent's.
+    fn complement(&mut self) -> Parsed<Node> {
+        let universe = if self.accept(Token::Underscore) { Some(self.argument()?) } else { None };
+        if universe.is_none() && !self.peek().is_some_and(|token| self.begins_factor(token)) {
+            return Ok(Node::Symbol("complement".to_owned()));
+        }
+        let set = self.power()?;
+        Ok(Node::Difference(Box::new(universe.unwrap_or_else(whole_space)), Box::new(set)))
     }
 
     /// `\sin x`, `\sin^2 x`, `\sin^{-1} x`, `\max(1, 2)`.
@@ -425,6 +440,11 @@ impl<'a> Parser<'a> {
         }
         Ok(Node::Matrix(rows))
     }
+}
+
+/// What a complement is taken in, where that is not said.
+fn whole_space() -> Node {
+    Node::Symbol("whole space".to_owned())
 }
 
 fn times(value: Node, factor: Option<Node>) -> Node {

@@ -11,13 +11,14 @@
 //! postfix  := '!' | '^' factor | '_' factor | '%' | '°' | '''
 //! ```
 //! [`answer`] holds the upper half, [`formula`] the lower one, [`bracket`] what stands in brackets, [`function`] what takes
-//! arguments, [`sympy`] that notation's constructors, [`number`] literals.
+//! arguments, [`sympy`] that notation's constructors, [`number`] literals, [`quantifier`] what is said "for all x".
 
 mod answer;
 mod bracket;
 mod formula;
 mod function;
 mod number;
+mod quantifier;
 mod sympy;
 
 use super::budget::Stop;
@@ -117,6 +118,7 @@ fn parse_as(text: &str, reading: Reading) -> (Parsed<Node>, Ambiguous) {
     let Some(Lexed { tokens, commas, words }) = lex(text, reading).filter(|lexed| !lexed.tokens.is_empty()) else {
         return (Err(NoParse::Unparsable), Ambiguous::default());
     };
+    let tokens = quantifier::as_conditions(tokens);
     let mut parser = Parser {
         text,
         tokens: &tokens,
@@ -130,6 +132,7 @@ fn parse_as(text: &str, reading: Reading) -> (Parsed<Node>, Ambiguous) {
         ambiguous: Ambiguous { commas, words, ..Ambiguous::default() },
         minus_branch: false,
         plus_minus: false,
+        ranges: vec![],
     };
     (parser.answer(), parser.ambiguous)
 }
@@ -152,6 +155,8 @@ struct Parser<'a> {
     minus_branch: bool,
     /// Whether a plus-minus was met.
     plus_minus: bool,
+    /// What letters range over, as far as it stood in parentheses behind a formula: `2k\pi\ (k \in \mathbb{Z})`.
+    ranges: Vec<Node>,
 }
 
 impl<'a> Parser<'a> {

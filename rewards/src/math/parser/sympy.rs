@@ -1,7 +1,7 @@
 //! SymPy's constructors, as `str` and `srepr` write them: models answer in that notation too.
 
 use super::super::lexer::Token;
-use super::super::node::{Function, Node, Relation};
+use super::super::node::{Constant, Function, Node, Relation};
 use super::{NoParse, Parsed, Parser, number};
 
 impl Parser<'_> {
@@ -96,18 +96,28 @@ impl Parser<'_> {
                 Ok(Node::Call(function, items))
             }
             "Derivative" if items.len() == 2 => {
-                // The variable, alone or with its order.
+                // The variable, alone or with its order; one above the first has no node.
                 if let Some(Node::Tuple(_, _, parts)) = items.get(1) {
-                    let variable = parts.first().cloned().ok_or(NoParse::Unparsable)?;
-                    items[1] = variable;
+                    let [variable, order] = &parts[..] else { return Err(NoParse::Unparsable) };
+                    if *order != Node::integer(1) {
+                        return Err(NoParse::Unparsable);
+                    }
+                    items[1] = variable.clone();
                 }
                 Ok(Node::Call(Function::Derivative, items))
             }
+            // A direction has no node. SymPy writes '+' where none was given, and '-' at infinity, which has no other.
             "Limit" if items.len() >= 3 => {
+                let before = self.tokens.get(self.at - 1).map_or("", |close| &self.text[..close.start]);
+                let is_from_below = before.trim_end_matches([')', ' ']).ends_with("'-'");
                 items.truncate(3);
-                Ok(Node::Call(Function::Limit, items))
+                match items.last() {
+                    Some(point) if is_from_below && *point != Node::Constant(Constant::Infinity) => {
+                        Err(NoParse::Unparsable)
+                    }
+                    _ => Ok(Node::Call(Function::Limit, items)),
+                }
             }
-            "Not" => Err(NoParse::Unparsable),
             _ => Err(NoParse::Unparsable),
         }
     }

@@ -1,5 +1,8 @@
 //! Which words are units, and which words behind a number are none.
 
+/// What may be a mass or money.
+pub(super) const POUND: &str = "pound";
+
 type Row = (&'static [&'static str], &'static str, i32, (i64, i64));
 
 /// Spellings, dimension, its power, and the factor to the dimension's base as a fraction.
@@ -26,7 +29,7 @@ pub(super) const TABLE: &[Row] = &[
     (&["g", "gram"], "mass", 1, (1, 1000)),
     (&["kg", "kilogram", "kilo"], "mass", 1, (1, 1)),
     (&["ton", "tonne"], "mass", 1, (1000, 1)),
-    (&["lb", "pound"], "mass", 1, (45_359_237, 100_000_000)),
+    (&["lb", POUND], "mass", 1, (45_359_237, 100_000_000)),
     (&["oz", "ounce"], "mass", 1, (45_359_237, 1_600_000_000)),
     (&["ms", "millisecond"], "time", 1, (1, 1000)),
     (&["s", "sec", "second"], "time", 1, (1, 1)),
@@ -44,6 +47,9 @@ pub(super) const TABLE: &[Row] = &[
     (&["quarter"], "quarter", 1, (1, 1)),
     (&["€", "euro", "eur"], "euro", 1, (1, 1)),
     (&["£", "gbp"], "sterling", 1, (1, 1)),
+    // The sign is that of both.
+    (&["¥", "yen", "yuan"], "yen", 1, (1, 1)),
+    (&["₹", "rupee"], "rupee", 1, (1, 1)),
     (&["radian", "rad"], "angle", 1, (1, 1)),
     (&["newton"], "force", 1, (1, 1)),
     (&["joule", "j"], "energy", 1, (1, 1)),
@@ -74,7 +80,12 @@ pub(super) const SYMBOLS: &[(&str, &str)] = &[
     ("\u{3a9}", "ohm"),
     ("\u{2126}", "ohm"),
     ("Omega", "ohm"),
+    ("Rs", "rupee"),
 ];
+
+/// Names of currencies that stand before a number, with the sign for them.
+pub(super) const CURRENCIES: &[(&str, &str)] =
+    &[("USD", "$"), ("EUR", "€"), ("GBP", "£"), ("JPY", "¥"), ("CNY", "¥"), ("RMB", "¥"), ("INR", "₹"), ("Rs", "₹")];
 
 /// What stands before such a symbol, as a power of ten.
 pub(super) const PREFIXES: &[(&str, i32)] = &[("G", 9), ("M", 6), ("k", 3), ("m", -3)];
@@ -127,6 +138,13 @@ pub(super) const NOT_UNITS: &[&str] = &[
     "below",
     "twice",
     "thrice",
+    "choose",
+    "subtract",
+    "subtracted",
+    "maybe",
+    "perhaps",
+    "possibly",
+    "probably",
     "sqrt",
     "sin",
     "cos",
@@ -134,6 +152,7 @@ pub(super) const NOT_UNITS: &[&str] = &[
     "log",
     "ln",
     "pi",
+    "zero",
     "one",
     "two",
     "three",
@@ -146,6 +165,21 @@ pub(super) const NOT_UNITS: &[&str] = &[
     "ten",
     "eleven",
     "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
+    "thirty",
+    "forty",
+    "fifty",
+    "sixty",
+    "seventy",
+    "eighty",
+    "ninety",
     "remainder",
     "is",
     "are",
@@ -214,6 +248,22 @@ pub(super) const BEFORE: &[&str] = &[
     "inverse of",
     "opposite of",
 ];
+
+/// Verbs with which "up to" leads to a sum or a result, and is no bound: "they add up to 42".
+pub(super) const ADDING: &[&str] = &[
+    "add", "adds", "added", "adding", "sum", "sums", "summed", "summing", "total", "totals", "totaled", "totalled",
+    "come", "comes", "came", "coming", "bring", "brings", "brought", "bringing", "round", "rounds", "rounded",
+    "rounding", "save", "saves", "saved", "saving", "count", "counts", "counted", "counting", "go", "goes", "went",
+];
+
+/// Verbs that make a bound of it all the same: "it can add up to 5".
+pub(super) const ALLOWING: &[&str] = &["can", "could", "may", "might"];
+
+/// What leads to a value: "minus" behind it is a sign ("is minus 5", and not "7 minus 5"), and "up to" a bound.
+pub(super) const LEADING: &[&str] = &["is", "are", "be", "was", "equals", "to", "="];
+
+/// What stands before a number that is to be worked out with another.
+pub(super) const JOINING: &[&str] = &["and", "or", "plus", "minus", "times", "by"];
 
 /// Words behind a number that only begin with it: "5 or more".
 pub(super) const OPEN_ENDS: &[&str] =
