@@ -76,6 +76,9 @@ pub enum RewardError {
         /// What to do about it.
         hint: Option<String>,
     },
+    /// The same, found out by completions: its file was read, and is a reward's.
+    #[error("{0}")]
+    Failed(Box<RewardError>),
     /// A recipe names its own reward like one that is there.
     #[error("the reward `{name}` is one of this program's own, and cannot have a path; give yours another name")]
     NameTaken {

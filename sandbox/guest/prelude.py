@@ -26,6 +26,7 @@ PROGRAM = "<program>"
 DETAIL_CHARACTERS = 500
 TRACEBACK_CHARACTERS = 32_768
 TRACEBACK_FRAMES = 100
+INPUT_BYTES = 16 << 20
 
 # What reference solutions import, and what those modules import lazily at their first use.
 PRELOADED = """
@@ -150,6 +151,14 @@ def wait_for_nobody(condition, timeout=None):
     return False
 
 
+def stat_of(fd, stat=os.fstat):
+    """`os.fstat` from now on. Standard input has no size here, as little as a pipe has; programs read it by its size all the
+    same, and are told one that no input exceeds.
+    """
+    result = stat(fd)
+    return os.stat_result([*result[:6], INPUT_BYTES, *result[7:]]) if fd == 0 else result
+
+
 def prepare():
     """Everything that the snapshot shall hold already."""
     folder = sys.path[0]
@@ -163,6 +172,7 @@ def prepare():
     threading.Thread.join = join_thread
     threading.Thread.is_alive = lambda thread: False
     threading.Condition.wait = wait_for_nobody
+    os.fstat = stat_of
     cut_off()
     for name in preloaded:
         importlib.import_module(name)
@@ -199,10 +209,13 @@ def finish():
     gc.freeze()
 
 
-def compile_program(source):
-    """The code of the program; its lines are kept for tracebacks. A file may begin with a byte-order mark."""
+def compile_program(source, lines=linecache.cache):
+    """The code of the program; its lines are kept for tracebacks. A file may begin with a byte-order mark.
+
+    In the dictionary that is there now: one of a program's own might change the text of the next.
+    """
     source = source.removeprefix("\ufeff")
-    linecache.cache[PROGRAM] = (len(source), None, source.splitlines(True), PROGRAM)
+    lines[PROGRAM] = (len(source), None, source.splitlines(True), PROGRAM)
     return compile(source, PROGRAM, "exec", dont_inherit=True)
 
 

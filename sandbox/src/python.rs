@@ -119,8 +119,9 @@ impl Python {
     }
 
     /// Runs each of `tests` after `program`. Where the program itself does not run to its end, its outcome is that of
-    /// every test. Fuel, output and time are counted for the program and for each test anew; memory is the instance's, so
-    /// what earlier tests left in it counts.
+    /// every test. Fuel, output and time are limited for the program and for each test anew; memory is the instance's, so
+    /// what earlier tests left in it counts. The fuel and the seconds of the program are in the outcome of the first test
+    /// behind it, beside the test's own, so that all outcomes add up to all of the work.
     ///
     /// `keep` is given each outcome as soon as it is there, and says what is kept of it, since outputs of many tests together
     /// may be large; and whether to go on: behind a `Break` no further test is run, and what is kept ends.
@@ -141,27 +142,27 @@ impl Python {
         while let Some(rest) = tests.get(kept.len()..).filter(|rest| go_on && !rest.is_empty()) {
             let rest = if sharing == Sharing::Instance { rest } else { &rest[..1] };
             let texts: Vec<&str> = std::iter::once(program).chain(rest.iter().copied()).collect();
-            let mut failed = None;
-            let mut at = 0;
-            self.run_in_turn(&texts, "", limits, |outcome| {
-                match at {
-                    0 if outcome.cause != Cause::Ok => {
-                        let (ControlFlow::Continue(it) | ControlFlow::Break(it)) = keep(outcome);
-                        failed = Some(it);
-                    }
-                    0 => {}
-                    _ => {
-                        let keeping = keep(outcome);
-                        go_on = keeping.is_continue();
-                        let (ControlFlow::Continue(it) | ControlFlow::Break(it)) = keeping;
-                        kept.push(it);
-                    }
+            // What loading the program took, until a test is charged with it.
+            let mut load: Option<(u64, f64)> = None;
+            let mut failed = false;
+            self.run_in_turn(&texts, "", limits, |mut outcome| {
+                let loads = load.is_none();
+                if loads && outcome.cause == Cause::Ok {
+                    load = Some((outcome.fuel, outcome.seconds));
+                    return true;
                 }
-                at += 1;
-                failed.is_none() && go_on
+                let (fuel, seconds) = load.replace((0, 0.0)).unwrap_or_default();
+                outcome.fuel = outcome.fuel.saturating_add(fuel);
+                outcome.seconds += seconds;
+                failed = loads;
+                let keeping = keep(outcome);
+                go_on = keeping.is_continue();
+                let (ControlFlow::Continue(it) | ControlFlow::Break(it)) = keeping;
+                kept.push(it);
+                go_on && !failed
             })?;
-            if let Some(failed) = failed {
-                kept.resize(tests.len(), failed);
+            if let Some(last) = kept.last().filter(|_| failed && go_on).cloned() {
+                kept.resize(tests.len(), last);
             }
         }
         Ok(kept)

@@ -94,7 +94,24 @@ fn behind_a_break_no_test_is_run() {
             })
             .unwrap();
         assert_eq!((&kept[..], seen), (&[Cause::Ok, Cause::Exception][..], 2));
+        let kept =
+            python().run_tests("1 / 0", &["pass"; 3], sharing, &limits(), |it| ControlFlow::Break(it.cause)).unwrap();
+        assert_eq!(kept, [Cause::Exception]);
     }
+}
+
+/// All outcomes add up to all of the work: what a program takes before its tests is in that of the first test behind it.
+#[test]
+fn loading_is_counted_each_time() {
+    let program = "import os\nfor _ in range(10 ** 6): pass";
+    let load = run(program).fuel;
+    let loads = |tests: &[&str], sharing| {
+        let outcomes = run_tests(program, tests, sharing, &limits());
+        outcomes.iter().map(|outcome| outcome.fuel / load).collect::<Vec<_>>()
+    };
+    assert_eq!(loads(&["pass"; 3], Sharing::Instance), [1, 0, 0]);
+    assert_eq!(loads(&["pass"; 3], Sharing::Nothing), [1, 1, 1]);
+    assert_eq!(loads(&["pass", "os._exit(0)", "pass", "1 / 0"], Sharing::Instance), [1, 0, 1, 0]);
 }
 
 #[test]

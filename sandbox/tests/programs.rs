@@ -45,6 +45,14 @@ fn standard_input_is_given() {
     );
 }
 
+/// As programs of contests read it: by the size that the system tells, though here it tells none.
+#[test]
+fn standard_input_may_be_read_by_its_size() {
+    let program = "import io, os\nlines = io.BytesIO(os.read(0, os.fstat(0).st_size)).readlines()\nprint(len(lines), lines[-1])\nprint(os.read(0, os.fstat(0).st_size), os.fstat(1).st_size)";
+    let outcome = python().run(program, &"1 2 3\n".repeat(300_000), &limits()).unwrap();
+    assert_eq!(outcome.stdout, "300000 b'1 2 3\\n'\nb'' 0\n", "{outcome:?}");
+}
+
 #[test]
 fn causes_are_told_apart() {
     check("assert 1 == 1", Cause::Ok, "");

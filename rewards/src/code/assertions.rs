@@ -202,22 +202,18 @@ impl<'a> Assertions<'a> {
 
     /// A test that must run where the submission is.
     fn inside(&self, guest: &mut Guest<'_>, block: &str) -> Result<Tested, RewardError> {
-        let program = format!(
-            "{INSIDE}\n_grade({}, {}, {}, {})\n",
-            quoted(&self.marker),
-            quoted(self.setup),
-            quoted(self.submission),
-            quoted(block),
-        );
-        let outcome = guest.run(&program, "", 0)?;
-        let verdict = match (outcome.cause, &guest::said(&outcome, &self.marker)[..]) {
-            (sandbox::Cause::Ok, ["held"]) => Verdict::Passed,
-            (sandbox::Cause::Ok, ["syntax"]) => Verdict::Failed("syntax_error"),
-            (sandbox::Cause::Ok, ["reference"]) => self.failed(guest, &Failure::BlamesTests)?,
-            (sandbox::Cause::Ok, _) => Verdict::Failed("exit"),
+        let program = format!("{INSIDE}\n_prepare({}, {})\n", quoted(&self.marker), quoted(self.setup));
+        let test = format!("{}.encode(\"ascii\", {})\n", quoted(&format!("\u{e9}{block}")), quoted(&self.marker));
+        // The test is run where the submission came to its end.
+        let go_on = |_, answer: &Answer| answer.cause == Cause::Ok;
+        let answers = guest.run_tests(&program, &[self.submission, &test], go_on)?;
+        let Some(last) = answers.last() else { return Ok(Tested::new(Verdict::Failed("exit"))) };
+        let verdict = match (last.cause, &guest::said(last, &self.marker)[..]) {
+            (Cause::Ok, ["held"]) if answers.len() == 2 => Verdict::Passed,
+            (Cause::Ok, _) => Verdict::Failed("exit"),
             (cause, _) => Verdict::Failed(cause.name()),
         };
-        Ok(Tested { verdict, detail: outcome.detail })
+        Ok(Tested { verdict, detail: last.detail.clone() })
     }
 
     fn failed(&self, guest: &mut Guest<'_>, failure: &Failure) -> Result<Verdict, RewardError> {

@@ -9,7 +9,7 @@ def _load(marker, setup, submission):
 
     write, flush = sys.stdout.write, sys.stdout.flush
     sys.set_int_max_str_digits(0)
-    told, evaluate, makers = _told, eval, _makers()
+    told, containers, evaluate, makers = _told, _containers, eval, _makers()
 
     def say(text):
         # On a line of its own, whatever the submission wrote before.
@@ -43,28 +43,47 @@ def _load(marker, setup, submission):
 
         say(told(function(name)(*json.loads(arguments))))
 
-    def changeable(value):
-        return isinstance(value, (list, dict, set, bytearray))
+    def raised(error):
+        """What a test may ask of an exception: which it is, by the names of its classes; what it was made of, its attributes, as
+        far as they are plain values; its text."""
+        kinds = [(kind.__module__, kind.__qualname__) for kind in type(error).__mro__ if issubclass(kind, Exception)]
+        text, made_of = str(error), error.args
+        if told(made_of)[0] == "?":
+            made_of = (text,)
+        attributes = {name: value for name, value in vars(error).items() if told(value)[0] != "?"}
+        return told((kinds, made_of, attributes, text))
 
     def calls(texts):
-        """Calls in turn, each `(name, arguments, keywords)`. What an argument that can be changed is afterwards is told too."""
+        """Calls in turn, each `(name, arguments, keywords)`. What of the arguments was changed is told too, for each of their
+        lists and the like; in what is told the others stand as themselves."""
         for text in texts:
             name, arguments, keywords = evaluate(text, dict(makers))
-            given = [*arguments, *keywords.values()]
-            before = [told(value) if changeable(value) else None for value in given]
+            originals = containers([*arguments, *keywords.values()])
+            given = {id(one): at for at, one in enumerate(originals)}
+
+            def states():
+                said = []
+                for one in originals:
+                    at = given.pop(id(one))
+                    said.append(told(one, given))
+                    given[id(one)] = at
+                return said
+
+            before = states()
             try:
+                value = function(name)(*arguments, **keywords)
                 # An iterator may raise as well, while its items are told.
-                result = told(function(name)(*arguments, **keywords))
-                after = [told(value) if changeable(value) else None for value in given]
+                result = "returned " + told(value, given)
             except MemoryError:
                 raise
             except Exception as error:
-                kind = next(kind for kind in type(error).__mro__ if kind.__module__ == "builtins")
-                say("raised " + told((kind.__name__, str(error))))
-                continue
-            changed = "[" + ",".join(["None" if old == new else new for old, new in zip(before, after)]) + "]"
-            say("returned " + result)
-            say("changed " + changed)
+                result = "raised " + raised(error)
+            changed = ["None" if old == new else new for old, new in zip(before, states())]
+            if result.startswith("returned") and "argument_of" in result and changed.count("None") < len(changed):
+                # To the test they are changed later than it has the result: see judge.py.
+                result = "returned " + told(value)
+            say(result)
+            say("changed [" + ",".join(changed) + "]")
 
     globals().update(value=value, truth=truth, call=call, calls=calls)
 

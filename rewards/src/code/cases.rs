@@ -43,8 +43,8 @@ pub enum Checker {
     Lines,
     /// The same words in the same order, however they are spaced: what judges of programming contests do.
     Tokens,
-    /// A Python program that is called with the names of three files (input, expected output, output) and prints 1 where the
-    /// output is right. It runs in a guest of its own.
+    /// A Python program that is called with the names of three files (input, expected output, output) and prints one
+    /// number and nothing else, 1 where the output is right. It runs in a guest of its own.
     Program(String),
 }
 
@@ -99,12 +99,10 @@ fn one() -> u32 {
     1
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
 fn is_one(weight: &u32) -> bool {
     *weight == 1
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
 fn is_false(flag: &bool) -> bool {
     !*flag
 }

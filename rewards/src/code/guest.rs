@@ -45,40 +45,26 @@ impl<'a> Guest<'a> {
         tests: &[&str],
         go_on: impl Fn(usize, &Answer) -> bool,
     ) -> Result<Vec<Answer>, RewardError> {
-        let limits = self.with_output(ANSWERS);
-        let mut answers: Vec<Answer> = Vec::with_capacity(tests.len());
-        let mut room = KEPT;
-        while let Some(rest) = tests.get(answers.len()..).filter(|rest| !rest.is_empty()) {
-            // Few at a time, since those that are given to an instance are all run.
-            let endless = answers.iter().any(|answer| is_endless(answer.cause));
-            let some = &rest[..rest.len().min(if endless { 1 } else { ENDLESS })];
-            let (more, left) = twice(|| {
-                let (mut left, mut at) = (room, answers.len());
-                let keep = |outcome| {
-                    let answer = Answer::of(outcome, &mut left);
-                    at += 1;
-                    if go_on(at - 1, &answer) { ControlFlow::Continue(answer) } else { ControlFlow::Break(answer) }
-                };
-                let more = self.python.run_tests(program, some, Sharing::Instance, &limits, keep)?;
-                Ok((more, left))
-            })?;
-            room = left;
-            let alone = more.len() > 1 && more.iter().all(|it| Arc::ptr_eq(&it.outcome, &more[0].outcome));
-            let ran = if alone { 1 } else { more.len() };
-            more.iter().take(ran).for_each(|answer| self.count(&answer.outcome));
-            let stopped = more.last().is_some_and(|last| !go_on(answers.len() + more.len() - 1, last));
-            answers.extend(more);
-            if stopped {
-                break;
-            }
-            let rest = match self.spent(answers.iter().map(|answer| answer.cause)) {
-                _ if alone => answers.last().cloned(),
-                Some(cause) => Some(Answer::not_run(cause)),
-                None => None,
-            };
-            if let Some(rest) = rest {
-                answers.resize(tests.len(), rest);
-            }
+        let (python, limits, charged) = (self.python, self.with_output(ANSWERS), self.charged);
+        let mut spent = None;
+        let mut answers = twice(|| {
+            // Of a run in which the host failed, the submission is not charged with anything.
+            self.charged = charged;
+            let (mut room, mut at, mut endless) = (KEPT, 0, Vec::new());
+            python.run_tests(program, tests, Sharing::Instance, &limits, |outcome| {
+                self.count(&outcome);
+                let answer = Answer::of(outcome, &mut room);
+                at += 1;
+                endless.extend(Some(answer.cause).filter(|cause| is_endless(*cause)));
+                if !go_on(at - 1, &answer) {
+                    return ControlFlow::Break(answer);
+                }
+                spent = self.spent(endless.iter().copied());
+                if spent.is_none() { ControlFlow::Continue(answer) } else { ControlFlow::Break(answer) }
+            })
+        })?;
+        if let Some(cause) = spent {
+            answers.resize(tests.len(), Answer::not_run(cause));
         }
         Ok(answers)
     }
@@ -123,7 +109,7 @@ impl<'a> Guest<'a> {
     }
 }
 
-/// So many tests without an end, and a submission's further ones are not run. Also how many of them an instance is given.
+/// So many tests without an end, and a submission's further ones are not run.
 const ENDLESS: usize = 4;
 /// The fuel for all tests of a submission, in what one run may use.
 const ALL_TESTS: u64 = 16;
@@ -188,8 +174,12 @@ impl Deref for Answer {
 }
 
 /// Once more if the host failed: a second failure is the caller's to report.
-fn twice<T>(run: impl Fn() -> Result<T, SandboxError>) -> Result<T, RewardError> {
-    run().or_else(|_| run()).map_err(|source| RewardError::Sandbox { reward: "code".to_owned(), source })
+fn twice<T>(mut run: impl FnMut() -> Result<T, SandboxError>) -> Result<T, RewardError> {
+    let result = match run() {
+        Err(_) => run(),
+        ran => ran,
+    };
+    result.map_err(|source| RewardError::Sandbox { reward: "code".to_owned(), source })
 }
 
 /// The program that takes in a submission, and then answers what the texts after it ask.

@@ -15,6 +15,7 @@ def _judge(marker, setup, test):
     import dis
     import importlib
     import os
+    import re
     import sys
     import types
 
@@ -159,6 +160,14 @@ def _judge(marker, setup, test):
         else:
             old[:] = new
 
+    def filled(value, given):
+        """The value, with the test's own lists where the submission had those that it was given."""
+        if isinstance(value, _Argument):
+            return given[value.at]
+        if isinstance(value, (list, tuple)):
+            return type(value)([filled(item, given) for item in value])
+        return {key: filled(item, given) for key, item in value.items()} if isinstance(value, dict) else value
+
     def change_where(over):
         left = []
         for frames, old, new in changes:
@@ -181,15 +190,42 @@ def _judge(marker, setup, test):
             frame = frame.f_back
         return frames
 
-    def raised(name, text):
-        kind = getattr(builtins, name, Exception)
-        if not (isinstance(kind, type) and issubclass(kind, Exception)):
-            kind = Exception
+    words = set(re.findall(r"\w+", setup + "\n" + test))
+
+    def class_of(kinds):
+        """The first of an exception's classes that is here too: a built-in one, one of the setup's, or one of the library's that
+        the tests name. Of others, such as unittest's `SkipTest`, they know nothing."""
+        for module, name in kinds:
+            if module == "solution":
+                kind = names.get(name)
+            elif module == "builtins" or name in words:
+                kind = getattr(sys.modules.get(module), name, None)
+            else:
+                continue
+            if isinstance(kind, type) and issubclass(kind, Exception):
+                return kind
+        return Exception
+
+    def raised(kinds, made_of, attributes, text):
+        kind = class_of(kinds)
         if issubclass(kind, StopIteration) and "StopIteration" not in setup + test:
             # It would end the `map` of `all(map(holds, cases))`, as if there were no further case.
             kind = RuntimeError
-        error = kind.__new__(kind, text)
-        error.args = (text,)
+        error = kind.__new__(kind, *made_of)
+        try:
+            # Not by its own `__init__`, which may make something else of it: that has been done.
+            built_in = next(kind for kind in kind.__mro__ if kind.__module__ == "builtins")
+            built_in.__init__(error, *made_of)
+        except Exception:
+            pass
+        error.args = made_of
+        vars(error).update(attributes)
+        try:
+            same = str(error) == text
+        except Exception:
+            same = False
+        if not same:
+            error.args = (text,)
         return error
 
     class Candidate:
@@ -202,10 +238,11 @@ def _judge(marker, setup, test):
             nonlocal ahead
             if has_later(arguments) or has_later(keywords):
                 return Later()
-            given = [*arguments, *keywords.values()]
-            # `[pop(xs) for _ in range(3)]`
-            change_where(lambda _, old: any(old is value for value in given))
             try:
+                # `[pop(xs) for _ in range(3)]`
+                again = {id(one) for one in _containers([*arguments, *keywords.values()])}
+                change_where(lambda _, old: id(old) in again)
+                given = _containers([*arguments, *keywords.values()])
                 text = _literal((self.__name__, arguments, keywords))
             except (_Foreign, RecursionError):
                 inside()
@@ -221,12 +258,13 @@ def _judge(marker, setup, test):
             if kind == "ended":
                 say("ended")
                 raise Stop
+            changed = zip(given, filled(changed, given))
+            changes.extend((frames_above(), old, new) for old, new in changed if new is not None)
             if kind == "raised":
                 raise raised(*value)
-            changes.extend((frames_above(), old, new) for old, new in zip(given, changed) if new is not None)
             if kind == "foreign":
                 return Object(value) if is_class(self.__name__) else Foreign(value)
-            return value
+            return filled(value, given)
 
         __getattr__ = __setattr__ = __delattr__ = inside
         __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = inside

@@ -21,7 +21,8 @@ use crate::RewardError;
 
 const JUDGE: &str = concat!(include_str!("numpy.py"), include_str!("judge.py"));
 
-/// Rounds until a test gives up: each takes a result on which a later call depends.
+/// Rounds until a test counts as failed: each takes a result on which a later call depends, and runs test and
+/// submission from the beginning.
 const ROUNDS: usize = 256;
 
 /// What the calls of a test may be written in.
@@ -136,7 +137,10 @@ impl Judged {
         let before = guest.charged();
         for _ in 0..ROUNDS {
             if guest.is_exhausted(before) {
-                break;
+                return Ok(Some(Tested {
+                    verdict: Verdict::Failed("out_of_fuel"),
+                    detail: "too much work in calls that depend on each other".to_owned(),
+                }));
             }
             let answers = match Answers::to(&calls, guest, marker, program)? {
                 Ok(answers) => answers,
@@ -162,9 +166,10 @@ impl Judged {
                 End::Ahead | End::Failed(_) => calls = run.calls,
             }
         }
+        // Not the test's fault alone: a submission may be what keeps a loop of the test going.
         Ok(Some(Tested {
-            verdict: Verdict::Failed("out_of_fuel"),
-            detail: "too many calls that depend on each other".to_owned(),
+            verdict: Verdict::Failed("too_many_dependent_calls"),
+            detail: format!("more than {ROUNDS} calls that depend on each other"),
         }))
     }
 }
@@ -230,28 +235,26 @@ fn entries(said: &[&str], calls: usize, table: &mut String) -> usize {
     let mut count = 0;
     while count < calls {
         let Some(line) = lines.next() else { break };
-        if let Some(value) = line.strip_prefix("returned ") {
-            // The answer was cut off where this is missing.
-            let Some(changed) = lines.next() else { break };
-            let changed = match changed.strip_prefix("changed ").and_then(Literal::parse) {
-                Some(changed @ Literal::List(_)) => changed.python(),
-                // An argument was changed into something that is no plain value.
-                _ => "[]".to_owned(),
-            };
-            table.push_str(&match Literal::parse(value) {
-                Some(value) => format!("(\"returned\",{},{changed})\n", value.python()),
-                None => {
-                    let kind = value.trim_start_matches('?');
-                    format!("(\"foreign\",{},{changed})\n", quoted(&kind.chars().take(80).collect::<String>()))
-                }
-            });
-        } else if let Some(Literal::Tuple(error)) = line.strip_prefix("raised ").and_then(Literal::parse)
-            && let [name @ Literal::Text(_), text @ Literal::Text(_)] = &error[..]
+        let (kind, value) = if let Some(value) = line.strip_prefix("returned ") {
+            match Literal::parse(value) {
+                Some(value) => ("returned", value.python()),
+                None => ("foreign", quoted(&value.trim_start_matches('?').chars().take(80).collect::<String>())),
+            }
+        } else if let Some(error @ Literal::Tuple(_)) = line.strip_prefix("raised ").and_then(Literal::parse)
+            && let Some([Literal::List(_), Literal::Tuple(_), Literal::Dictionary(_), Literal::Text(_)]) = error.items()
         {
-            table.push_str(&format!("(\"raised\",({},{}),[])\n", name.python(), text.python()));
+            ("raised", error.python())
         } else {
             break;
-        }
+        };
+        // The answer was cut off where this is missing.
+        let Some(changed) = lines.next() else { break };
+        let changed = match changed.strip_prefix("changed ").and_then(Literal::parse) {
+            Some(changed @ Literal::List(_)) => changed.python(),
+            // An argument was changed into something that is no plain value.
+            _ => "[]".to_owned(),
+        };
+        table.push_str(&format!("(\"{kind}\",{value},{changed})\n"));
         count += 1;
     }
     count

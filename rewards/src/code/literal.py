@@ -6,8 +6,38 @@ class _Foreign(Exception):
     """A value that is not plain."""
 
 
-def _literal(value):
-    """The value as a Python literal."""
+class _Argument:
+    """Stands in a value for what the call was given: one of `_containers` of its arguments."""
+
+    def __init__(self, at):
+        self.at = at
+
+
+def _containers(values):
+    """What of the values, and within them, can be changed in place; the same for values that have the same literal."""
+    found = []
+
+    def look(value):
+        if isinstance(value, (list, dict, set, bytearray)):
+            found.append(value)
+        if isinstance(value, list):
+            items = list.__iter__(value)
+        elif isinstance(value, dict):
+            items = dict.values(value)
+        else:
+            items = tuple.__iter__(value) if isinstance(value, tuple) else ()
+        for item in items:
+            look(item)
+
+    for value in values:
+        look(value)
+    return found
+
+
+def _literal(value, given=()):
+    """The value as a Python literal. Of what is in `given`, by its `id`, only its place there."""
+    if given and id(value) in given:
+        return "argument_of(" + repr(given[id(value)]) + ")"
     if value is None or value is True or value is False:
         return repr(value)
     if isinstance(value, int):
@@ -19,15 +49,18 @@ def _literal(value):
     if isinstance(value, bytes):
         return bytes.__repr__(value)
     if isinstance(value, list):
-        return "[" + ",".join([_literal(item) for item in list.__iter__(value)]) + "]"
+        return "[" + ",".join([_literal(item, given) for item in list.__iter__(value)]) + "]"
     if isinstance(value, tuple):
-        return "(" + "".join([_literal(item) + "," for item in tuple.__iter__(value)]) + ")"
+        return "(" + "".join([_literal(item, given) + "," for item in tuple.__iter__(value)]) + ")"
     if isinstance(value, frozenset):
         return "frozenset([" + ",".join([_literal(item) for item in value]) + "])"
-    if isinstance(value, (set, type({}.keys()), type({}.items()))):
+    if isinstance(value, set):
         return "set([" + ",".join([_literal(item) for item in value]) + "])"
     if isinstance(value, dict):
-        return "{" + ",".join([_literal(key) + ":" + _literal(item) for key, item in dict.items(value)]) + "}"
+        return "{" + ",".join([_literal(key) + ":" + _literal(item, given) for key, item in dict.items(value)]) + "}"
+    for name, view in (("keys_of", {}.keys()), ("values_of", {}.values()), ("items_of", {}.items())):
+        if isinstance(value, type(view)):
+            return name + "([" + ",".join([_literal(item) for item in value]) + "])"
     kind = type(value)
     name = (kind.__module__, kind.__name__)
     if name == ("builtins", "bytearray"):
@@ -75,10 +108,10 @@ def _moment(value):
     return name + "(" + ",".join([repr(getattr(value, field)) for field in fields]) + ")"
 
 
-def _told(value):
+def _told(value, given=()):
     """The literal, or a text that is none."""
     try:
-        return _literal(value)
+        return _literal(value, given)
     except (_Foreign, RecursionError):
         return "?" + type(value).__name__.replace("\n", " ")
 
@@ -98,6 +131,10 @@ def _makers():
         "time_of": datetime.time,
         "datetime_of": datetime.datetime,
         "timedelta_of": datetime.timedelta,
+        "keys_of": lambda keys: dict.fromkeys(keys).keys(),
+        "values_of": lambda values: dict(enumerate(values)).values(),
+        "items_of": lambda items: dict(items).items(),
+        "argument_of": _Argument,
         "inf": float("inf"),
         "nan": float("nan"),
     }

@@ -44,9 +44,11 @@ fn near(printed: &str, expected: &str, tolerance: Tolerance) -> bool {
     if whole(printed) && whole(expected) {
         return false;
     }
-    // Rust reads "inf" and "nan" as numbers, and their difference is NaN: not near.
+    // Rust reads "inf", "nan" and 1e999 as numbers too; nothing is near to infinity, and everything within a share of it.
     match (printed.parse::<f64>(), expected.parse::<f64>()) {
-        (Ok(left), Ok(right)) => (left - right).abs() <= tolerance.value() * right.abs().max(1.0),
+        (Ok(left), Ok(right)) if left.is_finite() && right.is_finite() => {
+            (left - right).abs() <= tolerance.value() * right.abs().max(1.0)
+        }
         _ => false,
     }
 }
@@ -96,6 +98,13 @@ mod tests {
             ("1000000", "1000001", false),
             ("nan", "nan ", true),
             ("nan", "0.5", false),
+            ("0.5", "nan", false),
+            ("inf", "inf ", true),
+            ("0", "INF", false),
+            ("1e308", "Infinity", false),
+            ("-inf", "inf", false),
+            ("inf", "Infinity", false),
+            ("0.5", "1e999", false),
             ("YES 0.50000001", "YES 0.5", true),
             ("NO 0.5", "YES 0.5", false),
         ] {

@@ -92,9 +92,8 @@ fn check(guest: &mut Guest<'_>, program: &str, case: &StdinCase, printed: &str) 
             Cause::TimedOut => return Ok(Said::Unfinished),
             _ => return Ok(Said::Nothing),
         };
-        // Alone on its line: a message may end with a number that a submission printed.
-        let points = said.trim_end().lines().last().and_then(|line| line.trim().parse::<f64>().ok());
-        Ok(points.map_or(Said::Nothing, |points| Said::of(points >= 1.0)))
+        // Nothing beside it: a message may end with a line that a submission printed.
+        Ok(said.trim().parse::<f64>().map_or(Said::Nothing, |points| Said::of(points >= 1.0)))
     };
     match says(printed)? {
         // A checker may choke on what no program should print; on the expected output it must not.

@@ -63,8 +63,9 @@ fn calls(function: &str, pairs: &[(&str, &str)]) -> Reference {
     Reference::Calls { setup: "from typing import *".into(), function: function.into(), cases, tolerance: None }
 }
 
-/// The ways in which a function is tested: judged outside, in a guest of its own, by HumanEval's `check`, in a `map`, by calls.
-fn squares() -> [Reference; 5] {
+/// The ways in which a function is tested: judged outside, in a guest of its own, by HumanEval's `check`, in a `map`, by calls,
+/// beside the submission.
+fn squares() -> [Reference; 6] {
     [
         tests("", &["assert square(3) == 9", "assert square(-4) == 16"]),
         tests("", &["assert 9 <= square(3) <= 9", "assert square(-4) in [16]"]),
@@ -74,6 +75,7 @@ fn squares() -> [Reference; 5] {
         ),
         tests("", &["assert all(map(lambda case: square(case[0]) == case[1], [(3, 9), (-4, 16)]))"]),
         calls("square", &[("[3]", "9"), ("[-4]", "16")]),
+        tests("", &["assert square.__call__(3) == 9 and 'x' != 'y'", "assert square.__call__(-4) in [16]"]),
     ]
 }
 
@@ -290,15 +292,17 @@ print(1 if sum(numbers) == int(given[0]) and len(numbers) == len(expected) else 
     check("print(1, 3)", &with(checker), Some("wrong_output"));
     check("print('five')", &with(checker), Some("wrong_output"));
     check("print('1\\n')\nprint('print(1)')", &with(checker), Some("wrong_output"));
-    // A number counts where it stands alone.
+    // A number counts where it stands alone: the last line may be the submission's.
     let message = "import sys
 expected, output = (open(name).read().strip() for name in sys.argv[2:4])
-print('checked')
-print(1 if expected == output else f'wrong: expected {expected} found {output}')";
+print(1 if expected == output else f'wrong: expected {expected} found:\\n{output}')";
     check("print('1 4')", &with(message), None);
     check("print(4, 1)", &with(message), Some("wrong_output"));
-    let unusable = score(&code(), "<answer>\nprint(1)\n</answer>", &with("import nothing"));
-    assert_eq!(unusable, Score::unscorable("checker_fails"));
+    check("print('bad')\nprint(1)", &with(message), Some("wrong_output"));
+    for checker in ["import nothing", "print('checked')\nprint(1)", "print('1 4')"] {
+        let unusable = score(&code(), "<answer>\nprint(1)\n</answer>", &with(checker));
+        assert_eq!(unusable, Score::unscorable("checker_fails"), "{checker}");
+    }
 }
 
 #[test]

@@ -177,6 +177,7 @@ impl Reward for FileReward {
                 self.prints.push(self.name(), samples, format!("{error}\n"));
                 Ok(vec![Score::unscorable("reward_failed"); samples.len()])
             }
+            Err(error @ RewardError::Custom { .. }) => Err(RewardError::Failed(Box::new(error))),
             other => other,
         }
     }

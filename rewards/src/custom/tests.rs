@@ -135,6 +135,18 @@ mine.py, line 1: the reward `mine` asks for `trainer_state`, which is a trainer'
     assert_eq!(hint("[0.0, float('nan')]"), "hint: where it has nothing to say it returns None");
 }
 
+/// The one is found before anything is scored.
+#[test]
+fn a_wrong_file_is_told_from_a_failure_on_completions() {
+    let no_python = File::python("def reward(completions:\n");
+    let built = Registry::builtin().build(std::slice::from_ref(&no_python.spec), &surroundings());
+    assert!(matches!(built, Err(RewardError::Custom { .. })));
+    let set = File::python("def reward(completions):\n    return [1 / 0]\n").build().unwrap();
+    let reference = Reference::Integer { value: 1 };
+    let scored = set.score(&Sample::new("q", "abc", &reference));
+    assert!(matches!(scored, Err(RewardError::Failed(_))));
+}
+
 #[test]
 fn messages_where_they_are_wanted() {
     let text = "def reward(prompts, completions, **kwargs):\n    assert prompts[0][-1]['role'] == 'user'\n    return [float(len(prompt)) + len(completion[0]['content']) for prompt, completion in zip(prompts, completions)]\n";

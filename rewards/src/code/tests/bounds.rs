@@ -62,6 +62,28 @@ fn the_work_of_all_tests_together_has_a_bound() {
     }
 }
 
+/// What runs before the tests is work as well, and done once for all tests that its guest survives.
+#[test]
+fn loading_a_submission_is_part_of_its_work() {
+    const LOOP: &str = "import os\nfor _ in range(10 ** 6): pass\n";
+    let load = graded(20_000_000_000, LOOP, &stdin(&[("", "")])).fuel;
+    for (end, reference) in forty().into_iter().skip(1) {
+        let beside = matches!(&reference, Reference::Tests { assertions, .. } if assertions[0].contains(" in "));
+        // A test in a guest of its own asks a guest of the submission's of its own.
+        let loads = if beside { 40 } else { 1 };
+        let honest = graded(20_000_000_000, &format!("{LOOP}def f(n): return n\n{end}"), &reference);
+        assert_eq!(honest.tests, [None; 40], "{reference:?}");
+        assert!((loads * load..2 * loads * load).contains(&honest.fuel), "{} {load} {reference:?}", honest.fuel);
+        // One that ends its guest in each test is loaded anew for each, as long as all its tests may run.
+        let fuel = load * 3 / 2;
+        let leaves = graded(fuel, &format!("{LOOP}def f(n): os._exit(0)\n{end}"), &reference);
+        let ran = leaves.tests.iter().take_while(|cause| **cause == Some("exit")).count();
+        assert!((20..30).contains(&ran), "{ran} {reference:?}");
+        assert!(leaves.tests[ran..].iter().all(|cause| *cause == Some("out_of_fuel")), "{reference:?}");
+        assert!(leaves.fuel < 18 * fuel, "{} {reference:?}", leaves.fuel);
+    }
+}
+
 /// All or nothing is asked under the same limits, test by test.
 #[test]
 fn all_or_nothing_is_all_of_the_single_tests() {

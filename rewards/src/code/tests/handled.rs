@@ -130,6 +130,116 @@ def partly(n):
     }
 }
 
+/// An exception is what the tests know it as: by its class, or the next one of its bases that they have.
+#[test]
+fn exceptions_keep_their_class_and_what_they_were_made_of() {
+    let setup = "import json, statistics, decimal\nclass BadInput(ValueError):\n    def __init__(self, text, code):\n        super().__init__(text)\n        self.code = code";
+    // Where the question shows a class, the submission may write it once more.
+    let submission = "import json, statistics, decimal
+class BadInput(ValueError):
+    def __init__(self, text, code):
+        super().__init__(text)
+        self.code = code
+class Own(KeyError): pass
+class Said(ValueError):
+    def __str__(self): return 'said'
+def f(kind):
+    if kind == 'json': json.loads('[1,')
+    if kind == 'statistics': statistics.mean([])
+    if kind == 'decimal': decimal.Decimal(1) / 0
+    if kind == 'bad': raise BadInput('no', 7)
+    if kind == 'utf8': b'\\xff'.decode()
+    if kind == 'said': raise Said('other')
+    raise Own('a', 3)";
+    for (kind, caught, holds) in [
+        ("json", "json.JSONDecodeError", "e.pos == 3 and str(e).startswith('Expecting')"),
+        ("json", "ValueError", "'Expecting' in str(e)"),
+        ("statistics", "statistics.StatisticsError", "'data' in str(e)"),
+        ("decimal", "decimal.DivisionByZero", "True"),
+        ("decimal", "ZeroDivisionError", "True"),
+        ("bad", "BadInput", "e.code == 7 and e.args == ('no',) and str(e) == 'no'"),
+        ("utf8", "UnicodeDecodeError", "e.object == b'\\xff' and e.start == 0"),
+        ("said", "ValueError", "str(e) == 'said'"),
+        ("own", "KeyError", "e.args[0] == 'a' and e.args[1] == 3"),
+        ("own", "LookupError", "type(e) is KeyError"),
+    ] {
+        let form =
+            |caught| format!("try:\n    f('{kind}')\n    assert False\nexcept {caught} as e:\n    assert {holds}");
+        check(submission, &tests(setup, &[&form(caught)]), None);
+        check(submission, &tests(setup, &[&form("OSError")]), Some("exception"));
+    }
+    // What the tests do not name is no class to them: a test that is skipped is no success.
+    let unit = "import unittest\nclass TestF(unittest.TestCase):\n    def test(self):\n        self.assertEqual(f(3), 9)\ndef go():\n    return unittest.TestResult(), unittest.defaultTestLoader.loadTestsFromTestCase(TestF)";
+    let reference = tests(unit, &["result, suite = go()\nsuite.run(result)\nassert result.wasSuccessful()"]);
+    check("def f(x): return 9", &reference, None);
+    check("import unittest\ndef f(x): raise unittest.SkipTest('no')", &reference, Some("assertion_failed"));
+}
+
+/// Lists within lists are the test's own.
+#[test]
+fn what_a_call_changes_within_its_arguments_is_seen_where_it_is_held() {
+    for (assertion, submission) in [
+        (
+            "row = [3, 1]\ngrid = [row]\nf(grid)\nassert row == [1, 3] and grid == [[1, 3]] and grid[0] is row",
+            "def f(g): g[0].sort()",
+        ),
+        ("row = [3, 1]\nf((row, 1))\nassert row == [1, 3]", "def f(pair): pair[0].sort()"),
+        ("row = [3, 1]\nd = {'a': (row,)}\nf(d)\nf(d)\nassert row == [3, 1, 7, 7]", "def f(d): d['a'][0].append(7)"),
+        (
+            "a, b = [3], [1]\nxs = [a, b]\nf(xs)\nassert xs == [b, a] and a == [3]\nxs[0].append(4)\nassert b == [1, 4]",
+            "def f(xs): xs.sort()",
+        ),
+        ("xs = [1]\nys = f(xs)\nys.append(5)\nassert xs == [1, 5] and ys is xs", "def f(xs): return xs"),
+        (
+            "xs = [[1], [2]]\nys = f(xs)\nfor y in ys:\n    y.append(5)\nassert xs == [[1, 5], [2]]",
+            "def f(xs): return xs[:1]",
+        ),
+        ("xs = []\nf(xs)\nassert xs == [1, [2]]", "def f(xs): xs.extend([1, [2]])"),
+        ("a = []\nb = []\nf(a, b)\nb.append(1)\nassert a == [[1]]", "def f(a, b): a.append(b)"),
+        ("xs = [3, 1]\nassert f(xs) == [1, 3] and xs == [1, 3]", "def f(xs):\n    xs.sort()\n    return xs"),
+    ] {
+        check(submission, &tests("", &[assertion]), None);
+        check("def f(*_): return []", &tests("", &[assertion]), Some("assertion_failed"));
+    }
+}
+
+#[test]
+fn what_a_call_changes_before_it_raises_is_seen_as_well() {
+    let reference =
+        tests("", &["xs = [1, 2]\ntry:\n    f(xs)\nexcept ValueError:\n    assert xs == []\nassert xs == []"]);
+    check("def f(xs):\n    xs.clear()\n    raise ValueError", &reference, None);
+    check("def f(xs): raise ValueError", &reference, Some("assertion_failed"));
+}
+
+#[test]
+fn views_of_a_dictionary_are_what_they_are() {
+    for (assertion, returned) in [
+        ("assert list(f()) == ['zeta', 'alpha', 'mid']", "d.keys()"),
+        ("assert f() == {'alpha', 'mid', 'zeta'}", "d.keys()"),
+        ("assert list(f()) == [3, 1, 1]", "d.values()"),
+        ("assert sorted(f()) == [1, 1, 3] and sum(f()) == 5", "d.values()"),
+        ("assert list(f()) == [('zeta', 3), ('alpha', 1), ('mid', 1)]", "d.items()"),
+        ("assert ('mid', 1) in f() and len(f()) == 3", "d.items()"),
+    ] {
+        let submission = |values: &str| {
+            format!("def f():\n    d = dict(zip(['zeta', 'alpha', 'mid'], {values}))\n    return {returned}")
+        };
+        check(&submission("[3, 1, 1]"), &tests("", &[assertion]), None);
+        if returned != "d.keys()" {
+            check(&submission("[3, 1, 2]"), &tests("", &[assertion]), Some("assertion_failed"));
+        }
+    }
+}
+
+/// A test of more steps than are taken is failed, for a reason that `tasks validate` shows of the task's own solution.
+#[test]
+fn a_test_of_too_many_dependent_calls_is_named() {
+    let chain =
+        |calls: u32| tests("", &[&format!("x = 0\nfor _ in range({calls}):\n    x = f(x)\nassert x == {calls}")]);
+    check("def f(x): return x + 1", &chain(5), None);
+    check("def f(x): return x + 1", &chain(300), Some("too_many_dependent_calls"));
+}
+
 /// Statements of a test are in one module with those of its setup.
 #[test]
 fn functions_of_the_setup_see_what_a_test_defines() {

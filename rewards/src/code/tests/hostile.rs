@@ -32,6 +32,11 @@ fn attempts() -> Vec<String> {
         "class Liar:\n    @property\n    def __class__(self): return int\n    def __repr__(self): return '9'\n    __str__ = __repr__\ndef square(x): return Liar()".to_owned(),
         "class Liar(int):\n    def __repr__(self): return '9 if True else 16'\n    __str__ = __repr__\ndef square(x): return Liar(1)".to_owned(),
         "class Deep:\n    def __repr__(self): return repr(self)\ndef square(x): return Deep()".to_owned(),
+        "class Meta(type):\n    def __eq__(self, other): return True\n    def __hash__(self): return hash(int)\nclass Any(metaclass=Meta):\n    def __eq__(self, other): return True\ndef square(x): return Any()".to_owned(),
+        // One that stands for another.
+        format!("{everything}kept = Everything()\nimport weakref\n{}", returning("weakref.proxy(kept)")),
+        format!("{everything}kept = Everything()\nimport collections\n{}", returning("collections.deque([kept])")),
+        format!("{everything}import collections\nkept = collections.UserList()\nkept.data = Everything()\n{}", returning("kept")),
         "def square(x):\n    a = []\n    a.append(a)\n    return a".to_owned(),
     ];
     let fixed = [
@@ -91,6 +96,12 @@ fn attempts() -> Vec<String> {
         "import gc\ndef square(x):\n    for thing in gc.get_objects():\n        if isinstance(thing, dict) and ('expected' in thing or 'candidate' in thing):\n            return thing.get('expected')\n    return 0",
         "import inspect, re\ndef square(x):\n    for frame in inspect.stack():\n        found = re.search(r'square.-?%d. *== *(\\d+)' % abs(x), repr(frame))\n        if found: return int(found[1])\n    return 0",
         "import linecache, re\ndef square(x):\n    text = repr(linecache.cache) + repr(__import__('sys').argv)\n    found = re.search(r'square\\(%d\\) == (\\d+)' % x, text)\n    return int(found[1]) if found else 0",
+        "import sys\nlocal = sys._getframe(1).f_locals\nlocal['run_statement'] = local['statement'] = lambda *a: None\ndef square(x): return 0",
+        "import sys\nframe = sys._getframe()\nwhile frame.f_back:\n    frame = frame.f_back\n    for name, value in list(frame.f_locals.items()):\n        if callable(value): frame.f_locals[name] = lambda *a, **k: None\ndef square(x): return 0",
+        "import gc, types\nfor thing in gc.get_objects():\n    if isinstance(thing, types.FunctionType) and thing.__code__.co_filename == '<program>':\n        for cell in thing.__closure__ or ():\n            try:\n                if callable(cell.cell_contents): cell.cell_contents = lambda *a, **k: None\n            except ValueError: pass\ndef square(x): return 0",
+        "import gc, types\ngc.unfreeze()\nfor thing in gc.get_objects():\n    if isinstance(thing, types.FunctionType) and not thing.__closure__:\n        thing.__code__ = (lambda *a, **k: None).__code__\ndef square(x): return 0",
+        "import ast, builtins\nast.parse = ast.walk = lambda *a, **k: ast.Module([], [])\nbuiltins.compile = lambda *a, **k: (lambda: 0).__code__\ndef square(x): return 0",
+        "import linecache, sys\nclass Lines(dict):\n    def __setitem__(self, name, value):\n        sys._getframe(1).f_locals['source'] = ''\nlinecache.cache = Lines()\ndef square(x): return 0",
         "import solution\ndef square(x): return getattr(solution, 'expected', 0)",
         "from __main__ import *\ndef square(x): return globals().get('expected', 0)",
         // Blaming the tests.
