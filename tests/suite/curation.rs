@@ -348,8 +348,8 @@ fn the_generated_job_needs_nothing_and_repeats_itself() {
     // What the Hub's loader takes: these files and no others of the folder.
     let head = card.split("---\n").nth(1).unwrap();
     let expected = "language:\n  - en\ntask_categories:\n  - text-generation\nsize_categories:\n  - 10K<n<100K\nconfigs:\n  \
-                    - config_name: default\n    data_files:\n      - split: train\n        path: \"train.parquet\"\n      \
-                    - split: validation\n        path: \"validation.parquet\"\n";
+                    - config_name: default\n    data_files:\n      - split: \"train\"\n        path: \"train.parquet\"\n      \
+                    - split: \"validation\"\n        path: \"validation.parquet\"\n";
     assert_eq!(head, expected);
 }
 
@@ -553,7 +553,7 @@ fn what_people_read_of_a_job_adds_up() {
     let card = read("README.md");
     for part in [
         // One kind of file, since one loader reads them.
-        "configs:\n  - config_name: default\n    data_files:\n      - split: all_rows\n        path: \"all-rows.jsonl\"\n---\n",
+        "configs:\n  - config_name: default\n    data_files:\n      - split: \"all_rows\"\n        path: \"all-rows.jsonl\"\n---\n",
         "## Compared with\n\n| file | SHA-256 |\n|---|---|\n| `exam.jsonl` | `",
     ] {
         assert!(card.contains(part), "{card}\n\nshould contain\n\n{part}");

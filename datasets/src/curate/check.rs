@@ -43,7 +43,7 @@ fn check_step(step: &Step, notes: &mut Vec<String>) -> Result<(), DatasetError> 
                     Source::File(file) => {
                         let there = is_there(&file.path, file.optional, notes);
                         if there == Some(true) {
-                            TaskStream::open(&file.path, file.layout.as_deref(), file.on_bad_line)?.next_batch()?;
+                            file.open()?.next_batch()?;
                         }
                         there.unwrap_or(true)
                     }

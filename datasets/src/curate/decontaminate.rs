@@ -4,7 +4,9 @@
 //! evaluation task (n = 8 there). Here words are runs of letters and digits, as in [`super::text`], of a question and of what
 //! was said before it. A prompt of fewer than n words is one run by itself, so short evaluation questions are found too where
 //! they stand alone; they are not searched within longer rows. The sentences that our adapters write beside a question
-//! ([`REQUESTS`]) count as if they were not there: every row of a layout has them.
+//! ([`REQUESTS`]) count as if they were not there: every row of a layout has them. The code that they show behind one is left
+//! out of evaluation sets, where it is known what an adapter showed. In a row that is judged it can share nothing with them then,
+//! and stays: somebody else may have written such a sentence, with a question behind it.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -13,11 +15,11 @@ use std::path::Path;
 
 use super::frame::said;
 use super::job::{Decontaminate, EvaluationSet};
-use super::text::{Reading, each_word, runs, words, words_into};
+use super::text::{Reading, composed, each_word, runs, words, words_into};
 use super::work::{Verdict, Work};
 use crate::error::DatasetError;
 use crate::source::hub::HubName;
-use crate::source::{OnBadLine, REQUESTS, TaskStream};
+use crate::source::{OnBadLine, REQUESTS, TaskStream, before_shown_code};
 use crate::task::conversation;
 
 /// Hashes are keys as they are.
@@ -51,8 +53,8 @@ struct Index {
     known: Vec<u64>,
     names: Vec<String>,
     size: usize,
-    /// The words of each of [`REQUESTS`], and whether what follows goes with them.
-    requests: Vec<(Vec<u64>, bool)>,
+    /// The words of each of [`REQUESTS`].
+    requests: Vec<Vec<u64>>,
 }
 
 /// With 2^22 bits (half a megabyte), a hundred thousand runs leave one in forty to the map.
@@ -66,7 +68,7 @@ fn bit_of(run: u64) -> (usize, u64) {
 
 impl Index {
     fn new(size: usize) -> Self {
-        let requests = REQUESTS.iter().map(|request| (words(request.sentence, Reading::Plain), request.before_code));
+        let requests = REQUESTS.iter().map(|request| words(request, Reading::Plain));
         Self {
             runs: HashMap::default(),
             known: vec![0; 1 << (BITS - 6)],
@@ -101,7 +103,7 @@ impl Index {
         }
         if let Some(first) = first {
             let rows = if without == 1 { "row has" } else { "rows have" };
-            let place = format!("the first at line {}: {}", first.line, first.what);
+            let place = format!("the first at {} {}: {}", stream.place(), first.line, first.what);
             notes.push(format!("{}: {without} {rows} no question to compare with, {place}", set.path.display()));
         }
         Ok(())
@@ -122,12 +124,11 @@ impl Index {
         let mut found: Vec<Range<usize>> = Vec::new();
         let mut at = 0;
         while at < words.len() {
-            let here = |request: &&(Vec<u64>, bool)| request.0[0] == words[at] && words[at..].starts_with(&request.0);
+            let here = |request: &&Vec<u64>| request[0] == words[at] && words[at..].starts_with(request);
             match self.requests.iter().find(here) {
-                Some((request, before_code)) => {
-                    let end = if *before_code { words.len() } else { at + request.len() };
-                    found.push(at..end);
-                    at = end;
+                Some(request) => {
+                    found.push(at..at + request.len());
+                    at += request.len();
                 }
                 None => at += 1,
             }
@@ -137,7 +138,14 @@ impl Index {
     }
 
     /// The set that shares a run with the text, and the first such run as it stands there. `words` is memory to work in.
+    ///
+    /// A question of few words is one run by itself: it is looked for without the code that may be shown behind it too.
     fn find(&self, text: &str, words: &mut Vec<u64>) -> Option<(&str, String)> {
+        self.find_in(text, words).or_else(|| self.find_in(before_shown_code(text)?, words))
+    }
+
+    fn find_in(&self, text: &str, words: &mut Vec<u64>) -> Option<(&str, String)> {
+        let text = &*composed(text);
         words_into(text, Reading::Plain, words);
         let requests = self.leave_out_requests(words);
         let (at, set) = runs(words, self.size)
@@ -197,7 +205,7 @@ mod tests {
         let mut index = Index { names: vec!["exam".to_owned()], ..Index::new(5) };
         index.add("How many of the first ten primes are odd?", 0);
         index.add("Compute 3 + 4", 0);
-        index.add("Name a prime.\nYour code should satisfy this test:\nassert prime() == 2", 0);
+        index.add("Name a prime.", 0);
         for (prompt, shared) in [
             ("Say: how  many of the FIRST ten numbers are odd", Some("how  many of the FIRST")),
             ("How many of these first ten primes are even?", None),

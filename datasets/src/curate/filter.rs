@@ -1,8 +1,8 @@
 //! `filter`: rows by length, condition and language.
 //!
 //! The language is told by letters first (a script that only few languages use) and by frequent small words where it is
-//! Latin: enough to part English from other languages in prompts of a sentence or more. Text with too few words to tell,
-//! such as a bare formula, passes.
+//! Latin: enough to part English from other languages in prompts of a sentence or more. Formulas are no language, so they are
+//! left out. Text with too few words to tell, such as a bare formula, passes.
 
 use super::frame::{text, to_tasks};
 use super::job::Filter;
@@ -65,7 +65,8 @@ fn judge(filter: &Filter, prompt: &str) -> Verdict {
 /// The languages that are told apart.
 pub const LANGUAGES: &[&str] = &["eng", "deu", "fra", "spa", "ita", "por", "rus", "zho", "jpn", "kor", "ara"];
 
-/// Small words by language. Words that several of these languages have are left out, or stand with each.
+/// Small words by language. Words that several of these languages have are left out, or stand with each; so are single letters that
+/// may be variables, and what English has too, if seldom (`per`, `as`).
 const SMALL_WORDS: &[(&str, &[&str])] = &[
     (
         "eng",
@@ -92,31 +93,60 @@ const SMALL_WORDS: &[(&str, &[&str])] = &[
     (
         "spa",
         &[
-            "el", "los", "las", "y", "es", "un", "una", "que", "de", "cuántos", "cuántas", "para", "con", "por", "en",
-            "si", "cada", "del", "tiene",
+            "el", "los", "las", "es", "un", "una", "que", "de", "cuántos", "cuántas", "para", "con", "por", "en", "si",
+            "cada", "del", "tiene",
         ],
     ),
     (
         "ita",
         &[
-            "il", "lo", "gli", "e", "è", "un", "una", "che", "di", "quanti", "quante", "per", "con", "della", "sono",
-            "ha", "del", "se", "ogni",
+            "il", "lo", "gli", "è", "un", "una", "che", "di", "quanti", "quante", "con", "della", "sono", "ha", "del",
+            "se", "ogni",
         ],
     ),
     (
         "por",
         &[
-            "o", "os", "as", "e", "é", "um", "uma", "que", "de", "quantos", "quantas", "para", "com", "por", "em",
-            "não", "cada", "do", "da", "tem",
+            "os", "é", "um", "uma", "que", "de", "quantos", "quantas", "para", "com", "por", "em", "não", "cada", "da",
+            "tem",
         ],
     ),
 ];
 
-/// Fewer small words than this say nothing.
-const FEWEST: usize = 3;
+/// Fewer different small words than this say nothing.
+const FEWEST: u32 = 3;
+
+/// What is around formulas and drawings. `$$` comes before `$`.
+const FORMULAS: [(&str, &str); 5] = [("$$", "$$"), ("$", "$"), ("\\[", "\\]"), ("\\(", "\\)"), ("[asy]", "[/asy]")];
+
+/// A text without its formulas.
+fn prose(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(['$', '\\', '[']) {
+        kept.push_str(&rest[..at]);
+        kept.push(' ');
+        let here = &rest[at..];
+        let behind = FORMULAS.iter().find_map(|(open, close)| {
+            let inside = here.strip_prefix(open)?;
+            let (formula, behind) = inside.split_once(close)?;
+            // A price is none: the next `$` is behind a space or before a digit.
+            let price =
+                formula.is_empty() || formula != formula.trim() || behind.starts_with(|c: char| c.is_ascii_digit());
+            (*open != "$" || !price).then_some(behind)
+        });
+        rest = behind.unwrap_or_else(|| {
+            // `\$` is a sign too.
+            let escaped = here.strip_prefix('\\').and_then(|behind| behind.strip_prefix('$'));
+            escaped.unwrap_or(&here[1..])
+        });
+    }
+    kept + rest
+}
 
 /// The language of a text, where it can be told.
 pub(super) fn language(text: &str) -> Option<&'static str> {
+    let text = &*prose(text);
     let (mut latin, mut han, mut kana, mut hangul, mut cyrillic, mut arabic) = (0, 0, 0, 0, 0, 0_usize);
     for letter in text.chars().filter(|letter| letter.is_alphabetic()) {
         match letter {
@@ -137,13 +167,16 @@ pub(super) fn language(text: &str) -> Option<&'static str> {
     if let Some((code, _)) = scripts.iter().filter(|script| script.1 > latin).max_by_key(|script| script.1) {
         return Some(code);
     }
-    let mut counts = vec![0_usize; SMALL_WORDS.len()];
+    // A bit for each small word that the text has: one that it repeats says no more. (No list has more than 32.)
+    let mut found = [0_u32; SMALL_WORDS.len()];
     super::text::each_word(text, super::text::Reading::Plain, |word, _| {
-        for (at, (_, words)) in SMALL_WORDS.iter().enumerate() {
-            counts[at] += usize::from(words.contains(&word));
+        for (found, (_, words)) in found.iter_mut().zip(SMALL_WORDS) {
+            let place = words.iter().position(|small| *small == word);
+            *found |= place.map_or(0, |place| 1 << place);
         }
     });
-    let (best, &count) = counts.iter().enumerate().rev().max_by_key(|entry| entry.1)?;
+    // Of equals the first: another language must have more of them than English.
+    let (best, count) = found.iter().map(|words| words.count_ones()).enumerate().rev().max_by_key(|entry| entry.1)?;
     (count >= FEWEST).then_some(SMALL_WORDS[best].0)
 }
 
@@ -161,6 +194,15 @@ mod tests {
             ("Сколько яблок у неё осталось?", Some("rus")),
             ("小明有三个苹果，又买了两个，一共有几个？", Some("zho")),
             ("りんごは全部で何個ありますか。", Some("jpn")),
+            ("Gli amici di Anna hanno 16 mele. Quante mele ha ogni amico, se una è di Anna?", Some("ita")),
+            ("Os patos põem 16 ovos por dia. Ela come três no café da manhã.", Some("por")),
+            ("Die Karten kosten $5 und die Bücher $7, wie viel ist das?", Some("deu")),
+            // Variables, drawings and units are no words of another language.
+            ("Evaluate $y(y-3x)$ for $x=3$ and $y=0$.", None),
+            ("Let $o$ and $e$ be odd and even. \\[ o + e, \\quad e - o \\] Sum e, o, e and \\(e o\\).", None),
+            ("[asy] draw(A--B); label(\"los\", el); label(\"es\", un); [/asy] Area?", None),
+            ("Rudy types 64 words per minute, Joyce types 76 words per minute, Li types 80 words per minute.", None),
+            ("She is twice as old as Ann and as tall as Bob: how old is she if Ann is 4?", Some("eng")),
             ("x^2 + 3x = 4", None),
             ("Compute 3 + 4.", None),
         ] {

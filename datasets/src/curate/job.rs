@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::expression::Expression;
+use crate::error::DatasetError;
 use crate::generate::Family;
-use crate::source::OnBadLine;
+use crate::source::{ColumnNames, OnBadLine, TaskStream};
 use crate::task::{Domain, Split};
 
 /// A curation job.
@@ -122,6 +123,9 @@ pub struct FileSource {
     pub name: Option<String>,
     /// The adapter; recognised by the columns unless given.
     pub layout: Option<String>,
+    /// Which columns are question and answer, where their names do not say so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub columns: Option<ColumnNames>,
     /// For the data card.
     pub licence: Option<String>,
     /// For the data card: where the file came from.
@@ -131,6 +135,17 @@ pub struct FileSource {
     /// Whether a malformed row ends the job or is left out and counted.
     #[serde(serialize_with = "as_word")]
     pub on_bad_line: OnBadLine,
+}
+
+impl FileSource {
+    /// Opens the file.
+    pub(super) fn open(&self) -> Result<TaskStream, DatasetError> {
+        let stream = TaskStream::open(&self.path, self.layout.as_deref(), self.on_bad_line)?;
+        Ok(match &self.columns {
+            Some(columns) => stream.with_columns(columns.clone()),
+            None => stream,
+        })
+    }
 }
 
 fn as_word<S: serde::Serializer>(value: &OnBadLine, serializer: S) -> Result<S::Ok, S::Error> {

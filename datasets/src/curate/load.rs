@@ -15,7 +15,7 @@ use super::job::{FamilySource, FileSource, Load, Source};
 use super::parts::ROWS;
 use super::work::Work;
 use crate::error::DatasetError;
-use crate::source::{BadLine, TaskStream};
+use crate::source::BadLine;
 use crate::task::Task;
 
 /// Reason of the rows that no task could be made of.
@@ -54,7 +54,7 @@ impl Load {
 }
 
 fn read_file(file: &FileSource, work: &mut Work<'_>, place: &Path) -> Result<(), DatasetError> {
-    let mut stream = TaskStream::open(&file.path, file.layout.as_deref(), file.on_bad_line)?;
+    let mut stream = file.open()?;
     let mut bad = 0;
     let mut first = None;
     while let Some(mut batch) = stream.next_batch()? {
@@ -67,10 +67,11 @@ fn read_file(file: &FileSource, work: &mut Work<'_>, place: &Path) -> Result<(),
         bad += batch.bad.len() as u64;
         list_unreadable(file, &batch.bad, place)?;
         if first.is_none() {
-            first = batch.bad.first().map(|bad| format!("line {}: {}", bad.line, bad.what));
+            first = batch.bad.first().map(|bad| format!("{} {}: {}", stream.place(), bad.line, bad.what));
         }
         put(&batch.tasks, work)?;
     }
+    work.named.extend(stream.without_value().iter().cloned());
     if let Some(first) = first {
         work.tally.rows_in += bad;
         *work.tally.dropped.entry(NOT_READ.to_owned()).or_default() += bad;

@@ -13,7 +13,14 @@ pub(super) fn run(map: &Map, work: &mut Work<'_>) -> Result<(), DatasetError> {
         columns.look(std::slice::from_ref(task));
         apply(map, task).map(|()| None)
     })?;
-    columns.check(work)
+    columns.check(work)?;
+    for (new, old) in &map.rename {
+        if work.named.remove(old) {
+            work.named.insert(new.clone());
+        }
+    }
+    work.named.retain(|name| !map.remove.contains(name));
+    Ok(())
 }
 
 impl Map {

@@ -73,7 +73,7 @@ use parts::Parts;
 use work::Work;
 
 /// What makes rows changes its meaning with this number: results of older programs are not taken again.
-const FORMAT: u32 = 5;
+const FORMAT: u32 = 6;
 
 /// What a job asks of its surroundings.
 pub trait Host: Sync {

@@ -4,6 +4,7 @@
 //! into memory and never mapped, and only the columns that are asked for, so a step's memory is that of a few parts,
 //! whatever the job's size.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -33,12 +34,14 @@ pub(super) struct Parts {
     picks: Vec<Option<Vec<u32>>>,
     /// CRC-32 of each part's file.
     sums: Vec<u32>,
+    /// Further columns of the sources in which some row has no value: they exist, even where none has one.
+    named: BTreeSet<String>,
 }
 
 impl Parts {
     /// All rows of the parts in `folder`.
     fn whole(folder: PathBuf, heights: Vec<usize>, sums: Vec<u32>) -> Self {
-        Self { folder, picks: vec![None; heights.len()], heights, sums }
+        Self { folder, picks: vec![None; heights.len()], heights, sums, named: BTreeSet::new() }
     }
 
     /// That the files are as they were written.
@@ -61,7 +64,17 @@ impl Parts {
             None => Some(chosen.clone()),
         });
         let heights = chosen.iter().map(Vec::len).collect();
-        Self { folder: self.folder.clone(), heights, picks: parts.collect(), sums: self.sums.clone() }
+        Self { heights, picks: parts.collect(), ..self.clone() }
+    }
+
+    /// Further columns of the sources in which some row has no value.
+    pub(super) fn named(&self) -> &BTreeSet<String> {
+        &self.named
+    }
+
+    /// The same rows, of sources with these columns.
+    pub(super) fn with_named(self, named: BTreeSet<String>) -> Self {
+        Self { named, ..self }
     }
 
     pub(super) fn len(&self) -> usize {

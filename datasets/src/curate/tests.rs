@@ -88,6 +88,7 @@ fn file(path: &Path) -> Source {
         path: path.to_owned(),
         name: None,
         layout: None,
+        columns: None,
         licence: None,
         origin: None,
         optional: false,
@@ -244,6 +245,42 @@ fn program_tasks_must_pass_their_own_tests() {
     let expected = [("no solution to run".to_owned(), 1), ("solution fails its tests".to_owned(), 3)];
     assert_eq!(outcome.steps[1].tally.dropped, expected.into());
     assert_eq!(outcome.kept[0].extra["task_id"], 0);
+}
+
+/// Skywork-OR1's rows in verl's layout: what its judge has imported before a program is there here too.
+#[test]
+fn programs_find_what_their_own_judge_imports() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("skywork.jsonl");
+    let row = |truth: serde_json::Value, solution: &str| {
+        let prompt = json!([{ "role": "user", "content": format!("Write {solution}") }]);
+        json!({ "prompt": prompt, "reward_model": { "ground_truth": truth.to_string() }, "solution": solution })
+            .to_string()
+            + "\n"
+    };
+    let asserted = json!({ "assert_case": ["assert total([1, 2]) == 3", "assert total([]) == 0"] });
+    let method = json!({
+        "import_prefix": "from typing import *\n",
+        "test_code": "def check(candidate):\n    assert candidate(nums = [1, 2]) == 3\n    assert candidate(nums = []) == 0",
+        "entry_point": "Solution().total",
+    });
+    let rows = [
+        row(
+            asserted.clone(),
+            "def total(nums: List[int]) -> int:\n    return reduce(add, nums, 0) + int(pow(inf, 0)) - 1",
+        ),
+        row(method.clone(), "class Solution:\n    def total(self, nums: List[int]) -> int:\n        return sum(nums)"),
+        row(asserted, "def total(nums: List[int]) -> int:\n    return 3"),
+        row(method, "class Solution:\n    def total(self, nums: List[int]) -> int:\n        return 3"),
+    ];
+    fs::write(&path, rows.concat()).unwrap();
+    let verify = Step::Verify(Verify { solutions: vec!["solution".to_owned()], keep_without_solution: false });
+    let host = TestHost { python: true, ..TestHost::default() };
+    let outcome = run(&job(vec![load(&path), ("verify", verify)]), &folder.path().join("out"), &host).unwrap();
+    let kept: Vec<_> =
+        outcome.kept.iter().map(|task| task.prompt.contains("sum(") || task.prompt.contains("reduce(")).collect();
+    assert_eq!(kept, [true, true], "{:?}", outcome.steps[1].tally);
+    assert_eq!(outcome.steps[1].tally.dropped, [("solution fails its tests".to_owned(), 2)].into());
 }
 
 #[test]

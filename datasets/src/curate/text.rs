@@ -1,11 +1,17 @@
 //! Prompts as words: what exact repetition, shingles and n-grams are made of.
 //!
-//! A word is a run of letters and digits in lower case; white space, punctuation and typesetting only part words. Where
+//! A word is a run of letters and digits in lower case; white space, punctuation and typesetting only part words. Chinese and
+//! Japanese write no spaces: each character of theirs is a word by itself. How a letter is encoded, as one character or with its
+//! accent apart, in full width or not, makes no difference ([`composed`]). Where
 //! repetitions are looked for, signs that calculate are words too ([`Reading::Signs`]): `x + 3` and `x - 3` are different
 //! tasks. Where evaluation sets are looked for, they are not ([`Reading::Plain`]): there, too much is better than too
 //! little.
 
 mod signs;
+
+use std::borrow::Cow;
+
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 use crate::random::mix;
 use signs::Signs;
@@ -69,7 +75,7 @@ pub(super) fn words_into(text: &str, reading: Reading, hashes: &mut Vec<u64>) {
     if reading == Reading::Plain && text.is_ascii() {
         return plain_ascii_words(text.as_bytes(), hashes);
     }
-    each_word(text, reading, |word, _| {
+    each_word(&composed(text), reading, |word, _| {
         let any = reading == Reading::AnyNumber && word.as_bytes()[0].is_ascii_digit();
         hashes.push(if any { SOME_NUMBER } else { hash_word(word) });
     });
@@ -126,7 +132,26 @@ fn leading_letters(bytes: u64) -> (u64, usize) {
     (lower & ((1 << (8 * count)) - 1), count as usize)
 }
 
-/// Calls `found` for each word in lower case, with its byte range in the text.
+/// A text with each letter in one character where there is such a one (Unicode's NFC; not NFKC, for which `x²` is `x2`), and without
+/// the full width that Chinese and Japanese have for Latin letters, digits and punctuation.
+pub(super) fn composed(text: &str) -> Cow<'_, str> {
+    let is_wide = |letter: char| matches!(letter, '\u{ff01}'..='\u{ff5e}');
+    if text.is_ascii() || (is_nfc_quick(text.chars()) == IsNormalized::Yes && !text.contains(is_wide)) {
+        return Cow::Borrowed(text);
+    }
+    // The same characters in the same order as those of ASCII.
+    let narrow =
+        |letter: char| if is_wide(letter) { char::from_u32(letter as u32 - 0xfee0) } else { None }.unwrap_or(letter);
+    Cow::Owned(text.nfc().map(narrow).collect())
+}
+
+/// Whether a letter is of a script without spaces: Han, Hiragana, Katakana.
+fn is_word_alone(letter: char) -> bool {
+    matches!(letter, '\u{3005}'..='\u{3007}' | '\u{3041}'..='\u{30ff}' | '\u{31f0}'..='\u{31ff}' | '\u{3400}'..='\u{4dbf}'
+        | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{ff66}'..='\u{ff9f}' | '\u{20000}'..='\u{3ffff}')
+}
+
+/// Calls `found` for each word in lower case, with its byte range in the text, which is [`composed`].
 pub(super) fn each_word(text: &str, reading: Reading, mut found: impl FnMut(&str, std::ops::Range<usize>)) {
     let mut lower = String::with_capacity(32);
     let mut start = 0;
@@ -139,7 +164,14 @@ pub(super) fn each_word(text: &str, reading: Reading, mut found: impl FnMut(&str
         let decimal = point && before.is_some_and(|before| before.is_ascii_digit());
         // `.5` is 0.5; behind a letter or another point it ends something ("no.5").
         let begins = point && !before.is_some_and(|before| before.is_alphanumeric() || before == '.');
-        if letter.is_alphanumeric() || decimal || begins {
+        if letter.is_alphanumeric() && is_word_alone(letter) {
+            if !lower.is_empty() {
+                found(&lower, start..place);
+                lower.clear();
+            }
+            let behind = place + letter.len_utf8();
+            found(&text[place..behind], place..behind);
+        } else if letter.is_alphanumeric() || decimal || begins {
             if lower.is_empty() {
                 start = place;
             }
@@ -258,6 +290,14 @@ mod tests {
             ("zero\u{200b} width\u{ad}", "zero width", true, true),
             ("pages 3–5", "pages 3 5", false, true),
             ("twenty‑five", "twenty-five", true, true),
+            // However a letter is encoded; but a square is no digit.
+            ("Cafe\u{301} \u{e9}te\u{301}", "Café été", true, true),
+            ("Ｘ＋１２（ａ）", "x+12(a)", true, true),
+            ("x²", "x2", false, false),
+            // Scripts without spaces.
+            ("小明有3个苹果。", "小 明 有 3 个 苹 果", true, true),
+            ("りんごは何個？", "り ん ご は 何 個", true, true),
+            ("한국 사과", "한국사과", false, false),
         ] {
             assert_eq!(words(one, Reading::Signs) == words(other, Reading::Signs), signs, "{one} / {other}");
             assert_eq!(words(one, Reading::Plain) == words(other, Reading::Plain), plain, "{one} / {other}");

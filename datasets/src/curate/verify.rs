@@ -6,6 +6,8 @@
 
 mod countdown;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use rayon::prelude::*;
 use rewards::{Reference, RewardSet};
 
@@ -28,28 +30,33 @@ pub(super) fn run(verify: &Verify, work: &mut Work<'_>) -> Result<(), DatasetErr
         }
     }
     let rewards = work.host.rewards(programs).map_err(|what| DatasetError::Host { what })?;
-    let columns = SeenColumns::of(verify.solutions.iter().map(String::as_str));
+    // Of the usual columns a source has one, and need not have any.
+    let named = verify.solutions != Verify::usual_solutions();
+    let columns = SeenColumns::of(verify.solutions.iter().filter(|_| named).map(String::as_str));
+    let unchecked = AtomicUsize::new(0);
     work.judge(&[], |_, frame| {
         let tasks = to_tasks(frame)?;
         columns.look(&tasks);
-        tasks.par_iter().map(|task| judge(verify, &rewards, task)).collect()
+        tasks.par_iter().map(|task| judge(verify, &rewards, task, &unchecked)).collect()
     })?;
-    let missing = columns.missing();
-    // One of the usual columns is enough; of those that somebody named, each is meant.
-    let named = verify.solutions != Verify::usual_solutions();
-    if programs && (named || missing.len() == verify.solutions.len()) {
-        for column in missing {
-            let note = format!("solutions: {}", no_row_has(column, work)?);
-            work.tally.notes.push(note);
-        }
+    for column in columns.missing().into_iter().filter(|_| programs) {
+        let note = format!("solutions: {}", no_row_has(column, work)?);
+        work.tally.notes.push(note);
     }
+    let note = match unchecked.into_inner() {
+        0 => return Ok(()),
+        1 => "1 task about a program has no solution, and was kept without being checked".to_owned(),
+        many => format!("{many} tasks about programs have no solution, and were kept without being checked"),
+    };
+    work.tally.notes.push(note);
     Ok(())
 }
 
 /// How references of programs begin.
 const CODE: [&str; 3] = ["\"kind\":\"tests\"", "\"kind\":\"stdin\"", "\"kind\":\"calls\""];
 
-fn judge(verify: &Verify, rewards: &RewardSet, task: &Task) -> Result<Verdict, DatasetError> {
+/// Whether a task is kept; one that is without a look is counted in `unchecked`.
+fn judge(verify: &Verify, rewards: &RewardSet, task: &Task, unchecked: &AtomicUsize) -> Result<Verdict, DatasetError> {
     let completion = match &task.reference {
         Reference::Math { answer } => format!("<answer> {answer} </answer>"),
         Reference::Integer { value } => format!("<answer> {value} </answer>"),
@@ -68,7 +75,10 @@ fn judge(verify: &Verify, rewards: &RewardSet, task: &Task) -> Result<Verdict, D
             let mut texts = verify.solutions.iter().filter_map(|name| task.extra.get(name)).flat_map(programs);
             match texts.next() {
                 Some(solution) => format!("<answer>\n```python\n{solution}\n```\n</answer>"),
-                None if verify.keep_without_solution => return Ok(Verdict::Keep),
+                None if verify.keep_without_solution => {
+                    unchecked.fetch_add(1, Ordering::Relaxed);
+                    return Ok(Verdict::Keep);
+                }
                 None => {
                     let columns: Vec<&str> = task.extra.keys().map(String::as_str).collect();
                     return Ok(Verdict::drop("no solution to run", format!("columns: {}", columns.join(", "))));

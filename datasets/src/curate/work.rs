@@ -1,6 +1,6 @@
 //! What every step works with: rows in, rows out, what was dropped and why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -57,6 +57,8 @@ pub(super) struct Work<'a> {
     picked: Option<Vec<Vec<u32>>>,
     /// Which rows of the input do not, and why: part, row, reason, detail.
     dropped: PartsWriter,
+    /// Further columns that exist, though no row need have a value there.
+    pub(super) named: BTreeSet<String>,
     pub(super) tally: Tally,
     pub(super) host: &'a dyn Host,
     pub(super) seed: u64,
@@ -70,6 +72,7 @@ impl<'a> Work<'a> {
             kept: PartsWriter::create(place.join("kept"))?,
             picked: None,
             dropped: PartsWriter::create(place.join("dropped"))?,
+            named: input.named().clone(),
             tally: Tally::default(),
             host,
             seed,
@@ -80,7 +83,7 @@ impl<'a> Work<'a> {
     pub(super) fn end(self) -> Result<(Parts, Parts, Tally), DatasetError> {
         let kept = self.kept.finish()?;
         let kept = self.picked.map_or(kept, |picked| self.input.pick(&picked));
-        Ok((kept, self.dropped.finish()?, self.tally))
+        Ok((kept.with_named(self.named), self.dropped.finish()?, self.tally))
     }
 
     /// Keeps and drops rows by a verdict on each, which is reached by these columns (all for none).
@@ -188,9 +191,9 @@ impl<'a> SeenColumns<'a> {
         self.0.iter().filter(|(_, seen)| !seen.load(Ordering::Relaxed)).map(|(name, _)| *name).collect()
     }
 
-    /// That each was seen, if there were rows at all.
+    /// That each was seen, if there were rows at all, or is known to be a column without values.
     pub(super) fn check(&self, work: &Work<'_>) -> Result<(), DatasetError> {
-        match self.missing().first() {
+        match self.missing().iter().find(|name| !work.named.contains(**name)) {
             Some(missing) if work.input.rows() > 0 => Err(no_row_has(missing, work)?),
             _ => Ok(()),
         }

@@ -14,17 +14,19 @@ use super::{Columns, Row};
 
 /// CSV with a header. Every column is read as text: the adapters know what they want, and a
 /// guessed type would turn `007` into 7.
-pub(crate) fn read_csv(bytes: &[u8]) -> Result<Vec<Row>, String> {
+///
+/// Beside the rows, the names of the columns: a row has only those in which it has a value.
+pub(crate) fn read_csv(bytes: &[u8]) -> Result<(Vec<Row>, Vec<String>), String> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let mut records = split_records(bytes).into_iter();
-    let Some(header) = records.next() else { return Ok(Vec::new()) };
+    let Some(header) = records.next() else { return Ok((Vec::new(), Vec::new())) };
     if let Some(what) = header.flaw(header.fields) {
         return Err(format!("line {}: the header cannot be read: {what}", header.line));
     }
     let mut good = Vec::with_capacity(bytes.len());
     good.extend_from_slice(&header.text);
     good.push(b'\n');
-    let mut rows: Vec<Row> = Vec::new();
+    let (mut rows, mut names): (Vec<Row>, Vec<String>) = (Vec::new(), Vec::new());
     for record in records {
         let columns = match record.flaw(header.fields) {
             Some(what) => Err(what),
@@ -45,6 +47,7 @@ pub(crate) fn read_csv(bytes: &[u8]) -> Result<Vec<Row>, String> {
             .into_reader_with_file_handle(Cursor::new(good))
             .finish()
             .map_err(|error| format!("malformed CSV: {error}"))?;
+        names = frame.get_column_names().into_iter().map(ToString::to_string).collect();
         let parsed = to_rows(frame.columns())?;
         let count = parsed.len();
         let mut filled = 0;
@@ -57,7 +60,7 @@ pub(crate) fn read_csv(bytes: &[u8]) -> Result<Vec<Row>, String> {
             return Err(format!("malformed CSV: the quoting is ambiguous ({count} records parsed)"));
         }
     }
-    Ok(rows)
+    Ok((rows, names))
 }
 
 /// A record of a CSV file, not yet parsed.

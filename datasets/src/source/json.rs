@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use serde_json::{Deserializer, Value};
 
-use super::{Columns, Row};
+use super::{Columns, Row, layout};
 
 /// JSON Lines: each line that is not blank is a row. Lines are independent of each other, so a
 /// line that is not even UTF-8 costs only itself.
@@ -20,14 +20,52 @@ fn read_lines(bytes: &[u8]) -> Vec<Row> {
         .collect()
 }
 
-/// A `.json` file: an array of objects, or JSON Lines under that name.
+/// A `.json` file: an array of objects, or JSON Lines under that name. A single object is a row where a layout has its columns, and
+/// else what is around the rows (`{"data": [...]}`).
 ///
 /// Elements of the array that are no objects are bad rows; a syntax error inside the array is the
 /// end of the file, since nothing tells where the next element would begin.
 pub(crate) fn read_document(bytes: &[u8]) -> Result<Vec<Row>, String> {
     let bytes = without_mark(bytes);
     let start = skip_blank(bytes, 0);
-    if bytes.get(start) == Some(&b'[') { read_array(bytes, start + 1) } else { Ok(read_lines(bytes)) }
+    match bytes.get(start) {
+        Some(b'[') => read_array(bytes, start + 1),
+        Some(b'{') => read_object(bytes).unwrap_or_else(|| Ok(read_lines(bytes))),
+        _ => Ok(read_lines(bytes)),
+    }
+}
+
+/// The rows of a document that is one object over several lines; none where it is another one.
+fn read_object(bytes: &[u8]) -> Option<Result<Vec<Row>, String>> {
+    let start = skip_blank(bytes, 0);
+    let mut objects = Deserializer::from_slice(&bytes[start..]).into_iter::<Value>();
+    let Some(Ok(Value::Object(columns))) = objects.next() else { return None };
+    let end = start + objects.byte_offset();
+    let text = &bytes[start..end];
+    if skip_blank(bytes, end) < bytes.len() {
+        return None;
+    }
+    if layout::choose(&[&columns]).is_some() {
+        let line = LineCount::default().at(bytes, start);
+        return Some(Ok(vec![Row { line, columns: Ok(with_all_digits(columns, text)) }]));
+    }
+    // A list of messages is a conversation within a row.
+    let is_row = |value: &Value| value.is_object() && value.get("role").or_else(|| value.get("from")).is_none();
+    let rows = columns.iter().filter(|(_, value)| value.get(0).is_some_and(is_row)).map(|(name, _)| name);
+    let of_name = |name: &String| {
+        let named = |quoted: &[u8]| serde_json::from_slice::<String>(quoted).is_ok_and(|found| found == *name);
+        members(text).into_iter().rev().find(|(quoted, _)| named(quoted)).map(|(_, list)| list)
+    };
+    match rows.map(of_name).collect::<Vec<_>>()[..] {
+        // Both are pieces of the same memory.
+        [Some(list)] => Some(read_array(bytes, list.as_ptr() as usize - bytes.as_ptr() as usize + 1)),
+        _ if !text.contains(&b'\n') => None,
+        _ => Some(Err(format!(
+            "it is one object, with {}: expected an array of rows, a row on each line, or an object in which one list holds the \
+             rows",
+            layout::column_names(&[&columns])
+        ))),
+    }
 }
 
 fn read_array(bytes: &[u8], start: usize) -> Result<Vec<Row>, String> {

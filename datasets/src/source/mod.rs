@@ -24,8 +24,9 @@ use sha2::{Digest, Sha256};
 use crate::error::DatasetError;
 use crate::task::{Split, Task};
 pub use demonstration::{Demonstration, ReadDemonstrations, read_demonstrations};
+pub use layout::ColumnNames;
 use layout::Layout;
-pub(crate) use layout::REQUESTS;
+pub(crate) use layout::{REQUESTS, before_shown_code};
 pub use stream::TaskStream;
 
 /// What to do about a malformed row.
@@ -105,13 +106,21 @@ fn without_nulls(mut columns: Columns) -> Columns {
     columns
 }
 
-/// One row through the adapter; the columns it did not use are kept.
-fn to_task(layout: &Layout, origin: &Origin, mut columns: Columns) -> Result<Task, String> {
+/// One row through the adapter; the columns it did not use are kept. Beside the task, the names of those without a value: of the
+/// row's own, and of its file's (`names`).
+fn to_task(
+    layout: &Layout,
+    named: Option<&ColumnNames>,
+    origin: &Origin,
+    names: &[String],
+    mut columns: Columns,
+) -> Result<(Task, Vec<String>), String> {
+    let convert = |columns: &Columns| layout::convert(layout, named, columns);
     let converted = if columns.values().any(Value::is_null) {
         // What is wrong may be that one is null: then it is said of the row as it is.
-        (layout.convert)(&without_nulls(columns.clone())).or_else(|_| (layout.convert)(&columns))
+        convert(&without_nulls(columns.clone())).or_else(|_| convert(&columns))
     } else {
-        (layout.convert)(&columns)
+        convert(&columns)
     };
     let draft = converted.map_err(|what| {
         if what.ends_with("is missing") {
@@ -120,10 +129,13 @@ fn to_task(layout: &Layout, origin: &Origin, mut columns: Columns) -> Result<Tas
         }
         format!("{what} (layout {})", layout.name)
     })?;
-    for used in draft.used {
+    let used = || draft.used.iter().copied().chain(draft.named.iter().map(String::as_str));
+    for used in used() {
         // Unlike `remove`, this leaves the others in their order.
-        columns.shift_remove(*used);
+        columns.shift_remove(used);
     }
+    let lacks = |name: &&String| !used().any(|used| used == *name) && columns.get(*name).is_none_or(Value::is_null);
+    let without: Vec<String> = names.iter().chain(columns.keys()).filter(lacks).cloned().collect();
     columns.extend(draft.extra);
     let mut columns = without_nulls(columns);
     columns.extend(draft.added.into_iter().map(|(name, value)| (name.to_owned(), value)));
@@ -137,7 +149,7 @@ fn to_task(layout: &Layout, origin: &Origin, mut columns: Columns) -> Result<Tas
     }
     task.domain = draft.domain.unwrap_or(task.domain);
     task.difficulty = draft.difficulty;
-    Ok(task)
+    Ok((task, without))
 }
 
 /// The SHA-256 of a file's content, in hexadecimal digits.

@@ -23,6 +23,8 @@ use super::cell::to_rows;
 pub(super) struct ParquetFile {
     bytes: Bytes,
     height: usize,
+    /// Rows of each row group, and their bytes once unpacked.
+    groups: Vec<(usize, usize)>,
     /// The columns in the order of the file.
     names: Vec<String>,
     /// Those that are read as the file says.
@@ -72,10 +74,13 @@ impl ParquetFile {
     }
 
     fn of(bytes: Bytes) -> Result<Self, String> {
-        let mut file = Self { bytes, height: 0, names: Vec::new(), plain: Vec::new(), others: None };
+        let mut file =
+            Self { bytes, height: 0, groups: Vec::new(), names: Vec::new(), plain: Vec::new(), others: None };
         with_reader!(&file.bytes, reader => {
             let mut reader = reader;
             file.height = reader.num_rows().map_err(malformed)?;
+            let groups = &reader.get_metadata().map_err(malformed)?.row_groups;
+            file.groups = groups.iter().map(|group| (group.num_rows(), group.total_byte_size())).collect();
             let schema = reader.schema().map_err(malformed)?;
             file.names = schema.iter_names().map(ToString::to_string).collect();
             let (plain, others): (Vec<_>, Vec<_>) = schema.iter_values().partition(|field| is_plain(&field.dtype));
@@ -93,6 +98,29 @@ impl ParquetFile {
     /// How many rows it has.
     pub(super) fn height(&self) -> usize {
         self.height
+    }
+
+    /// The names of its columns. A row has only those in which it has a value.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// How many rows from the row `start` on are at most `most`, and of at most so many bytes, but one in any case. How large a row
+    /// is is known of its row group alone.
+    pub(super) fn fitting(&self, start: usize, most: usize, bytes: usize) -> usize {
+        let (mut first, mut count, mut room) = (0, 0, bytes as f64);
+        for &(rows, size) in &self.groups {
+            let here = (first + rows).saturating_sub(start + count);
+            let each = size as f64 / rows.max(1) as f64;
+            let taken = here.min(most - count).min((room / each) as usize);
+            count += taken;
+            room -= taken as f64 * each;
+            if taken < here {
+                break;
+            }
+            first += rows;
+        }
+        count.max(1)
     }
 
     /// Up to `count` rows from the row `start`, counted from 0.
@@ -311,6 +339,24 @@ mod tests {
             std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/source/goldens/types.parquet")).unwrap();
         assert_eq!(one(&ParquetFile::of_bytes(bytes).unwrap()).columns.unwrap(), rows[1]);
         assert_eq!(rows[0]["prompt"], Value::from("p 1"));
+    }
+
+    /// Few of large rows, many of small ones: memory is that of a slice.
+    #[test]
+    fn slices_are_cut_by_bytes_as_the_footer_counts_them() {
+        let text = |row: usize| format!("{row:08}").repeat(if row < 40 { 1 } else { 500 });
+        let column = Column::new("prompt".into(), (0..80).map(text).collect::<Vec<_>>());
+        let mut bytes = Vec::new();
+        let writer = ParquetWriter::new(&mut bytes).with_row_group_size(Some(20));
+        writer.finish(&mut DataFrame::new(80, vec![column]).unwrap()).unwrap();
+        let file = ParquetFile::of_bytes(bytes).unwrap();
+        assert_eq!(file.groups.iter().map(|group| group.0).collect::<Vec<_>>(), [20; 4]);
+        assert_eq!((file.fitting(0, 30, 1 << 20), file.fitting(70, 30, 1 << 20)), (30, 10));
+        let large = file.fitting(40, 80, 21_000);
+        assert!((4..=6).contains(&large), "{large}");
+        let both = file.fitting(30, 80, 21_000);
+        assert!((14..=15).contains(&both), "{both}");
+        assert_eq!(file.fitting(40, 80, 10), 1);
     }
 
     #[test]

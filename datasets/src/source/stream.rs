@@ -4,15 +4,17 @@
 //! being read, and so is a gzipped Parquet file, whose end says where its pieces are. What is unpacked as a whole has a bound:
 //! a small file may hold more than there is memory.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 use rayon::prelude::*;
+use serde_json::Value;
 
 use super::hub::HubName;
-use super::layout::{self, Layout};
+use super::layout::{self, ColumnNames, Layout};
 use super::parquet::ParquetFile;
 use super::{BadLine, Columns, OnBadLine, Origin, ReadTasks, Row, csv, json, to_task, without_nulls};
 use crate::error::DatasetError;
@@ -35,7 +37,7 @@ const ROWS_FOR_LAYOUT: usize = 100;
 /// Rows of a batch.
 const BATCH: usize = 8_192;
 
-/// Bytes of lines from which a batch is full: rows may be megabytes of tests.
+/// Bytes from which a batch is full, of lines, or of rows of Parquet unpacked: rows may be megabytes of tests.
 const BATCH_BYTES: usize = 64 << 20;
 
 /// Bytes of the longest line. Those of the largest tests have some 100 million; what is longer is no JSON Lines.
@@ -98,7 +100,7 @@ enum Rows {
 
 /// The questions of some rows.
 pub(crate) struct Questions {
-    /// Each behind what is said before it.
+    /// Each behind what is said before it, without code that an adapter shows.
     pub(crate) said: Vec<String>,
     /// The rows that have none.
     pub(crate) without: Vec<BadLine>,
@@ -110,7 +112,13 @@ pub struct TaskStream {
     origin: Origin,
     place: &'static str,
     rows: Rows,
+    /// The columns of a file that says them once for all rows.
+    names: Vec<String>,
+    /// Further columns in which some row had no value.
+    without_value: BTreeSet<String>,
     layout: Option<&'static Layout>,
+    /// Which columns are question and answer, where a job says so.
+    named: Option<ColumnNames>,
     /// Whether the layout has been looked for among the columns, also where it was named.
     recognised: bool,
     /// Whether its columns are there, but in another case.
@@ -160,18 +168,26 @@ impl TaskStream {
             if zipped { Box::new(Unzipped(MultiGzDecoder::new(BufReader::new(file)))) } else { Box::new(file) };
         let most = if zipped { LARGEST_UNPACKED } else { u64::MAX };
         let mut whole = || read_whole(&mut reader, most, path);
+        let mut names = Vec::new();
         let rows = match file_kind(&name) {
             Some("jsonl" | "ndjson") => {
                 Rows::Lines { reader: Box::new(BufReader::with_capacity(1 << 18, reader)), line: 0 }
             }
             Some("json") => Rows::Whole(json::read_document(&whole()?).map_err(damaged)?.into_iter()),
-            Some("csv") => Rows::Whole(csv::read_csv(&whole()?).map_err(damaged)?.into_iter()),
+            Some("csv") => {
+                let (rows, columns) = csv::read_csv(&whole()?).map_err(damaged)?;
+                names = columns;
+                Rows::Whole(rows.into_iter())
+            }
             Some("parquet") if zipped => {
                 Rows::Parquet { file: ParquetFile::of_bytes(whole()?).map_err(damaged)?, next: 0 }
             }
             Some("parquet") => Rows::Parquet { file: ParquetFile::open(path).map_err(damaged)?, next: 0 },
             _ => return Err(DatasetError::UnknownKind { path: path.to_owned(), known: KNOWN_KINDS }),
         };
+        if let Rows::Parquet { file, .. } = &rows {
+            names = file.names().to_vec();
+        }
         // The place of a row is a line, except in a Parquet file, which has none.
         let place = if matches!(rows, Rows::Parquet { .. }) { "row" } else { "line" };
         let origin = match HubName::of_cached_file(path) {
@@ -188,7 +204,10 @@ impl TaskStream {
             origin,
             place,
             rows,
+            names,
+            without_value: BTreeSet::new(),
             layout,
+            named: None,
             recognised: false,
             in_lower_case: false,
             on_bad_line,
@@ -197,6 +216,12 @@ impl TaskStream {
             skipped: 0,
             first_bad: None,
         })
+    }
+
+    /// The same, where these columns are question and answer: the layout is `plain`, and the names are as they are written.
+    #[must_use]
+    pub fn with_columns(self, names: ColumnNames) -> Self {
+        Self { named: Some(names), layout: Some(layout::OF_NAMED_COLUMNS), recognised: true, ..self }
     }
 
     /// The same, also where rows have no question: for whoever only tests solutions.
@@ -220,13 +245,20 @@ impl TaskStream {
             return self.at_end();
         }
         let layout = self.layout_of(&rows)?;
-        let (origin, in_lower_case) = (&self.origin, self.in_lower_case);
+        let (origin, in_lower_case, of_job) = (&self.origin, self.in_lower_case, self.named.as_ref());
+        let named = self.names.iter().map(|name| (name.clone(), Value::Null)).collect();
+        let named = if in_lower_case { layout::in_lower_case(named) } else { named };
+        // What is known already need not be found again.
+        let names: Vec<String> =
+            named.into_iter().map(|(name, _)| name).filter(|name| !self.without_value.contains(name)).collect();
         let tasks: Vec<_> = rows
             .into_par_iter()
             .map(|row| {
                 let task = row.columns.and_then(|columns| match layout {
-                    Some(layout) if in_lower_case => to_task(layout, origin, layout::in_lower_case(columns)),
-                    Some(layout) => to_task(layout, origin, columns),
+                    Some(layout) if in_lower_case => {
+                        to_task(layout, of_job, origin, &names, layout::in_lower_case(columns))
+                    }
+                    Some(layout) => to_task(layout, of_job, origin, &names, columns),
                     // Only where no row of the first batch is well-formed.
                     None => Err("no layout could be recognised".to_owned()),
                 });
@@ -236,7 +268,10 @@ impl TaskStream {
         let mut read = ReadTasks { tasks: Vec::with_capacity(tasks.len()), bad: Vec::new() };
         for (line, task) in tasks {
             match task {
-                Ok(task) => read.tasks.push(task),
+                Ok((task, without_value)) => {
+                    read.tasks.push(task);
+                    self.without_value.extend(without_value);
+                }
                 Err(what) if self.on_bad_line == OnBadLine::Skip => read.bad.push(BadLine { line, what }),
                 Err(what) => {
                     return Err(DatasetError::BadLine { path: self.path.clone(), place: self.place, line, what });
@@ -267,7 +302,7 @@ impl TaskStream {
             let columns = without_nulls(columns);
             let columns = if in_lower_case { layout::in_lower_case(columns) } else { columns };
             match layout.and_then(|layout| (layout.convert)(&columns).ok()) {
-                Some(draft) => Ok(conversation(&draft.turns, &draft.prompt)),
+                Some(draft) => Ok(conversation(&draft.turns, draft.asked())),
                 None => layout::question(&layout::in_lower_case(columns)),
             }
         };
@@ -366,8 +401,15 @@ impl TaskStream {
         }
     }
 
+    /// Further columns in which some row that was read had no value: they exist, even if no other row has one there.
+    #[must_use]
+    pub fn without_value(&self) -> &BTreeSet<String> {
+        &self.without_value
+    }
+
     /// What the place of a row is called: `line` or `row`.
-    pub(super) fn place(&self) -> &'static str {
+    #[must_use]
+    pub fn place(&self) -> &'static str {
         self.place
     }
 
@@ -376,8 +418,9 @@ impl TaskStream {
         match &mut self.rows {
             Rows::Whole(rows) => Ok(rows.by_ref().take(BATCH).collect()),
             Rows::Parquet { file, next } => {
+                let count = file.fitting(*next, BATCH, BATCH_BYTES);
                 let rows =
-                    file.rows(*next, BATCH).map_err(|what| DatasetError::Damaged { path: self.path.clone(), what })?;
+                    file.rows(*next, count).map_err(|what| DatasetError::Damaged { path: self.path.clone(), what })?;
                 *next += rows.len();
                 Ok(rows)
             }

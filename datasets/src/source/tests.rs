@@ -52,6 +52,10 @@ fn each_math_layout_is_recognised_by_its_columns() {
         (r#"{"Body": "He has 2 groups.", "Question": "How big?", "Answer": 0.5}"#, "He has 2 groups. How big?", "0.5"),
         (r#"{"prompt": "p", "answer": "yes"}"#, "p", "yes"),
         (r#"{"question": "q", "answer": 12}"#, "q", "12"),
+        // DeepMath-103K and SYNTHETIC-1.
+        (r#"{"question": "q", "final_answer": "12", "difficulty": 4.5}"#, "q", "12"),
+        (r#"{"prompt": "p", "ground_truth": "12"}"#, "p", "12"),
+        (r#"{"prompt": "p", "verification_info": "{\"ground_truth\": \"12\"}"}"#, "p", "12"),
     ] {
         let tasks = tasks("some.jsonl", row);
         assert_eq!((tasks[0].prompt.as_str(), &tasks[0].reference), (prompt, &math(answer)), "{row}");
@@ -107,6 +111,28 @@ fn other_peoples_layouts_say_more_than_a_question() {
         r#"{"prompt": [{"role": "user", "content": "Make 7"}], "reward_model": {"ground_truth": {"target": 7, "numbers": [3, 4]}}}"#,
     );
     assert_eq!(countdown.reference, Reference::Countdown { numbers: vec![3, 4], target: 7 });
+
+    // Skywork-OR1: a list of the answer.
+    let truth = |truth: &str| {
+        format!(r#"{{"prompt": [{{"role": "user", "content": "q"}}], "reward_model": {{"ground_truth": {truth}}}}}"#)
+    };
+    for (written, answer) in [
+        (r#""[\"\\\\frac{3}{2}\"]""#, "\\frac{3}{2}"),
+        (r#""[\"1, 2\"]""#, "1, 2"),
+        (r#"["7"]"#, "7"),
+        // Intervals.
+        (r#""[1, 2]""#, "[1, 2]"),
+        (r#""[0, 1)""#, "[0, 1)"),
+    ] {
+        assert_eq!(read(&truth(written)).reference, math(answer), "{written}");
+    }
+    for (written, what) in [
+        (r#""[\"1/2\", \"0.5\"]""#, "`ground_truth` lists 2 answers, and a task is compared with one"),
+        (r#""{\"test_code\": \"assert f() == 1\"}""#, "`ground_truth` has no texts `test_code` and `entry_point`"),
+    ] {
+        let error = error("set.jsonl", truth(written).as_bytes());
+        assert!(error.contains(what), "{error}");
+    }
 
     for row in [
         r#"{"problem": "2+2?", "answer": "4", "problem_type": "Algebra", "solution": "s", "uuid": "u"}"#,
@@ -226,6 +252,17 @@ fn rows_of_arrays_and_tables_are_named_with_their_line_too() {
     let read = read_bytes("a.json", array, OnBadLine::Skip).unwrap();
     let places: Vec<usize> = read.bad.iter().map(|bad| bad.line).collect();
     assert_eq!((read.tasks.len(), places), (1, vec![3, 6]));
+
+    // An object around them, and one that is a row.
+    let object = b"{\n  \"version\": [1],\n  \"data\": [\n    {\"prompt\": \"p\", \"answer\": 1},\n    7\n  ]\n}\n";
+    let read = read_bytes("a.json", object, OnBadLine::Skip).unwrap();
+    assert_eq!((read.tasks.len(), read.bad[0].line), (1, 5));
+    assert_eq!(tasks("a.json", "{\n  \"prompt\": \"p\",\n  \"answer\": 1\n}").len(), 1);
+    assert_eq!(
+        error("a.json", b"{\n  \"train\": [{\"prompt\": \"p\"}],\n  \"test\": [{\"prompt\": \"q\"}]\n}"),
+        "a.json: it is one object, with train, test: expected an array of rows, a row on each line, or an object in which one list \
+         holds the rows"
+    );
 
     let table = b"prompt,answer\n\"two\nlines\",1\nshort\n\xFF,2\nq,3\n,4\n";
     let read = read_bytes("t.csv", table, OnBadLine::Skip).unwrap();

@@ -145,16 +145,25 @@ impl Device {
 
     /// Runs a kernel; does nothing if the grid has no blocks. The arguments are compared with what its source declares.
     ///
+    /// # Safety
+    /// The kernel must be this device's, and keep to the memory of its arguments. (The emulator stops one that does not, in
+    /// nearly all cases.)
+    ///
     /// # Errors
     /// If they do not fit, or the grid is not possible. A kernel's failure on a card shows in a later call.
-    pub fn launch(&self, kernel: &Kernel, grid: Grid, arguments: &[Argument<'_>]) -> Result<()> {
-        kernel.launch(grid, arguments)
+    pub unsafe fn launch(&self, kernel: &Kernel, grid: Grid, arguments: &[Argument<'_>]) -> Result<()> {
+        self.submit(kernel, grid, arguments)
+    }
+
+    /// [`Device::launch`] for this crate's operations, which pass what their kernels keep to.
+    pub(crate) fn submit(&self, kernel: &Kernel, grid: Grid, arguments: &[Argument<'_>]) -> Result<()> {
+        kernel.launch(self, grid, arguments)
     }
 
     /// Computes a product of matrices.
     ///
     /// # Errors
-    /// If the matrices do not lie within their slices.
+    /// If the matrices do not lie within their slices, or `c` in the memory of another.
     pub fn gemm(&self, gemm: &Gemm<'_>) -> Result<()> {
         gemm.run(self)
     }
@@ -168,17 +177,20 @@ impl Device {
     }
 
     /// Records what `work` gives to the device without doing it. It must not allocate, read or write from the host, nor
-    /// compile; so do the same work once before. What it uses must be kept as long as the graph, and no other thread may
-    /// give work to the device meanwhile.
+    /// compile; so do the same work once before.
+    ///
+    /// # Safety
+    /// The buffers that it uses must be kept until the graph is launched for the last time, since the graph knows only where
+    /// they lie. No other thread may give work to the device meanwhile: it would be recorded too.
     ///
     /// # Errors
     /// What `work` returns; if it does what cannot be recorded.
-    pub fn capture(&self, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
+    pub unsafe fn capture(&self, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
         self.backend().begin_capture()?;
         let outcome = work();
         let recorded = self.backend().end_capture();
         outcome?;
-        Ok(Graph::new(recorded?))
+        Ok(Graph::new(recorded?, self.clone()))
     }
 
     /// A place in the host's memory to copy up to `len` numbers to while the device goes on.

@@ -3,6 +3,8 @@
 //! On a card this is cuBLAS. It counts in columns, and a row-major matrix is a transposed one in columns, so the backend
 //! computes `c^T = b^T a^T`. Sums are kept in f32 throughout, and on one card a product is the same to the bit each time.
 
+use std::ops::Range;
+
 use half::bf16;
 
 use crate::device::same_device;
@@ -21,8 +23,8 @@ pub struct Batch {
     pub stride_c: usize,
 }
 
-/// A product `c [m, n] = alpha a [m, k] b [k, n] + beta c`. With `beta` 0, what is in `c` is not read. Where `k` is 0, `beta` is 0
-/// or 1.
+/// A product `c [m, n] = alpha a [m, k] b [k, n] + beta c`. With `beta` 0, what is in `c` is not read. Where `k` is 0,
+/// `beta` is 0 or 1. From its first number to its last, `c` shares no memory with `a` or `b`.
 #[derive(Debug, Clone, Copy)]
 pub struct Gemm<'a> {
     /// Rows of `a` and `c`.
@@ -83,16 +85,21 @@ impl<'a> Gemm<'a> {
         let (rows_a, columns_a) = if self.transpose_a { (self.k, self.m) } else { (self.m, self.k) };
         let (rows_b, columns_b) = if self.transpose_b { (self.n, self.k) } else { (self.k, self.n) };
         let shape = |rows, columns, leading, stride| Shape { rows, columns, leading, stride, count: batch.count };
-        shape(rows_a, columns_a, self.lda, batch.stride_a).check("a", &self.a, device)?;
-        shape(rows_b, columns_b, self.ldb, batch.stride_b).check("b", &self.b, device)?;
+        let of_a = shape(rows_a, columns_a, self.lda, batch.stride_a).check("a", &self.a, device)?;
+        let of_b = shape(rows_b, columns_b, self.ldb, batch.stride_b).check("b", &self.b, device)?;
         let c = shape(self.m, self.n, self.ldc, batch.stride_c);
-        let (address_c, is_bf16) = match &self.c {
+        let (of_c, is_bf16) = match &self.c {
             Numbers::Bf16(slice) => (c.check("c", slice, device)?, true),
             Numbers::F32(slice) => (c.check("c", slice, device)?, false),
         };
+        for (name, of) in [("a", of_a), ("b", of_b)] {
+            if of.start.max(of_c.start) < of.end.min(of_c.end) {
+                return Err(DeviceError::operation("gemm", format!("matrix c lies in the memory of matrix {name}")));
+            }
+        }
         let one_after_the_other = batch.stride_c >= (self.m.max(1) - 1) * self.ldc + self.n;
-        let side_by_side =
-            batch.stride_c >= self.n && batch.count.saturating_sub(1) * batch.stride_c + self.n <= self.ldc;
+        let in_a_row = batch.count.saturating_sub(1).saturating_mul(batch.stride_c).saturating_add(self.n);
+        let side_by_side = batch.stride_c >= self.n && in_a_row <= self.ldc;
         if batch.count > 1 && !one_after_the_other && !side_by_side {
             return Err(DeviceError::operation("gemm", format!("stride {} of c: the results overlap", batch.stride_c)));
         }
@@ -100,7 +107,7 @@ impl<'a> Gemm<'a> {
             return Ok(());
         }
         if self.k == 0 {
-            return self.product_of_nothing(device, address_c, batch);
+            return self.product_of_nothing(device, of_c.start, batch);
         }
         device.backend().product(&Product {
             m: self.m,
@@ -112,7 +119,7 @@ impl<'a> Gemm<'a> {
             b: self.b.address(),
             ldb: self.ldb,
             transpose_b: self.transpose_b,
-            c: address_c,
+            c: of_c.start,
             ldc: self.ldc,
             is_bf16,
             alpha: self.alpha,
@@ -171,8 +178,8 @@ struct Shape {
 }
 
 impl Shape {
-    /// The slice's address, if they lie in it.
-    fn check<T: Element>(&self, name: &str, slice: &Slice<'_, T>, device: &Device) -> Result<u64> {
+    /// The addresses from the first number's to the last one's end, if they lie in the slice.
+    fn check<T: Element>(&self, name: &str, slice: &Slice<'_, T>, device: &Device) -> Result<Range<u64>> {
         let Shape { rows, columns, leading, stride, count } = *self;
         let wrong = |message: String| Err(DeviceError::operation("gemm", format!("matrix {name}: {message}")));
         if !same_device(device, slice) {
@@ -185,11 +192,16 @@ impl Shape {
             return wrong(format!("[{rows}, {columns}] with rows {leading} apart is too large"));
         }
         let empty = rows == 0 || columns == 0 || count == 0;
-        let needed = if empty { 0 } else { (count - 1) * stride + (rows - 1) * leading + columns };
+        // More than a number can say is more than any slice has.
+        let before_last = |count: usize, stride: usize| (count - 1).saturating_mul(stride);
+        let needed = match empty {
+            true => 0,
+            false => before_last(count, stride).saturating_add(before_last(rows, leading)).saturating_add(columns),
+        };
         if needed > slice.len() {
             let message = format!("{count} times [{rows}, {columns}], rows {leading} apart, need {needed} numbers");
             return wrong(format!("{message}, and there are {}", slice.len()));
         }
-        Ok(slice.address())
+        Ok(slice.address()..slice.address() + (needed * size_of::<T>()) as u64)
     }
 }

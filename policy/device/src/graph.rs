@@ -1,14 +1,19 @@
 //! Recorded work that is run again: on a card one launch instead of hundreds, which a step of decoding needs.
 
-use crate::Result;
 use crate::backend::Recorded;
+use crate::{Device, Result};
 
-/// Work recorded by [`crate::Device::capture`]. It uses the same places in memory each time.
-pub struct Graph(Box<dyn Recorded>);
+/// Work recorded by [`Device::capture`]. It uses the same places in memory each time. One thread launches it at a time, as
+/// the driver asks for: it is not `Sync`.
+pub struct Graph {
+    recorded: Box<dyn Recorded>,
+    /// For its memory that products work in.
+    _device: Device,
+}
 
 impl Graph {
-    pub(crate) fn new(recorded: Box<dyn Recorded>) -> Self {
-        Graph(recorded)
+    pub(crate) fn new(recorded: Box<dyn Recorded>, device: Device) -> Self {
+        Graph { recorded, _device: device }
     }
 
     /// Does the work, after all that was given to the device before.
@@ -16,12 +21,29 @@ impl Graph {
     /// # Errors
     /// If the device fails.
     pub fn launch(&self) -> Result<()> {
-        self.0.launch()
+        self.recorded.launch()
     }
 }
 
 impl std::fmt::Debug for Graph {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Graph")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    trait Shared<Which> {
+        fn is_refused() {}
+    }
+    impl<T> Shared<()> for T {}
+    impl<T: Sync> Shared<u8> for T {}
+
+    #[test]
+    fn threads_do_not_share_a_graph() {
+        // Compiles only where one of the two applies.
+        <Graph as Shared<_>>::is_refused();
     }
 }

@@ -4,11 +4,10 @@
 //! therefore read from the source, and each argument's type compared with it.
 
 use std::ffi::c_void;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::backend::Function;
-use crate::{Buffer, DeviceError, Element, Result, Slice};
+use crate::{Buffer, Device, DeviceError, Element, Result, Slice};
 
 /// How many blocks of how many threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,13 +68,14 @@ pub struct Argument<'a> {
     /// The value in the first of the bytes, as the machine lays it out.
     bits: u64,
     kind: Kind,
-    memory: PhantomData<&'a ()>,
+    /// The device of a place in memory.
+    device: Option<&'a Device>,
 }
 
 impl<'a> Argument<'a> {
     /// No place in memory.
     pub fn null() -> Self {
-        Argument { bits: 0, kind: Kind::Null, memory: PhantomData }
+        Argument { bits: 0, kind: Kind::Null, device: None }
     }
 
     /// A place in memory, if there is one.
@@ -86,7 +86,7 @@ impl<'a> Argument<'a> {
 
 impl<'a, T: Element> From<Slice<'a, T>> for Argument<'a> {
     fn from(slice: Slice<'a, T>) -> Self {
-        Argument { bits: slice.address(), kind: Kind::Pointer(T::NAME), memory: PhantomData }
+        Argument { bits: slice.address(), kind: Kind::Pointer(T::NAME), device: Some(slice.device()) }
     }
 }
 
@@ -102,7 +102,7 @@ macro_rules! numbers {
             fn from(value: $type) -> Self {
                 let mut bytes = [0; 8];
                 bytes[..size_of::<$type>()].copy_from_slice(&value.to_ne_bytes());
-                Argument { bits: u64::from_ne_bytes(bytes), kind: Kind::Number($name), memory: PhantomData }
+                Argument { bits: u64::from_ne_bytes(bytes), kind: Kind::Number($name), device: None }
             }
         })*
     };
@@ -128,11 +128,15 @@ impl Kernel {
         &self.name
     }
 
-    pub(crate) fn launch(&self, grid: Grid, arguments: &[Argument<'_>]) -> Result<()> {
+    pub(crate) fn launch(&self, device: &Device, grid: Grid, arguments: &[Argument<'_>]) -> Result<()> {
         let wrong = |message| DeviceError::Kernel { kernel: self.name.to_string(), message };
         grid.check().map_err(wrong)?;
         if let Some(parameters) = &self.parameters {
             check_arguments(parameters, arguments).map_err(wrong)?;
+        }
+        let elsewhere = |argument: &Argument<'_>| argument.device.is_some_and(|other| !device.is(other));
+        if let Some(index) = arguments.iter().position(elsewhere) {
+            return Err(wrong(format!("argument {} lies on another device", index + 1)));
         }
         if grid.blocks.contains(&0) {
             return Ok(());

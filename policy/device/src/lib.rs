@@ -13,8 +13,10 @@
 //! # Safety
 //!
 //! A kernel can write wherever its arguments point, so a wrong kernel or a wrong wrapper can break the rules of memory, as
-//! an `unsafe` block can. The functions in [`ops`] check what they pass; whoever calls [`Device::launch`] has to. Several
-//! slices may show the same memory, and kernels write through them.
+//! an `unsafe` block can. So [`Device::launch`] is `unsafe`, and [`Device::capture`] too, whose graph uses memory that it
+//! does not keep. The functions in [`ops`] check sizes, and on which device memory is. What lies in it they do not look at:
+//! where a kernel takes numbers from there as places (of rows, pages, experts, tokens), their caller has to see to it that
+//! there are such places. Several slices may show the same memory, and kernels write through them.
 
 mod backend;
 mod cache;

@@ -105,7 +105,7 @@ impl<T: Element> Buffer<T> {
     /// Copies as many numbers from another place of the same device, to the beginning.
     ///
     /// # Errors
-    /// If they do not fit, or the device fails.
+    /// If they do not fit, lie on another device, or the device fails.
     pub fn copy_from(&self, from: &Slice<'_, T>) -> Result<()> {
         self.view().part("copy", 0, from.len())?.copy_from(from)
     }
@@ -230,9 +230,12 @@ impl<'a, T: Element> Slice<'a, T> {
     /// Copies as many numbers as it has from another place of the same device.
     ///
     /// # Errors
-    /// If there are more or fewer, or the device fails.
+    /// If there are more or fewer, they lie on another device, or the device fails.
     pub fn copy_from(&self, from: &Slice<'_, T>) -> Result<()> {
         self.check_same("copy", from.len)?;
+        if !self.device.is(from.device) {
+            return Err(DeviceError::operation("copy", "from another device"));
+        }
         if self.len == 0 {
             return Ok(());
         }

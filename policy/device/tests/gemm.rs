@@ -118,5 +118,27 @@ fn a_matrix_outside_of_its_slice_is_refused() {
     check(Gemm { ldb: 2, ..gemm }, "matrix b: rows of 3 numbers, but 2 from one row to the next");
     let batch = Batch { count: 2, stride_a: 0, stride_b: 0, stride_c: 0 };
     check(Gemm { batch: Some(batch), ..gemm }, "stride 0 of c: the results overlap");
+    // One whose bytes or numbers, added up, would wrap to few.
+    let batch = Batch { count: 3, stride_a: 1 << 63, stride_b: 0, stride_c: 9 };
+    check(
+        Gemm { batch: Some(batch), ..gemm },
+        &format!("matrix a: 3 times [3, 4], rows 4 apart, need {} numbers, and there are 12", usize::MAX),
+    );
     check(Gemm { k: 0, beta: 2.0, ..gemm }, "no numbers to add up, and a beta of 2");
+}
+
+#[test]
+fn a_result_in_the_memory_of_a_factor_is_refused() {
+    let device = Device::for_tests();
+    let numbers = device.upload(&numbers(12, 1), "numbers").unwrap();
+    let part = |from: usize| numbers.slice(from..from + 4);
+    let gemm = |a, b, c| device.gemm(&Gemm::new([2; 3], part(a), part(b), part(c)));
+    gemm(0, 0, 4).unwrap();
+    gemm(8, 0, 4).unwrap();
+    for (a, b, c, expected) in [(0, 4, 3, "a"), (0, 8, 5, "b"), (4, 0, 4, "a"), (5, 0, 2, "a")] {
+        let error = gemm(a, b, c).unwrap_err().to_string();
+        assert_eq!(error, format!("gemm: matrix c lies in the memory of matrix {expected}"), "{a}, {b}, {c}");
+    }
+    // An empty factor lies nowhere.
+    device.gemm(&Gemm::new([2, 2, 0], part(4).slice(1..1), part(0), part(4))).unwrap();
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use device::{Buffer, Device, DeviceError, Grid, Kernel, Source};
+use device::{Argument, Buffer, Device, Graph, Grid, Kernel, Result, Source};
 
 const STEP: Source = Source {
     name: "step.cu",
@@ -15,6 +15,17 @@ KERNEL(step, unsigned* state, unsigned add) {
 
 fn step(device: &Device) -> Kernel {
     device.kernel_of(STEP, &[], "step").expect("it compiles")
+}
+
+/// Runs a kernel on the one number that it changes.
+fn run<'a>(device: &Device, kernel: &Kernel, grid: Grid, state: impl Into<Argument<'a>>, add: u32) -> Result<()> {
+    // SAFETY: the kernels of this file keep to the first number, and each buffer has one.
+    unsafe { device.launch(kernel, grid, &[state.into(), add.into()]) }
+}
+
+fn capture(device: &Device, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
+    // SAFETY: buffers that are used by what is recorded live to the end of their test, whose thread alone has the device.
+    unsafe { device.capture(work) }
 }
 
 #[test]
@@ -65,7 +76,7 @@ fn uploads_follow_each_other_whatever_their_lengths() {
 fn what_does_not_fit_is_refused() {
     let device = Device::for_tests();
     let buffer = device.zeros::<u32>(4, "four").unwrap();
-    let check = |outcome: Result<(), DeviceError>, expected: &str| {
+    let check = |outcome: Result<()>, expected: &str| {
         assert_eq!(outcome.unwrap_err().to_string(), expected);
     };
     check(buffer.write(3, &[1, 2]), "write: 2 numbers from number 3 on do not fit into 4");
@@ -75,6 +86,13 @@ fn what_does_not_fit_is_refused() {
         device.alloc::<u64>(usize::MAX / 4, "everything").map(drop),
         &format!("allocation: everything: {} numbers are too many", usize::MAX / 4),
     );
+    check(
+        device.readback::<u64>(usize::MAX / 8 + 2).map(drop),
+        &format!("readback: {} numbers are too many", usize::MAX / 8 + 2),
+    );
+    let elsewhere = Device::for_tests().zeros::<u32>(4, "elsewhere").unwrap();
+    check(buffer.copy_from(&elsewhere.view()), "copy: from another device");
+    check(device.readback(4).unwrap().start(&elsewhere.view()), "readback: from another device");
     assert_eq!(buffer.download().unwrap(), [0; 4]);
 }
 
@@ -84,7 +102,7 @@ fn nothing_is_a_number_of_numbers_too() {
     let nothing: Buffer<f32> = device.zeros(0, "nothing").unwrap();
     assert_eq!(nothing.download().unwrap(), []);
     nothing.copy_from(&nothing.view()).unwrap();
-    device.launch(&step(&device), Grid::blocks(0, 32), &[device::Argument::null(), 1_u32.into()]).unwrap();
+    run(&device, &step(&device), Grid::blocks(0, 32), Argument::null(), 1).unwrap();
 }
 
 #[test]
@@ -93,15 +111,14 @@ fn recorded_work_is_done_at_each_launch() {
     let step = step(&device);
     let state = device.upload(&[1_u32], "state").unwrap();
     let last = device.zeros::<u32>(2, "last").unwrap();
-    let launch = |add: u32| device.launch(&step, Grid::blocks(1, 32), &[(&state).into(), add.into()]);
-    let graph = device
-        .capture(|| {
-            last.slice(1..).fill_zero()?;
-            last.copy_from(&state.view())?;
-            launch(1)?;
-            launch(2)
-        })
-        .unwrap();
+    let launch = |add: u32| run(&device, &step, Grid::blocks(1, 32), &state, add);
+    let graph = capture(&device, || {
+        last.slice(1..).fill_zero()?;
+        last.copy_from(&state.view())?;
+        launch(1)?;
+        launch(2)
+    })
+    .unwrap();
     // Nothing has been done yet; then (1 * 3 + 1) * 3 + 2.
     assert_eq!(state.download().unwrap(), [1]);
     graph.launch().unwrap();
@@ -115,9 +132,9 @@ fn recorded_work_is_done_at_each_launch() {
 fn what_cannot_be_recorded_is_refused_and_recording_ends() {
     let device = Device::for_tests();
     let state = device.upload(&[1_u32], "state").unwrap();
-    let error = device.capture(|| state.download().map(drop)).unwrap_err();
+    let error = capture(&device, || state.download().map(drop)).unwrap_err();
     assert_eq!(error.to_string(), "download: cannot be done while work is being recorded");
-    let error = device.capture(|| device.alloc::<u32>(1, "more").map(drop)).unwrap_err();
+    let error = capture(&device, || device.alloc::<u32>(1, "more").map(drop)).unwrap_err();
     assert_eq!(error.to_string(), "allocation: cannot be done while work is being recorded");
     assert_eq!(state.download().unwrap(), [1]);
     // A buffer that is dropped meanwhile.
@@ -126,7 +143,7 @@ fn what_cannot_be_recorded_is_refused_and_recording_ends() {
         drop(copy);
         Ok(())
     };
-    device.capture(dropping).unwrap().launch().unwrap();
+    capture(&device, dropping).unwrap().launch().unwrap();
     kept.copy_from(&state.view()).unwrap();
     assert_eq!(kept.download().unwrap(), [1]);
 }
@@ -139,7 +156,7 @@ fn numbers_are_read_back_while_work_goes_on() {
     let mut places = [device.readback::<u32>(2).unwrap(), device.readback::<u32>(1).unwrap()];
     let mut seen = Vec::new();
     for number in 0..6_usize {
-        device.launch(&step, Grid::blocks(1, 32), &[(&state).into(), 1_u32.into()]).unwrap();
+        run(&device, &step, Grid::blocks(1, 32), &state, 1).unwrap();
         places[number % 2].start(&state.view()).unwrap();
         if number > 0 {
             seen.extend_from_slice(places[(number - 1) % 2].wait().unwrap());
@@ -176,7 +193,7 @@ fn a_kernel_can_be_asked_for_by_many_at_once() {
                     let kernel = device.kernel_of(STEP, &[("NUMBER", i64::from(number))], "step").unwrap();
                     let state = device.upload(&[2_u32], "state").unwrap();
                     for _ in 0..50 {
-                        device.launch(&kernel, Grid::blocks(1, 1024), &[(&state).into(), 1_u32.into()]).unwrap();
+                        run(&device, &kernel, Grid::blocks(1, 1024), &state, 1).unwrap();
                     }
                     state.download().unwrap()[0]
                 })
@@ -186,4 +203,28 @@ fn a_kernel_can_be_asked_for_by_many_at_once() {
     });
     let expected = (0..50).fold(2_u32, |state, _| state.wrapping_mul(3).wrapping_add(1));
     assert_eq!(outputs, [expected; 4]);
+}
+
+#[test]
+fn what_many_threads_give_is_done_one_after_the_other() {
+    const SLOW: Source = Source {
+        name: "slow.cu",
+        text: "
+// Long enough that another launch could come between.
+KERNEL(slow, unsigned* state, unsigned add) {
+    if (threadIdx.x != 0) return;
+    unsigned before = *(volatile unsigned*)state;
+    for (volatile int i = 0; i < 10000; i++) {}
+    *(volatile unsigned*)state = before + add;
+}",
+    };
+    let device = Device::for_tests();
+    let kernel = device.kernel_of(SLOW, &[], "slow").unwrap();
+    let state = device.zeros::<u32>(1, "state").unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..50).for_each(|_| run(&device, &kernel, Grid::blocks(1, 32), &state, 1).unwrap()));
+        }
+    });
+    assert_eq!(state.download().unwrap(), [200]);
 }

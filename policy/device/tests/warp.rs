@@ -1,14 +1,19 @@
 //! What `common.cuh` gives to kernels, against plain loops: conversions, a warp's operations, matrix instructions, copies.
 
-use device::{Buffer, Device, Element, Grid, Source, bf16};
+use device::{Argument, Buffer, Device, Element, Grid, Source, bf16};
 
 const WARP: Source = Source { name: "warp.cu", text: include_str!("kernels/warp.cu") };
+
+fn run(device: &Device, name: &str, grid: Grid, arguments: &[Argument<'_>]) {
+    let kernel = device.kernel_of(WARP, &[], name).expect("it compiles");
+    // SAFETY: the tests pass as many numbers as the file's kernels read and write.
+    unsafe { device.launch(&kernel, grid, arguments) }.expect("it runs");
+}
 
 /// Runs a kernel of the file with these arguments.
 macro_rules! launch {
     ($device:expr, $name:literal, $grid:expr, $($argument:expr),*) => {
-        let kernel = $device.kernel_of(WARP, &[], $name).unwrap();
-        $device.launch(&kernel, $grid, &[$(($argument).into()),*]).unwrap();
+        run(&$device, $name, $grid, &[$(($argument).into()),*]);
     };
 }
 
@@ -55,9 +60,8 @@ fn matrices_are_loaded_as_in_the_manual() {
     for (name, matrices) in [("load_x4", 4_u16), ("load_x2", 2)] {
         for transposed in [false, true] {
             let out = outputs::<u16>(&device, 64 * usize::from(matrices));
-            let kernel = device.kernel_of(WARP, &[], name).unwrap();
             let grid = Grid::blocks(1, 32).with_shared(256);
-            device.launch(&kernel, grid, &[(&out).into(), (&on_table).into(), i32::from(transposed).into()]).unwrap();
+            run(&device, name, grid, &[(&out).into(), (&on_table).into(), i32::from(transposed).into()]);
             let mut expected = Vec::new();
             for lane in 0..32 {
                 for matrix in 0..matrices {

@@ -1,16 +1,17 @@
 //! The steps of a job as typed, and what each is as validated.
 
+mod sources;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
-use std::str::FromStr;
 
 use datasets::curate::{
-    Decontaminate, Dedup, Difficulty, EvaluationSet, Expression, FamilySource, FileSource, Filter, Group, LANGUAGES,
-    Load, Map, Mix, MixBy, PromptTemplate, Sample, Shares, Source, Step, Verify, Write, check_name, check_template,
+    Decontaminate, Dedup, Difficulty, EvaluationSet, Expression, Filter, Group, LANGUAGES, Map, Mix, MixBy,
+    PromptTemplate, Sample, Shares, Step, Verify, Write, check_name, check_template,
 };
 use datasets::source::hub::HubName;
-use datasets::{Domain, Family, Split};
+use datasets::{Domain, Split};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
@@ -21,29 +22,7 @@ use super::error::RecipeError;
 use super::fine_tuning::Template;
 use super::keys::{Any, Problem, at_least, between, checked, positive, positive_up_to, temperatures};
 use super::read::value;
-use super::settings::{OnBadLine, suggested};
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LoadTable {
-    sources: Vec<Spanned<SourceTable>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SourceTable {
-    path: Option<Spanned<PathBuf>>,
-    name: Option<String>,
-    layout: Option<Spanned<String>>,
-    licence: Option<String>,
-    origin: Option<String>,
-    optional: Option<bool>,
-    on_bad_line: Option<OnBadLine>,
-    family: Option<Spanned<String>>,
-    level: Option<Spanned<u64>>,
-    count: Option<Spanned<u64>>,
-    split: Option<Spanned<String>>,
-}
+use super::settings::suggested;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -162,7 +141,7 @@ pub(super) fn read_step(
 ) -> Result<Step, RecipeError> {
     let reader = Reader { document, span: span.clone() };
     let step = match kind {
-        "load" => load(reader.table(table)?, data),
+        "load" => sources::load(reader.table(table)?, data),
         "map" => map(reader.table(table)?),
         "filter" => filter(reader.table(table)?),
         "dedup" => dedup(reader.table(table)?),
@@ -222,69 +201,6 @@ fn located(path: Spanned<PathBuf>, data: &Path) -> Result<PathBuf, Problem> {
         None => Ok(full),
         Some(Ok(_)) => Ok(path.into_inner()),
         Some(Err(error)) => Err(Problem::at(path.span(), error.to_string())),
-    }
-}
-
-/// Tasks of one family in a job, at most: the ids of all are kept in memory while it draws.
-const MOST_DRAWN: u32 = 100_000_000;
-
-fn load(table: LoadTable, data: &Path) -> Result<Step, Problem> {
-    if table.sources.is_empty() {
-        return Err(
-            Problem::anywhere("a load step without sources").hint("add [[step.sources]] with `path` or `family`")
-        );
-    }
-    let sources = table.sources.into_iter().map(|source| {
-        let span = source.span();
-        self::source(source.into_inner(), span, data)
-    });
-    Ok(Step::Load(Load { sources: sources.collect::<Result<_, _>>()? }))
-}
-
-fn source(table: SourceTable, span: Range<usize>, data: &Path) -> Result<Source, Problem> {
-    let misplaced =
-        |key: &str, needs: &str| Problem::at(span.clone(), format!("`{key}` has a meaning only with `{needs}`"));
-    match (table.path, table.family) {
-        (Some(path), None) => {
-            if table.level.is_some() || table.count.is_some() || table.split.is_some() {
-                return Err(misplaced("level, count and split", "family"));
-            }
-            let path = located(path, data)?;
-            if let Some(layout) = &table.layout {
-                let names = datasets::source::layout_names();
-                let known = names.contains(&layout.get_ref().as_str()).then_some(());
-                one_of(layout, "layout", &names, known)?;
-            }
-            Ok(Source::File(FileSource {
-                path,
-                name: table.name,
-                layout: table.layout.map(Spanned::into_inner),
-                licence: table.licence,
-                origin: table.origin,
-                optional: table.optional.unwrap_or(false),
-                on_bad_line: table.on_bad_line.unwrap_or(OnBadLine::Stop).into(),
-            }))
-        }
-        (None, Some(family)) => {
-            if table.layout.is_some() || table.optional.is_some() || table.on_bad_line.is_some() || table.name.is_some()
-            {
-                return Err(misplaced("name, layout, optional and on_bad_line", "path"));
-            }
-            let names: Vec<&str> = Family::ALL.iter().map(|family| family.name()).collect();
-            let found = one_of(&family, "family", &names, Family::from_str(family.get_ref()).ok())?;
-            let levels = u32::from(found.levels());
-            let level = match table.level {
-                None => None,
-                level => Some(checked("level", level, 1, &between(1, levels))?),
-            };
-            Ok(Source::Family(FamilySource {
-                family: found,
-                level: level.and_then(|level| u8::try_from(level).ok()),
-                count: checked("count", table.count, 1_000, &between(1, MOST_DRAWN))?,
-                split: table.split.as_ref().map_or(Ok(Split::Train), split_named)?,
-            }))
-        }
-        _ => Err(Problem::at(span, "a source has either a `path` or a `family`")),
     }
 }
 

@@ -147,12 +147,13 @@ fn configs(outcome: &JobOutcome) -> String {
     let mut taken = BTreeSet::new();
     for name in names {
         let stem = name.rsplit('/').next().unwrap_or(name).split('.').next().unwrap_or_default();
-        // Letters, digits and _ are all that the name of a split may have.
+        // Letters, digits and _ are all that the name of a split may have, and `all` means every split there is.
         let mut split: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-        while !taken.insert(split.clone()) {
+        while split == "all" || !taken.insert(split.clone()) {
             split.push('_');
         }
-        let _ = writeln!(text, "      - split: {split}\n        path: {name:?}");
+        // In quotes: `2024` and `true` are no text in YAML.
+        let _ = writeln!(text, "      - split: {split:?}\n        path: {name:?}");
     }
     text
 }
@@ -212,5 +213,40 @@ fn size_category(rows: u64) -> &'static str {
         1_000_000..10_000_000 => "1M<n<10M",
         10_000_000..100_000_000 => "10M<n<100M",
         _ => "n>100M",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use datasets::curate::{Stats, Written};
+
+    use super::*;
+
+    /// YAML reads `2024` as a number and `true` as a truth, and `all` is a word of the Hub's loader.
+    #[test]
+    fn the_name_of_a_split_is_text_and_no_word_of_the_loader() {
+        let split = |name: &str| {
+            let outcome = JobOutcome {
+                steps: Vec::new(),
+                loaded: Stats::default(),
+                left: Stats::default(),
+                kept: Vec::new(),
+                dropped: Vec::new(),
+                written: [(name.to_owned(), Written { sha256: String::new(), rows: 1 })].into(),
+                files: BTreeMap::new(),
+            };
+            configs(&outcome).lines().find_map(|line| line.trim().strip_prefix("- split: ").map(str::to_owned)).unwrap()
+        };
+        for (name, expected) in [
+            ("train.parquet", "\"train\""),
+            ("2024.parquet", "\"2024\""),
+            ("parts/true.jsonl.gz", "\"true\""),
+            ("all.parquet", "\"all_\""),
+            ("a-b.csv", "\"a_b\""),
+        ] {
+            assert_eq!(split(name), expected, "{name}");
+        }
     }
 }

@@ -36,7 +36,8 @@ pub(super) fn with_hub_files(job: &Job, folder: &Path, fetcher: &Fetcher<'_>) ->
     let path = folder.join(PINS);
     let before: BTreeMap<String, String> = match std::fs::read(&path) {
         Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()))?,
-        Err(_) => BTreeMap::new(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
     let mut pins = Pins::default();
     let mut fetch = |name: &HubName, purpose: Split, optional: bool| -> anyhow::Result<Option<HubFiles>> {

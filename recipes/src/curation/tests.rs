@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use datasets::source::ColumnNames;
 use policy::{ModelConfig, Policy};
 
 use super::*;
@@ -82,4 +83,28 @@ fn a_policy_without_the_template_is_refused_before_the_first_step() {
     let error = format!("{:#}", measure(folder.path(), "template = \"chat\"").unwrap_err());
     assert!(error.starts_with("step 2 (difficulty): the policy cannot be asked in its chat template"), "{error}");
     assert!(!folder.path().join("out").exists());
+}
+
+#[test]
+fn a_source_says_which_columns_are_question_and_answer() {
+    let parse = |source: &str| {
+        let text = format!(
+            "[[step]]\nkind = \"load\"\nsources = [{{ {source} }}]\n[[step]]\nkind = \"write\"\npath = \"all.jsonl\"\n"
+        );
+        JobFile::parse("job.toml", &text, Path::new("."))
+    };
+    let job = parse("path = \"rows.jsonl\", columns = { answer = \"final\" }").unwrap();
+    let Some(Source::File(file)) = sources(&job).next() else { panic!("a file") };
+    assert_eq!(file.columns, Some(ColumnNames { prompt: None, answer: Some("final".to_owned()) }));
+    for (source, what) in [
+        (
+            "path = \"a.jsonl\", layout = \"gsm8k\", columns = { answer = \"a\" }",
+            "`columns` has a meaning only where no",
+        ),
+        ("family = \"gcd_lcm\", columns = { answer = \"a\" }", "has a meaning only with `path`"),
+        ("path = \"a.jsonl\", columns = { reply = \"a\" }", "reply"),
+    ] {
+        let error = parse(source).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+    }
 }

@@ -1,5 +1,7 @@
 //! Contamination: what is told as shared, and what is not though rows of a layout share it.
 
+use serde_json::Value;
+
 use super::*;
 
 /// Runs `decontaminate` over rows against an evaluation set; how many stay, and what is noted.
@@ -87,6 +89,26 @@ fn earlier_turns_are_looked_at_too_and_system_messages_are_not() {
     assert_eq!(decontaminate(&exam, &row("Be brief.", said), 8).0, 0);
 }
 
+/// Whatever script a question is written in, and however its letters are encoded, it is found within a longer text.
+#[test]
+fn a_question_in_any_script_is_found_within_a_text() {
+    for (said, training) in [
+        (
+            "小明有三个苹果，又买了两个，一共有几个？",
+            "请回答下面的问题：小明有三个苹果，又买了两个，一共有几个？请写出步骤。",
+        ),
+        ("りんごは全部で何個ありますか。", "次の問題。りんごは全部で何個ありますか。答えよ。"),
+        (
+            "Où se trouve la première bibliothèque créée près du théâtre ?",
+            "Dis-moi\u{a0}: ou\u{300} se trouve la premie\u{300}re bibliothe\u{300}que cre\u{301}e\u{301}e pre\u{300}s du the\u{301}a\u{302}tre\u{a0}?",
+        ),
+    ] {
+        let row = |question: &str| json!({ "question": question, "answer": "5" }).to_string();
+        assert_eq!(decontaminate(&row(training), &row(said), 8).0, 0, "{said}");
+        assert_eq!(decontaminate(&row("小红有五本书，借出去一本。"), &row(said), 8).0, 1, "{said}");
+    }
+}
+
 /// Of an evaluation set only the questions count: it may have columns of its own, in any case, and rows without an answer.
 #[test]
 fn an_evaluation_set_needs_questions_and_nothing_else() {
@@ -106,4 +128,50 @@ fn an_evaluation_set_needs_questions_and_nothing_else() {
     assert_eq!((left, notes.len()), (0, 1));
     let expected = "exam.jsonl: 2 rows have no question to compare with, the first at line 2: the question is missing";
     assert!(notes[0].contains(expected), "{notes:?}");
+}
+
+/// Whoever writes such a sentence into a prompt of their own may write a question behind it.
+#[test]
+fn a_question_behind_a_sentence_of_our_adapters_is_found() {
+    let said = "How many of the first ten primes are odd numbers?";
+    let shown = "Name a prime.\nYour code should satisfy this test:\nassert prime() == 2";
+    let user = |content: &str| json!({ "role": "user", "content": content });
+    let verl =
+        |messages: &[Value], truth: &str| json!({ "prompt": messages, "reward_model": { "ground_truth": truth } });
+    let rows = [
+        verl(&[user(shown), json!({ "role": "assistant", "content": "def prime(): ..." }), user(said)], "9"),
+        verl(&[user(&format!("{shown}\n\n{said}"))], r#"{"assert_case": ["assert prime() == 2"]}"#),
+        json!({ "prompt": format!("Write it in Python and begin so: print the answer. {said}"), "answer": "9" }),
+        json!({ "question": format!("{shown}\n{said}"), "input_output": r#"{"inputs": ["1"], "outputs": ["9"]}"# }),
+    ];
+    let exam = json!({ "question": said, "answer": "9" });
+    for row in &rows {
+        assert_eq!(decontaminate(&row.to_string(), &exam.to_string(), 8).0, 0, "{row}");
+        // And where such a row is of the evaluation set.
+        assert_eq!(decontaminate(&exam.to_string(), &row.to_string(), 8).0, 0, "{row}");
+    }
+}
+
+/// A job's own rows do not say what an adapter showed in them, and it is told all the same.
+#[test]
+fn code_that_was_shown_in_rows_of_a_job_is_not_shared() {
+    let stored = |prompt: &str, reference: Value| {
+        json!({ "prompt": [{ "role": "user", "content": prompt }], "reference": reference, "domain": "code" })
+            .to_string()
+            + "\n"
+    };
+    let test = "assert zip([1, 2, 3, 4, 5, 6, 7, 8, 9]) == 9";
+    let tests = |question: &str| {
+        let reference = json!({ "kind": "tests", "setup": "", "assertions": [test] });
+        stored(&format!("{question}\nYour code should satisfy this test:\n{test}"), reference)
+    };
+    let calls = |question: &str| {
+        let code = "class Solution:\n    def zip(self, nums: List[int], target: int, k: int) -> List[int]:";
+        let cases = json!([{ "arguments": "[1]", "expected": "1" }]);
+        let reference = json!({ "kind": "calls", "setup": "", "function": "zip", "cases": cases });
+        stored(&format!("{question}\n\nWrite it in Python and begin so:\n\n{code}"), reference)
+    };
+    for row in [&tests as &dyn Fn(&str) -> String, &calls] {
+        assert_eq!(decontaminate(&(row("Two ships.") + &row("Green parrots.")), &row("Two ships."), 8).0, 1);
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Mutex;
 
+use polars::prelude::{Column, DataFrame, NamedFrom, ParquetWriter, Series};
+
 use super::*;
 
 /// Surroundings that keep what is noted.
@@ -154,4 +156,15 @@ fn rows_that_cannot_be_read_are_kept_aside_too() {
     let aside: Vec<serde_json::Value> = aside.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((aside.len(), &aside[0]["file"], &aside[0]["line"]), (2, &json!("rows.jsonl"), &json!(2)));
     assert_eq!(aside[1]["dropped"]["reason"], "unreadable row");
+
+    // A file of Parquet has rows, not lines.
+    let path = folder.path().join("rows.parquet");
+    let texts = |name: &str, texts: [Option<&str>; 2]| Column::from(Series::new(name.into(), texts));
+    let columns = vec![texts("prompt", [Some("p"), Some("q")]), texts("answer", [Some("1"), None])];
+    ParquetWriter::new(fs::File::create(&path).unwrap()).finish(&mut DataFrame::new(2, columns).unwrap()).unwrap();
+    let Source::File(source) = file(&path) else { unreachable!() };
+    let source = Source::File(FileSource { on_bad_line: OnBadLine::Skip, ..source });
+    let outcome = run_in(folder.path(), &job(vec![("load", Step::Load(Load { sources: vec![source] }))]));
+    let notes = &outcome.steps[0].tally.notes;
+    assert!(notes[0].contains("1 row left out, the first at row 2: the column `answer`"), "{notes:?}");
 }

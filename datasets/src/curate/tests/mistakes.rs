@@ -1,6 +1,9 @@
 //! What people get wrong: columns that are not there, files that do not fit; and repetitions by a column.
 
+use polars::prelude::{Column, DataFrame, NamedFrom, ParquetWriter, Series};
+
 use super::*;
+use crate::source::ColumnNames;
 
 fn numbered(folder: &Path, name: &str, rows: &[(&str, i64)]) -> PathBuf {
     let path = folder.join(name);
@@ -59,6 +62,38 @@ fn a_misspelt_column_of_map_is_an_error_too() {
     assert_eq!(left, [(1, 0), (2, 0)]);
 }
 
+/// A column that is empty in all rows is there all the same, in whatever kind of file; under its new name once it is renamed, and
+/// not any more once it is removed.
+#[test]
+fn a_column_without_any_value_can_be_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (lines, table, parquet) =
+        (folder.path().join("a.jsonl"), folder.path().join("a.csv"), folder.path().join("a.parquet"));
+    fs::write(&lines, "{\"question\": \"a b\", \"answer\": \"1\", \"hint\": null}\n").unwrap();
+    fs::write(&table, "question,answer,hint\na b,1,\n").unwrap();
+    let texts = |name: &str, text: Option<&str>| Column::from(Series::new(name.into(), [text]));
+    let columns = vec![texts("question", Some("a b")), texts("answer", Some("1")), texts("hint", None)];
+    ParquetWriter::new(fs::File::create(&parquet).unwrap()).finish(&mut DataFrame::new(1, columns).unwrap()).unwrap();
+    let map = |old: Option<&str>, remove: &str| {
+        let rename = old.map(|old| ("note".to_owned(), old.to_owned())).into_iter().collect();
+        Step::Map(Map { rename, remove: vec![remove.to_owned()], difficulty_scale: 1.0, ..Map::default() })
+    };
+    for path in [&lines, &table, &parquet] {
+        let done = |steps: Vec<(&str, Step)>| {
+            let steps = [vec![load(path), ("dedup", dedup(None))], steps].concat();
+            run(&job(steps), &folder.path().join("out"), &TestHost::default()).map_err(|error| error.to_string())
+        };
+        done(vec![("tidy", map(None, "hint"))]).unwrap();
+        done(vec![("name", map(Some("hint"), "note"))]).unwrap();
+        for again in [vec![("tidy", map(None, "hint"))], vec![("name", map(Some("hint"), "note"))]] {
+            let error = done([again, vec![("again", map(None, "hint"))]].concat()).unwrap_err();
+            assert!(error.starts_with("step 4 (again): no row has a column `hint`"), "{error}");
+        }
+        let error = done(vec![("tidy", map(None, "hnt"))]).unwrap_err();
+        assert!(error.starts_with("step 3 (tidy): no row has a column `hnt`"), "{error}");
+    }
+}
+
 #[test]
 fn a_column_of_solutions_that_no_row_has_is_said() {
     let folder = tempfile::tempdir().unwrap();
@@ -73,11 +108,14 @@ fn a_column_of_solutions_that_no_row_has_is_said() {
     };
     let missing =
         |name: &str| format!("solutions: no row has a column `{name}`; besides those of every task there are: solved");
-    assert_eq!(notes(&["slvd"]), [missing("slvd")]);
+    let unchecked = "2 tasks about programs have no solution, and were kept without being checked";
+    assert_eq!(notes(&["slvd"]), [missing("slvd"), unchecked.to_owned()]);
     assert_eq!(notes(&["slvd", "solved"]), [missing("slvd")]);
     assert_eq!(notes(&["solved"]), [""; 0]);
-    // None of the usual ones: each is said.
-    assert_eq!(notes(&["solution", "code", "canonical_solution"]).len(), 3);
+    // Each is said that somebody named, and none of those that nobody did.
+    assert_eq!(notes(&["solution", "code", "canonical_solution"]).len(), 4);
+    let usual = Verify::usual_solutions();
+    assert_eq!(notes(&usual.iter().map(String::as_str).collect::<Vec<_>>()), [unchecked]);
 }
 
 #[test]
@@ -113,6 +151,35 @@ fn a_split_that_no_row_is_of_is_said() {
     let write = Step::Write(Write { path: "held.jsonl".into(), split: Some(Split::Held) });
     let outcome = run_in(folder.path(), &job(vec![load(&path), ("write", write)]));
     assert_eq!(outcome.steps[1].tally.notes, ["held.jsonl is empty: no row is of the split \"held\""]);
+}
+
+/// `DeepMath` and others: columns of names that no layout knows.
+#[test]
+fn a_job_says_which_columns_are_question_and_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.jsonl");
+    let messages = json!([{ "role": "system", "content": "s" }, { "role": "user", "content": "Why?" }]);
+    let row = json!({ "query": "Why?", "talk": messages, "result": 4, "question": "other", "answer": "long" });
+    fs::write(&path, row.to_string()).unwrap();
+    let names = |prompt: Option<&str>, answer: Option<&str>| ColumnNames {
+        prompt: prompt.map(str::to_owned),
+        answer: answer.map(str::to_owned),
+    };
+    let loaded = |columns: ColumnNames| {
+        let Source::File(source) = file(&path) else { unreachable!() };
+        let source = Source::File(FileSource { columns: Some(columns), ..source });
+        let job = job(vec![("load", Step::Load(Load { sources: vec![source] }))]);
+        let done = check(&job).and_then(|_| run(&job, &folder.path().join("out"), &TestHost::default()));
+        done.map(|mut outcome| outcome.kept.remove(0)).map_err(|error| error.to_string())
+    };
+    let answer = |answer: &str| Reference::Math { answer: answer.to_owned() };
+    let task = loaded(names(Some("query"), Some("result"))).unwrap();
+    assert_eq!((task.prompt.as_str(), &task.reference), ("Why?", &answer("4")));
+    assert_eq!(task.extra.keys().collect::<Vec<_>>(), ["talk", "question", "answer"]);
+    let task = loaded(names(Some("talk"), None)).unwrap();
+    assert_eq!((task.prompt.as_str(), task.turns.len(), &task.reference), ("Why?", 1, &answer("long")));
+    let error = loaded(names(Some("qury"), None)).unwrap_err();
+    assert!(error.contains("rows.jsonl, line 1: the column `qury` is missing"), "{error}");
 }
 
 #[test]

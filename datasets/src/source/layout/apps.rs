@@ -1,7 +1,7 @@
 //! APPS and TACO: `question` (or `problem`), and `input_output`, JSON text with `inputs`, `outputs` and, for functions,
 //! `fn_name`; `starter_code`, `solutions`.
 
-use super::program::{input_output, json_text, prompt, question};
+use super::program::{draft, input_output, json_text, question};
 use super::{Columns, Draft, Layout, has, optional_text};
 
 pub(super) const LAYOUT: Layout = Layout {
@@ -19,6 +19,6 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     }
     let (reference, function) = input_output(&question, &tests)?;
     let starter = optional_text(columns, "starter_code")?;
-    let prompt = prompt(&question, function.as_deref(), &starter);
-    Ok(Draft::new(prompt, reference, &["question", "problem", "input_output", "starter_code"]))
+    let used = &["question", "problem", "input_output", "starter_code"];
+    Ok(draft(&question, function.as_deref(), &starter, reference, used))
 }

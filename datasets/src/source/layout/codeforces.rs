@@ -6,7 +6,7 @@
 use rewards::{Checker, Reference};
 use serde_json::Value;
 
-use super::program::{column_cases, prompt, stdin};
+use super::program::{column_cases, draft, stdin};
 use super::{Columns, Draft, Layout, has, optional_text, text};
 
 pub(super) const LAYOUT: Layout = Layout {
@@ -53,9 +53,7 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
         _ => Checker::Tokens,
     };
     let reference: Reference = stdin(&question, cases, checker)?;
-    Ok(Draft::new(
-        prompt(&question, None, ""),
-        reference,
-        &["description", "input_format", "output_format", "note", "examples", "official_tests", "generated_checker"],
-    ))
+    let used =
+        &["description", "input_format", "output_format", "note", "examples", "official_tests", "generated_checker"];
+    Ok(draft(&question, None, "", reference, used))
 }

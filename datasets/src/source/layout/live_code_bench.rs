@@ -10,7 +10,7 @@ use flate2::read::ZlibDecoder;
 use rewards::{CallCase, Checker, StdinCase};
 use serde_json::Value;
 
-use super::program::{calls, json_text, prompt, question, stdin};
+use super::program::{calls, draft, json_text, question, stdin};
 use super::{Columns, Draft, Layout, has, json_column, optional_text};
 
 /// What one row's tests may unpack to.
@@ -40,7 +40,7 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     let used = &["question_content", "public_test_cases", "private_test_cases", "starter_code"];
     if !functional {
         let cases = pairs.into_iter().map(|(stdin, stdout)| StdinCase { stdin, stdout, weight: 1 }).collect();
-        return Ok(Draft::new(prompt(&question, None, ""), stdin(&question, cases, Checker::Lines)?, used));
+        return Ok(draft(&question, None, "", stdin(&question, cases, Checker::Lines)?, used));
     }
     let metadata = json_column(columns, "metadata")?;
     let function = field(&metadata, "func_name").ok_or("the column `metadata` names no `func_name`")?;
@@ -50,7 +50,7 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     });
     let reference = calls(&question, &function, cases.collect())?;
     let starter = optional_text(columns, "starter_code")?;
-    Ok(Draft::new(prompt(&question, Some(&function), &starter), reference, used))
+    Ok(draft(&question, Some(&function), &starter, reference, used))
 }
 
 /// The list, as JSON or packed.

@@ -26,12 +26,19 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     let sanitized = has(columns, &["prompt"]);
     let question = text(columns, if sanitized { "prompt" } else { "text" })?;
     let tests = texts(columns, "test_list")?;
-    let prompt = format!("{}\n{TEST}\n{}", question.trim(), tests[0].trim());
+    let shown = shown(&tests[0]);
+    let prompt = format!("{}{shown}", question.trim());
     let mut assertions = tests;
     assertions.extend(optional_texts(columns, "challenge_test_list")?);
     let mut setup = optional_texts(columns, "test_imports")?;
     setup.push(optional_text(columns, "test_setup_code")?);
     setup.retain(|part| !part.trim().is_empty());
     let reference = Reference::Tests { setup: setup.join("\n"), assertions };
-    Ok(Draft::new(prompt, reference, if sanitized { SANITIZED_COLUMNS } else { COLUMNS }))
+    let draft = Draft::new(prompt, reference, if sanitized { SANITIZED_COLUMNS } else { COLUMNS });
+    Ok(Draft { shown: shown.len(), ..draft })
+}
+
+/// What is shown behind a question.
+pub(super) fn shown(test: &str) -> String {
+    format!("\n{TEST}\n{}", test.trim())
 }

@@ -61,7 +61,8 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     let question = text(columns, "question")?;
     let list = choices(columns).ok_or("the column `choices` is missing")?;
     let choices = read_choices(columns, list)?;
-    let right = ANSWERS.iter().filter(|name| has(columns, &[name])).find_map(|name| place(&columns[*name], &choices));
+    let right =
+        ANSWERS.iter().filter(|name| has(columns, &[name])).find_map(|name| place(name, &columns[*name], &choices));
     let Some(index) = right.filter(|_| choices.len() <= 26) else {
         let said: Vec<String> =
             ANSWERS.iter().filter(|name| has(columns, &[name])).map(|name| format!("`{name}`")).collect();
@@ -107,21 +108,33 @@ fn read_choices(columns: &Columns, name: &str) -> Result<Vec<Choice>, String> {
     }
 }
 
-/// The place of the choice that a value names: by its number from 0, its name or letter, or as it is written.
-fn place(value: &Value, choices: &[Choice]) -> Option<usize> {
-    let index = match value {
-        Value::Number(number) => number.as_u64().and_then(|index| usize::try_from(index).ok()),
+/// The place of the choice that a value in the column `name` stands for: a number from 0; or text, which may be a choice as it is
+/// written, its name or letter, or a number.
+///
+/// Text in `answer` that is just one of the choices is that one: of 3, 4, 5 and 6, "3" is the first. The other columns say a place.
+fn place(name: &str, value: &Value, choices: &[Choice]) -> Option<usize> {
+    let there = |index: &usize| *index < choices.len();
+    match value {
+        Value::Number(number) => number.as_f64().and_then(whole).filter(there),
         Value::String(said) => {
             let said = said.trim();
+            let mut alike = choices.iter().enumerate().filter(|(_, choice)| choice.text.trim() == said);
+            let written = alike.next().map(|(index, _)| index);
+            let certain = written.filter(|_| name == "answer" && alike.next().is_none());
             let named = |choice: &Choice| choice.name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(said));
             let letter = || match said.as_bytes() {
                 [letter @ b'A'..=b'Z'] => Some(usize::from(letter - b'A')),
-                _ => said.parse().ok(),
+                _ => said.parse().ok().and_then(whole),
             };
-            let written = || choices.iter().position(|choice| choice.text.trim() == said);
-            choices.iter().position(named).or_else(letter).filter(|&index| index < choices.len()).or_else(written)
+            let place = certain.or_else(|| choices.iter().position(named)).or_else(letter);
+            place.filter(there).or(written)
         }
         _ => None,
-    };
-    index.filter(|&index| index < choices.len())
+    }
+}
+
+/// A place that is written as a number: as a float too (`1.0`), which pandas makes of whole numbers where one is missing.
+fn whole(number: f64) -> Option<usize> {
+    // Beyond the choices there are none.
+    (number.fract() == 0.0 && (0.0..1e6).contains(&number)).then_some(number as usize)
 }

@@ -30,8 +30,9 @@ use serde_json::Value;
 use super::Columns;
 use super::json::type_name;
 use crate::task::{Domain, Message, Split};
+pub use plain::ColumnNames;
 pub(crate) use program::question;
-pub(crate) use request::REQUESTS;
+pub(crate) use request::{REQUESTS, before_shown_code};
 
 /// A way to lay out problems in columns.
 pub(crate) struct Layout {
@@ -49,10 +50,15 @@ pub(crate) struct Layout {
 pub(crate) struct Draft {
     /// The question.
     pub(crate) prompt: String,
+    /// Bytes at the end of the prompt that are code which the adapter shows, with its request: no part of what is asked, since
+    /// signatures are alike in many rows.
+    pub(crate) shown: usize,
     /// What its answers are compared with.
     pub(crate) reference: Reference,
     /// The columns that are wholly contained in these two; the others are kept beside the task.
     pub(crate) used: &'static [&'static str],
+    /// Further such columns, whose names are not the layout's own.
+    pub(crate) named: Vec<String>,
     /// What stands before the question.
     pub(crate) turns: Vec<Message>,
     /// What the row itself says of source, domain, split and difficulty.
@@ -70,8 +76,10 @@ impl Draft {
     pub(crate) fn new(prompt: String, reference: Reference, used: &'static [&'static str]) -> Self {
         Self {
             prompt,
+            shown: 0,
             reference,
             used,
+            named: Vec::new(),
             turns: Vec::new(),
             source: None,
             domain: None,
@@ -80,6 +88,11 @@ impl Draft {
             added: Vec::new(),
             extra: Columns::new(),
         }
+    }
+
+    /// The prompt without the code that the adapter shows.
+    pub(crate) fn asked(&self) -> &str {
+        &self.prompt[..self.prompt.len() - self.shown]
     }
 }
 
@@ -115,6 +128,14 @@ pub(crate) fn supply_question(columns: &mut Columns) {
         columns.insert("prompt".to_owned(), Value::from("(the source has no question)"));
     }
 }
+
+/// The task in a row of the layout; in a plain one, whose columns a job names.
+pub(crate) fn convert(layout: &Layout, names: Option<&ColumnNames>, columns: &Columns) -> Result<Draft, String> {
+    names.map_or_else(|| (layout.convert)(columns), |names| plain::convert(names, columns))
+}
+
+/// The layout of rows whose columns a job names.
+pub(crate) const OF_NAMED_COLUMNS: &Layout = &plain::LAYOUT;
 
 /// The layout of this name.
 pub(crate) fn named(name: &str) -> Option<&'static Layout> {

@@ -4,10 +4,10 @@ use rewards::{CallCase, Checker, Reference, StdinCase, Tolerance};
 use serde_json::Value;
 
 use super::request::{BEGINNING, FUNCTION, PROGRAM};
-use super::{Columns, json_column, optional_text, type_name};
+use super::{Columns, Draft, json_column, optional_text, type_name};
 
 /// What a function finds imported: `LeetCode` and those who took its tasks over do so, and their signatures use it.
-const CALL_SETUP: &str =
+pub(super) const CALL_SETUP: &str =
     "import bisect, collections, copy, functools, heapq, itertools, math, operator, random, re, string, sys
 from bisect import *
 from collections import *
@@ -60,13 +60,24 @@ pub(crate) fn question(columns: &Columns) -> Result<String, String> {
 }
 
 /// The question, with the request for a program, or for a function that begins as the source says.
-pub(super) fn prompt(question: &str, function: Option<&str>, starter: &str) -> String {
-    match function {
+pub(super) fn draft(
+    question: &str,
+    function: Option<&str>,
+    starter: &str,
+    reference: Reference,
+    used: &'static [&'static str],
+) -> Draft {
+    let prompt = match function {
         None if question.contains("standard input") && question.contains("Python") => question.to_owned(),
         None => format!("{question}\n\n{PROGRAM}"),
         Some(name) if starter.trim().is_empty() => format!("{question}\n\n{FUNCTION} `{name}`."),
-        Some(_) => format!("{question}\n\n{BEGINNING}\n\n{}", starter.trim_end()),
-    }
+        Some(_) => {
+            let shown = format!("\n\n{BEGINNING}\n\n{}", starter.trim_end());
+            let draft = Draft::new(format!("{question}{shown}"), reference, used);
+            return Draft { shown: shown.len(), ..draft };
+        }
+    };
+    Draft::new(prompt, reference, used)
 }
 
 /// Programs whose output is compared as `checker` says, within what the question states.

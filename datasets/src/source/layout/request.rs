@@ -15,19 +15,12 @@ pub(super) const BEGINNING: &str = "Write it in Python and begin so:";
 /// Before a test that is shown.
 pub(super) const TEST: &str = "Your code should satisfy this test:";
 
-/// A sentence that an adapter adds.
-pub(crate) struct Request {
-    pub(crate) sentence: &'static str,
-    /// Whether what follows is code, to the end, and no part of the question either: signatures are alike in many rows.
-    pub(crate) before_code: bool,
-}
-
 /// All of them.
-pub(crate) const REQUESTS: [Request; 6] = [
-    Request { sentence: CHOICE, before_code: false },
-    Request { sentence: PROGRAM, before_code: false },
-    Request { sentence: FUNCTION, before_code: false },
-    Request { sentence: DOCUMENTED, before_code: false },
-    Request { sentence: BEGINNING, before_code: true },
-    Request { sentence: TEST, before_code: true },
-];
+pub(crate) const REQUESTS: [&str; 6] = [CHOICE, PROGRAM, FUNCTION, DOCUMENTED, BEGINNING, TEST];
+
+/// What stands before the last code that an adapter may have shown, to the end, with its request; none where there is no such
+/// request. A text may have these sentences of its own: only who made a prompt knows ([`super::Draft::asked`]).
+pub(crate) fn before_shown_code(text: &str) -> Option<&str> {
+    let starts = [BEGINNING, TEST].into_iter().filter_map(|request| text.rfind(request));
+    starts.max().map(|start| &text[..start])
+}

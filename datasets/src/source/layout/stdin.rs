@@ -6,7 +6,7 @@
 use rewards::{Checker, StdinCase};
 use serde_json::Value;
 
-use super::program::{CASES, collect_cases, column_cases, prompt, question, stdin};
+use super::program::{CASES, collect_cases, column_cases, draft, question, stdin};
 use super::{Columns, Draft, Layout, has, json_column};
 
 pub(super) const LAYOUT: Layout = Layout {
@@ -45,7 +45,7 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
         "problem_statement",
         "description",
     ];
-    Ok(Draft::new(prompt(&question, None, ""), reference, used))
+    Ok(draft(&question, None, "", reference, used))
 }
 
 fn collect(columns: &Columns, cases: &mut Vec<StdinCase>) -> Result<(), String> {

@@ -4,7 +4,8 @@
 use rewards::Reference;
 use serde_json::{Map, Value};
 
-use super::{Columns, Draft, Layout, conversation, has, json_column, optional_text, wrong_type};
+use super::request::BEGINNING;
+use super::{Columns, Draft, Layout, conversation, has, json_column, mbpp, optional_text, wrong_type};
 use crate::task::{Domain, Split};
 
 pub(super) const LAYOUT: Layout = Layout {
@@ -26,11 +27,13 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     }
     let reference: Reference =
         serde_json::from_value(reference).map_err(|error| format!("the column `reference` is not one: {error}"))?;
+    let shown = shown(&prompt, &reference);
     let mut draft = Draft::new(
         prompt,
         reference,
         &["id", "source", "domain", "split", "prompt", "reference", "difficulty", "extra", "answer"],
     );
+    draft.shown = shown;
     draft.turns = turns;
     draft.source = Some(optional_text(columns, "source")?).filter(|source| !source.is_empty());
     draft.domain = known(columns, "domain", "math, code, choice, logic or text", Domain::from_name)?;
@@ -45,6 +48,22 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
         other => return Err(wrong_type("extra", "an object", &other)),
     }
     Ok(draft)
+}
+
+/// Bytes at the end of a prompt that are code which an adapter showed when the row was made: the first test of a reference, or the
+/// beginning of the function that is called.
+fn shown(prompt: &str, reference: &Reference) -> usize {
+    match reference {
+        Reference::Tests { assertions, .. } => {
+            let shown = assertions.first().map(|test| mbpp::shown(test));
+            shown.filter(|shown| prompt.ends_with(shown)).map_or(0, |shown| shown.len())
+        }
+        Reference::Calls { function, .. } => {
+            let start = prompt.rfind(&format!("\n\n{BEGINNING}\n\n"));
+            start.map(|start| &prompt[start..]).filter(|shown| shown.contains(function.as_str())).map_or(0, str::len)
+        }
+        _ => 0,
+    }
 }
 
 /// What a text means that may be missing, but is one of `expected` if there.

@@ -1,15 +1,16 @@
 //! Open R1's verifiable coding problems: `prompt`, `problem` or `problem_statement`, and `verification_info` with `test_cases`:
-//! objects with `input`, `output`, `type` (`stdin_stdout` or `function_call`) and `fn_name`; as an object or JSON text.
+//! objects with `input`, `output`, `type` (`stdin_stdout` or `function_call`) and `fn_name`; as an object or JSON text. Also
+//! SYNTHETIC-1's, whose problems of mathematics have a `ground_truth` there.
 
-use rewards::{CallCase, Checker};
+use rewards::{CallCase, Checker, Reference};
 use serde_json::Value;
 
-use super::program::{calls, collect_cases, prompt, question, stdin};
+use super::program::{calls, collect_cases, draft, question, stdin};
 use super::{Columns, Draft, Layout, has, json_column};
 
 pub(super) const LAYOUT: Layout = Layout {
     name: "open-r1-code",
-    needs: "prompt or problem_statement, verification_info with test_cases",
+    needs: "prompt or problem_statement, verification_info with test_cases or ground_truth",
     recognises: |columns| has(columns, &["verification_info"]),
     convert,
 };
@@ -17,9 +18,17 @@ pub(super) const LAYOUT: Layout = Layout {
 fn convert(columns: &Columns) -> Result<Draft, String> {
     let question = question(columns)?;
     let info = json_column(columns, "verification_info")?;
+    let used = &["verification_info", "prompt", "question", "problem", "problem_statement"];
     let language = info.get("language").and_then(Value::as_str).unwrap_or("python");
     if !language.eq_ignore_ascii_case("python") {
         return Err(format!("its language is {language}, and only Python is run"));
+    }
+    // SYNTHETIC-1's problems of mathematics.
+    let test_cases = info.get("test_cases").filter(|tests| !tests.is_null());
+    if let (None, Some(Value::String(answer))) = (test_cases, info.get("ground_truth"))
+        && !answer.trim().is_empty()
+    {
+        return Ok(Draft::new(question, Reference::Math { answer: answer.trim().to_owned() }, used));
     }
     // In some editions a text within the text.
     let tests = match info.get("test_cases") {
@@ -31,11 +40,10 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
         return Err("the column `verification_info` has no list `test_cases`".to_owned());
     };
     let function = tests.iter().find_map(|test| test.get("fn_name")?.as_str()).filter(|name| !name.is_empty());
-    let used = &["verification_info", "prompt", "question", "problem", "problem_statement"];
     let Some(function) = function else {
         let mut cases = Vec::new();
         collect_cases(&Value::Array(tests), &mut cases)?;
-        return Ok(Draft::new(prompt(&question, None, ""), stdin(&question, cases, Checker::Lines)?, used));
+        return Ok(draft(&question, None, "", stdin(&question, cases, Checker::Lines)?, used));
     };
     let cases = tests.iter().map(|test| {
         let (input, output) = (test.get("input")?, test.get("output")?);
@@ -43,7 +51,7 @@ fn convert(columns: &Columns) -> Result<Draft, String> {
     });
     let cases = cases.collect::<Option<_>>().ok_or("a test case has no `input` and `output`")?;
     let reference = calls(&question, function, cases)?;
-    Ok(Draft::new(prompt(&question, Some(function), ""), reference, used))
+    Ok(draft(&question, Some(function), "", reference, used))
 }
 
 /// A list, as JSON or as the text of it; a single value is the only argument; lines are one argument each.

@@ -22,6 +22,9 @@ fn choices_are_listed_wherever_they_lie() {
         "B",
     );
     check(r#"{"Question": "Which?", "Options": ["this", "that"], "Answer": "B"}"#, "B");
+    // As pandas writes whole numbers where one is missing.
+    check(r#"{"question": "Which?", "choices": ["this", "that"], "answer": 1.0}"#, "B");
+    check(r#"{"question": "Which?", "choices": ["this", "that"], "answer": "1.0"}"#, "B");
 
     for (row, expected) in [
         (
@@ -36,6 +39,27 @@ fn choices_are_listed_wherever_they_lie() {
         let what = error("set.jsonl", row.as_bytes());
         assert!(what.contains(expected), "{what}");
     }
+}
+
+/// Text in `answer` that is one of the choices is no letter and no number.
+#[test]
+fn an_answer_that_is_a_choice_is_that_choice() {
+    #[track_caller]
+    fn check(choices: &str, answer: &str, expected: &str) {
+        let row = format!(r#"{{"question": "Which?", "choices": {choices}, {answer}}}"#);
+        assert_eq!(tasks("set.jsonl", &row)[0].reference, math(expected), "{row}");
+    }
+    check("[3, 4, 5, 6]", r#""answer": "3""#, "A");
+    check(r#"["1", "2", "3", "4"]"#, r#""answer": "2""#, "B");
+    check(r#"["B", "A", "AB", "O"]"#, r#""answer": "A""#, "B");
+    check(r#"{"A": "B", "B": "A", "C": "O"}"#, r#""answer": "A""#, "B");
+    // These say a place, and so does a number.
+    check("[3, 4, 5, 6]", r#""answer": 3"#, "D");
+    check("[3, 4, 5, 6]", r#""answer_index": "3""#, "D");
+    check(r#"["B", "A", "AB", "O"]"#, r#""answer": "B", "answer_idx": "A""#, "A");
+    // What two of them say does not tell which.
+    check(r#"["A", "B", "B", "O"]"#, r#""answer": "B""#, "B");
+    check(r#"["this", "that"]"#, r#""answer": "A""#, "A");
 }
 
 /// Without its choices such a question cannot be answered.

@@ -45,8 +45,8 @@ pub(crate) trait Function: Send + Sync {
     fn launch(&self, grid: Grid, arguments: &mut [*mut c_void]) -> Result<()>;
 }
 
-/// Recorded work.
-pub(crate) trait Recorded: Send + Sync {
+/// Recorded work, launched by one thread at a time.
+pub(crate) trait Recorded: Send {
     fn launch(&self) -> Result<()>;
 }
 

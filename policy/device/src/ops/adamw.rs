@@ -61,7 +61,7 @@ impl Judge {
             let count = gradient.len().div_ceil(SUM_NUMBERS);
             let partial = self.partial.slice(first..first + count);
             let arguments = [partial.into(), (*gradient).into(), (gradient.len() as u64).into()];
-            device.launch(&kernel, Grid::blocks(count, 256), &arguments)?;
+            device.submit(&kernel, Grid::blocks(count, 256), &arguments)?;
             first += count;
         }
         let kernel = device.kernel("optimizer", &[], "judge_step")?;
@@ -72,7 +72,7 @@ impl Judge {
             max_norm.unwrap_or(f64::INFINITY).into(),
             f64::from(f32::MAX).sqrt().into(),
         ];
-        device.launch(&kernel, Grid::blocks(1, 256), &arguments)
+        device.submit(&kernel, Grid::blocks(1, 256), &arguments)
     }
 
     /// What has been judged last. Waits for it.
@@ -166,7 +166,7 @@ impl AdamW {
             self.eps.into(),
             (len as u64).into(),
         ];
-        device.launch(&kernel, each(len), &arguments)
+        device.submit(&kernel, each(len), &arguments)
     }
 
     /// The same with moments that the host keeps, for a card without room for them. They pass through `staging`, two
@@ -224,5 +224,5 @@ pub fn move_towards(device: &Device, weights: Weights<'_>, other: Slice<'_, f32>
         (rate as f32).into(),
         (len as u64).into(),
     ];
-    device.launch(&kernel, each(len), &arguments)
+    device.submit(&kernel, each(len), &arguments)
 }

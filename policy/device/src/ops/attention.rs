@@ -61,7 +61,7 @@ impl Attention<'_> {
         let (key_row, value_row) = (tile_stride(self.query.width), tile_stride(self.value.width));
         let shared = 2 * (QUERY_BLOCK * key_row.max(value_row) + KEYS * (key_row + value_row));
         let [[query_row, query_head], [key_row, key_head], [value_row, value_head]] = self.strides();
-        device.launch(
+        device.submit(
             &self.kernel(device, "attention", "attention_forward")?,
             Grid::blocks_3d([blocks, self.query.heads, 1], THREADS).with_shared(shared),
             &[
@@ -123,7 +123,7 @@ impl Attention<'_> {
             return Err(DeviceError::operation(NAME, message));
         }
         let dots = workspace.slice(self.backward_workspace() - self.query.heads * rows..);
-        device.launch(
+        device.submit(
             &self.kernel(device, "attention_backward", "attention_backward_dots")?,
             Grid::blocks((rows * self.query.heads).div_ceil(THREADS as usize / 32), THREADS),
             &[dots.into(), attended.out.into(), d_out.into(), sizes.rows.into(), sizes.heads.into()],
@@ -144,7 +144,7 @@ impl Attention<'_> {
         let (blocks, block_list, runs) = self.tree.keys();
         let [[query_row, query_head], [key_row, key_head], [value_row, value_head]] = self.strides();
         let ([d_key_row, d_key_head], [d_value_row, d_value_head]) = (key.strides(), value.strides());
-        device.launch(
+        device.submit(
             &self.kernel(device, "attention_backward", "attention_backward_keys")?,
             // Each query of a tile has two more numbers.
             Grid::blocks_3d([blocks, self.key.heads, 1], THREADS)
@@ -178,7 +178,7 @@ impl Attention<'_> {
             ],
         )?;
         let (sums, sum_list) = self.tree.sums();
-        device.launch(
+        device.submit(
             &self.kernel(device, "attention_backward", "attention_backward_sum")?,
             Grid::blocks_3d([sums, self.key.heads, 1], 256),
             &[
@@ -206,7 +206,7 @@ impl Attention<'_> {
         let (blocks, block_list, runs) = self.tree.queries();
         let [[query_row, query_head], [key_row, key_head], [value_row, value_head]] = self.strides();
         let [d_query_row, d_query_head] = d_query.strides();
-        device.launch(
+        device.submit(
             &self.kernel(device, "attention_backward", "attention_backward_queries")?,
             Grid::blocks_3d([PIECES * blocks, self.query.heads, 1], THREADS).with_shared(self.backward_shared()),
             &[

@@ -46,7 +46,8 @@ impl Checks {
     pub(crate) fn rows(self, what: &str, numbers: Numbers<'_>, rows: usize, width: usize, stride: usize) -> Result<()> {
         self.in_eights(what, stride)?;
         self.that(stride >= width, || format!("{what}: rows of {width} numbers that begin {stride} apart"))?;
-        let needed = if rows == 0 { 0 } else { (rows - 1) * stride + width };
+        // More than a number can say is more than any slice has.
+        let needed = if rows == 0 { 0 } else { (rows - 1).saturating_mul(stride).saturating_add(width) };
         self.has_room(what, numbers.len(), needed)?;
         self.aligned(what, numbers)
     }

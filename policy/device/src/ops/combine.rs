@@ -35,7 +35,7 @@ pub fn combine(
         check.int("the width", width)?.into(),
         (grouped.top_k as i32).into(),
     ];
-    device.launch(&kernel, grid(grouped.rows(), width), &arguments)
+    device.submit(&kernel, grid(grouped.rows(), width), &arguments)
 }
 
 /// `out` `[n, width]` = sum over a token's slots of `values` `[pairs, width]`, added to what is there if `add`.
@@ -61,7 +61,7 @@ pub fn sum_slots(
         (grouped.top_k as i32).into(),
         i32::from(add).into(),
     ];
-    device.launch(&kernel, grid(grouped.rows(), width), &arguments)
+    device.submit(&kernel, grid(grouped.rows(), width), &arguments)
 }
 
 /// `sorted` `[pairs]` in expert order from `gates` `[n, top_k]`.
@@ -103,7 +103,7 @@ fn move_gates(
     check.holds("the gates", from.len(), pairs)?;
     let kernel = device.kernel("combine", &[], kernel)?;
     let arguments = [to.into(), from.into(), grouped.place.into(), (pairs as u64).into()];
-    device.launch(&kernel, Grid::covering(pairs, THREADS), &arguments)
+    device.submit(&kernel, Grid::covering(pairs, THREADS), &arguments)
 }
 
 fn grid(rows: usize, width: usize) -> Grid {

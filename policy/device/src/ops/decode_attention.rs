@@ -156,7 +156,7 @@ impl DecodeAttention {
         ];
         let totals = parts.slice(sequences * heads * splits * value_width..);
         let ([key_row, key_head], [value_row, value_head]) = (cached.keys.strides(), values.strides());
-        device.launch(
+        device.submit(
             &device.kernel("decode_attention", &defines, "decode_attention")?,
             Grid::blocks_3d([splits, key_heads * group.div_ceil(16 * row_tiles), sequences], 32 * self.warps() as u32)
                 .with_shared(self.shared_bytes(row_tiles, stages, value_in_key)),

@@ -106,6 +106,6 @@ impl DecodeHeads<'_> {
         ];
         let kernel = device.kernel("decode_heads", &[("PAGE_TOKENS", cache.table.tokens as i64)], "decode_heads")?;
         let grid = Grid::blocks_3d([rows, all.div_ceil(WARPS), 1], 32 * WARPS as u32);
-        device.launch(&kernel, grid.with_shared(WARPS * width * size_of::<bf16>()), &arguments)
+        device.submit(&kernel, grid.with_shared(WARPS * width * size_of::<bf16>()), &arguments)
     }
 }

@@ -159,7 +159,7 @@ pub fn multiply_rows(
         (depth as i32).into(),
         (matrices.stride as u64).into(),
     ];
-    device.launch(&kernel, tile.grid(grouped, columns.div_ceil(tile.columns())), &arguments)
+    device.submit(&kernel, tile.grid(grouped, columns.div_ceil(tile.columns())), &arguments)
 }
 
 /// `hidden` `[pairs, inner] = silu(gate) up` with `[gate, up] = rows W_e^T`, for each pair's expert e; the matrices
@@ -202,7 +202,7 @@ pub fn activate_rows(
         (depth as i32).into(),
         (matrices.stride as u64).into(),
     ];
-    device.launch(&kernel, tile.grid(grouped, inner.div_ceil(tile.columns() / 2)), &arguments)
+    device.submit(&kernel, tile.grid(grouped, inner.div_ceil(tile.columns() / 2)), &arguments)
 }
 
 /// `d_W_e` `[height, width] += a^T b` over the pairs of each expert e, for rows `a` of height numbers and `b` of width.
@@ -236,5 +236,5 @@ pub fn add_weight_gradient(
         (gradients.stride as u64).into(),
     ];
     let blocks = experts * height.div_ceil(tile.rows()) * width.div_ceil(tile.columns());
-    device.launch(&kernel, Grid::blocks(blocks, THREADS).with_shared(tile.shared_bytes()), &arguments)
+    device.submit(&kernel, Grid::blocks(blocks, THREADS).with_shared(tile.shared_bytes()), &arguments)
 }

@@ -102,10 +102,10 @@ impl Grouping {
         if chunks > 1 {
             let kernel = device.kernel("grouping", &[], "grouping_count")?;
             let arguments = [counts.into(), chosen.into(), pairs_argument, experts_argument];
-            device.launch(&kernel, Grid::blocks(chunks, THREADS), &arguments)?;
+            device.submit(&kernel, Grid::blocks(chunks, THREADS), &arguments)?;
             let kernel = device.kernel("grouping", &[], "grouping_scan")?;
             let arguments = [counts.into(), (&scratch.totals).into(), check.int("chunks", chunks)?.into()];
-            device.launch(&kernel, Grid::blocks(experts, THREADS), &arguments)?;
+            device.submit(&kernel, Grid::blocks(experts, THREADS), &arguments)?;
         }
         let kernel = device.kernel("grouping", &[], "grouping_place")?;
         let arguments = [
@@ -120,7 +120,7 @@ impl Grouping {
             experts_argument,
             (self.top_k as i32).into(),
         ];
-        device.launch(&kernel, Grid::blocks(chunks, THREADS), &arguments)?;
+        device.submit(&kernel, Grid::blocks(chunks, THREADS), &arguments)?;
         Ok(self.grouped(pairs / self.top_k))
     }
 

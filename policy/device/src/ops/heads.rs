@@ -91,7 +91,7 @@ pub fn copy(device: &Device, out: Heads<'_>, x: Heads<'_>, rows: usize) -> Resul
     }
     let ([out_row, out_head], [x_row, x_head]) = (out.strides(), x.strides());
     let [heads, width] = [out.heads as i32, out.width as i32];
-    device.launch(
+    device.submit(
         &device.kernel("heads", &[], "copy_heads")?,
         Grid::covering(rows * out.heads * out.width / 8, THREADS),
         &[
@@ -144,7 +144,7 @@ pub fn take_keys_apart(
     shared.check(NAME, "d_keys", rows)?;
     d_rotary.check(NAME, "d_rotary", rows)?;
     let [x_row, x_head] = shared.strides();
-    device.launch(
+    device.submit(
         &device.kernel("heads", &[], "sum_heads")?,
         Grid::covering(rows * shared.width / 8, THREADS),
         &[

@@ -157,7 +157,7 @@ impl Logprob<'_> {
                     (width as i32).into(),
                     tokens.into(),
                 ];
-                device.launch(&update, Grid::blocks(rows, 256), &arguments)?;
+                device.submit(&update, Grid::blocks(rows, 256), &arguments)?;
             }
             let range = start..start + rows;
             let arguments = [
@@ -168,7 +168,7 @@ impl Logprob<'_> {
                 (&workspace.picked).into(),
                 check.int("rows", rows)?.into(),
             ];
-            device.launch(&finish, Grid::covering(rows, 256), &arguments)?;
+            device.submit(&finish, Grid::covering(rows, 256), &arguments)?;
         }
         Ok(())
     }
@@ -221,7 +221,7 @@ impl Logprob<'_> {
                     tokens.into(),
                     (1.0 / self.temperature).into(),
                 ];
-                device.launch(&kernel, Grid::blocks(rows, 256), &arguments)?;
+                device.submit(&kernel, Grid::blocks(rows, 256), &arguments)?;
                 let places = first * inner..(first + width) * inner;
                 let d_logits = workspace.d_logits.view();
                 let back = Gemm::new([rows, inner, width], d_logits, self.head.slice(places.clone()), d_hidden);

@@ -78,7 +78,7 @@ pub fn append(
         return Err(DeviceError::operation(NAME, message));
     }
     let [first, second] = parts;
-    device.launch(
+    device.submit(
         &device.kernel("paged_cache", &[("PAGE_TOKENS", table.tokens as i64)], "cache_append")?,
         Grid::covering(rows * (first.rows.width + second.rows.width) / 8, THREADS),
         &[
@@ -112,7 +112,7 @@ pub fn copy_pages(device: &Device, cache: Slice<'_, bf16>, page_width: usize, pa
         let message = format!("pages of {page_width} numbers, {} numbers of pairs", pairs.len());
         return Err(DeviceError::operation(NAME, message));
     }
-    device.launch(
+    device.submit(
         // How many tokens a page has does not matter here.
         &device.kernel("paged_cache", &[("PAGE_TOKENS", 1)], "cache_copy_pages")?,
         Grid::blocks(pairs.len() / 2, THREADS),

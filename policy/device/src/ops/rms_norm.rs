@@ -120,7 +120,7 @@ impl RmsNorm<'_> {
             check.int("stride", sides.close_stride)?.into(),
             self.eps.into(),
         ];
-        device.launch(&kernel, Grid::blocks(rows.div_ceil(self.groups()), self.threads()), &arguments)
+        device.submit(&kernel, Grid::blocks(rows.div_ceil(self.groups()), self.threads()), &arguments)
     }
 
     /// The gradients for `d_y` `[rows, width]`. `d_x` has the type and the rows of `x`: in f32 it is the residual stream's
@@ -190,7 +190,7 @@ impl RmsNorm<'_> {
         ];
         let blocks = self.backward_blocks(rows);
         let shared = d_weight.map_or(0, |_| self.groups() * width * size_of::<f32>());
-        device.launch(&kernel, Grid::blocks(blocks, self.threads()).with_shared(shared), &arguments)?;
+        device.submit(&kernel, Grid::blocks(blocks, self.threads()).with_shared(shared), &arguments)?;
         match d_weight {
             Some(WeightGradient { sum, partial }) => add_partial(device, sum, partial.slice(0..blocks * width)),
             None => Ok(()),

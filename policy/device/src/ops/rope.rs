@@ -99,6 +99,6 @@ impl Rope<'_> {
             check.int("pairs", self.pairs)?.into(),
             direction.into(),
         ];
-        device.launch(&kernel, Grid::blocks(n, threads), &arguments)
+        device.submit(&kernel, Grid::blocks(n, threads), &arguments)
     }
 }

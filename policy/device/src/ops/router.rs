@@ -69,7 +69,7 @@ impl Router {
             i32::from(self.normalise).into(),
             self.scale.into(),
         ];
-        device.launch(&kernel, Grid::blocks(rows.div_ceil(WARPS), 32 * WARPS as u32), &arguments)
+        device.submit(&kernel, Grid::blocks(rows.div_ceil(WARPS), 32 * WARPS as u32), &arguments)
     }
 
     /// The `gates` `[n, top_k]` of experts that were chosen before.
@@ -97,7 +97,7 @@ impl Router {
             i32::from(self.normalise).into(),
             self.scale.into(),
         ];
-        device.launch(&kernel, Grid::covering(rows, 128), &arguments)
+        device.submit(&kernel, Grid::covering(rows, 128), &arguments)
     }
 
     /// The gradient of the logits, `d_logits` `[n, experts]`, set: through the gates, and `balance` times that of the balance
@@ -135,7 +135,7 @@ impl Router {
             self.scale.into(),
             (factor as f32).into(),
         ];
-        device.launch(&kernel, Grid::blocks(rows.div_ceil(WARPS), 32 * WARPS as u32), &arguments)
+        device.submit(&kernel, Grid::blocks(rows.div_ceil(WARPS), 32 * WARPS as u32), &arguments)
     }
 
     /// Checks the router itself and the arrays that all its operations have; returns the number of tokens.

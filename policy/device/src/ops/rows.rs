@@ -37,7 +37,7 @@ pub fn gather<'a>(
     };
     let kernel = device.kernel("rows", &[], name)?;
     let arguments = [out.argument(), table.argument(), ids.into(), check.int("width", width)?.into()];
-    device.launch(&kernel, Grid::blocks(ids.len(), threads(width)), &arguments)
+    device.submit(&kernel, Grid::blocks(ids.len(), threads(width)), &arguments)
 }
 
 /// Which rows of a batch came from each row of a table, so that gradients are added up without atomics.
@@ -105,7 +105,7 @@ pub fn gather_backward<'a>(
         (&sources.order).into(),
         check.int("width", width)?.into(),
     ];
-    device.launch(&kernel, Grid::blocks_3d([sources.distinct.len(), columns, 1], 64), &arguments)
+    device.submit(&kernel, Grid::blocks_3d([sources.distinct.len(), columns, 1], 64), &arguments)
 }
 
 /// Adds `bias` `[width]` to `n` rows that begin `stride` apart.
@@ -124,7 +124,7 @@ pub fn add_bias<'a>(
     let kernel = device.kernel("rows", &[], if rows.is_f32() { "add_bias_f32" } else { "add_bias_bf16" })?;
     let arguments =
         [rows.argument(), bias.into(), check.int("width", width)?.into(), check.int("stride", stride)?.into()];
-    device.launch(&kernel, Grid::blocks(n, threads(width)), &arguments)
+    device.submit(&kernel, Grid::blocks(n, threads(width)), &arguments)
 }
 
 /// Room that [`sum_rows`] needs for partial sums over `n` rows of `width` numbers.
@@ -159,7 +159,7 @@ pub fn sum_rows<'a>(
         check.int("width", width)?.into(),
         check.int("stride", stride)?.into(),
     ];
-    device.launch(&kernel, Grid::blocks_3d([width.div_ceil(SUM_COLUMNS), blocks, 1], 256), &arguments)?;
+    device.submit(&kernel, Grid::blocks_3d([width.div_ceil(SUM_COLUMNS), blocks, 1], 256), &arguments)?;
     add_partial(device, sum, partial.slice(..blocks * width))
 }
 
@@ -169,7 +169,7 @@ pub(super) fn add_partial(device: &Device, sum: Slice<'_, f32>, partial: Slice<'
     let kernel = device.kernel("rows", &[], "add_partial")?;
     let count = check.int("rows", partial.len() / width)?;
     let arguments = [sum.into(), partial.into(), count.into(), check.int("width", width)?.into()];
-    device.launch(&kernel, Grid::blocks(width.div_ceil(SUM_COLUMNS), 256), &arguments)
+    device.submit(&kernel, Grid::blocks(width.div_ceil(SUM_COLUMNS), 256), &arguments)
 }
 
 /// `to += x`, number by number.
@@ -181,7 +181,7 @@ pub fn add<'a>(device: &Device, to: Slice<'_, f32>, x: impl Into<Numbers<'a>>) -
     Checks("add").holds("what is added", x.len(), to.len())?;
     let kernel = device.kernel("rows", &[], if x.is_f32() { "add_f32" } else { "add_bf16" })?;
     let arguments = [to.into(), x.argument(), (to.len() as u64).into()];
-    device.launch(&kernel, each(to.len()), &arguments)
+    device.submit(&kernel, each(to.len()), &arguments)
 }
 
 /// `to = x`, rounded to the nearest.
@@ -191,7 +191,7 @@ pub fn add<'a>(device: &Device, to: Slice<'_, f32>, x: impl Into<Numbers<'a>>) -
 pub fn narrow(device: &Device, to: Slice<'_, bf16>, x: Slice<'_, f32>) -> Result<()> {
     Checks("narrow").holds("what is narrowed", x.len(), to.len())?;
     let kernel = device.kernel("rows", &[], "narrow")?;
-    device.launch(&kernel, each(to.len()), &[to.into(), x.into(), (to.len() as u64).into()])
+    device.submit(&kernel, each(to.len()), &[to.into(), x.into(), (to.len() as u64).into()])
 }
 
 /// `to = x`.
@@ -201,7 +201,7 @@ pub fn narrow(device: &Device, to: Slice<'_, bf16>, x: Slice<'_, f32>) -> Result
 pub fn widen(device: &Device, to: Slice<'_, f32>, x: Slice<'_, bf16>) -> Result<()> {
     Checks("widen").holds("what is widened", x.len(), to.len())?;
     let kernel = device.kernel("rows", &[], "widen")?;
-    device.launch(&kernel, each(to.len()), &[to.into(), x.into(), (to.len() as u64).into()])
+    device.submit(&kernel, each(to.len()), &[to.into(), x.into(), (to.len() as u64).into()])
 }
 
 /// `to = value`.
@@ -210,7 +210,7 @@ pub fn widen(device: &Device, to: Slice<'_, f32>, x: Slice<'_, bf16>) -> Result<
 /// The card's.
 pub fn fill(device: &Device, to: Slice<'_, f32>, value: f32) -> Result<()> {
     let kernel = device.kernel("rows", &[], "fill")?;
-    device.launch(&kernel, each(to.len()), &[to.into(), value.into(), (to.len() as u64).into()])
+    device.submit(&kernel, each(to.len()), &[to.into(), value.into(), (to.len() as u64).into()])
 }
 
 /// `to *= factor`.
@@ -219,7 +219,7 @@ pub fn fill(device: &Device, to: Slice<'_, f32>, value: f32) -> Result<()> {
 /// The card's.
 pub fn scale(device: &Device, to: Slice<'_, f32>, factor: f32) -> Result<()> {
     let kernel = device.kernel("rows", &[], "scale")?;
-    device.launch(&kernel, each(to.len()), &[to.into(), factor.into(), (to.len() as u64).into()])
+    device.submit(&kernel, each(to.len()), &[to.into(), factor.into(), (to.len() as u64).into()])
 }
 
 /// The grid of what is done number by number.

@@ -97,7 +97,7 @@ pub fn sample(
         (top_k.min(vocabulary) as i32).into(),
         top_p.into(),
     ];
-    device.launch(&kernel, Grid::blocks(rows, THREADS), &arguments)
+    device.submit(&kernel, Grid::blocks(rows, THREADS), &arguments)
 }
 
 /// The sequences that are drawn side by side, one a slot.
@@ -166,5 +166,5 @@ pub fn advance(
         check.int("the slots", slots)?.into(),
         check.int("a sequence's tokens", capacity)?.into(),
     ];
-    device.launch(&kernel, Grid::blocks(1, ADVANCE_THREADS), &arguments)
+    device.submit(&kernel, Grid::blocks(1, ADVANCE_THREADS), &arguments)
 }

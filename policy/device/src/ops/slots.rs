@@ -25,7 +25,7 @@ pub fn place_tokens(
     }
     let arguments =
         [places.into(), lengths.into(), position.into(), state.into(), check.int("the slots", slots)?.into()];
-    device.launch(&device.kernel("slots", &[], "place_tokens")?, Grid::covering(slots, THREADS), &arguments)
+    device.submit(&device.kernel("slots", &[], "place_tokens")?, Grid::covering(slots, THREADS), &arguments)
 }
 
 /// Sets entries of the tables of pages: `edits` `[.., 2]` of a place in `pages` and what is to stand there. No place may occur
@@ -37,7 +37,7 @@ pub fn edit_pages(device: &Device, pages: Slice<'_, i32>, edits: Slice<'_, i32>)
     let (check, count) = (Checks("edit tables of pages"), edits.len() / 2);
     check.holds("the edits", edits.len(), 2 * count)?;
     let arguments = [pages.into(), edits.into(), check.int("the edits", count)?.into()];
-    device.launch(&device.kernel("slots", &[], "edit_pages")?, Grid::covering(count, THREADS), &arguments)
+    device.submit(&device.kernel("slots", &[], "edit_pages")?, Grid::covering(count, THREADS), &arguments)
 }
 
 /// The experts that the tokens of a cache went to, in all layers of experts.
@@ -85,7 +85,7 @@ impl NotedChoices<'_> {
             check.int("the layers", self.layers)?.into(),
             check.int("the experts of a token", self.top_k)?.into(),
         ];
-        device.launch(&kernel, Grid::covering(rows * self.top_k, THREADS), &arguments)
+        device.submit(&kernel, Grid::covering(rows * self.top_k, THREADS), &arguments)
     }
 
     /// `out` `[tokens, layers, top_k]`: the experts of a sequence's tokens from `first` on. `table` is the sequence's row of
@@ -112,6 +112,6 @@ impl NotedChoices<'_> {
             check.int("the choices of a token", width)?.into(),
         ];
         let kernel = device.kernel("slots", &[], "take_choices")?;
-        device.launch(&kernel, Grid::covering(out.len(), THREADS), &arguments)
+        device.submit(&kernel, Grid::covering(out.len(), THREADS), &arguments)
     }
 }

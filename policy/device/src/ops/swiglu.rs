@@ -21,7 +21,7 @@ pub fn swiglu(device: &Device, hidden: Slice<'_, bf16>, gate_up: Slice<'_, bf16>
     // Each number stands for itself, so how rows are cut makes no difference to it.
     let most = inner.div_ceil(EIGHT * THREADS as usize);
     let pieces = (BLOCKS * device.multiprocessors()).div_ceil(rows.max(1)).min(most);
-    device.launch(&kernel, Grid::blocks_3d([rows, pieces, 1], THREADS), &arguments)
+    device.submit(&kernel, Grid::blocks_3d([rows, pieces, 1], THREADS), &arguments)
 }
 
 /// What rows of experts are multiplied with after the layer, and the gradient of that.
@@ -76,7 +76,7 @@ pub fn swiglu_backward(
         factors.map_or(Argument::null(), |factors| factors.factors.into()),
         check.int("inner", inner)?.into(),
     ];
-    device.launch(&kernel, Grid::blocks(rows, THREADS), &arguments)
+    device.submit(&kernel, Grid::blocks(rows, THREADS), &arguments)
 }
 
 /// Checks both arrays; returns the number of rows.

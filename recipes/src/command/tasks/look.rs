@@ -58,6 +58,11 @@ struct Looked {
 }
 
 impl Looked {
+    /// What the place of a row is called in the file that is being read.
+    fn place(&self) -> &'static str {
+        self.open.as_ref().map_or("line", TaskStream::place)
+    }
+
     fn next_batch(&mut self) -> anyhow::Result<Option<ReadTasks>> {
         loop {
             if let Some(stream) = &mut self.open
@@ -90,7 +95,7 @@ pub(super) fn head(arguments: &HeadArguments) -> anyhow::Result<String> {
     while shown < arguments.count
         && let Some(batch) = stream.next_batch()?
     {
-        unread.add(&batch.bad);
+        unread.add(&batch.bad, stream.place());
         for task in batch.tasks.iter().take(arguments.count - shown) {
             shown += 1;
             let _ = writeln!(
@@ -112,13 +117,16 @@ pub(super) fn head(arguments: &HeadArguments) -> anyhow::Result<String> {
 struct Unread {
     count: usize,
     first: Option<BadLine>,
+    /// What its place is called.
+    place: &'static str,
 }
 
 impl Unread {
-    fn add(&mut self, bad: &[BadLine]) {
+    fn add(&mut self, bad: &[BadLine], place: &'static str) {
         self.count += bad.len();
         if self.first.is_none() {
             self.first = bad.first().cloned();
+            self.place = place;
         }
     }
 
@@ -126,7 +134,7 @@ impl Unread {
     fn line(&self, which: &str) -> String {
         self.first.as_ref().map_or_else(String::new, |first| {
             let rows = counted(self.count, "row", "rows");
-            format!("{rows}{which} cannot be read; the first, at line {}: {}\n", first.line, first.what)
+            format!("{rows}{which} cannot be read; the first, at {} {}: {}\n", self.place, first.line, first.what)
         })
     }
 }
@@ -160,7 +168,7 @@ pub(super) fn stats(arguments: &StatsArguments) -> anyhow::Result<String> {
     let mut unread = Unread::default();
     while let Some(batch) = stream.next_batch()? {
         batch.tasks.iter().for_each(|task| stats.add(task));
-        unread.add(&batch.bad);
+        unread.add(&batch.bad, stream.place());
     }
     let mut text = format!(
         "{}: {}, {:.1} words a prompt\n",

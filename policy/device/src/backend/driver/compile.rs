@@ -1,7 +1,6 @@
 //! Kernels compiled by NVRTC, for the card that is there, and kept on disk.
 
 use std::ffi::{CString, c_char, c_int};
-use std::path::PathBuf;
 
 use cudarc::nvrtc::{result, sys};
 
@@ -25,17 +24,11 @@ pub(super) fn compile(source: Source, defines: &[(&'static str, i64)], capabilit
     let known = architectures().map_err(|error| failed(error.to_string()))?;
     let options = options(capability, &known).map_err(failed)?;
     let parts = [text.as_str(), &options.join(" "), &format!("NVRTC {major}.{minor}")];
-    let path: PathBuf = cache::file(
-        "kernels",
-        "cubin",
-        &parts,
-        |error| failed(error.to_string()),
-        |aside| {
-            let code = run(source, &text, &options).map_err(failed)?;
-            std::fs::write(aside, code).map_err(|error| failed(error.to_string()))
-        },
-    )?;
-    std::fs::read(path).map_err(|error| failed(error.to_string()))
+    let (_, code) = cache::file("kernels", "cubin", &parts, |aside| {
+        let code = run(source, &text, &options).map_err(failed)?;
+        std::fs::write(aside, code).map_err(|error| failed(error.to_string()))
+    })?;
+    Ok(code)
 }
 
 fn failed(source: Source, defines: &[(&'static str, i64)], log: String) -> DeviceError {

@@ -107,7 +107,8 @@ impl Context {
 
     /// Loads compiled kernels, which stay as long as `self`. The context must be bound.
     pub(super) fn load(&self, code: &[u8]) -> std::result::Result<sys::CUmodule, DriverError> {
-        // SAFETY: machine code, or intermediate code that ends with a zero, as the compiler wrote it.
+        // SAFETY: machine code, or intermediate code that ends with a zero, as the compiler wrote it: what was kept on
+        // disk was compared with its hash, and only this user can have put it there.
         let module = unsafe { result::module::load_data(code.as_ptr().cast()) }?;
         self.modules.lock().unwrap_or_else(PoisonError::into_inner).push(Module(module));
         Ok(module)

@@ -150,18 +150,16 @@ mod tests {
 
     #[test]
     fn packages_of_all_pythons_are_found() {
-        let prefix = std::env::temp_dir().join(format!("recipe-libraries-{}", std::process::id()));
+        let prefix = tempfile::tempdir().unwrap();
         let folders = [
             "lib/python3/dist-packages/nvidia/cublas/lib",
             "lib/python3.12/site-packages/nvidia/cu13/lib",
             "lib/python3.12/site-packages/numpy/lib",
             "lib/rust/site-packages/nvidia/cu13/lib",
         ]
-        .map(|folder| prefix.join(folder));
+        .map(|folder| prefix.path().join(folder));
         folders.iter().for_each(|folder| std::fs::create_dir_all(folder).unwrap());
-        let found = packaged(&prefix);
-        std::fs::remove_dir_all(&prefix).unwrap();
-        assert_eq!(found, folders[..2]);
-        assert!(packaged(&prefix).is_empty());
+        assert_eq!(packaged(prefix.path()), folders[..2]);
+        assert!(packaged(&prefix.path().join("elsewhere")).is_empty());
     }
 }

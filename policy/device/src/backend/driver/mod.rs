@@ -303,10 +303,9 @@ struct Executable {
     context: Arc<Context>,
 }
 
-// SAFETY: the driver's functions take it on any thread.
+// SAFETY: the driver's functions take it on any thread, from one at a time: the driver has no lock for it, so it is not
+// `Sync`.
 unsafe impl Send for Executable {}
-// SAFETY: launches go to one stream, in order; the driver takes care of launches at once.
-unsafe impl Sync for Executable {}
 
 impl Recorded for Executable {
     fn launch(&self) -> Result<()> {

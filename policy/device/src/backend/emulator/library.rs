@@ -60,7 +60,7 @@ impl Compiler {
             log: error.to_string(),
         };
         let parts = [text.as_str(), &self.command, &self.version, &FLAGS.join(" ")];
-        let path = cache::file("emulator", "so", &parts, failed, |aside| {
+        let (path, _) = cache::file("emulator", "so", &parts, |aside| {
             let code = aside.with_extension("cpp");
             std::fs::write(&code, &text).map_err(failed)?;
             let output = Command::new(&self.command).args(FLAGS).arg(&code).arg("-o").arg(aside).output();
@@ -117,8 +117,9 @@ pub(super) struct Library {
 
 impl Library {
     fn open(path: &Path) -> std::result::Result<Self, libloading::Error> {
-        // SAFETY: the library is compiled from sources of this program; loading it only registers its kernels. The
-        // functions have the types with which `emulation.hpp` defines them, and it is never closed.
+        // SAFETY: the library is compiled from sources of this program, now or by an earlier process of this user: what
+        // `cache::file` returns is undamaged, and nobody else can have written it. Loading it only registers its kernels.
+        // The functions have the types with which `emulation.hpp` defines them, and it is never closed.
         unsafe {
             let library = Box::leak(Box::new(libloading::Library::new(path)?));
             Ok(Library {

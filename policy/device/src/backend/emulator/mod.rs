@@ -38,6 +38,8 @@ struct Emulator {
 #[derive(Default)]
 struct Stream {
     recording: Mutex<Option<Vec<Step>>>,
+    /// Held by what touches memory: one thing at a time is done, whichever thread gives it.
+    turn: Mutex<()>,
     /// Chooses the order of threads and blocks.
     launches: AtomicU32,
 }
@@ -52,7 +54,12 @@ impl Stream {
             steps.push(Arc::new(step));
             return Ok(());
         }
+        let _turn = self.turn();
         step()
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn refuse_recording(&self, operation: &'static str) -> Result<()> {
@@ -81,6 +88,7 @@ impl Backend for Emulator {
 
     fn upload(&self, to: u64, bytes: &[u8]) -> Result<()> {
         self.stream.refuse_recording("upload")?;
+        let _turn = self.stream.turn();
         // SAFETY: the caller's slice of a buffer has this many bytes, and the buffer lives. Host memory is never part of it.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to as *mut u8, bytes.len()) };
         Ok(())
@@ -88,6 +96,7 @@ impl Backend for Emulator {
 
     fn download(&self, from: u64, bytes: &mut [u8]) -> Result<()> {
         self.stream.refuse_recording("download")?;
+        let _turn = self.stream.turn();
         // SAFETY: as for `upload`.
         unsafe { std::ptr::copy_nonoverlapping(from as *const u8, bytes.as_mut_ptr(), bytes.len()) };
         Ok(())
@@ -246,6 +255,7 @@ struct Steps {
 impl Recorded for Steps {
     fn launch(&self) -> Result<()> {
         self.stream.refuse_recording("launch of a graph")?;
+        let _turn = self.stream.turn();
         self.steps.iter().try_for_each(|step| step())
     }
 }
@@ -260,6 +270,7 @@ struct HostCopy {
 impl Copied for HostCopy {
     fn start(&mut self, from: u64, bytes: usize) -> Result<()> {
         self.stream.refuse_recording("readback")?;
+        let _turn = self.stream.turn();
         let to: &mut [u8] = bytemuck::cast_slice_mut(&mut self.bytes);
         // SAFETY: the caller's slice has this many bytes, of which `to` has at least as many (indexed).
         unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to[..bytes].as_mut_ptr(), bytes) };
@@ -286,7 +297,8 @@ fn multiply(product: &Product) {
             [(product.a, batch.stride_a, len_a), (product.b, batch.stride_b, len_b)].map(|(base, stride, len)| {
                 let start = base as *const bf16;
                 // SAFETY: `Gemm::run` has checked that all of the batch's matrices lie in their slices, which are aligned.
-                // Nothing writes to them meanwhile.
+                // Nothing writes to them meanwhile: it has refused a `c` that shares memory with them, and all else waits
+                // for its turn.
                 unsafe { std::slice::from_raw_parts(start.add(index * stride), len) }
             });
         for row in 0..m {
