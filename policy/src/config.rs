@@ -20,7 +20,7 @@ pub use architecture::Architecture;
 pub use attention::{AttentionKind, GroupedAttention, LatentAttention};
 pub use mixture::Mixture;
 pub use rope::{Rope, RopeScaling, Yarn};
-pub use size::Memory;
+pub use size::{CardMemory, Memory};
 
 /// The most positions that a model may have: more than any published one has, and few enough for a card to hold their angles.
 pub const MOST_POSITIONS: usize = 1 << 24;

@@ -31,6 +31,7 @@ pub use error::{During, PolicyError, Result};
 pub use model::{Forward, Policy, Slopes, Track};
 pub use place::Place;
 pub use rollout::{
-    Completion, FinishReason, LEAST_TEMPERATURE, Request, RolloutEngine, RolloutOptions, SamplingParams,
+    Completion, FinishReason, LEAST_TEMPERATURE, Listener, Partial, Request, RolloutEngine, RolloutOptions,
+    SamplingParams,
 };
 pub use tokenizer::Tokenizer;

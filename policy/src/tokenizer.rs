@@ -38,6 +38,9 @@ pub const SPECIAL_TOKENS: [&str; 3] = ["<|bos|>", "<|eos|>", "<|pad|>"];
 pub const TAGS: [&str; 8] =
     ["<think>", "</think>", "<answer>", "</answer>", " <think>", " </think>", " <answer>", " </answer>"];
 
+/// So many ids of a context are decoded with what goes on from it: more than the bytes of a character.
+const SEAM: usize = 8;
+
 /// A tokenizer with what its model's folder says of it.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
@@ -167,6 +170,18 @@ impl Tokenizer {
         String::from_utf8(text).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
     }
 
+    /// The text of ids that go on from those of `context`: where a text begins SentencePiece's leave a space out, and here
+    /// none begins.
+    #[must_use]
+    pub fn decode_after(&self, context: &[u32], ids: &[u32]) -> String {
+        if self.bytes.is_some() {
+            return self.decode(ids);
+        }
+        let context = &context[context.len().saturating_sub(SEAM)..];
+        let whole = self.decode(&[context, ids].concat());
+        whole.strip_prefix(&self.decode(context)).map_or_else(|| self.decode(ids), str::to_owned)
+    }
+
     /// One more than the largest id: the rows that a model's embedding needs.
     #[must_use]
     pub fn vocab_size(&self) -> usize {
@@ -183,6 +198,12 @@ impl Tokenizer {
     #[must_use]
     pub fn end_ids(&self) -> &[u32] {
         &self.ends
+    }
+
+    /// What `generation_config.json` says of sampling, or of another key.
+    #[must_use]
+    pub fn generation_setting(&self, key: &str) -> Option<&serde_json::Value> {
+        self.generation.get(key)
     }
 
     /// The token that begins a text, if there is one.

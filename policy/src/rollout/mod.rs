@@ -8,6 +8,7 @@
 mod cache;
 mod decoder;
 mod grouped;
+pub(crate) mod listener;
 mod matrix;
 mod sampler;
 
@@ -17,10 +18,12 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::Serialize;
 
+pub use listener::{Listener, Partial};
 pub use sampler::{LEAST_TEMPERATURE, SamplingParams};
 
 use cache::{CacheRows, Prefix};
 use decoder::{Decoder, Span};
+use listener::{Audience, Each};
 use sampler::sample;
 
 use crate::config::ModelConfig;
@@ -120,6 +123,8 @@ struct Sequence {
     prefix: Arc<Prefix>,
     prompt_choices: Arc<ExpertChoices>,
     own: CacheRows,
+    /// Most tokens that are drawn.
+    limit: usize,
     token_ids: Vec<u32>,
     logprobs: Vec<f32>,
     finished: Option<FinishReason>,
@@ -148,34 +153,55 @@ impl RolloutEngine {
         requests: &[Request],
         params: &SamplingParams,
         options: &RolloutOptions,
-        mut on_finish: impl FnMut(Completion),
+        on_finish: impl FnMut(Completion),
+    ) -> Result<()> {
+        self.run(requests, params, options, params.max_tokens, &mut Each(on_finish))
+    }
+
+    /// Completes every request as [`generate`](Self::generate) does, for a listener that hears of completions as they come
+    /// and may end the call before all are there. One whose prompt leaves it fewer than `max_tokens` of the model's
+    /// positions is cut off where these end.
+    ///
+    /// # Errors
+    /// As for [`generate`](Self::generate), but that a prompt only has to leave one position.
+    pub fn stream(
+        &self,
+        requests: &[Request],
+        params: &SamplingParams,
+        options: &RolloutOptions,
+        listener: &mut dyn Listener,
+    ) -> Result<()> {
+        self.run(requests, params, options, 1, listener)
+    }
+
+    /// Every prompt has to leave so many positions.
+    fn run(
+        &self,
+        requests: &[Request],
+        params: &SamplingParams,
+        options: &RolloutOptions,
+        positions: usize,
+        listener: &mut dyn Listener,
     ) -> Result<()> {
         params.validate()?;
-        // Of logits that are no numbers a token is drawn nevertheless: what it says must not pass for the model's answer.
-        let mut finite = true;
-        let mut on_finish = |completion: Completion| {
-            finite &= completion.logprobs.iter().all(|logprob| logprob.is_finite());
-            if finite {
-                on_finish(completion);
-            }
-        };
+        let mut audience = Audience::new(listener);
         match &self.0 {
             Engine::Host(engine) => {
-                check(engine.decoder.config(), requests, params)?;
-                engine.generate(requests, params, options, &mut on_finish);
+                check(engine.decoder.config(), requests, positions)?;
+                engine.generate(requests, params, options, &mut audience);
             }
             #[cfg(feature = "cuda")]
             Engine::Card(engine) => {
-                check(engine.config(), requests, params)?;
-                engine.generate(requests, params, options, &mut on_finish)?;
+                check(engine.config(), requests, positions)?;
+                engine.generate(requests, params, options, &mut audience)?;
             }
         }
-        if finite { Ok(()) } else { Err(PolicyError::NotFinite { operation: "sample" }) }
+        audience.result()
     }
 }
 
-/// Refuses requests that the model cannot complete.
-fn check(config: &ModelConfig, requests: &[Request], params: &SamplingParams) -> Result<()> {
+/// Refuses requests that the model cannot complete by so many tokens.
+fn check(config: &ModelConfig, requests: &[Request], tokens: usize) -> Result<()> {
     let mut tasks = HashSet::with_capacity(requests.len());
     for request in requests {
         let bad = |message| Err(PolicyError::Argument { operation: "sample", message });
@@ -186,16 +212,16 @@ fn check(config: &ModelConfig, requests: &[Request], params: &SamplingParams) ->
                 request.task
             ));
         }
-        let needed = request.prompt.len() + params.max_tokens;
+        let needed = request.prompt.len() + tokens;
         if request.prompt.is_empty() {
             return bad(format!("the prompt of task {} has no tokens", request.task));
         }
         if needed > config.max_position_embeddings {
             return bad(format!(
-                "task {}: a prompt of {} tokens and a completion of up to {} need {needed} positions; the model has {}",
+                "task {}: a prompt of {} tokens and a completion of up to {tokens} need {needed} positions; the model \
+                 has {}",
                 request.task,
                 request.prompt.len(),
-                params.max_tokens,
                 config.max_position_embeddings
             ));
         }
@@ -209,13 +235,18 @@ fn check(config: &ModelConfig, requests: &[Request], params: &SamplingParams) ->
     Ok(())
 }
 
+/// Most tokens of a completion: what is asked for, or where the model's positions end.
+pub(crate) fn limit_of(config: &ModelConfig, request: &Request, params: &SamplingParams) -> usize {
+    params.max_tokens.min(config.max_position_embeddings.saturating_sub(request.prompt.len()))
+}
+
 impl HostEngine {
     fn generate(
         &self,
         requests: &[Request],
         params: &SamplingParams,
         options: &RolloutOptions,
-        mut on_finish: impl FnMut(Completion),
+        audience: &mut Audience<'_>,
     ) {
         let shared = common_prefix(requests.iter().map(|request| request.prompt.as_slice()));
         let root = (shared > 0).then(|| self.prefill(None, &requests[0].prompt[..shared]).0);
@@ -247,12 +278,14 @@ impl HostEngine {
             groups.extend(current.take());
             for (request, sample_index) in &admitted {
                 if let Some(group) = groups.iter().find(|group| group.task == request.task) {
+                    let limit = limit_of(self.decoder.config(), request, params);
                     let mut sequence = Sequence {
                         task: request.task,
                         sample: *sample_index,
                         prefix: Arc::clone(&group.prefix),
                         prompt_choices: Arc::clone(&group.choices),
-                        own: self.decoder.empty_cache(group.prefix.end(), params.max_tokens.min(64)),
+                        own: self.decoder.empty_cache(group.prefix.end(), limit.min(64)),
+                        limit,
                         token_ids: Vec::new(),
                         logprobs: Vec::new(),
                         finished: None,
@@ -266,8 +299,11 @@ impl HostEngine {
             let (finished, running): (Vec<_>, Vec<_>) =
                 active.into_iter().partition(|sequence| sequence.finished.is_some());
             active = running;
-            finished.into_iter().for_each(|sequence| on_finish(sequence.complete()));
-            if active.is_empty() && waiting.peek().is_none() {
+            finished.into_iter().for_each(|sequence| audience.finish(sequence.complete()));
+            if audience.follows() {
+                active.iter().for_each(|sequence| audience.tokens(sequence.partial()));
+            }
+            if audience.is_gone() || active.is_empty() && waiting.peek().is_none() {
                 return;
             }
             let rows = if self.decoder.is_large() {
@@ -326,9 +362,14 @@ impl Sequence {
         self.logprobs.push(logprob);
         if options.end_of_text.contains(&token) {
             self.finished = Some(FinishReason::Stop);
-        } else if self.token_ids.len() >= params.max_tokens {
+        } else if self.token_ids.len() >= self.limit {
             self.finished = Some(FinishReason::Length);
         }
+    }
+
+    fn partial(&self) -> Partial<'_> {
+        let Sequence { task, sample, ref token_ids, ref logprobs, .. } = *self;
+        Partial { task, sample, token_ids, logprobs }
     }
 
     fn complete(self) -> Completion {

@@ -90,7 +90,7 @@ fn likeliest(logits: &[f32]) -> usize {
 fn draw_from(candidates: impl Iterator<Item = (usize, f32)>, total: f32, draw: f32) -> Option<usize> {
     let mut running = 0.0;
     for (i, z) in candidates {
-        running += f64::from(crate::ops::Real::exp(z - total));
+        running += probability(z, total);
         if running > f64::from(draw) {
             return Some(i);
         }
@@ -98,27 +98,112 @@ fn draw_from(candidates: impl Iterator<Item = (usize, f32)>, total: f32, draw: f
     None
 }
 
+/// Tokens are counted by how far they are below the likeliest, in steps of this part of a logit; the last of so many places is
+/// that of all that are farther, which have no probability in f32.
+const STEP: f32 = 0.25;
+const PLACES: usize = 512;
+
+/// Draws from what top-k and top-p leave. Of a large vocabulary that is little as a rule, so only tokens that can be among it
+/// are put in order; what is drawn is what it would be with all of them in order.
+#[inline(always)]
 fn draw_from_head(logits: &[f32], total: f32, params: &SamplingParams, draw: f32) -> usize {
-    let mut order: Vec<usize> = (0..logits.len()).collect();
-    order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
-    if params.top_k > 0 {
-        order.truncate(params.top_k);
-    }
+    let top_k = if params.top_k == 0 { logits.len() } else { params.top_k.min(logits.len()) };
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    // Logits that are no numbers have no order of likelihood.
+    let counted = if total.is_finite() { count(logits, total, largest) } else { [(0, 0.0); PLACES] };
+    // The sum is not that of the tokens in order, and differs from it by less than this.
+    let rounding = 2.0 * logits.len() as f64 * f64::EPSILON;
+    let target = params.top_p * counted.iter().map(|(_, mass)| mass).sum::<f64>();
     // As in transformers: top-p counts over what top-k left.
-    let probability = |i: &usize| f64::from(crate::ops::Real::exp(logits[*i] - total));
-    let mass: f64 = order.iter().map(probability).sum();
-    let mut kept = 0.0;
-    let mut count = 0;
-    for i in &order {
-        kept += probability(i);
-        count += 1;
-        if kept >= params.top_p * mass {
-            break;
+    let is_cut = top_k < logits.len();
+    let mut sums = (0, 0.0);
+    let last = counted[..PLACES - 1].iter().position(|(tokens, mass)| {
+        sums = (sums.0 + tokens, sums.1 + mass);
+        if is_cut { sums.0 >= top_k } else { sums.1 > target * (1.0 + rounding) }
+    });
+    let Some(last) = last else { return draw_from_all(ordered(logits, |_| true), logits, total, params, draw) };
+    let mut head = ordered(logits, |z| place(largest, z) <= last as u32);
+    if is_cut {
+        return draw_from_all(head, logits, total, params, draw);
+    }
+    head.sort_unstable();
+    match (cut(&head, logits, total, target * (1.0 - rounding)), cut(&head, logits, total, target * (1.0 + rounding))) {
+        (Some(least), Some(most)) if least == most => draw_from_first(&head[..least.0], least.1, logits, total, draw),
+        _ => draw_from_all(ordered(logits, |_| true), logits, total, params, draw),
+    }
+}
+
+/// How many tokens there are at each place, and their probability.
+#[inline(always)]
+fn count(logits: &[f32], total: f32, largest: f32) -> [(usize, f64); PLACES] {
+    const LANES: usize = 16;
+    let mut counted = [(0, 0.0); PLACES];
+    for part in logits.chunks(LANES) {
+        // In vectors first, then one by one.
+        let (mut places, mut masses) = ([0; LANES], [0.0; LANES]);
+        places.iter_mut().zip(part).for_each(|(found, z)| *found = place(largest, *z));
+        masses.iter_mut().zip(part).for_each(|(found, z)| *found = probability(*z, total));
+        for (place, mass) in places.into_iter().zip(masses).take(part.len()) {
+            let counted = &mut counted[place as usize];
+            *counted = (counted.0 + 1, counted.1 + mass);
         }
     }
-    order.truncate(count);
-    let drawn = draw_from(order.iter().map(|i| (*i, logits[*i])), total + kept.ln() as f32, draw);
-    drawn.unwrap_or(order[0])
+    counted
+}
+
+#[inline(always)]
+fn place(largest: f32, logit: f32) -> u32 {
+    ((largest - logit) / STEP).min((PLACES - 1) as f32) as u32
+}
+
+/// Draws from those tokens that top-k and top-p leave, of `head`, which are all that top-k leaves, or more.
+fn draw_from_all(mut head: Vec<u64>, logits: &[f32], total: f32, params: &SamplingParams, draw: f32) -> usize {
+    if params.top_k > 0 && head.len() > params.top_k {
+        head.select_nth_unstable(params.top_k);
+        head.truncate(params.top_k);
+    }
+    head.sort_unstable();
+    let mass = head.iter().map(|key| probability(logits[id(*key)], total)).sum::<f64>();
+    let (count, kept) = cut(&head, logits, total, params.top_p * mass).unwrap_or((head.len(), mass));
+    draw_from_first(&head[..count], kept, logits, total, draw)
+}
+
+/// Draws from tokens which have the probability `kept` together.
+fn draw_from_first(head: &[u64], kept: f64, logits: &[f32], total: f32, draw: f32) -> usize {
+    let each = head.iter().map(|key| (id(*key), logits[id(*key)]));
+    draw_from(each, total + kept.ln() as f32, draw).unwrap_or(id(head[0]))
+}
+
+/// How many of the first tokens reach a probability, and what theirs is.
+fn cut(head: &[u64], logits: &[f32], total: f32, target: f64) -> Option<(usize, f64)> {
+    let mut kept = 0.0;
+    let last = head.iter().position(|key| {
+        kept += probability(logits[id(*key)], total);
+        kept >= target
+    });
+    last.map(|last| (last + 1, kept))
+}
+
+/// Keys of tokens by which the likelier is the smaller, and of equals that with the lower id.
+#[inline(always)]
+fn ordered(logits: &[f32], is_among: impl Fn(f32) -> bool) -> Vec<u64> {
+    let key = |(id, z): (usize, f32)| {
+        // As `total_cmp` compares.
+        let bits = z.to_bits();
+        let rising = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
+        u64::from(!rising) << 32 | id as u64
+    };
+    logits.iter().copied().enumerate().filter(|(_, z)| is_among(*z)).map(key).collect()
+}
+
+/// The token of a key.
+fn id(key: u64) -> usize {
+    key as u32 as usize
+}
+
+#[inline(always)]
+fn probability(logit: f32, total: f32) -> f64 {
+    f64::from(crate::ops::Real::exp(logit - total))
 }
 
 #[cfg(test)]
@@ -189,6 +274,70 @@ mod tests {
                 before - near <= place && place <= through + near,
                 "{draw}: {low:e} to {high:e} past token {token}"
             );
+        }
+    }
+
+    /// [`draw_from_head`] with all tokens in order.
+    fn draw_from_ordered(logits: &[f32], total: f32, params: &SamplingParams, draw: f32) -> usize {
+        let mut order: Vec<usize> = (0..logits.len()).collect();
+        order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
+        if params.top_k > 0 {
+            order.truncate(params.top_k);
+        }
+        // As in transformers: top-p counts over what top-k left.
+        let probability = |i: &usize| f64::from(crate::ops::Real::exp(logits[*i] - total));
+        let mass: f64 = order.iter().map(probability).sum();
+        let mut kept = 0.0;
+        let mut count = 0;
+        for i in &order {
+            kept += probability(i);
+            count += 1;
+            if kept >= params.top_p * mass {
+                break;
+            }
+        }
+        order.truncate(count);
+        let drawn = draw_from(order.iter().map(|i| (*i, logits[*i])), total + kept.ln() as f32, draw);
+        drawn.unwrap_or(order[0])
+    }
+
+    #[test]
+    fn few_are_put_in_order_and_what_is_drawn_is_the_same() {
+        let noise = |seed, position| uniform(RandomKey { seed, step: 0, task: 0, sample: 0, position });
+        for (tokens, spread, steps) in [
+            (1, 1.0, 1.0),
+            (9, 4.0, 1.0),
+            (500, 30.0, 1e6),
+            (500, 12.0, 2.0),
+            (500, 0.0, 1.0),
+            (5000, 1e5, 1e-3),
+            (5000, 9.0, 1e6),
+            (5000, 400.0, 1.0),
+        ] {
+            // Logits in steps have many equals.
+            let logit = |position| (spread * noise(3, position) * noise(4, position) * steps).round() / steps;
+            let logits: Vec<f32> = (0..tokens).map(logit).collect();
+            let total = log_sum_exp(&logits);
+            for top_k in [0, 1, 2, 40, 499, 500, 501, 3000, usize::MAX] {
+                for top_p in [1e-9, 0.2, 0.5, 0.9, 0.95, 0.999, 1.0 - 1e-12, 1.0] {
+                    let params = params(1.0, top_p, top_k);
+                    for place in 0..12 {
+                        let draw = if place == 0 { 0.0 } else { noise(place, tokens) };
+                        let expected = draw_from_ordered(&logits, total, &params, draw);
+                        let found = draw_from_head(&logits, total, &params, draw);
+                        assert_eq!(found, expected, "{tokens} {spread} {steps} {params:?} {draw}");
+                    }
+                }
+            }
+        }
+        // What is no number is drawn as before, and named by the engine.
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let logits = [0.5, bad, -0.0, 0.0];
+            for params in [params(1.0, 0.5, 0), params(1.0, 1.0, 2), params(1.0, 0.5, 3)] {
+                let total = log_sum_exp(&logits);
+                let expected = draw_from_ordered(&logits, total, &params, 0.7);
+                assert_eq!(draw_from_head(&logits, total, &params, 0.7), expected, "{bad} {params:?}");
+            }
         }
     }
 

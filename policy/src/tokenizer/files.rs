@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value, json};
+use tokenizers::normalizers::Precompiled;
 use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper};
 
 use super::{Bytes, Tokenizer, byte_alphabet, tokenizer_error};
@@ -28,6 +29,7 @@ impl Tokenizer {
         let folder = folder.as_ref();
         let path = folder.join(TOKENIZER);
         let file = std::fs::read(&path).map_err(PolicyError::io("read", &path))?;
+        check_json(&file).map_err(|source| PolicyError::Json { path: path.clone(), source })?;
         let inner = tokenizers::Tokenizer::from_bytes(file)
             .map_err(|error| tokenizer_error("read a tokenizer", path.display().to_string(), error))?;
 
@@ -162,6 +164,20 @@ fn spelled_bytes(token: &str, alphabet: &[char; 256]) -> Box<[u8]> {
     let byte = |character: char| alphabet.iter().position(|&letter| letter == character).map(|byte| byte as u8);
     let bytes: Option<Box<[u8]>> = token.chars().map(byte).collect();
     bytes.unwrap_or_else(|| token.as_bytes().into())
+}
+
+/// What `tokenizers` panics on instead of refusing it: a decoder that is no JSON (of a file that was cut), and a table of
+/// SentencePiece's normaliser that is none.
+fn check_json(file: &[u8]) -> serde_json::Result<()> {
+    fn check(normalizer: &Value) -> serde_json::Result<()> {
+        if normalizer["type"] == "Precompiled" {
+            // Its own reading borrows from the text.
+            serde_json::from_str::<Precompiled>(&normalizer.to_string())?;
+        }
+        normalizer["normalizers"].as_array().into_iter().flatten().try_for_each(check)
+    }
+    let whole: Value = serde_json::from_slice(file)?;
+    check(&whole["normalizer"])
 }
 
 /// The text of a file; `None` where there is no such file.

@@ -311,6 +311,24 @@ fn a_text_that_goes_on_has_no_space_of_its_own() {
 }
 
 #[test]
+fn what_goes_on_keeps_its_space() {
+    let (_folder, read) = other(&sentence_piece());
+    let read = read.unwrap();
+    let check = |context: &[u32], ids: &[u32], expected: &str| {
+        assert_eq!(read.decode_after(context, ids), expected, "{context:?} {ids:?}");
+    };
+    let (ab, c) = (read.encode("ab"), read.encode_after("ab", " c"));
+    check(&ab, &c, " c");
+    check(&ab.repeat(9), &[263, 2], "ab");
+    check(&[read.begin_ids(), &ab].concat(), &ab, " ab");
+    // The space was the context's, and here a text begins.
+    check(&read.encode("ab "), &[262], "c");
+    check(read.begin_ids(), &ab, "ab");
+    check(&[], &ab, "ab");
+    assert_eq!(TRAINED.decode_after(&TRAINED.encode("1"), &TRAINED.encode(" 2")), " 2");
+}
+
+#[test]
 fn other_models_encode_what_they_know() {
     let mut file = sentence_piece();
     file["model"] =
@@ -354,8 +372,24 @@ fn unusable_tokenizers_are_refused_by_file() {
     let mut far = sentence_piece();
     far["model"]["vocab"]["ab"] = 4_000_000_000_u32.into();
     check(&far, "a token has the id 4000000000");
+    let mut table = sentence_piece();
+    table["normalizer"]["normalizers"][0] = serde_json::json!({"type": "Precompiled", "precompiled_charsmap": "?"});
+    check(&table, "Invalid");
     let missing = Tokenizer::from_dir("no/such/folder").unwrap_err().to_string();
     assert!(missing.contains("no/such/folder"), "{missing}");
+}
+
+/// Wherever it was cut.
+#[test]
+fn a_file_that_was_cut_is_refused() {
+    let (folder, _) = other(&sentence_piece());
+    let path = folder.path().join("tokenizer.json");
+    let whole = std::fs::read(&path).unwrap();
+    for length in (0..whole.len()).step_by(7) {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        let error = Tokenizer::from_dir(folder.path()).unwrap_err();
+        assert!(matches!(&error, PolicyError::Json { path: named, .. } if *named == path), "{length}: {error}");
+    }
 }
 
 /// A tokenizer with this chat template.

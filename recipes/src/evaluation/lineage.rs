@@ -1,5 +1,5 @@
-//! In which template a model was trained, where that can be known: the run that it lies in says so, or what an export carries
-//! with it.
+//! In which template a model was trained, where that can be known: the run that it lies in says so, or what an export
+//! carries with it. A run that trains nothing knows as much as there is to know of the model that it was given.
 
 use std::path::{Path, PathBuf};
 
@@ -7,11 +7,13 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use super::prompt::Template;
-use crate::config::{Recipe, RecipeError};
+use crate::config::{self, Recipe, RecipeError};
 use crate::run::write_whole;
 
 /// A run's own folder is among so many above a model in it: `RUN/checkpoints/STAGE/step-000010`.
 const RUN_ABOVE: usize = 4;
+/// Runs that train nothing and name each other's models are followed so far.
+const HANDED_ON: usize = 8;
 /// What a checkpoint has beside the model, wherever it is taken.
 const TRAINER: &str = "trainer.json";
 
@@ -30,9 +32,27 @@ impl Lineage {
     /// The file in the model's folder.
     const FILE: &str = "training.json";
 
-    /// That of a recipe's policy.
-    pub(crate) fn of(recipe: &Recipe) -> Lineage {
-        Lineage { recipe: recipe.name.clone(), seed: recipe.seed, template: recipe.trained_template().into() }
+    /// That of the policy which the stage at `place` of a recipe hands on. None where no stage trained it, and of the model
+    /// that the recipe was given nothing is known, or what there is cannot be read.
+    pub(crate) fn of(recipe: &Recipe, place: usize) -> Option<Lineage> {
+        match recipe.template_at(place) {
+            Some(template) => Some(Lineage::by(recipe, template)),
+            None => Some(known(recipe.model_at(place).folder()?).ok()??.0),
+        }
+    }
+
+    fn by(recipe: &Recipe, template: config::Template) -> Lineage {
+        Lineage { recipe: recipe.name.clone(), seed: recipe.seed, template: template.into() }
+    }
+
+    /// The template in which the model was last trained.
+    pub(crate) fn template(&self) -> Template {
+        self.template
+    }
+
+    /// The recipe that trained it, and its seed.
+    pub(crate) fn recipe(&self) -> (&str, u64) {
+        (&self.recipe, self.seed)
     }
 
     /// Writes it into the folder of a model.
@@ -73,26 +93,8 @@ impl KnownFrom {
 /// model from elsewhere. `chats` is whether its tokenizer has a chat template, without which it was never asked in one.
 pub(super) fn trained_in(folder: &Path, chats: bool) -> anyhow::Result<Option<Trained>> {
     let trained = |template, known_from| Ok(Some(Trained { template, known_from }));
-    let unknown = |file: PathBuf| {
-        format!(
-            "{} cannot be read, which says in what template the model was trained: choose one with --template",
-            file.display()
-        )
-    };
-    let carried = folder.join(Lineage::FILE);
-    if carried.is_file() {
-        let lineage = std::fs::read(&carried).map_err(anyhow::Error::from);
-        let lineage = lineage.and_then(|text| Ok(serde_json::from_slice::<Lineage>(&text)?));
-        let lineage = lineage.map_err(|error| RecipeError::new(unknown(carried), error.to_string()))?;
-        return trained(lineage.template, KnownFrom::Recipe(lineage.recipe));
-    }
-    let runs = folder.ancestors().take(RUN_ABOVE);
-    if let Some(run) =
-        runs.into_iter().find(|folder| ["recipe.toml", "run.json"].iter().all(|name| folder.join(name).is_file()))
-    {
-        let file = run.join("recipe.toml");
-        let recipe = Recipe::read(&file, &[]).with_context(|| unknown(file))?;
-        return trained(recipe.trained_template().into(), KnownFrom::Run);
+    if let Some((lineage, known_from)) = known(folder)? {
+        return trained(lineage.template, known_from);
     }
     match (folder.join(TRAINER).is_file(), chats) {
         (true, true) => {
@@ -104,6 +106,39 @@ pub(super) fn trained_in(folder: &Path, chats: bool) -> anyhow::Result<Option<Tr
         (true, false) => trained(Template::R1Zero, KnownFrom::Checkpoint),
         (false, _) => Ok(None),
     }
+}
+
+/// What the model in `folder` carries along, or the run says that it lies in; where that trained nothing, the same of the
+/// model that it was given.
+fn known(folder: &Path) -> anyhow::Result<Option<(Lineage, KnownFrom)>> {
+    let unknown = |file: PathBuf| {
+        format!(
+            "{} cannot be read, which says in what template the model was trained: choose one with --template",
+            file.display()
+        )
+    };
+    let mut folder = folder.to_owned();
+    for handed_on in 0..HANDED_ON {
+        let carried = folder.join(Lineage::FILE);
+        if carried.is_file() {
+            let lineage = std::fs::read(&carried).map_err(anyhow::Error::from);
+            let lineage = lineage.and_then(|text| Ok(serde_json::from_slice::<Lineage>(&text)?));
+            let lineage = lineage.map_err(|error| RecipeError::new(unknown(carried), error.to_string()))?;
+            let known_from = KnownFrom::Recipe(lineage.recipe.clone());
+            return Ok(Some((lineage, known_from)));
+        }
+        let is_run = |folder: &&Path| ["recipe.toml", "run.json"].iter().all(|name| folder.join(name).is_file());
+        let Some(run) = folder.ancestors().take(RUN_ABOVE).find(is_run) else { return Ok(None) };
+        let file = run.join("recipe.toml");
+        let recipe = Recipe::read(&file, &[]).with_context(|| unknown(file))?;
+        if let Some(template) = recipe.trained_template() {
+            let known_from = if handed_on == 0 { KnownFrom::Run } else { KnownFrom::Recipe(recipe.name.clone()) };
+            return Ok(Some((Lineage::by(&recipe, template), known_from)));
+        }
+        let Some(given) = recipe.model.folder() else { return Ok(None) };
+        folder = given.to_owned();
+    }
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -144,10 +179,42 @@ mod tests {
     fn an_export_carries_it_along() {
         let folder = tempfile::tempdir().unwrap();
         let recipe = Recipe::parse("r.toml", &format!("tasks.template = \"chat\"\n{RUN}"), &[]).unwrap();
-        Lineage::of(&recipe).write(folder.path()).unwrap();
+        Lineage::of(&recipe, 0).unwrap().write(folder.path()).unwrap();
         let known_from = KnownFrom::Recipe(recipe.name);
         let trained = Trained { template: Template::Chat, known_from };
         assert_eq!(trained_in(folder.path(), true).unwrap(), Some(trained));
+    }
+
+    /// Its tasks' template is R1-Zero's unless it is said otherwise, and says nothing of the model.
+    #[test]
+    fn a_recipe_that_trains_nothing_claims_nothing_of_its_own() {
+        let trainer = run(&format!("name = \"trainer\"\nseed = 7\ntasks.template = \"chat\"\n{RUN}"));
+        let exporter = |model: &Path| {
+            format!("[model]\npath = '{}'\n[[stage]]\nkind = \"eval\"\n[[stage]]\nkind = \"export\"\n", model.display())
+        };
+        let of = |text: &str, place: usize| Lineage::of(&Recipe::parse("r.toml", text, &[]).unwrap(), place);
+        let trained = Lineage { recipe: "trainer".to_owned(), seed: 7, template: Template::Chat };
+        let text = exporter(&trainer.path().join("checkpoints/step-000010"));
+        assert_eq!(of(&text, 1).as_ref(), Some(&trained));
+        // Its run knows no more, of its base too.
+        let between = run(&text);
+        let known_from = KnownFrom::Recipe("trainer".to_owned());
+        let expected = Trained { template: Template::Chat, known_from };
+        assert_eq!(trained_in(&between.path().join("base"), true).unwrap(), Some(expected));
+        assert_eq!(of(&exporter(&between.path().join("base")), 1), Some(trained.clone()));
+        // What an export carried along is handed on; of a model from elsewhere nothing is known.
+        let elsewhere = tempfile::tempdir().unwrap();
+        let text = exporter(elsewhere.path());
+        assert_eq!(of(&text, 1), None);
+        assert_eq!(trained_in(&run(&text).path().join("base"), true).unwrap(), None);
+        trained.write(elsewhere.path()).unwrap();
+        assert_eq!(of(&text, 1), Some(trained));
+        // Only what comes before an export makes what it writes.
+        let text =
+            format!("{text}[[stage]]\nkind = \"grpo\"\n[[stage]]\nname = \"last\"\nkind = \"export\"\npath = \"x\"\n");
+        let (first, last) = (of(&text, 1).unwrap(), of(&text, 3).unwrap());
+        assert_eq!((first.template(), last.template()), (Template::Chat, Template::R1Zero));
+        assert_eq!((first.recipe(), last.recipe()), (("trainer", 7), ("r", 0)));
     }
 
     #[test]

@@ -277,8 +277,8 @@ fn plan<'r>(
         }
         longest_asked = longest_asked.max(takes);
     }
-    // Of all problems, so that a larger `--limit` asks as this one does; but one that does not fit can never be asked.
-    let longest = prompts.iter().map(Vec::len).max().filter(|longest| *longest < positions).unwrap_or(longest_asked);
+    // Of all problems that fit, so that a larger `--limit` asks as this one does.
+    let longest = prompts.iter().map(Vec::len).filter(|takes| *takes < positions).max().unwrap_or(longest_asked);
     let max_tokens = benchmark.max_tokens.min(positions.saturating_sub(longest));
     if max_tokens < benchmark.max_tokens {
         options.reporter.note(&format!(

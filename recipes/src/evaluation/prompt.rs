@@ -17,9 +17,9 @@ use crate::stage::{PromptEncoder, chat_options, only_question};
 pub enum Template {
     /// R1-Zero's, in which `recipe run` trains: the answer stands in tags.
     R1Zero,
-    /// The model's own chat template, with the benchmark's instruction after the question.
+    /// The model's own chat template.
     Chat,
-    /// The question, and the benchmark's instruction on a line of its own.
+    /// None: the text as it stands.
     Plain,
 }
 

@@ -9,6 +9,7 @@ use policy::checkpoint::latest_valid;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::lineage::trained_in;
 use crate::config::{Recipe, RecipeError};
 use crate::run::{RunDir, hex};
 use crate::stage::belongs_to_model;
@@ -30,13 +31,19 @@ impl Subject {
     /// # Errors
     /// If there is none, or it is without a tokenizer.
     pub fn find(typed: &Path) -> anyhow::Result<Subject> {
+        let subject = Subject::named(typed)?;
+        Ok(Subject { fingerprint: fingerprint(&subject.folder)?, ..subject })
+    }
+
+    /// The same without its fingerprint, for which all of its weights are read.
+    pub(crate) fn named(typed: &Path) -> anyhow::Result<Subject> {
         let (folder, of_run) = Subject::folder_of(typed)?;
         if !folder.join("tokenizer.json").is_file() {
             let error = RecipeError::new(folder.display().to_string(), "the model has no tokenizer.json");
             return Err(error.hint("put the tokenizer's files beside config.json: questions are asked as text").into());
         }
         let absolute = std::path::absolute(&folder).with_context(|| format!("cannot find {}", folder.display()))?;
-        Ok(Subject { name: name_of(&absolute, of_run), fingerprint: fingerprint(&absolute)?, folder: absolute })
+        Ok(Subject { name: name_of(&absolute, of_run), fingerprint: String::new(), folder: absolute })
     }
 
     /// The folder with the `config.json` of the model that `typed` means, and whether it is the newest of a run.
@@ -53,6 +60,11 @@ impl Subject {
         let what = if typed.exists() { "it holds neither a config.json nor a run" } else { "there is no such folder" };
         let error = RecipeError::new(typed.display().to_string(), format!("this is no model: {what}"));
         Err(error.hint("name a Hugging Face folder, a checkpoint, or a run's folder below runs/").into())
+    }
+
+    /// Whether it was certainly not trained here.
+    pub(crate) fn is_from_elsewhere(&self) -> bool {
+        matches!(trained_in(&self.folder, true), Ok(None))
     }
 
     /// Names for two models that are to be compared: of two with one name, each is called after the folder above it as well, if that
@@ -206,5 +218,10 @@ mod tests {
         assert_eq!(Subject::find(folder.path()).unwrap(), first);
         std::fs::write(folder.path().join("model.safetensors"), "2").unwrap();
         assert_ne!(Subject::find(folder.path()).unwrap().fingerprint, first.fingerprint);
+        // Who does not ask for it reads no weight.
+        std::fs::remove_file(folder.path().join("model.safetensors")).unwrap();
+        std::fs::create_dir(folder.path().join("model.safetensors")).unwrap();
+        assert!(Subject::find(folder.path()).is_err());
+        assert_eq!(Subject::named(folder.path()).unwrap(), Subject { fingerprint: String::new(), ..first });
     }
 }

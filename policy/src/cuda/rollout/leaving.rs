@@ -8,6 +8,7 @@ use device::{Buffer, Device, Readback, Result};
 use super::cache::Cache;
 use super::slots::Slots;
 use crate::ops::router::ExpertChoices;
+use crate::rollout::listener::Audience;
 use crate::{Completion, FinishReason};
 
 /// Completions on their way at once; each has memory for the longest.
@@ -17,6 +18,8 @@ const MOST_LEAVING: usize = 8;
 pub(super) struct Progress {
     state: Readback<u8>,
     length: Readback<u32>,
+    /// What has been drawn in each slot, if somebody follows it: places for so many tokens of each.
+    drawn: Option<(usize, Readback<u32>, Readback<f32>)>,
     /// Which sequence each slot had.
     sequences: Vec<u64>,
 }
@@ -30,8 +33,13 @@ pub(super) struct Ended {
 }
 
 impl Progress {
-    pub(super) fn new(device: &Device, slots: usize) -> Result<Self> {
-        Ok(Progress { state: device.readback(slots)?, length: device.readback(slots)?, sequences: Vec::new() })
+    /// With `capacity`, the most tokens of a completion, if these are followed; else with 0.
+    pub(super) fn new(device: &Device, slots: usize, capacity: usize) -> Result<Self> {
+        let drawn = match capacity {
+            0 => None,
+            _ => Some((capacity, device.readback(slots * capacity)?, device.readback(slots * capacity)?)),
+        };
+        Ok(Progress { state: device.readback(slots)?, length: device.readback(slots)?, drawn, sequences: Vec::new() })
     }
 
     /// Notes the sequences' progress once the work given so far is done; they are in the first slots in this order.
@@ -40,7 +48,25 @@ impl Progress {
         self.sequences.extend(sequences);
         let (state, length) = slots.progress(self.sequences.len());
         self.state.start(&state)?;
-        self.length.start(&length)
+        self.length.start(&length)?;
+        if let Some((_, tokens, logprobs)) = &mut self.drawn {
+            let (drawn, drawn_logprobs) = slots.all_drawn(self.sequences.len());
+            tokens.start(&drawn)?;
+            logprobs.start(&drawn_logprobs)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for it, and tells what sequences had drawn, if that is followed.
+    pub(super) fn drawn(&mut self, mut tell: impl FnMut(u64, &[u32], &[f32])) -> Result<()> {
+        if let Some((capacity, tokens, logprobs)) = self.drawn.as_mut().filter(|_| !self.sequences.is_empty()) {
+            let each = tokens.wait()?.chunks_exact(*capacity).zip(logprobs.wait()?.chunks_exact(*capacity));
+            for ((sequence, length), (tokens, logprobs)) in self.sequences.iter().zip(self.length.wait()?).zip(each) {
+                let length = *length as usize;
+                tell(*sequence, &tokens[..length], &logprobs[..length]);
+            }
+        }
+        Ok(())
     }
 
     /// Waits for it, and returns the sequences that had ended.
@@ -103,10 +129,10 @@ impl<'a> Leaving<'a> {
         slots: &Slots<'_>,
         cache: &Cache,
         known: Known,
-        on_finish: &mut dyn FnMut(Completion),
+        audience: &mut Audience<'_>,
     ) -> Result<()> {
         if self.under_way.len() == MOST_LEAVING {
-            self.finish(cache, on_finish)?;
+            self.finish(cache, audience)?;
         }
         let mut places = match self.free.pop() {
             Some(places) => places,
@@ -128,14 +154,14 @@ impl<'a> Leaving<'a> {
     }
 
     /// Hands out all completions that are under way.
-    pub(super) fn finish(&mut self, cache: &Cache, on_finish: &mut dyn FnMut(Completion)) -> Result<()> {
+    pub(super) fn finish(&mut self, cache: &Cache, audience: &mut Audience<'_>) -> Result<()> {
         let (layers, top_k) = cache.shape().mixture();
         for (mut places, known) in self.under_way.drain(..) {
             let choices = match &mut places.choices {
                 Some((_, copied)) if known.length > 1 => ExpertChoices::of_tokens(copied.wait()?, layers, top_k),
                 _ => ExpertChoices::new(layers),
             };
-            on_finish(Completion {
+            audience.finish(Completion {
                 task: known.task,
                 sample: known.sample,
                 token_ids: places.tokens.wait()?.to_vec(),

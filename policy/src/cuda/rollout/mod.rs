@@ -34,7 +34,9 @@ use crate::error::During;
 use crate::grpo::common_prefix;
 use crate::model::{Attention, Policy};
 use crate::ops::router::RouterConfig;
-use crate::{Completion, PolicyError, Request, Result, RolloutOptions, SamplingParams};
+use crate::rollout::limit_of;
+use crate::rollout::listener::Audience;
+use crate::{PolicyError, Request, Result, RolloutOptions, SamplingParams};
 
 use cache::{Cache, Shape};
 use decoder::{Decoder, Model, Room};
@@ -95,7 +97,7 @@ impl CardRollout {
         requests: &[Request],
         params: &SamplingParams,
         options: &RolloutOptions,
-        on_finish: &mut dyn FnMut(Completion),
+        audience: &mut Audience<'_>,
     ) -> Result<()> {
         const OPERATION: &str = "sample on the card";
         let samples: usize = requests.iter().map(|request| request.samples as usize).sum();
@@ -106,12 +108,13 @@ impl CardRollout {
         let shared = common_prefix(requests.iter().map(|request| request.prompt.as_slice()));
         let plan = Plan {
             batch: options.batch.clamp(1, samples),
-            max_tokens: params.max_tokens,
+            max_tokens: requests.iter().map(|request| limit_of(&self.config, request, params)).max().unwrap_or(0),
+            positions: self.config.max_position_embeddings,
             shared_pages: shared / shape.page_tokens,
             prompt_rows: self.settings.prompt_rows,
         };
-        let longest = requests.iter().map(|request| request.prompt.len()).max().unwrap_or(0);
-        let row = shape.pages_of(longest + params.max_tokens);
+        let longest = requests.iter().map(|request| request.prompt.len() + plan.limit(request)).max().unwrap_or(0);
+        let row = shape.pages_of(longest);
         let (prompts, context) = (plan.prompt_rows_of(requests, shape), row * shape.page_tokens);
         let room = Room { prompts, slots: plan.batch, context };
         let model = Model {
@@ -121,7 +124,7 @@ impl CardRollout {
             router: self.router.as_ref(),
         };
         let decoder = Decoder::new(model, room).during(OPERATION)?;
-        let sizes = Sizes { slots: plan.batch, capacity: params.max_tokens, row, page_tokens: shape.page_tokens };
+        let sizes = Sizes { slots: plan.batch, capacity: plan.max_tokens, row, page_tokens: shape.page_tokens };
         let slots = self.slots(params, options, sizes).during(OPERATION)?;
         let least = plan.least_pages(requests, shape);
         let pages = self.pages(plan, requests, shape).during(OPERATION)?;
@@ -131,7 +134,7 @@ impl CardRollout {
                 "task {}: a prompt of {} tokens and a completion of up to {} need {} MiB of cache; there is room for {} MiB",
                 least.task,
                 least.prompt,
-                params.max_tokens,
+                least.completion,
                 needed.div_ceil(1 << 20),
                 there >> 20,
             );
@@ -139,7 +142,7 @@ impl CardRollout {
         }
         let cache = Cache::new(self.resident.device(), shape, pages).during(OPERATION)?;
         let scheduler = Scheduler::new(self.resident.device(), (&decoder, &slots, &cache), plan, requests, pages);
-        scheduler.and_then(|mut scheduler| scheduler.run(on_finish)).during(OPERATION)
+        scheduler.and_then(|mut scheduler| scheduler.run(audience)).during(OPERATION)
     }
 
     fn slots(&self, params: &SamplingParams, options: &RolloutOptions, sizes: Sizes) -> DeviceResult<Slots<'_>> {

@@ -8,8 +8,10 @@ use crate::Request;
 pub(super) struct Plan {
     /// Sequences side by side.
     pub(super) batch: usize,
-    /// Of a completion.
+    /// Of a completion, of which the prompt leaves room for so many.
     pub(super) max_tokens: usize,
+    /// Of the model.
+    pub(super) positions: usize,
     /// Pages that what all prompts begin with fills.
     pub(super) shared_pages: usize,
     /// Tokens of prompts computed at once.
@@ -20,10 +22,17 @@ pub(super) struct Plan {
 pub(super) struct Least {
     pub(super) task: u32,
     pub(super) prompt: usize,
+    /// Most tokens of a completion.
+    pub(super) completion: usize,
     pub(super) pages: usize,
 }
 
 impl Plan {
+    /// Most tokens of a completion.
+    pub(super) fn limit(&self, request: &Request) -> usize {
+        self.max_tokens.min(self.positions - request.prompt.len())
+    }
+
     /// Pages of a prompt beyond the shared ones.
     pub(super) fn prompt_pages(&self, request: &Request, shape: Shape) -> usize {
         shape.pages_of(request.prompt.len()) - self.shared_pages
@@ -31,7 +40,7 @@ impl Plan {
 
     /// Pages that a completion may fill, the one that it begins in among them. Its last token is never cached.
     pub(super) fn own_pages(&self, request: &Request, shape: Shape) -> usize {
-        let tokens = request.prompt.len() + self.max_tokens - 1;
+        let tokens = request.prompt.len() + self.limit(request) - 1;
         shape.pages_of(tokens) - request.prompt.len() / shape.page_tokens
     }
 
@@ -41,9 +50,10 @@ impl Plan {
         let each = sampled.map(|request| Least {
             task: request.task,
             prompt: request.prompt.len(),
+            completion: self.limit(request),
             pages: self.shared_pages + self.prompt_pages(request, shape) + self.own_pages(request, shape),
         });
-        each.max_by_key(|least| least.pages).unwrap_or(Least { task: 0, prompt: 0, pages: 0 })
+        each.max_by_key(|least| least.pages).unwrap_or(Least { task: 0, prompt: 0, completion: 0, pages: 0 })
     }
 
     /// What a full batch may need.

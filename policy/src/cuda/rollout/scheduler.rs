@@ -18,7 +18,8 @@ use super::plan::{Plan, rows_of};
 use super::prompts::{Prompt, compute};
 use super::slots::{Slots, Start};
 use crate::ops::router::ExpertChoices;
-use crate::{Completion, Request};
+use crate::rollout::listener::Audience;
+use crate::{Partial, Request};
 
 /// A prompt in the cache, of which samples run or wait.
 struct Group {
@@ -102,22 +103,24 @@ impl<'a> Scheduler<'a> {
         })
     }
 
-    /// Decodes until all samples have ended.
-    pub(super) fn run(&mut self, on_finish: &mut dyn FnMut(Completion)) -> Result<()> {
+    /// Decodes until all samples have ended, or nobody is left to take them.
+    pub(super) fn run(&mut self, audience: &mut Audience<'_>) -> Result<()> {
         self.compute_shared()?;
-        let mut now = Progress::new(self.device, self.plan.batch)?;
-        let mut before = Progress::new(self.device, self.plan.batch)?;
-        while !(self.waiting.is_empty() && self.running.is_empty()) {
+        let capacity = if audience.follows() { self.plan.max_tokens } else { 0 };
+        let mut now = Progress::new(self.device, self.plan.batch, capacity)?;
+        let mut before = Progress::new(self.device, self.plan.batch, capacity)?;
+        while !(audience.is_gone() || self.waiting.is_empty() && self.running.is_empty()) {
             self.admit()?;
             self.give_pages()?;
             self.step()?;
             now.start(self.slots, self.running.iter().map(|sequence| sequence.number))?;
             // While the card works on this step: what has come of the one before.
-            self.leaving.finish(self.cache, on_finish)?;
-            self.remove(before.ended()?, on_finish)?;
+            self.leaving.finish(self.cache, audience)?;
+            self.remove(before.ended()?, audience)?;
+            self.tell(&mut before, audience)?;
             std::mem::swap(&mut now, &mut before);
         }
-        self.leaving.finish(self.cache, on_finish)
+        self.leaving.finish(self.cache, audience)
     }
 
     /// Computes what all prompts begin with.
@@ -217,7 +220,7 @@ impl<'a> Scheduler<'a> {
                 task: request.task,
                 sample: sequence.sample,
                 position: request.prompt.len() as u32 - 1,
-                limit: self.plan.max_tokens as u32,
+                limit: self.plan.limit(request) as u32,
             });
             rows.push(group.hidden as u32);
             // The prompt's pages that are full are read, the last one is copied and gone on with.
@@ -298,7 +301,9 @@ impl<'a> Scheduler<'a> {
             Some(graph) => graph.launch()?,
             None if self.readied.insert(rows) => work()?,
             None => {
-                let graph = self.device.capture(work)?;
+                // SAFETY: the memory of decoder, slots and cache is borrowed for as long as this lives, and the graphs with
+                // it. While sequences are sampled, no other thread computes on the device.
+                let graph = unsafe { self.device.capture(work) }?;
                 graph.launch()?;
                 self.graphs.insert(rows, graph);
             }
@@ -308,7 +313,7 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Lets sequences leave that have ended.
-    fn remove(&mut self, ended: Vec<Ended>, on_finish: &mut dyn FnMut(Completion)) -> Result<()> {
+    fn remove(&mut self, ended: Vec<Ended>, audience: &mut Audience<'_>) -> Result<()> {
         for Ended { sequence, length, reason } in ended {
             // One that ended a step before has left already.
             let Some(slot) = self.running.iter().position(|running| running.number == sequence) else { continue };
@@ -327,7 +332,7 @@ impl<'a> Scheduler<'a> {
             };
             group.left -= 1;
             let is_done = group.left == 0;
-            self.leaving.start(self.slots, self.cache, known, on_finish)?;
+            self.leaving.start(self.slots, self.cache, known, audience)?;
             self.slots.remove(slot, last)?;
             self.pages.give_back(sequence.pages);
             if is_done && let Some(group) = self.groups.remove(&sequence.request) {
@@ -335,6 +340,16 @@ impl<'a> Scheduler<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Tells those who follow it how far sequences had come that go on.
+    fn tell(&self, progress: &mut Progress, audience: &mut Audience<'_>) -> Result<()> {
+        progress.drawn(|number, token_ids, logprobs| {
+            if let Some(sequence) = self.running.iter().find(|sequence| sequence.number == number) {
+                let (task, sample) = (self.requests[sequence.request].task, sequence.sample);
+                audience.tokens(Partial { task, sample, token_ids, logprobs });
+            }
+        })
     }
 
     fn page_tokens(&self) -> usize {

@@ -206,6 +206,11 @@ impl<'a> Slots<'a> {
         (self.tokens.slice(start..start + count), self.logprobs.slice(start..start + count))
     }
 
+    /// The places for tokens of the first `count` slots, and for their log-probabilities, one slot after the other.
+    pub(super) fn all_drawn(&self, count: usize) -> (Slice<'_, u32>, Slice<'_, f32>) {
+        (self.cut(&self.tokens, &(0..count)), self.cut(&self.logprobs, &(0..count)))
+    }
+
     fn set_drawing(&self, slots: Range<usize>) -> Result<()> {
         const { assert!(DRAWING == 0) };
         self.state.slice(slots).fill_zero()

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use super::{CardRollout, Settings};
 use crate::cuda::tests::{VOCABULARY, both, deepseek, each, largest_difference, qwen3};
 use crate::grpo::{Sampled, pack};
+use crate::rollout::listener::{Audience, Each};
 use crate::{
     Completion, FinishReason, ModelConfig, Policy, Request, Result, RolloutEngine, RolloutOptions, SamplingParams,
     Track,
@@ -47,7 +48,10 @@ fn sample(
     let mut engine = CardRollout::new(policy, policy.resident().unwrap());
     engine.settings = settings;
     let mut completions = Vec::new();
-    engine.generate(requests, params, options, &mut |completion| completions.push(completion))?;
+    let mut each = Each(|completion| completions.push(completion));
+    let mut audience = Audience::new(&mut each);
+    engine.generate(requests, params, options, &mut audience)?;
+    audience.result()?;
     completions.sort_by_key(|completion| (completion.task, completion.sample));
     Ok(completions)
 }
@@ -214,6 +218,12 @@ fn requests_that_never_fit_are_refused_before_any_work() {
 #[test]
 fn pages_that_fit_are_the_same_number_each_time() {
     assert_eq!([0, 63, 64, 127, 1000].map(super::in_steps), [0, 63, 64, 64, 960]);
+}
+
+#[test]
+fn a_listener_follows_and_ends_a_call() {
+    let (_, card) = both(&ModelConfig { max_position_embeddings: 24, ..qwen3() });
+    crate::rollout::listener::tests::check(&card);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 //! Each phase is timed several times after one call to warm up; the median counts (of an even number of runs the slower of
 //! the two in the middle, for it is a run and not a mean of two). The peak is measured in the same process,
 //! by products of matrices that stay in the caches. Floating-point operations are those of the model's own products: 2 for
-//! each parameter that a token goes through and 4 for each pair of query and key numbers, forward; three times that to train.
+//! each parameter that a token goes through (the head's only where its logits are made) and 4 for each pair of query and key
+//! numbers, forward; three times that to train.
 //!
 //! On a card the peak is that of large bf16 products. Decoding has to read all weights and the cache for each token, so it is
 //! also held against the rate at which the card copies memory.
@@ -256,13 +257,16 @@ fn table(report: &Report) -> String {
     text
 }
 
-/// Floating-point operations of a forward pass over `tokens`, each of which attends to `context` on average.
-fn forward_flops(config: &ModelConfig, tokens: f64, context: f64) -> f64 {
+/// Floating-point operations of a forward pass over `tokens`, each of which attends to `context` on average; logits are made
+/// for so many of them.
+fn forward_flops(config: &ModelConfig, tokens: f64, logits: f64, context: f64) -> f64 {
     let (_, activated) = config.parameters();
+    let head = config.vocab_size * config.hidden_size;
     // Looking a row of the embedding up is no product.
-    let table = if config.tie_word_embeddings { 0 } else { config.vocab_size * config.hidden_size };
+    let table = if config.tie_word_embeddings { 0 } else { head };
     let heads = config.num_attention_heads * config.attention.score_and_value_width();
-    tokens * (2.0 * (activated - table) as f64 + 2.0 * context * (config.num_hidden_layers * heads) as f64)
+    tokens * (2.0 * (activated - table - head) as f64 + 2.0 * context * (config.num_hidden_layers * heads) as f64)
+        + 2.0 * logits * head as f64
 }
 
 /// Bytes that decoding must read for one token of each of `sequences` sequences of which each has `context` tokens behind it:

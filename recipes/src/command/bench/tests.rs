@@ -28,6 +28,10 @@ fn every_phase_is_measured_and_counted() {
         assert!((row.tokens_per_second / expected - 1.0).abs() < 1e-9);
         assert!((row.share_of_peak / (row.gflops / report.peak_gflops) - 1.0).abs() < 1e-9);
     }
+    // Four prompts of eight tokens, each of which has logits of its last one.
+    let prefill = &report.phases[0];
+    let flops = forward_flops(&ModelConfig::tiny(shape::TINY_VOCABULARY), 32.0, 4.0, 4.0);
+    assert!((prefill.gflops * 1e9 * prefill.median_seconds / flops - 1.0).abs() < 1e-9);
     let text = table(&report);
     for word in ["prefill", "decode", "train", "step", "of peak", "4 sequences of 8 tokens"] {
         assert!(text.contains(word), "{text}");
@@ -66,7 +70,9 @@ fn operations_are_counted_by_hand() {
     let config = ModelConfig::tiny(98);
     let (_, activated) = config.parameters();
     let expected = 10.0 * (2.0 * (activated - 98 * 128) as f64 + 2.0 * 7.0 * (4 * 4 * 80) as f64);
-    assert!((forward_flops(&config, 10.0, 7.0) - expected).abs() < 1e-6);
+    assert!((forward_flops(&config, 10.0, 10.0, 7.0) - expected).abs() < 1e-6);
+    let without = expected - 9.0 * 2.0 * f64::from(98 * 128);
+    assert!((forward_flops(&config, 10.0, 1.0, 7.0) - without).abs() < 1e-6);
 }
 
 #[test]

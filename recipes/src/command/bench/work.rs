@@ -109,7 +109,10 @@ impl Work {
         match phase {
             Phase::Prefill => {
                 self.generate(length, batch, 1, 1, &[])?;
-                Ok(self.done((batch * length) as u64, length as f64 / 2.0, 1.0))
+                // Of a prompt only the last token's logits are made.
+                let flops =
+                    forward_flops(self.policy.config(), (batch * length) as f64, batch as f64, length as f64 / 2.0);
+                Ok(Done { tokens: (batch * length) as u64, flops })
             }
             Phase::Decode => {
                 self.generate(prompt, batch, 1, new_tokens, &[])?;
@@ -128,7 +131,8 @@ impl Work {
     }
 
     fn done(&self, tokens: u64, context: f64, passes: f64) -> Done {
-        Done { tokens, flops: passes * forward_flops(self.policy.config(), tokens as f64, context) }
+        let all = tokens as f64;
+        Done { tokens, flops: passes * forward_flops(self.policy.config(), all, all, context) }
     }
 
     /// Some tokens that are no end.

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use policy::config::CardMemory;
+
 use super::info::Needs;
 use crate::table::bytes_text as bytes;
 
@@ -24,8 +26,8 @@ const FEWEST_ROWS: u64 = 1024;
 
 /// What the model takes to sample and to train, and what it could do to take less.
 pub(super) fn describe(needs: &Needs, rows: u64, card: &Card) -> String {
-    let Needs { config, sequences, tokens } = needs;
-    let memory = config.memory_on_card();
+    let Needs { sequences, tokens, lora, .. } = needs;
+    let memory = taken(needs);
     let cached = sequences.saturating_mul(*tokens);
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
@@ -34,7 +36,10 @@ pub(super) fn describe(needs: &Needs, rows: u64, card: &Card) -> String {
     line("card", format!("{}, {} of {} free", card.name, bytes(card.free), bytes(card.total)));
     line("weights, f32 and bf16", bytes(memory.weights));
     line("gradients", bytes(memory.gradients));
-    line("AdamW's moments", bytes(memory.moments));
+    match lora {
+        None => line("AdamW's moments", bytes(memory.moments)),
+        Some(rank) => line("AdamW's moments", format!("none: adapters of rank {rank} and theirs are on the host")),
+    }
     line(
         "cache",
         format!("{} ({sequences} sequences of {tokens} tokens)", bytes(cached.saturating_mul(memory.cached_token))),
@@ -51,7 +56,7 @@ pub(super) fn describe(needs: &Needs, rows: u64, card: &Card) -> String {
     // Weights stay while a step samples; gradients are there only while it trains.
     let step = memory.moments.saturating_add(sample.max(train - memory.moments));
     line("a GRPO step, about", format!("{}: {}", bytes(step), verdict(step)));
-    if sample > card.free || step > card.free {
+    if memory.moments.saturating_add(sample) > card.free {
         let room = card.free.saturating_sub(memory.sample(0) + memory.moments);
         match room / memory.cached_token.max(1) / tokens {
             0 => {}
@@ -66,9 +71,15 @@ pub(super) fn describe(needs: &Needs, rows: u64, card: &Card) -> String {
     text
 }
 
+/// What the model takes. With adapters the card makes all gradients, and the host makes the adapters' of them and steps.
+fn taken(needs: &Needs) -> CardMemory {
+    let memory = needs.config.memory_on_card();
+    if needs.lora.is_some() { CardMemory { moments: 0, ..memory } } else { memory }
+}
+
 /// How to train it after all, the cheapest way first.
 fn advice(needs: &Needs, rows: u64, card: &Card) -> String {
-    let memory = needs.config.memory_on_card();
+    let memory = taken(needs);
     let fits = |rows, checkpoint| memory.train(rows, checkpoint) <= card.free;
     let fits_without_moments = |rows| memory.train(rows, true) - memory.moments <= card.free;
     let halves =
@@ -82,7 +93,9 @@ fn advice(needs: &Needs, rows: u64, card: &Card) -> String {
     if let Some(fewer) = halves().find(|rows| fits(*rows, true)) {
         return format!("checkpoint_layers = true with micro_batch_tokens = {fewer} fits");
     }
-    if let Some(fewer) = std::iter::once(rows).chain(halves()).find(|rows| fits_without_moments(*rows)) {
+    if memory.moments > 0
+        && let Some(fewer) = std::iter::once(rows).chain(halves()).find(|rows| fits_without_moments(*rows))
+    {
         return format!(
             "checkpoint_layers = true, micro_batch_tokens = {fewer} and moments_on_host = true fit: the moments, {}, pass \
              through the card in each step",
@@ -90,9 +103,9 @@ fn advice(needs: &Needs, rows: u64, card: &Card) -> String {
         );
     }
     let short = (memory.train(FEWEST_ROWS, true) - memory.moments).saturating_sub(card.free);
+    let and = if memory.moments > 0 { " and moments_on_host = true" } else { "" };
     format!(
-        "{} too little even with checkpoint_layers = true and moments_on_host = true: a card with more memory, or a smaller \
-         model",
+        "{} too little even with checkpoint_layers = true{and}: a card with more memory, or a smaller model",
         bytes(short)
     )
 }
@@ -111,7 +124,7 @@ mod tests {
             intermediate_size: 8192,
             ..ModelConfig::tiny(64_000)
         };
-        Needs { config: ModelConfig { mixture: None, ..config }, sequences: 64, tokens: 2048 }
+        Needs { config: ModelConfig { mixture: None, ..config }, sequences: 64, tokens: 2048, lora: None }
     }
 
     #[test]
@@ -138,5 +151,28 @@ mod tests {
         let advised = advice(&needs(), 8192, &tighter);
         assert!(advised.contains("moments_on_host = true fit"), "{advised}");
         assert!(advice(&needs(), 8192, &Card::imagined(1)).contains("a smaller model"));
+    }
+
+    #[test]
+    fn sequences_are_advised_only_where_sampling_lacks_room() {
+        let memory = needs().config.memory_on_card();
+        let sampling = memory.moments + memory.sample(64 * 2048);
+        let text = |free, rows| describe(&needs(), rows, &Card { free, ..Card::imagined(0) });
+        let trains_not = text(sampling, 1 << 24);
+        assert!(trains_not.contains("does not fit") && !trains_not.contains("sequences at once"), "{trains_not}");
+        let samples_not = text(sampling - 1, 1024);
+        assert!(samples_not.contains("about 63 sequences at once"), "{samples_not}");
+    }
+
+    #[test]
+    fn adapters_leave_no_moments_on_the_card() {
+        let (memory, adapters) = (needs().config.memory_on_card(), Needs { lora: Some(16), ..needs() });
+        let free = memory.train(8192, false) - memory.moments;
+        let exact = Card { free, ..Card::imagined(0) };
+        let text = describe(&adapters, 8192, &exact);
+        let trained = text.lines().find(|line| line.starts_with("to train")).unwrap();
+        assert!(trained.ends_with(": fits") && text.contains("adapters of rank 16"), "{text}");
+        let advised = advice(&adapters, 8192, &Card::imagined(1));
+        assert!(advised.contains("a smaller model") && !advised.contains("moments_on_host"), "{advised}");
     }
 }

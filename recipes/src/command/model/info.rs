@@ -24,7 +24,7 @@ pub(super) fn info(
     lora: Option<usize>,
     known: &Registry,
 ) -> anyhow::Result<String> {
-    let Needs { config, sequences, tokens } = needs(model, sequences, tokens, known)?;
+    let Needs { config, sequences, tokens, .. } = needs(model, sequences, tokens, known)?;
     let mut text = describe(model, &config, sequences, tokens);
     if let Some(rank) = lora {
         let adapters = LoraSettings { rank, ..LoraSettings::default() }.adapters();
@@ -49,6 +49,8 @@ pub(super) struct Needs {
     pub(super) sequences: u64,
     /// Of each sequence.
     pub(super) tokens: u64,
+    /// The rank of the adapters, where these are trained in place of the model.
+    pub(super) lora: Option<usize>,
 }
 
 /// What was asked about, with what is meant where nothing was said.
@@ -59,7 +61,7 @@ pub(super) fn needs(model: &str, sequences: u64, tokens: Option<u64>, known: &Re
     if tokens > limit {
         return Err(Wrong(format!("--tokens {tokens}: {model} has {limit} positions")).into());
     }
-    Ok(Needs { config, sequences, tokens })
+    Ok(Needs { config, sequences, tokens, lora: None })
 }
 
 /// A folder, a `config.json`, or a recipe.

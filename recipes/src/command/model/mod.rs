@@ -4,6 +4,7 @@ mod card;
 mod info;
 mod sample;
 mod score;
+mod written;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ use rewards::Registry;
 
 use super::print;
 use card::Card;
+use info::Needs;
 use sample::SampleArguments;
 
 /// What can be asked of a model.
@@ -61,7 +63,7 @@ it go on from the text as it stands.",
         after_help = "Examples:
   recipe model sample runs/r1-zero 'Make 24 from 4 6 8'        the newest model of a run
   recipe model sample runs/r1-zero/base 'Make 24 from 4 6 8'   and what it began with
-  recipe model sample DIR --samples 4 --temperature 0.7 'Why is the sky blue?'
+  recipe model sample DIR --samples 4 --temperature 0.7 --top-p 0.95 'Why is the sky blue?'
   recipe model sample DIR --template plain 'Once upon a time'
   recipe model sample DIR                                      asks for one question after the other
   recipe model sample DIR --json < questions.txt > answers.jsonl"
@@ -103,6 +105,7 @@ pub(super) fn run(command: &ModelCommand, known: &Registry) -> anyhow::Result<Ex
             let imagined = card_memory.map(Card::imagined);
             if let Some(card) = imagined.map_or_else(|| card(device.as_deref()), |card| Ok(Some(card)))? {
                 let needs = info::needs(model, *sequences, *tokens, known)?;
+                let needs = Needs { lora: *lora, ..needs };
                 text += &card::describe(&needs, *micro_batch_tokens, &card);
             }
             text

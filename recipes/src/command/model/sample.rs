@@ -1,21 +1,22 @@
 //! `recipe model sample`: what a model answers.
 //!
-//! The prompts of a command line, file or pipe are sampled together, as many at once as `--batch` says; those that are typed at a
-//! terminal one after the other. An answer is the same whatever is sampled beside it: its random numbers go by the seed, its
-//! prompt's number and its own.
+//! The prompts of a command line, file or pipe are sampled together, as many at once as `--batch` says; those that are typed
+//! at a terminal one after the other. An answer is the same whatever is sampled beside it: its random numbers go by the seed,
+//! its prompt's number and its own. A single answer is printed while it is written.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal, Write};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use policy::{Completion, FinishReason, Request, RolloutEngine, RolloutOptions, SamplingParams};
-use serde::Serialize;
+use policy::{Request, RolloutEngine, RolloutOptions, SamplingParams};
+use serde_json::Value;
 
 use super::super::arguments::{EngineArguments, MOST_SAMPLES, MOST_TOKENS, share, temperature};
-use super::super::{Wrong, print};
+use super::super::{Wrong, write_out};
+use super::written::Written;
 use crate::evaluation::{Subject, Template};
 use crate::progress::{Reporter, Verbosity};
 use crate::stage::{Model, opening_of};
@@ -34,13 +35,18 @@ pub(in crate::command) struct SampleArguments {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=MOST_SAMPLES))]
     samples: u32,
 
-    /// Sampling temperature; 0 takes the likeliest token
-    #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = temperature)]
-    temperature: f64,
+    /// Sampling temperature; 0 takes the likeliest token [default: what generation_config.json says of a model that was not
+    /// trained here; else 1]
+    #[arg(long, value_name = "T", value_parser = temperature)]
+    temperature: Option<f64>,
 
-    /// Sample among the likeliest tokens that hold this share of the probability
-    #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = share)]
-    top_p: f64,
+    /// Sample among the likeliest tokens that hold this share of the probability [default: as for the temperature]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    top_p: Option<f64>,
+
+    /// Sample among so many of the likeliest tokens, 0 for all [default: as for the temperature; else 0]
+    #[arg(long, value_name = "N")]
+    top_k: Option<u32>,
 
     /// Cut an answer off after so many tokens, or where the model's positions end
     #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(1..=MOST_TOKENS))]
@@ -64,22 +70,11 @@ pub(in crate::command) struct SampleArguments {
 }
 
 /// How much of a prompt is shown, in characters.
-const SHOWN: usize = 60;
-
-/// An answer, as `--json` writes it.
-#[derive(Serialize)]
-struct Answer<'a> {
-    prompt: &'a str,
-    sample: u32,
-    text: String,
-    token_ids: &'a [u32],
-    logprobs: &'a [f32],
-    finish_reason: &'static str,
-}
+pub(super) const SHOWN: usize = 60;
 
 pub(super) fn sample(arguments: &SampleArguments) -> anyhow::Result<ExitCode> {
     let reporter = Reporter::new(Verbosity::Auto);
-    let subject = Subject::find(&arguments.model)?;
+    let subject = Subject::named(&arguments.model)?;
     let model = Model::load(&subject.folder, &crate::place::open(arguments.engine.device.as_deref())?)?;
     let tokenizer = &model.tokenizer;
     let template = match arguments.template {
@@ -93,21 +88,28 @@ pub(super) fn sample(arguments: &SampleArguments) -> anyhow::Result<ExitCode> {
             Wrong(format!("{message}\n  hint: --template chat has, where the model has a chat template")).into()
         );
     }
-    if arguments.temperature == 0.0 && arguments.samples > 1 {
+    let is_from_elsewhere = subject.is_from_elsewhere();
+    let said = |key: &str| tokenizer.generation_setting(key).filter(|_| is_from_elsewhere);
+    let (params, taken) = sampling(arguments, said);
+    if !taken.is_empty() {
+        params.validate().with_context(|| format!("{}/generation_config.json", subject.folder.display()))?;
+        reporter.note(&format!("answers are sampled at {}, as its generation_config.json says", taken.join(", ")));
+    }
+    if params.temperature == 0.0 && arguments.samples > 1 {
         let message = format!("--samples: {} answers at the temperature 0 would all be the same", arguments.samples);
         return Err(Wrong(message).into());
     }
     let threads = arguments.engine.threads.map_or_else(rayon::current_num_threads, usize::from);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start the threads")?;
     let engine = RolloutEngine::new(&model.policy)?;
-    let asker = Asker { arguments, model: &model, engine, template, reporter: &reporter };
+    let asker = Asker { arguments, model: &model, engine, params, template, reporter: &reporter };
     let answer = |prompts: &[String], first| {
-        let mut write = |text: &str| reporter.suspend(|| print(text).map(drop));
+        let mut write = |text: &str| reporter.suspend(|| write_out(text));
         pool.install(|| asker.answer(prompts, first, &mut write))
     };
 
     if !arguments.prompts.is_empty() {
-        answer(&arguments.prompts, 0)?;
+        let _ = answer(&arguments.prompts, 0)?;
         return Ok(ExitCode::SUCCESS);
     }
     let input = std::io::stdin();
@@ -120,7 +122,7 @@ pub(super) fn sample(arguments: &SampleArguments) -> anyhow::Result<ExitCode> {
                 Wrong("there is no prompt: give one as an argument, or lines on standard input".to_owned()).into()
             );
         }
-        answer(&prompts, 0)?;
+        let _ = answer(&prompts, 0)?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut number = 0;
@@ -132,12 +134,38 @@ pub(super) fn sample(arguments: &SampleArguments) -> anyhow::Result<ExitCode> {
         };
         if !line.trim().is_empty() {
             // What is wrong with one question is no reason to read no other.
-            if let Err(error) = answer(&[line], number) {
-                super::super::complain(&error);
+            match answer(&[line], number) {
+                Ok(ControlFlow::Break(())) => return Ok(ExitCode::SUCCESS),
+                Ok(ControlFlow::Continue(())) => {}
+                Err(error) => super::super::complain(&error),
             }
             number += 1;
         }
     }
+}
+
+/// How tokens are drawn: as the flags say, else as the model's `generation_config.json` does, of which `said` knows; and what
+/// was taken from there.
+fn sampling<'v>(
+    arguments: &SampleArguments,
+    said: impl Fn(&str) -> Option<&'v Value>,
+) -> (SamplingParams, Vec<String>) {
+    let mut taken = Vec::new();
+    let mut take = |key: &str, flag: Option<f64>, otherwise: f64, said: Option<f64>| {
+        let of_model = said.filter(|value| flag.is_none() && *value != otherwise);
+        taken.extend(of_model.map(|value| format!("{key} {value}")));
+        flag.or(of_model).unwrap_or(otherwise)
+    };
+    let number = |key: &str| said(key)?.as_f64();
+    // The likeliest token is always the same: who wants several answers wants them sampled.
+    let is_greedy = arguments.samples == 1 && said("do_sample") == Some(&Value::Bool(false));
+    let likeliest = if is_greedy { Some(0.0) } else { number("temperature") };
+    let temperature = take("temperature", arguments.temperature, 1.0, likeliest);
+    // Of the likeliest token nothing is cut off.
+    let number = |key: &str| number(key).filter(|_| temperature != 0.0);
+    let top_p = take("top_p", arguments.top_p, 1.0, number("top_p"));
+    let top_k = take("top_k", arguments.top_k.map(f64::from), 0.0, number("top_k")) as usize;
+    (SamplingParams { temperature, top_p, top_k, max_tokens: arguments.max_tokens as usize }, taken)
 }
 
 /// What asks.
@@ -145,24 +173,24 @@ struct Asker<'a> {
     arguments: &'a SampleArguments,
     model: &'a Model,
     engine: RolloutEngine,
+    params: SamplingParams,
     template: Template,
     reporter: &'a Reporter,
 }
 
 impl Asker<'_> {
-    /// Writes the answers to the prompts in their order, each as soon as those before it are there. The first prompt's number in
-    /// the random numbers is `first`.
+    /// Writes the answers to the prompts in their order, each as soon as those before it are there, and a single one as it
+    /// comes. The first prompt's number in the random numbers is `first`. Breaks where `write` did: there is nobody to write to.
     fn answer(
         &self,
         prompts: &[String],
         first: u32,
-        write: &mut (dyn FnMut(&str) -> anyhow::Result<()> + Send),
-    ) -> anyhow::Result<()> {
+        write: &mut (dyn FnMut(&str) -> anyhow::Result<ControlFlow<()>> + Send),
+    ) -> anyhow::Result<ControlFlow<()>> {
         let Asker { arguments, model, .. } = self;
         let tokenizer = &model.tokenizer;
         let positions = model.policy.config().max_position_embeddings;
-        // By the limit of their answers: a long prompt leaves little room for its own answer, and takes none from the others.
-        let mut requests: BTreeMap<usize, Vec<Request>> = BTreeMap::new();
+        let mut requests = Vec::with_capacity(prompts.len());
         let mut openings = Vec::with_capacity(prompts.len());
         for (number, prompt) in (first..).zip(prompts) {
             let ids = self.template.ask(tokenizer, prompt, &arguments.system)?;
@@ -174,9 +202,7 @@ impl Asker<'_> {
             // What a chat template begins an answer with is the answer's; what was typed is not.
             let by_template = self.template == Template::Chat;
             openings.push(if by_template { opening_of(&tokenizer.decode(&ids)) } else { "" });
-            let limit = (arguments.max_tokens as usize).min(positions - ids.len());
-            let request = Request { task: number, prompt: ids, samples: arguments.samples };
-            requests.entry(limit).or_default().push(request);
+            requests.push(Request { task: number, prompt: ids, samples: arguments.samples });
         }
         let options = RolloutOptions {
             seed: arguments.engine.seed,
@@ -185,58 +211,18 @@ impl Asker<'_> {
             batch: arguments.engine.batch as usize,
         };
         let total = prompts.len() as u64 * u64::from(arguments.samples);
-        let phase = self.reporter.inner_phase("sampling", Some(total), "answers");
-        let mut waiting = BTreeMap::new();
-        let mut next = (first, 0);
-        let mut written = Ok(());
-        let mut finish = |completion: Completion| {
-            phase.inc(1);
-            waiting.insert((completion.task, completion.sample), completion);
-            while let Some(completion) = waiting.remove(&next) {
-                next = if next.1 + 1 < arguments.samples { (next.0, next.1 + 1) } else { (next.0 + 1, 0) };
-                let place = (completion.task - first) as usize;
-                let text = openings[place].to_owned() + &tokenizer.decode(&completion.token_ids);
-                let told = told(&prompts[place], &completion, text, Form { json: arguments.json, headed: total > 1 });
-                if written.is_ok() {
-                    written = write(&told);
-                }
-            }
+        let text = |place: usize, token_ids: &[u32]| {
+            let text = match self.template {
+                Template::Plain => tokenizer.decode_after(&requests[place].prompt, token_ids),
+                _ => tokenizer.decode(token_ids),
+            };
+            openings[place].to_owned() + &text
         };
-        for (max_tokens, requests) in requests {
-            let SampleArguments { temperature, top_p, .. } = **arguments;
-            let params = SamplingParams { temperature, top_p, top_k: 0, max_tokens };
-            self.engine.generate(&requests, &params, &options, &mut finish)?;
-        }
-        written
-    }
-}
-
-/// How an answer is printed.
-#[derive(Clone, Copy)]
-struct Form {
-    json: bool,
-    /// Under a line that says what it answers, where there are several.
-    headed: bool,
-}
-
-/// What is printed of an answer.
-fn told(prompt: &str, completion: &Completion, text: String, form: Form) -> String {
-    let finish_reason = match completion.finish_reason {
-        FinishReason::Stop => "stop",
-        FinishReason::Length => "length",
-    };
-    if form.json {
-        let Completion { sample, token_ids, logprobs, .. } = completion;
-        let answer = Answer { prompt, sample: *sample, text, token_ids, logprobs, finish_reason };
-        return serde_json::to_string(&answer).expect("texts and numbers are JSON") + "\n";
-    }
-    let tokens = counted(completion.token_ids.len(), "token", "tokens");
-    let end = if finish_reason == "length" { ", cut off" } else { "" };
-    let text = text.trim_end();
-    match form.headed {
-        true => format!("--- {}, answer {} ({tokens}{end})\n{text}\n", one_line(prompt, SHOWN), completion.sample + 1),
-        false if end.is_empty() => format!("{text}\n"),
-        false => format!("{text} [cut off after {tokens}]\n"),
+        let mut written = Written::new(prompts, (first, arguments.samples), arguments.json, &text, write);
+        // A bar and half a line have no room on one line.
+        written.phase = (total > 1).then(|| self.reporter.inner_phase("sampling", Some(total), "answers"));
+        self.engine.stream(&requests, &self.params, &options, &mut written)?;
+        written.result
     }
 }
 
@@ -244,6 +230,7 @@ fn told(prompt: &str, completion: &Completion, text: String, form: Form) -> Stri
 mod tests {
     use clap::Parser;
     use policy::{ModelConfig, Policy, Tokenizer};
+    use serde_json::json;
 
     use super::*;
 
@@ -263,12 +250,13 @@ mod tests {
         let engine = RolloutEngine::new(&model.policy)?;
         let reporter = Reporter::new(Verbosity::Silent);
         let template = arguments.template.unwrap();
-        let asker = Asker { arguments: &arguments, model: &model, engine, template, reporter: &reporter };
+        let (params, _) = sampling(&arguments, |_| None);
+        let asker = Asker { arguments: &arguments, model: &model, engine, params, template, reporter: &reporter };
         let prompts: Vec<String> = prompts.iter().map(|prompt| (*prompt).to_owned()).collect();
         let mut out = String::new();
-        asker.answer(&prompts, first, &mut |text| {
+        let _ = asker.answer(&prompts, first, &mut |text| {
             out.push_str(text);
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })?;
         Ok(out)
     }
@@ -312,23 +300,21 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_says_where_it_was_cut_off() {
+    fn a_model_from_elsewhere_says_how_it_is_sampled() {
         #[track_caller]
-        fn check(finish_reason: FinishReason, headed: bool, expected: &str) {
-            let completion = Completion {
-                task: 0,
-                sample: 1,
-                token_ids: vec![5, 6],
-                logprobs: vec![-0.5, 0.0],
-                prompt_choices: Default::default(),
-                choices: Default::default(),
-                finish_reason,
-            };
-            assert_eq!(told("1 +\n1?", &completion, " 2 \n".to_owned(), Form { json: false, headed }), expected);
+        fn check(flags: &[&str], said: Value, expected: (f64, f64, usize), notes: &[&str]) {
+            let arguments = Line::try_parse_from(["sample", "DIR"].iter().chain(flags)).unwrap().arguments;
+            let (params, taken) = sampling(&arguments, |key| said.get(key));
+            assert_eq!((params.temperature, params.top_p, params.top_k), expected);
+            assert_eq!(taken, notes);
         }
-        check(FinishReason::Stop, false, " 2\n");
-        check(FinishReason::Length, false, " 2 [cut off after 2 tokens]\n");
-        check(FinishReason::Stop, true, "--- 1 + 1?, answer 2 (2 tokens)\n 2\n");
-        check(FinishReason::Length, true, "--- 1 + 1?, answer 2 (2 tokens, cut off)\n 2\n");
+        let all = || json!({"do_sample": true, "temperature": 0.6, "top_p": 0.95, "top_k": 20, "eos_token_id": 2});
+        check(&[], json!({}), (1.0, 1.0, 0), &[]);
+        check(&[], all(), (0.6, 0.95, 20), &["temperature 0.6", "top_p 0.95", "top_k 20"]);
+        check(&["--top-p", "1", "--top-k", "5"], all(), (0.6, 1.0, 5), &["temperature 0.6"]);
+        check(&["--temperature", "0"], all(), (0.0, 1.0, 0), &[]);
+        check(&[], json!({"do_sample": false, "top_k": 50}), (0.0, 1.0, 0), &["temperature 0"]);
+        check(&["--samples", "2"], json!({"do_sample": false}), (1.0, 1.0, 0), &[]);
+        check(&[], json!({"temperature": null, "top_k": "many"}), (1.0, 1.0, 0), &[]);
     }
 }

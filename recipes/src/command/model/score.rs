@@ -113,9 +113,16 @@ fn read_row(
     let row: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
     let given: Vec<(&str, &Value)> =
         ["text", "messages", "token_ids"].into_iter().filter_map(|key| Some((key, row.get(key)?))).collect();
+    // A column that another row has.
+    let given: Vec<(&str, &Value)> = given.into_iter().filter(|(_, value)| !value.is_null()).collect();
     let ids: Vec<u32> = match given[..] {
         [("text", Value::String(text))] => encode(Words::Text(text))?,
-        [("messages", Value::Array(messages))] => encode(Words::Messages(messages))?,
+        [("messages", Value::Array(messages))] => {
+            if let Some(other) = messages.iter().find(|message| !is_message(message)) {
+                return Err(format!("`messages` holds {other}, expected objects with `role` and `content`"));
+            }
+            encode(Words::Messages(messages))?
+        }
         [("token_ids", Value::Array(ids))] => ids
             .iter()
             .map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or(id))
@@ -136,6 +143,16 @@ fn read_row(
         Some(id) => Err(format!("token {id} lies outside the vocabulary of {vocabulary}")),
         None => Ok(ids),
     }
+}
+
+/// Whether a template can know who says what. What is said may be a list of parts, and may be missing beside calls of tools.
+fn is_message(message: &Value) -> bool {
+    let said = match &message["content"] {
+        Value::String(_) | Value::Array(_) => true,
+        Value::Null => message["tool_calls"].is_array(),
+        _ => false,
+    };
+    message["role"].is_string() && said
 }
 
 /// Neighbouring rows, so many that they fill a batch.
@@ -208,7 +225,8 @@ mod tests {
 
     #[test]
     fn rows_have_text_or_token_ids() {
-        let (rows, bad) = read("{\"text\": \"abc\"}\n\n{\"token_ids\": [5, 6], \"other\": 1}\n");
+        let ids = "{\"token_ids\": [5, 6], \"other\": 1, \"text\": null, \"messages\": null}";
+        let (rows, bad) = read(&format!("{{\"text\": \"abc\"}}\n\n{ids}\n"));
         assert_eq!(bad, []);
         assert_eq!(rows, [Row { line: 1, token_ids: vec![0, 1, 2] }, Row { line: 3, token_ids: vec![5, 6] }]);
     }
@@ -225,6 +243,19 @@ mod tests {
         check("[1]", "neither `text` nor `messages` nor `token_ids`");
         check("{\"messages\": \"hello\"}", "`messages` is \"hello\", expected a list");
         check("{\"messages\": []}", "no template");
+        let turn = |rest: &str| format!("{{\"messages\": [{{\"role\": \"user\", \"content\": \"a\"}}, {rest}]}}");
+        check(&turn("{\"role\": \"user\", \"content\": [{\"type\": \"text\"}]}"), "no template");
+        check(&turn("{\"role\": \"assistant\", \"tool_calls\": []}"), "no template");
+        for other in [
+            "\"x\"",
+            "null",
+            "{\"role\": \"user\", \"contents\": \"b\"}",
+            "{\"role\": \"user\", \"content\": 3}",
+            "{\"content\": \"b\"}",
+        ] {
+            check(&turn(other), "expected objects with `role` and `content`");
+        }
+        check("{\"text\": null}", "neither `text` nor `messages` nor `token_ids`");
         check("{\"text\": \"a\", \"messages\": []}", "both `text` and `messages`");
         check("{\"text\": 3}", "`text` is 3, expected a string");
         check("{\"token_ids\": \"3\"}", "expected a list");
