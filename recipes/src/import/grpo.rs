@@ -36,10 +36,10 @@ pub(super) fn recipe(reader: &mut Reader, name: &str, shown: &str, processes: u6
     optimizer(reader, &mut stage, batch, steps);
     loss(reader, &mut stage, &defaults);
     reference(reader, &mut stage, batch, &defaults);
-    saving(reader, &mut stage, batch);
+    saving(reader, &mut stage, batch, steps);
     let model = model(reader);
-    let tasks = tasks(reader) + &examination(reader, &mut stage, batch) + &asking(reader);
-    let rewards = rewards(reader);
+    let tasks = tasks(reader) + &examination(reader, &mut stage, batch, steps) + &asking(reader);
+    let rewards = rewards(reader, &defaults);
     format!(
         "# Made of {shown} by `recipe import`: read its account of what needs attention.\n\nname = {}\ndescription = {}\n\
          seed = {seed}\n\n{model}\n{tasks}\n{rewards}\n[[stage]]\nkind = \"grpo\"\n{}",
@@ -236,19 +236,53 @@ fn warmup_steps(reader: &mut Reader, stage: &mut Table, batch: Batch, steps: Ste
         stage.set("warmup_steps", warmup);
         return reader.carried(&entry, batch.said("warmup_steps", warmup) + WARMING);
     }
-    let warmup = (number * steps.number as f64).ceil() as u64;
+    share_of_steps(reader, stage, "warmup_steps", &entry, steps, WARMING);
+}
+
+/// A setting that the file gives as a share of all steps; `meaning` is said behind what it became.
+fn share_of_steps(
+    reader: &mut Reader,
+    stage: &mut Table,
+    setting: &'static str,
+    entry: &Entry,
+    steps: Steps,
+    meaning: &str,
+) {
+    let share = entry.value.number().unwrap_or(0.0).min(1.0);
+    let number = (share * steps.number as f64).ceil() as u64;
     if steps.are_known {
-        stage.set("warmup_steps", warmup);
-        return reader.carried(&entry, format!("warmup_steps = {warmup}{WARMING}"));
+        stage.set(setting, number);
+        return reader.carried(entry, format!("{setting} = {number}{meaning}"));
     }
     // A share of steps that only stand in for others is none of those that will be filled in.
-    stage.remark("warmup_steps", warmup, format!("{number} x steps: fill in with steps"));
+    stage.remark(setting, number, format!("{share} x steps: fill in with steps"));
     let what = format!(
-        "it is a share of steps that are still to be filled in: warmup_steps = {warmup} stands in the recipe, which is that \
-         of {}; set it to {number} x steps once `steps` is right",
+        "it is a share of steps that are still to be filled in: {setting} = {number} stands in the recipe, which is that \
+         of {}; set it to {share} x steps once `steps` is right",
         steps.number
     );
-    reader.attention(&entry, what);
+    reader.attention(entry, what);
+}
+
+/// [`Batch::every`], where a number below 1 is a share of all steps.
+fn every_or_share(
+    reader: &mut Reader,
+    stage: &mut Table,
+    setting: &'static str,
+    entry: Option<&Entry>,
+    default: u64,
+    (batch, steps): (Batch, Steps),
+) {
+    match entry.and_then(|entry| Some((entry, entry.value.number()?))) {
+        Some((entry, share)) if share > 0.0 && share < 1.0 => {
+            let meaning = format!(" (a share of {})", steps.number);
+            share_of_steps(reader, stage, setting, entry, steps, &meaning);
+        }
+        _ => {
+            let every = batch.every(reader, entry, setting, default);
+            stage.set(setting, every);
+        }
+    }
 }
 
 fn optimizer(reader: &mut Reader, stage: &mut Table, batch: Batch, steps: Steps) {
@@ -297,6 +331,9 @@ fn loss(reader: &mut Reader, stage: &mut Table, defaults: &Defaults) {
     }
     if let Some(entry) = kind {
         match known {
+            true if sequence && named != "grpo" => {
+                reader.attention(&entry, "not carried over: importance_sampling_level decides");
+            }
             true => reader.carried(&entry, format!("loss = \"{chosen}\"")),
             false => reader.attention(
                 &entry,
@@ -429,22 +466,21 @@ fn reference(reader: &mut Reader, stage: &mut Table, batch: Batch, defaults: &De
     }
 }
 
-fn saving(reader: &mut Reader, stage: &mut Table, batch: Batch) {
+fn saving(reader: &mut Reader, stage: &mut Table, batch: Batch, steps: Steps) {
     let every = reader.take("save_steps");
-    stage.set("checkpoint_every", batch.every(reader, every.as_ref(), "checkpoint_every", batch.steps(500)));
+    every_or_share(reader, stage, "checkpoint_every", every.as_ref(), batch.steps(500), (batch, steps));
     kept_checkpoints(reader, stage);
 }
 
 /// `eval_every`, and the line of `[tasks]` that names tasks for it or sets some aside.
-fn examination(reader: &mut Reader, stage: &mut Table, batch: Batch) -> String {
+fn examination(reader: &mut Reader, stage: &mut Table, batch: Batch, steps: Steps) -> String {
     let evaluation = data::evaluation(reader, "tasks.held_out_share", HELD_OUT_SHARE, Some("tasks.held_out_files"));
     let usual = if evaluation.asked { GrpoSettings::default().eval_every } else { 0 };
     if evaluation.asked && evaluation.steps.is_none() {
         let what = format!("how often to evaluate is not said in steps: eval_every = {usual} stands in the recipe");
         reader.missing("eval_steps", what);
     }
-    let every = batch.every(reader, evaluation.steps.as_ref(), "eval_every", usual);
-    stage.set("eval_every", every);
+    every_or_share(reader, stage, "eval_every", evaluation.steps.as_ref(), usual, (batch, steps));
     match evaluation.held_out {
         Some(name) => format!("held_out_files = [{}]\n", quoted(&name)),
         None => format!("held_out_share = {}\n", float(evaluation.share)),

@@ -6,6 +6,7 @@ use rewards::Registry;
 
 use super::Reader;
 use super::common::{float, quoted};
+use super::release::Defaults;
 use super::yaml::Value;
 
 /// Rewards of Open R1 and TRL by their names here.
@@ -43,13 +44,13 @@ const REWARD_PARAMETERS: [&str; 9] = [
     "soft_punish_cache",
 ];
 
-/// What TRL's `max_completion_length` and Open R1's parameters of `soft_overlong_punishment` are where the file is silent.
-const LENGTH: i64 = 512;
+/// What Open R1's parameters of `soft_overlong_punishment` are where the file is silent.
 const OVERLONG: [(&str, i64); 2] = [("max_completion_len", 16_384), ("soft_punish_cache", 4_096)];
 
 /// The parameters of `soft_overlong`. Those under which no answer could be punished are left out: ours follow the limit.
-fn overlong(reader: &mut Reader) -> String {
-    let limit = reader.look("max_completion_length").and_then(|entry| entry.value.whole()).unwrap_or(LENGTH);
+fn overlong(reader: &mut Reader, defaults: &Defaults) -> String {
+    let limit = reader.look("max_completion_length").and_then(|entry| entry.value.whole());
+    let limit = limit.unwrap_or(defaults.max_completion_length as i64);
     let given = OVERLONG.map(|(key, usual)| (key, usual, reader.take(key)));
     let [most, cache] =
         given.each_ref().map(|(_, usual, entry)| entry.as_ref().map_or(Some(*usual), |entry| entry.value.whole()));
@@ -79,7 +80,7 @@ fn overlong(reader: &mut Reader) -> String {
     String::new()
 }
 
-pub(super) fn rewards(reader: &mut Reader) -> String {
+pub(super) fn rewards(reader: &mut Reader, defaults: &Defaults) -> String {
     let functions = reader.take("reward_funcs");
     let weights = reader.take("reward_weights");
     let weighed: Vec<f64> =
@@ -100,7 +101,7 @@ pub(super) fn rewards(reader: &mut Reader) -> String {
                 let weight = weighed.get(place).copied().unwrap_or(1.0);
                 let _ = writeln!(text, "[[rewards]]\nname = {}\nweight = {}", quoted(ours), float(weight));
                 if ours == "soft_overlong" {
-                    text.push_str(&overlong(reader));
+                    text.push_str(&overlong(reader, defaults));
                 }
                 text.push('\n');
                 carried.push(ours.to_owned());

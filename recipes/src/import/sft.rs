@@ -41,7 +41,8 @@ pub(super) fn recipe(reader: &mut Reader, name: &str, shown: &str, processes: u6
     stage.set("beta2", float(reader.number("adam_beta2", "beta2", 0.999)));
     experts(reader);
     adapters(reader, &mut stage);
-    stage.set("checkpoint_every", reader.whole("save_steps", "checkpoint_every", 500));
+    let every = checkpoint_every(reader, max_steps);
+    stage.set("checkpoint_every", every);
     kept_checkpoints(reader, &mut stage);
     evaluation(reader, &mut stage);
 
@@ -74,6 +75,26 @@ fn warmup_share(reader: &mut Reader, max_steps: Option<u64>) -> f64 {
             0.0
         }
     }
+}
+
+/// `checkpoint_every`. A number of steps below 1 is a share of all steps.
+fn checkpoint_every(reader: &mut Reader, max_steps: Option<u64>) -> u64 {
+    const USUAL: u64 = 500;
+    let share = reader.look("save_steps").and_then(|entry| entry.value.number()).filter(|share| *share < 1.0);
+    let Some((share, entry)) = share.filter(|share| *share > 0.0).zip(reader.take("save_steps")) else {
+        return reader.whole("save_steps", "checkpoint_every", USUAL);
+    };
+    let Some(all) = max_steps else {
+        let what = format!(
+            "it is a share of all steps, and how many there are depends on the data's size: checkpoint_every = {USUAL} \
+             stands in the recipe; set it to {share} x steps"
+        );
+        reader.attention(&entry, what);
+        return USUAL;
+    };
+    let every = (share * all as f64).ceil() as u64;
+    reader.carried(&entry, format!("checkpoint_every = {every} (a share of {all})"));
+    every
 }
 
 /// The share of `all` steps that a stage takes for this many: it rounds up, so that a share that is a hair too large would

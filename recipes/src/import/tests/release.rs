@@ -28,6 +28,17 @@ fn defaults_are_those_of_a_release() {
     check("dataset_prompt_column: problem\n", new, 0.0, false, LossKind::Dapo, 512);
 }
 
+/// Open R1's penalty for long answers is set beside the length that the file's own release would have taken.
+#[test]
+fn a_penalty_for_length_goes_by_the_length_of_the_release() {
+    let text = "reward_funcs: [accuracy, soft_overlong_punishment]\nmax_completion_len: 400\nsoft_punish_cache: 100\n";
+    let (_, notes) = under(text, None);
+    let is_said = |key| matches!(outcome(&notes, key), Outcome::Attention(what) if what.contains("up to 256 tokens"));
+    assert!(is_said("max_completion_len") && is_said("soft_punish_cache"), "{}", account(&notes));
+    let (_, notes) = under(text, Some(Release::New));
+    assert!(notes.toml.contains("max_completion_len = 400"), "{}", notes.toml);
+}
+
 /// A file that writes down every default is as one that is silent: a person is asked what they have to decide, and no more.
 #[test]
 fn defaults_need_no_attention() {

@@ -39,6 +39,33 @@ fn a_share_of_unknown_steps_is_to_be_filled_in() {
 }
 
 #[test]
+fn steps_between_checkpoints_may_be_a_share() {
+    #[track_caller]
+    fn check(text: &str, key: &str, asks: bool, expected: u64) {
+        let (grpo, notes) = grpo(&format!("num_generations: 4\neval_strategy: steps\n{text}"));
+        let every = if key == "save_steps" { grpo.checkpoint_every } else { grpo.eval_every };
+        assert_eq!((every, open(&notes).contains(&key)), (expected, asks), "{}", account(&notes));
+    }
+    check("max_steps: 100\nsave_steps: 0.1\n", "save_steps", false, 10);
+    check("max_steps: 25\neval_steps: 0.1\n", "eval_steps", false, 3);
+    check("max_steps: 100\nsave_steps: 40.0\n", "save_steps", false, 40);
+    check("num_train_epochs: 1\nsave_steps: 0.1\n", "save_steps", true, 20);
+    #[track_caller]
+    fn check_sft(text: &str, asks: bool, expected: u64) {
+        let (sft, notes) = sft(&format!("packing: true\n{text}"));
+        assert_eq!(
+            (sft.checkpoint_every, open(&notes).contains(&"save_steps")),
+            (expected, asks),
+            "{}",
+            account(&notes)
+        );
+    }
+    check_sft("max_steps: 1000\nsave_steps: 0.05\n", false, 50);
+    check_sft("save_steps: 0.05\n", true, 500);
+    check_sft("save_steps: 200\n", false, 200);
+}
+
+#[test]
 fn a_warmup_in_steps_becomes_a_share_where_all_steps_are_known() {
     #[track_caller]
     fn check(text: &str, key: &str, asks: bool, share: f64) {
@@ -137,6 +164,9 @@ fn gspo_is_a_loss_of_its_own_here() {
     assert_eq!(loss("importance_sampling_level: sequence\nloss_type: grpo\n"), LossKind::Gspo);
     assert_eq!(loss("loss_type: cispo\n"), LossKind::Cispo);
     assert_eq!(loss("loss_type: vespo\n"), LossKind::Dapo);
+    // What becomes of the other loss is not said to be carried over.
+    let (_, notes) = imported("num_generations: 4\nimportance_sampling_level: sequence\nloss_type: dr_grpo\n", 1);
+    assert!(matches!(outcome(&notes, "loss_type"), Outcome::Attention(_)), "{}", account(&notes));
 }
 
 /// TRL's bound is `epsilon_high` itself, ours is 1 + `clip_high`.
