@@ -144,9 +144,10 @@ pub struct StepMetrics {
     /// left out of the loss, nor, without a KL penalty and an entropy bonus, those that did just as well as their group.
     #[serde(default)]
     pub trained_share: f64,
-    /// Entropy of the distributions that the step's tokens were sampled from, in nats per token, over all completions,
-    /// trained on or not: the mean of `-log p` of the sampled tokens, whose expectation it is. Where `top_p` or `top_k` cut
-    /// tails off it is lower than the entropy of the whole distributions. None where no token was sampled.
+    /// Entropy of the policy at the sampling temperature, in nats per token, over all completions, trained on or not:
+    /// estimated by the mean of `-log p` of the sampled tokens, whose expectation it is. `p` is of the whole distribution; where
+    /// `top_p` or `top_k` cut its tail off, only likely tokens are averaged over: less than its entropy, and not that of what
+    /// is left. None where no token was sampled.
     pub entropy: Option<f64>,
     /// The loss.
     pub loss: f64,
@@ -256,7 +257,6 @@ impl Times {
 /// Tokens each second; 0 where no time was measured.
 #[must_use]
 pub fn rate(tokens: u64, seconds: f64) -> f64 {
-    #[allow(clippy::cast_precision_loss)]
     let tokens = tokens as f64;
     if seconds > 0.0 { tokens / seconds } else { 0.0 }
 }
@@ -460,7 +460,6 @@ pub fn correlation(pairs: &[(f64, f64)]) -> Option<f64> {
         .then(|| sum(|a, b| a * b) / (squares * other_squares).sqrt())
 }
 
-#[allow(clippy::cast_precision_loss)]
 fn count(number: usize) -> f64 {
     number as f64
 }

@@ -311,7 +311,6 @@ fn step_text(metrics: &StepMetrics) -> String {
 /// A time as people say it: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`.
 #[must_use]
 pub fn duration_text(seconds: f64) -> String {
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let whole = seconds.max(0.0).round() as u64;
     match whole {
         0..10 => format!("{seconds:.1} s"),

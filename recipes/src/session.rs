@@ -11,14 +11,16 @@ use policy::Place;
 use serde::{Deserialize, Serialize};
 
 use crate::alarms::RaisedAlarm;
-use crate::config::{GrpoSettings, HandOn, Recipe, Stage, StageSettings};
+use crate::config::{GrpoSettings, HandOn, Recipe, RecipeError, Stage, StageSettings};
 use crate::hub::Fetcher;
 use crate::interrupt::Interrupt;
 use crate::metrics::{Estimate, EvalMetrics, StepMetrics, is_more};
 use crate::place;
 use crate::progress::{Reporter, Verbosity};
 use crate::report;
-use crate::run::{Maker, Reuse, RunDir, RunFailed, RunInfo, StageRecord, Unusable, hash_files, hash_model, newest_run};
+use crate::run::{
+    Maker, Reuse, RunDir, RunFailed, RunInfo, StageRecord, Unusable, hash_files, hash_model, newest_run, runs_of,
+};
 use crate::stage::{self, Tasks};
 use crate::wording::one_line;
 
@@ -29,7 +31,7 @@ pub struct RunOptions {
     pub runs_root: PathBuf,
     /// The folder of this run, instead of one below `runs_root`.
     pub run_dir: Option<PathBuf>,
-    /// Goes on with the run in `run_dir`, or with the newest of this recipe's name.
+    /// Goes on with the run in `run_dir`, or with the newest that was made with this recipe, under its name.
     pub resume: bool,
     /// A new run that takes over what an earlier one did before this stage: see [`crate::run`].
     pub from: Option<String>,
@@ -136,7 +138,7 @@ pub enum RunStatus {
         /// The stage.
         stage: String,
     },
-    /// It broke off. Its report says so; there is no `summary.json` of it.
+    /// It broke off.
     Failed {
         /// Why.
         why: String,
@@ -225,9 +227,14 @@ pub fn run_recipe(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<RunSu
     let threads = options.threads.unwrap_or_else(rayon::current_num_threads);
     let fetcher = Fetcher { hub: &Hub::from_env(), reporter: &reporter, interrupt: &options.interrupt };
     let recipe = &with_absolute_paths(recipe, &fetcher)?;
-    let device = device(recipe, options)?;
+    let to_resume = options.resume.then(|| run_to_resume(options, &recipe.name, |_| Ok(recipe.clone()))).transpose()?;
+    let device = device(options, to_resume.as_deref())?;
     let place = place::open(Some(&device))?;
-    let (run, tasks, resumed) = open_run(recipe, options, (threads, device, &place), &reporter)?;
+    let resumed = to_resume.is_some();
+    let (run, tasks) = match to_resume {
+        Some(path) => reopen_run(recipe, &path, &device, &reporter)?,
+        None => open_run(recipe, options, (threads, device, &place), &reporter)?,
+    };
     let until = until(options, &run, &reporter)?;
     let mut context = RunContext {
         recipe,
@@ -271,6 +278,7 @@ fn report_failure(context: &RunContext<'_>, error: &anyhow::Error) {
     let status = RunStatus::Failed { why: one_line(&format!("{error:#}"), LONGEST_FAILURE) };
     let report = || {
         let summary = summarise(context, status, StagesOutcome::default())?;
+        context.run.write_summary(&summary)?;
         report::write(&context.run, context.recipe, &summary)
     };
     // Where that fails too, what the person should read is what failed first.
@@ -305,11 +313,11 @@ fn summarise(context: &RunContext<'_>, status: RunStatus, outcome: StagesOutcome
 }
 
 /// Where to compute: as asked for; else where a resumed run did before; else on the CPU.
-fn device(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<String> {
-    match &options.device {
-        Some(device) => Ok(device.clone()),
-        None if options.resume => Ok(RunDir::read_info(&run_to_resume(options, &recipe.name)?)?.device),
-        None => Ok(place::CPU.to_owned()),
+fn device(options: &RunOptions, to_resume: Option<&Path>) -> anyhow::Result<String> {
+    match (&options.device, to_resume) {
+        (Some(device), _) => Ok(device.clone()),
+        (None, Some(run)) => Ok(RunDir::read_info(run)?.device),
+        (None, None) => Ok(place::CPU.to_owned()),
     }
 }
 
@@ -363,22 +371,47 @@ fn alarms(run: &RunDir) -> anyhow::Result<Vec<RaisedAlarm>> {
     Ok(run.steps()?.into_iter().flat_map(of_step).collect())
 }
 
-/// The folder of the run that a `--resume` means.
+/// The folder of the run that a `--resume` means: of those called so, the newest that was made with the recipe which is
+/// asked for. A copy of a recipe keeps its name, so the newest of all may be another's. `asked` says what is asked for of
+/// the run in a folder, whose settings need not be given again.
 ///
 /// # Errors
-/// If there is no run of this name.
-pub fn run_to_resume(options: &RunOptions, name: &str) -> anyhow::Result<PathBuf> {
+/// If there is no run of this name, or all were made with other recipes: then how the newest differs.
+pub(crate) fn run_to_resume(
+    options: &RunOptions,
+    name: &str,
+    asked: impl Fn(&Path) -> anyhow::Result<Recipe>,
+) -> anyhow::Result<PathBuf> {
     if let Some(path) = &options.run_dir {
         return Ok(path.clone());
     }
-    let (_, path) = newest_run(&options.runs_root, name).with_context(|| {
-        format!(
-            "there is no run called {name} in {} to resume\n  hint: start one without --resume, or \
-             name its folder with --run-dir",
-            options.runs_root.display()
-        )
+    let runs = runs_of(&options.runs_root, name);
+    let newest = runs.first().ok_or_else(|| Unusable {
+        what: format!("there is no run called {name} in {} to resume", options.runs_root.display()),
+        hint: "start one without --resume, or name its folder with --run-dir".to_owned(),
+        without_options: "start one".to_owned(),
     })?;
-    Ok(path)
+    if runs.len() == 1 {
+        return Ok(newest.clone());
+    }
+    let (hub, reporter) = (Hub::from_env(), Reporter::new(options.verbosity));
+    let fetcher = Fetcher { hub: &hub, reporter: &reporter, interrupt: &options.interrupt };
+    let mut differs = None;
+    for run in &runs {
+        let recipe = match asked(run) {
+            // Where the settings that a run was given are none of this recipe, it was made with another.
+            Err(error) if error.is::<RecipeError>() => continue,
+            recipe => with_absolute_paths(&recipe?, &fetcher)?,
+        };
+        match RunDir::difference(run, &recipe)? {
+            None => return Ok(run.clone()),
+            Some(why) => differs = differs.or(Some(why)),
+        }
+    }
+    let Some(mut why) = differs else { return asked(newest).map(|_| newest.clone()) };
+    let folders: Vec<String> = runs.iter().map(|run| run.display().to_string()).collect();
+    let _ = write!(why.hint, "; --run-dir DIR goes on with another run called {name}: {}", folders.join(", "));
+    Err(why.into())
 }
 
 /// The recipe with the paths of what it reads made absolute, so that a run can be resumed from any folder. Data sets of the Hub
@@ -391,39 +424,39 @@ fn with_absolute_paths(recipe: &Recipe, fetcher: &Fetcher<'_>) -> anyhow::Result
     Ok(recipe)
 }
 
+/// The run in a folder, to go on.
+fn reopen_run(recipe: &Recipe, path: &Path, device: &str, reporter: &Reporter) -> anyhow::Result<(RunDir, Tasks)> {
+    let run = RunDir::open(path, recipe)?;
+    let path = run.path().display();
+    if run.info().device != device {
+        let before = &run.info().device;
+        reporter.note(&format!("the run computed on {before}, and goes on on {device}, which rounds otherwise"));
+    }
+    if let Some(before) = run.earlier_maker() {
+        let now = Maker::here();
+        reporter.note(&format!(
+            "the run was worked on by {before}, and goes on with {now}: it may come to other bits than if it had not changed"
+        ));
+    }
+    for file in run.changed_rewards() {
+        reporter.note(&format!("{file} is not what it was: from here on, the reward as it is now scores"));
+    }
+    if run.is_finished()? {
+        reporter.note(&format!("the run in {path} is finished already: it goes on only if a checkpoint is damaged"));
+    } else {
+        reporter.note(&format!("resuming the run in {path}"));
+    }
+    let tasks = Tasks::read(recipe, reporter)?;
+    Ok((run, tasks))
+}
+
+/// A new run, and its folder.
 fn open_run(
     recipe: &Recipe,
     options: &RunOptions,
     (threads, device, place): (usize, String, &Place),
     reporter: &Reporter,
-) -> anyhow::Result<(RunDir, Tasks, bool)> {
-    if options.resume {
-        let path = run_to_resume(options, &recipe.name)?;
-        let run = RunDir::open(&path, recipe)?;
-        let path = run.path().display();
-        if run.info().device != device {
-            let before = &run.info().device;
-            reporter.note(&format!("the run computed on {before}, and goes on on {device}, which rounds otherwise"));
-        }
-        if let Some(before) = run.earlier_maker() {
-            let now = Maker::here();
-            reporter.note(&format!(
-                "the run was worked on by {before}, and goes on with {now}: it may come to other bits than if it had not \
-                 changed"
-            ));
-        }
-        for file in run.changed_rewards() {
-            reporter.note(&format!("{file} is not what it was: from here on, the reward as it is now scores"));
-        }
-        if run.is_finished()? {
-            reporter
-                .note(&format!("the run in {path} is finished already: it goes on only if a checkpoint is damaged"));
-        } else {
-            reporter.note(&format!("resuming the run in {path}"));
-        }
-        let tasks = Tasks::read(recipe, reporter)?;
-        return Ok((run, tasks, true));
-    }
+) -> anyhow::Result<(RunDir, Tasks)> {
     // What was given is read before there is a folder: what is wrong with it can then be mended without a trace.
     let tasks = Tasks::read(recipe, reporter)?;
     stage::check_model(recipe)?;
@@ -473,13 +506,15 @@ fn open_run(
     let run = RunDir::create_with(&options.runs_root, options.run_dir.as_deref(), recipe, info, fill)?;
     let mut note = format!("{} runs in {}", recipe.name, run.path().display());
     if let (None, Some((_, earlier))) = (&options.run_dir, earlier) {
-        let _ = write!(note, " ({} is kept; --resume would have gone on with it)", earlier.display());
+        let same = matches!(RunDir::difference(&earlier, recipe), Ok(None));
+        let resumed = if same { "; --resume would have gone on with it" } else { "" };
+        let _ = write!(note, " ({} is kept{resumed})", earlier.display());
     }
     reporter.note(&note);
     if let Some(taken) = taken {
         reporter.note(&format!("taken over from an earlier run: {taken}"));
     }
-    Ok((run, tasks, false))
+    Ok((run, tasks))
 }
 
 #[cfg(test)]

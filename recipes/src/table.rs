@@ -234,7 +234,7 @@ fn costs(text: &mut String, summary: &RunSummary) {
         let flops: f64 = stages.iter().map(|stage| stage.flops).sum();
         let _ = writeln!(
             text,
-            "\n{}, seed {}: {} in all, {}{} on {}{}",
+            "\n{}, seed {}: {} in its stages, {}{} on {}{}",
             summary.recipe,
             summary.seed,
             duration_text(seconds),
@@ -298,7 +298,6 @@ fn stage_rows(text: &mut String, stages: &[&StageRecord]) {
 
 /// A count as people say it: `512`, `12.3K`, `4.0M`, `1.2G`.
 #[must_use]
-#[allow(clippy::cast_precision_loss)]
 pub fn count_text(count: u64) -> String {
     let value = count as f64;
     match count {
@@ -316,7 +315,6 @@ fn flops_text(flops: f64) -> String {
 
 /// Bytes as people say them: `12 bytes`, `1.5 GiB`.
 #[must_use]
-#[allow(clippy::cast_precision_loss)]
 pub fn bytes_text(bytes: u64) -> String {
     let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
     match units.into_iter().find(|(_, shift)| bytes >> shift > 0) {

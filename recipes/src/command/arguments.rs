@@ -242,7 +242,7 @@ pub(super) struct RunArguments {
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub(super) runs: PathBuf,
 
-    /// Go on with the newest run of this name (or the one in --run-dir)
+    /// Go on with the newest run of this name and recipe (or the one in --run-dir)
     #[arg(long)]
     pub(super) resume: bool,
 

@@ -61,8 +61,8 @@ pub(super) struct EvalArguments {
     #[arg(long, value_name = "K", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     k: Vec<u32>,
 
-    /// What stands around a question [default: the template of the run that the model is of; else its own chat template, or
-    /// R1-Zero's]
+    /// What stands around a question; but for R1-Zero's the benchmark's instruction is put after it [default: the template of
+    /// the run that the model is of; else its own chat template, or R1-Zero's]
     #[arg(long, value_enum)]
     template: Option<Template>,
 

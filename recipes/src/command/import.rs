@@ -49,5 +49,8 @@ pub(super) fn run(arguments: &ImportArguments) -> anyhow::Result<ExitCode> {
     }
     std::fs::write(path, &imported.toml).with_context(|| format!("cannot write {}", path.display()))?;
     let shown = path.display();
-    print(&format!("{shown}\nNext: recipe validate {shown}, then recipe run {shown}\n"))
+    // TRL sees paths from where it is started.
+    let elsewhere = path.parent().is_some_and(|folder| !folder.as_os_str().is_empty());
+    let paths = if elsewhere { "Paths in it are seen from its folder.\n" } else { "" };
+    print(&format!("{shown}\n{paths}Next: recipe validate {shown}, then recipe run {shown}\n"))
 }

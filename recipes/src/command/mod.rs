@@ -21,6 +21,7 @@ mod tasks;
 
 use std::fmt::Write as _;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -36,7 +37,7 @@ use crate::config::RecipeError;
 use crate::hub::Fetcher;
 use crate::interrupt::Interrupt;
 use crate::progress::{Reporter, Verbosity};
-use crate::run::Unusable;
+use crate::run::{RunFailed, Unusable};
 use crate::session::NothingToTakeOver;
 use arguments::{Arguments, Command};
 
@@ -96,9 +97,12 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
 
 /// The exit status that stands for an error.
 fn status(error: &anyhow::Error) -> u8 {
+    // A file of tasks that was to be read and is not there was named wrongly. In the middle of a run, it is gone: a failure.
+    let under_way = error.is::<RunFailed>();
     let wrong = error.chain().any(|cause| {
-        let no_tasks = cause.downcast_ref().is_some_and(makes_no_sense);
-        // A reward's file that is wrong; one that fails on a completion is found out only while the run is under way.
+        let no_tasks =
+            cause.downcast_ref().is_some_and(|error| makes_no_sense(error) || is_absent(error) && !under_way);
+        // A reward's file that is wrong. One that fails on completions is a run that failed.
         let no_reward = matches!(cause.downcast_ref(), Some(RewardError::Custom { .. }));
         let no_card = matches!(
             cause.downcast_ref(),
@@ -124,11 +128,8 @@ fn status(error: &anyhow::Error) -> u8 {
 /// Whether an error about tasks is one of what was asked for, and not of doing it.
 fn makes_no_sense(error: &DatasetError) -> bool {
     match error {
-        // A job looks for its files before it begins. In the middle of a run, a file that is gone is a failure.
-        DatasetError::InStep { error, .. } => match &**error {
-            DatasetError::Read { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
-            error => makes_no_sense(error),
-        },
+        // A job looks for its files before it begins.
+        DatasetError::InStep { error, .. } => makes_no_sense(error) || is_absent(error),
         DatasetError::UnknownKind { .. }
         | DatasetError::CannotWriteKind { .. }
         | DatasetError::UnknownLayout { .. }
@@ -145,6 +146,12 @@ fn makes_no_sense(error: &DatasetError) -> bool {
     }
 }
 
+/// Whether there is no file, or none that can be one of tasks.
+fn is_absent(error: &DatasetError) -> bool {
+    use std::io::ErrorKind::{IsADirectory, NotFound};
+    matches!(error, DatasetError::Read { source, .. } if matches!(source.kind(), NotFound | IsADirectory))
+}
+
 /// Checks files: all of them, also if one is wrong.
 fn validate(files: &[String], settings: &[String], known: &Registry) -> anyhow::Result<ExitCode> {
     let (text, errors) = show::validate(files, settings, known);
@@ -158,12 +165,16 @@ fn validate(files: &[String], settings: &[String], known: &Registry) -> anyhow::
 
 /// To standard output. A reader that went away (`recipe list | head -1`) is no error.
 fn print(text: &str) -> anyhow::Result<ExitCode> {
+    write_out(text).map(|_| ExitCode::SUCCESS)
+}
+
+/// The same for who has more to say: breaks where the reader went away.
+fn write_out(text: &str) -> anyhow::Result<ControlFlow<()>> {
     let mut output = std::io::stdout().lock();
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to standard output")
-        }
-        _ => Ok(ExitCode::SUCCESS),
+        Ok(()) => Ok(ControlFlow::Continue(())),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+        Err(error) => Err(error).context("cannot write to standard output"),
     }
 }
 
@@ -220,12 +231,20 @@ mod tests {
         };
         let tasks = |path: PathBuf| {
             let read = datasets::source::read(&path, datasets::OnBadLine::Stop);
-            anyhow::Error::from(read.unwrap_err()).context("the run failed")
+            anyhow::Error::from(read.unwrap_err()).context("before there is a run")
         };
+        let failed = || RunFailed { folder: "runs/smoke".to_owned(), resumable: true };
         check(tasks(there("tasks.xlsx", "{}")), WRONG);
         check(tasks(there("tasks.jsonl", "{\"x\": 1}\n")), WRONG);
         check(tasks(there("empty.jsonl", "")), WRONG);
-        check(tasks(folder.path().join("gone.jsonl")), FAILED);
+        check(tasks(folder.path().join("gone.jsonl")), WRONG);
+        check(tasks(folder.path().join("gone.jsonl")).context(failed()), FAILED);
+        let reward = || {
+            let (place, reward, problem) = ("mine.py, line 2".into(), "mine".into(), "raised ValueError".into());
+            RewardError::Custom { place, reward, problem, shown: None, hint: None }
+        };
+        check(reward().into(), WRONG);
+        check(anyhow::Error::from(RewardError::Failed(Box::new(reward()))).context(failed()), FAILED);
         check(anyhow::anyhow!("the disk is full"), FAILED);
         check(
             anyhow::Error::from(DeviceError::NoCard { ordinal: 1, count: 1 }).context("cannot compute on cuda:1"),

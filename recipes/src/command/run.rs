@@ -110,16 +110,23 @@ fn resume_command(arguments: &RunArguments, summary: &RunSummary) -> String {
 /// The recipe that the arguments mean. A resumed run takes the settings that it was started with
 /// again, so that they need not be typed twice.
 fn load(arguments: &RunArguments, options: &mut RunOptions, known: &Registry) -> anyhow::Result<Recipe> {
-    let mut settings = Vec::new();
+    let with = |mut settings: Vec<String>| -> anyhow::Result<(Recipe, Vec<String>)> {
+        let given = given_settings(arguments, &settings, known)?;
+        settings.extend(given);
+        Ok((Recipe::find_with(&arguments.recipe, &settings, known)?, settings))
+    };
+    let settings_of = |run: &Path| -> anyhow::Result<Vec<String>> {
+        Ok(RunDir::read_info(run).map_err(|error| Wrong(format!("{error:#}")))?.settings)
+    };
+    let mut earlier = Vec::new();
     if options.resume {
         let name = Recipe::name_of(&arguments.recipe, &arguments.settings)?;
-        let path = run_to_resume(options, &name).map_err(|error| Wrong(format!("{error:#}")))?;
-        settings = RunDir::read_info(&path).map_err(|error| Wrong(format!("{error:#}")))?.settings;
+        let asked = |run: &Path| settings_of(run).and_then(with).map(|(recipe, _)| recipe);
+        let path = run_to_resume(options, &name, asked)?;
+        earlier = settings_of(&path)?;
         options.run_dir = Some(path);
     }
-    let given = given_settings(arguments, &settings, known)?;
-    settings.extend(given);
-    let recipe = Recipe::find_with(&arguments.recipe, &settings, known)?;
+    let (recipe, settings) = with(earlier)?;
     options.settings = settings;
     Ok(recipe)
 }
@@ -394,6 +401,45 @@ mod tests {
         assert_eq!(resumed(&[file, "--resume"]), ("alone".to_owned(), alone));
         let other = start("smoke", &["name=other"]);
         assert_eq!(resumed(&["smoke", "--set", "name=other", "--resume"]), ("other".to_owned(), other));
+    }
+
+    /// `recipe show smoke > mine.toml` keeps the name.
+    #[test]
+    fn a_run_to_resume_is_one_of_the_recipe_that_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let runs = folder.path().join("runs");
+        let mine = folder.path().join("mine.toml");
+        let shipped = crate::config::find_shipped("smoke").unwrap().text;
+        std::fs::write(
+            &mine,
+            shipped.replace("kind = \"grpo\"\nsteps = 3\n", "kind = \"grpo\"\nname = \"rl\"\nsteps = 2\n"),
+        )
+        .unwrap();
+        let start = |recipe: &str, settings: &[&str]| {
+            let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+            let made = Recipe::find_with(recipe, &settings, &Registry::builtin()).unwrap();
+            let info = crate::run::RunInfo::collect(0, 1, &[], &settings, &[]).unwrap();
+            RunDir::create(&runs, None, &made, info).unwrap().path().to_owned()
+        };
+        let resumed = |line: &[&str]| {
+            let mut options = RunOptions { runs_root: runs.clone(), resume: true, ..RunOptions::default() };
+            load(&run_arguments(line), &mut options, &Registry::builtin()).map(|_| options.run_dir.unwrap())
+        };
+        let name = mine.to_str().unwrap();
+        let (first, seeded) = (start("smoke", &[]), start("smoke", &["seed=1"]));
+        // The settings of the last are none of the shipped recipe, which calls the stage otherwise.
+        let (copied, told) = (start(name, &[]), start(name, &["rl.steps=1"]));
+        assert_eq!(resumed(&["smoke", "--resume"]).unwrap(), seeded);
+        assert_eq!(resumed(&["smoke", "--seed", "0", "--resume"]).unwrap(), first);
+        assert_eq!(resumed(&[name, "--resume"]).unwrap(), told);
+        assert_eq!(resumed(&[name, "--steps", "2", "--resume"]).unwrap(), copied);
+        let error = resumed(&["smoke", "--set", "grpo.group_size=6", "--resume"]).unwrap_err();
+        let said = error.to_string();
+        let newest = format!("the run in {} has ", copied.display());
+        let folders = [told, copied, seeded, first].map(|run| run.display().to_string()).join(", ");
+        let hint = format!("; --run-dir DIR goes on with another run called smoke: {folders}");
+        assert!(said.starts_with(&newest) && said.ends_with(&hint), "{said}");
+        assert_eq!(status(&error), WRONG);
     }
 
     #[test]

@@ -36,14 +36,19 @@ pub(super) fn show(name: &str, settings: &[String], known: &Registry) -> anyhow:
     {
         return Ok(shipped.text.to_owned());
     }
-    Ok(Recipe::find_with(name, settings, known)?.to_toml()?)
+    let mut recipe = Recipe::find_with(name, settings, known)?;
+    // What is printed may be put into a file in another folder.
+    recipe.make_paths_absolute()?;
+    Ok(recipe.to_toml()?)
 }
 
 /// Every setting: table by table, each key with its default, what is allowed and what it does.
 pub(super) fn keys() -> String {
     let mut text = String::from(
         "Every setting of a recipe. On the command line: --set TABLE.KEY=VALUE, or\n\
-         --set STAGE.KEY=VALUE with the stage's name (its kind, if it has no name).\n",
+         --set STAGE.KEY=VALUE with the stage's name (its kind, if it has no name).\n\
+         A path in a recipe's file is seen from the folder that the file lies in; one on the command\n\
+         line, or in a recipe that comes with the program, from where the command is typed.\n",
     );
     for (table, keys) in Recipe::key_tables() {
         let _ = writeln!(text, "\n{table}");
@@ -127,6 +132,17 @@ mod tests {
         let wrong: Vec<String> = errors.iter().map(ToString::to_string).collect();
         assert_eq!(wrong.len(), 2, "{wrong:?}");
         assert!(wrong[0].starts_with("smok: ") && wrong[1].starts_with("r1-zer: "), "{wrong:?}");
+    }
+
+    #[test]
+    fn a_resolved_recipe_can_be_put_anywhere() {
+        let text = show("open-r1-step1", &["distill.data=[\"a/b.jsonl\"]".to_owned()], &Registry::builtin()).unwrap();
+        let here = std::env::current_dir().unwrap();
+        for path in ["a/b.jsonl", "Qwen2.5-1.5B-Instruct"] {
+            assert!(text.contains(&format!("\"{}\"", here.join(path).display())), "{text}");
+        }
+        let files = ["tasks.files=[\"openai/gsm8k\"]".to_owned()];
+        assert!(show("smoke", &files, &Registry::builtin()).unwrap().contains("files = [\"openai/gsm8k\"]"));
     }
 
     #[test]

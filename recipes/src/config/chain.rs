@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use datasets::source::hub::HubName;
 use serde::Serialize;
 
 use super::error::{RecipeError, nearest};
@@ -38,7 +39,7 @@ impl std::fmt::Display for DataSource {
 }
 
 /// Whether a text can only be meant as a path.
-fn is_path(text: &str) -> bool {
+pub(super) fn is_path(text: &str) -> bool {
     Path::new(text).extension().is_some() || text.contains(['/', '\\'])
 }
 
@@ -253,16 +254,34 @@ impl Recipe {
         places.map(|(place, stage)| (stage, self.tokenizer_at(place)))
     }
 
-    /// The template in which a stage of it last trained a policy on questions; that of its tasks where none does. A policy is
-    /// examined in it, and so is the base, which would otherwise differ from it by the template as well.
+    /// The template in which a stage of it last trained a policy on questions; none where none does. A policy is examined in
+    /// it, and so is the base, which would otherwise differ from it by the template as well.
     #[must_use]
-    pub fn trained_template(&self) -> Template {
-        let of_stage = |stage: &Stage| match &stage.settings {
+    pub fn trained_template(&self) -> Option<Template> {
+        let is_base = |stage: &&Stage| matches!(stage.settings, StageSettings::Pretrain(_));
+        // That of a base counts where nothing else is trained.
+        let (bases, others): (Vec<&Stage>, Vec<&Stage>) = self.stages.iter().partition(is_base);
+        others.into_iter().rev().chain(bases).find_map(|stage| self.trains_in(stage))
+    }
+
+    /// The template in which the policy was last trained on questions that the stage at `place` hands on; none where no stage
+    /// of the recipe trained it.
+    #[must_use]
+    pub fn template_at(&self, place: usize) -> Option<Template> {
+        let stage = &self.stages[place];
+        let given = || stage.model.is_none().then(|| self.template_at(self.place_of_origin(place)?)).flatten();
+        self.trains_in(stage).or_else(given)
+    }
+
+    /// The template in which a stage trains, if it does.
+    fn trains_in(&self, stage: &Stage) -> Option<Template> {
+        match &stage.settings {
+            // A base has read answers in it.
+            StageSettings::Pretrain(_) => Some(Template::R1Zero),
             StageSettings::Sft(settings) | StageSettings::Distill(settings) => Some(settings.template),
             StageSettings::Grpo(_) => Some(self.tasks.template),
-            _ => None,
-        };
-        self.stages.iter().rev().find_map(of_stage).unwrap_or(self.tasks.template)
+            StageSettings::Reject(_) | StageSettings::Eval {} | StageSettings::Export(_) => None,
+        }
     }
 
     /// The files that stages read demonstrations from.
@@ -284,9 +303,11 @@ impl Recipe {
         self.task_files().chain(self.data_files()).cloned().collect()
     }
 
-    /// Every path of what is read or written outside of the run's folder, to be made absolute.
+    /// Every path of what is read or written outside of the run's folder, to be made absolute. The name of a data set of the
+    /// Hub is none.
     fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
-        let mut paths: Vec<&mut PathBuf> = self.tasks.files.iter_mut().chain(&mut self.tasks.held_out_files).collect();
+        let tasks = self.tasks.files.iter_mut().chain(&mut self.tasks.held_out_files);
+        let mut paths: Vec<&mut PathBuf> = tasks.filter(|path| HubName::recognise(path).is_none()).collect();
         paths.extend(self.model.path_mut());
         paths.extend(self.rewards.iter_mut().filter_map(|reward| Some(&mut reward.custom.as_mut()?.path)));
         for stage in &mut self.stages {

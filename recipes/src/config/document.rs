@@ -104,7 +104,17 @@ impl Document {
 
     /// The tree with every `--set` in it.
     pub(crate) fn tree(&self, top_level: &[&str]) -> Result<Spanned<DeTable<'_>>, RecipeError> {
+        self.tree_with(top_level, |_| ())
+    }
+
+    /// The same; `change` changes what the text says, before any `--set`.
+    pub(crate) fn tree_with(
+        &self,
+        top_level: &[&str],
+        change: impl FnOnce(&mut DeTable<'_>),
+    ) -> Result<Spanned<DeTable<'_>>, RecipeError> {
         let mut tree = DeTable::parse(&self.text).map_err(|error| self.error(translate(&error, &self.text, &[])))?;
+        change(tree.get_mut());
         for setting in &self.settings {
             self.apply(tree.get_mut(), setting, top_level)?;
         }

@@ -38,10 +38,10 @@ impl RecipeError {
             return error("this is no model: it holds no config.json");
         }
         let absent = error("there is no such model folder");
-        if folder.components().count() == 2 {
-            return absent.hint("a model of the Hugging Face Hub has to be fetched into a folder first");
+        match fetching(folder) {
+            Some(command) => absent.hint(format!("a model of the Hugging Face Hub has to be fetched first: {command}")),
+            None => absent,
         }
-        absent
     }
 
     /// A problem, with the place that its span stands for.
@@ -98,6 +98,20 @@ impl fmt::Display for RecipeError {
 }
 
 impl std::error::Error for RecipeError {}
+
+/// The command that fetches the model of the Hugging Face Hub which a folder that is not there is called after, whole or by the
+/// last part of its name; none for a folder that cannot be.
+fn fetching(folder: &Path) -> Option<String> {
+    let parts: Vec<&str> = folder.iter().map(|part| part.to_str()).collect::<Option<_>>()?;
+    let word = |part: &&str| part.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let (owner, name) = match parts[..] {
+        [name] => ("OWNER", name),
+        // A folder's folder is no owner.
+        [owner, name] if !Path::new(owner).exists() => (owner, name),
+        _ => return None,
+    };
+    parts.iter().all(word).then(|| format!("hf download {owner}/{name} --local-dir {name}"))
+}
 
 /// The name nearest to what was typed, if it is near enough to have been meant.
 pub(crate) fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -223,6 +237,20 @@ mod tests {
             // A key of other kinds of stages has nothing to stand for in this one.
             let is_here = keys.iter().any(|(key, _)| *key == format!("grpo.{ours}"));
             assert_eq!(error.contains(&format!("it is called `{ours}` here")), is_here, "{theirs}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_command_that_fetches_a_model_is_named() {
+        #[track_caller]
+        fn check(folder: &str, expected: Option<&str>) {
+            assert_eq!(fetching(Path::new(folder)).as_deref(), expected, "{folder}");
+        }
+        check("Qwen/Qwen2.5-0.5B", Some("hf download Qwen/Qwen2.5-0.5B --local-dir Qwen2.5-0.5B"));
+        check("Qwen2.5-0.5B", Some("hf download OWNER/Qwen2.5-0.5B --local-dir Qwen2.5-0.5B"));
+        // `src` is a folder of this crate.
+        for no_name in ["/Qwen/Qwen2.5-0.5B", "./model", "../model", "a/b/c", "src/model", ""] {
+            check(no_name, None);
         }
     }
 

@@ -269,6 +269,11 @@ impl Experiment {
         let rewards: Vec<&str> = recipe.rewards.iter().filter(of_shape).map(|reward| reward.name.as_str()).collect();
         let families: Vec<&str> = recipe.tasks.families.keys().map(String::as_str).collect();
         for measure in &self.measures {
+            if let Some(name) = measure.reward.as_deref().filter(|name| JUDGES.contains(name)) {
+                let message =
+                    format!("what is measured names the reward \"{name}\", whose mean is the share of right answers");
+                return Err(Problem::anywhere(message).hint("write value = \"sampled\" in its place"));
+            }
             check("evaluation", measure.eval.as_ref(), &evals)?;
             check("stage", measure.stage.as_ref(), &others)?;
             check("reward", measure.reward.as_ref(), &rewards)?;

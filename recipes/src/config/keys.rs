@@ -77,7 +77,6 @@ macro_rules! numbers {
             fn kind() -> &'static str { $words }
         }
         impl Number for $type {
-            #[allow(clippy::cast_precision_loss)]
             fn number(self) -> f64 { self as f64 }
         }
     )*};

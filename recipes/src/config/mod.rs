@@ -15,6 +15,7 @@
 //! | `chain` | which policy and which data a stage takes up |
 //! | `recipe` | the whole recipe, and what must hold between its tables |
 //! | `read` | the tables whose keys depend on what they are |
+//! | `paths` | what a path in a recipe's file is relative to |
 //! | `compare` | whether two recipes are the same |
 //! | `document` | the text, `--set` on top of it, and where each value came from |
 //! | `error` | what a person reads when a recipe is wrong |
@@ -35,6 +36,7 @@ mod job;
 mod job_steps;
 mod keys;
 mod model;
+mod paths;
 mod read;
 mod recipe;
 mod settings;

@@ -16,6 +16,7 @@ use super::fine_tuning::{ExportSettings, LoraSettings, RejectSettings, SftSettin
 use super::grpo::GrpoSettings;
 use super::keys::{Allowed, Any, KeyHelp, Problem, Seeds, checked, name_problem};
 use super::model::{DenseShape, ModelSettings, ModelShape};
+use super::paths;
 use super::read::{read_model, read_stages, value};
 use super::settings::{
     EvalSettings, EvalTable, JUDGES, RewardSettings, RewardTable, TaskSettings, TaskTable, key_help, weighted,
@@ -62,7 +63,7 @@ pub(super) struct Source<'a> {
     pub(super) text: &'a str,
     /// What it is called if it says nothing of that.
     pub(super) name: &'a str,
-    /// The folder that the paths of its rewards are relative to.
+    /// The folder that the paths in its text are relative to.
     pub(super) folder: &'a Path,
     /// The rewards that it may name.
     pub(super) known: &'a Registry,
@@ -146,7 +147,7 @@ impl Recipe {
 
     fn read_source(source: Source<'_>, settings: &[String]) -> Result<Recipe, RecipeError> {
         let document = Document::new(source.shown, source.text, settings)?;
-        let mut tree = document.tree(&TOP_LEVEL)?;
+        let mut tree = document.tree_with(&TOP_LEVEL, |text| paths::below(source.folder, text))?;
         // The stages and the model are read by themselves: what keys they have depends on what
         // they are.
         let stages = tree.get_mut().remove("stage");
@@ -163,7 +164,7 @@ impl Recipe {
         let seed = checked("seed", typed.seed, 0, &Seeds).map_err(located)?;
         let rewards = match typed.rewards {
             Some(rewards) => {
-                let read = rewards.into_iter().map(|reward| reward.validate(source.known, source.folder));
+                let read = rewards.into_iter().map(|reward| reward.validate(source.known));
                 read.collect::<Result<Vec<_>, _>>().map_err(located)?
             }
             None => RewardSettings::defaults(),

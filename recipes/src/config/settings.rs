@@ -1,7 +1,7 @@
 //! The tables that hold for the whole recipe: `[tasks]`, `[[rewards]]`, `[eval]`.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use rewards::parameter::Given;
@@ -220,7 +220,7 @@ impl RewardSettings {
     pub fn keys() -> Vec<KeyHelp> {
         let known = Registry::builtin();
         let summary = |reward: &rewards::RewardDescription| {
-            format!("\"{}\" is {}", reward.name, reward.summary.trim_end_matches('.'))
+            format!("\"{}\": {}", reward.name, reward.summary.trim_end_matches('.'))
         };
         let which = known.descriptions().map(summary).collect::<Vec<_>>().join(". ");
         vec![
@@ -245,7 +245,7 @@ impl RewardSettings {
             key_help(
                 "path",
                 "(none)",
-                "A reward of your own: a Python file, or a WebAssembly component; relative to the recipe's file.",
+                "A reward of your own: a Python file, or a WebAssembly component.",
                 "the path of a file that ends in .py or .wasm",
             ),
             key_help(
@@ -335,8 +335,8 @@ impl From<&RewardSettings> for RewardSpec {
 }
 
 impl RewardTable {
-    /// A reward of those that `known` holds, or of a file, whose path is relative to `folder`.
-    pub(crate) fn validate(self, known: &Registry, folder: &Path) -> Result<RewardSettings, Problem> {
+    /// A reward of those that `known` holds, or of a file.
+    pub(crate) fn validate(self, known: &Registry) -> Result<RewardSettings, Problem> {
         let span = self.name.span();
         let name = self.name.into_inner();
         let names = known.names();
@@ -346,7 +346,7 @@ impl RewardTable {
                     return Err(Problem::at(span, message));
                 }
                 Some(CustomReward {
-                    path: reward_file(path, folder)?,
+                    path: reward_file(path)?,
                     function: self.function.map(Spanned::into_inner),
                     conversational: self.conversational.map(Spanned::into_inner),
                     on_error: self.on_error.map(Spanned::into_inner).unwrap_or_default(),
@@ -391,9 +391,9 @@ impl RewardTable {
 }
 
 /// The file of a reward, which must be there.
-fn reward_file(path: Spanned<PathBuf>, folder: &Path) -> Result<PathBuf, Problem> {
+fn reward_file(path: Spanned<PathBuf>) -> Result<PathBuf, Problem> {
     let span = path.span();
-    let file = folder.join(path.into_inner());
+    let file = path.into_inner();
     if CustomReward::at(&file).kind().is_none() {
         return Err(Problem::at(
             span,
@@ -401,8 +401,9 @@ fn reward_file(path: Spanned<PathBuf>, folder: &Path) -> Result<PathBuf, Problem
         ));
     }
     if !file.is_file() {
-        return Err(Problem::at(span, format!("there is no file {}", file.display()))
-            .hint("the path is relative to the recipe's file; `recipe reward new NAME` writes one to begin with"));
+        return Err(Problem::at(span, format!("there is no file {}", file.display())).hint(
+            "a path in a recipe's file is seen from its folder; `recipe reward new NAME` writes one to begin with",
+        ));
     }
     Ok(file)
 }

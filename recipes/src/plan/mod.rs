@@ -55,10 +55,11 @@ struct Total {
 /// The plan, as text. What there is to say of task files goes to the reporter, as in a run.
 ///
 /// # Errors
-/// If the model's configuration cannot be read, or a model cannot be timed; if a run would refuse the tasks, or where it is to
-/// write.
+/// If the model's configuration cannot be read, or a model cannot be timed; if a run would refuse the tasks, where it is to
+/// write, or what stages say of the model.
 pub fn render(recipe: &Recipe, threads: usize, span: Span<'_>, reporter: &Reporter) -> anyhow::Result<String> {
     stage::check_targets(recipe)?;
+    stage::check_fit(recipe)?;
     let are_here = recipe.task_files().all(|path| path.is_file());
     let tasks = if are_here { Some(Tasks::read(recipe, reporter)?) } else { None };
     let models = models(recipe, threads)?;
@@ -244,6 +245,26 @@ mod tests {
         }
         let both = plan(&format!("{text}[[stage]]\nkind = \"eval\"\n"));
         assert!(both.contains(" on 1 thread, without what depends on files that are not here"), "{both}");
+    }
+
+    #[test]
+    fn a_model_that_is_here_is_refused_as_a_run_would() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = folder.path().display();
+        let shape = crate::config::ModelShape::default().hf_config(512);
+        std::fs::write(folder.path().join("config.json"), shape.to_string()).unwrap();
+        crate::stage::sentence_piece("{{ raise_exception('not this') }}").save(folder.path()).unwrap();
+        let plan = |stage: &str| {
+            let text =
+                format!("[model]\npath = '{name}'\n[[stage]]\nkind = \"sft\"\ndata = [\"none.jsonl\"]\n{stage}\n");
+            render(&Recipe::parse("x.toml", &text, &[]).unwrap(), 1, Span::default(), &silent())
+        };
+        plan("").unwrap();
+        let error = plan("template = \"chat\"").unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{name}: stage `sft` cannot use its chat template: ")), "{error}");
+        // Without the folder there is a plan, as for any model that is not here.
+        std::fs::remove_file(folder.path().join("config.json")).unwrap();
+        plan("template = \"chat\"").unwrap();
     }
 
     #[test]

@@ -30,7 +30,6 @@ pub(super) fn ticks(low: f64, high: f64, count: u32) -> Vec<f64> {
     // At most about twice `count` of them, so the loop is short whatever the numbers are.
     let mut ticks = vec![first * step];
     while ticks.len() < 3 * count as usize && ticks[ticks.len() - 1] < last * step - step * 0.5 {
-        #[allow(clippy::cast_precision_loss)]
         ticks.push((first + ticks.len() as f64) * step);
     }
     ticks
@@ -39,7 +38,6 @@ pub(super) fn ticks(low: f64, high: f64, count: u32) -> Vec<f64> {
 /// Round numbers that cover the range, none of them between two whole ones: there is no step 1.5.
 pub(super) fn whole_ticks(low: f64, high: f64, count: u32) -> Vec<f64> {
     let span = (high - low).max(1.0);
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let whole = span.min(f64::from(count)) as u32;
     ticks(low, low + span, whole)
 }
@@ -80,7 +78,6 @@ fn decimals(step: f64) -> usize {
 }
 
 /// As many digits as this, and no more than anybody reads.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn places(digits: f64) -> usize {
     digits.clamp(0.0, 6.0) as usize
 }

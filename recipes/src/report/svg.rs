@@ -255,7 +255,6 @@ fn marks(svg: &mut String, marks: &[Mark], frame: &Frame) {
             TOP - 10.0,
             HEIGHT - BOTTOM
         );
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let letters = ((end - x - 6.0) / LETTER).max(0.0) as usize;
         if letters > 1 {
             let name = if mark.name.chars().count() > letters { letters - 1 } else { letters };
@@ -333,7 +332,6 @@ fn smoothed(series: &Series) -> Vec<Point> {
     if points.len() < SMOOTHED_FROM {
         return points.clone();
     }
-    #[allow(clippy::cast_precision_loss)]
     let window = (points.len() as f64 / 20.0).max(2.0);
     let weight = 2.0 / (window + 1.0);
     let mut last = points[0];

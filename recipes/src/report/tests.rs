@@ -13,7 +13,6 @@ use crate::session::{RunStatus, RunSummary};
 /// Noise that is the same every time.
 fn noise(step: u64, channel: u64) -> f64 {
     let mixed = (step * 31 + channel * 17 + 7).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
-    #[allow(clippy::cast_precision_loss)]
     let unit = mixed as f64 / (1_u64 << 24) as f64;
     unit - 0.5
 }
@@ -42,7 +41,6 @@ fn eval(stage: &str, step: u64, quick: bool, progress: f64) -> EvalMetrics {
     EvalMetrics { stage: stage.to_owned(), step, quick, families, ..EvalMetrics::default() }
 }
 
-#[allow(clippy::cast_precision_loss)]
 fn step(step: u64, total: u64) -> StepMetrics {
     let progress = 1.0 - (-3.0 * step as f64 / total as f64).exp();
     let mut metrics = StepMetrics {
@@ -109,7 +107,6 @@ fn made_up(root: &std::path::Path, steps: u64) -> (RunDir, crate::config::Recipe
         let metrics = PretrainMetrics {
             stage: "pretrain".to_owned(),
             step: number,
-            #[allow(clippy::cast_precision_loss)]
             loss: 0.9 + 5.0 * (-(number as f64) / 60.0).exp() + 0.1 * noise(number, 30),
             ..PretrainMetrics::default()
         };
@@ -119,7 +116,6 @@ fn made_up(root: &std::path::Path, steps: u64) -> (RunDir, crate::config::Recipe
     for number in 1..=steps {
         run.push_metrics(&MetricRow::Step(step(number, steps))).unwrap();
         if number % 50 == 0 {
-            #[allow(clippy::cast_precision_loss)]
             let progress = 1.0 - (-3.0 * number as f64 / steps as f64).exp();
             run.push_metrics(&MetricRow::Eval(eval("grpo", number, true, progress))).unwrap();
         }
@@ -280,7 +276,7 @@ stage           steps    sampled    trained          time       FLOPs
 pretrain          400      12.4M      18.0M    4 min 40 s      4.2e12
 grpo                3      93.0K     135.0K    6 min 30 s      4.2e12
 
-r1-zero, seed 0: 11 min 10 s in all, about 8.4e12 FLOPs, 2 threads on 2 cores
+r1-zero, seed 0: 11 min 10 s in its stages, about 8.4e12 FLOPs, 2 threads on 2 cores
 1.5M parameters, 610.0K used for each token
 look: grpo, step 12: answers are 120 tokens long on average, and 60% of them were cut off
 report: runs/r1-zero/report.html
@@ -299,7 +295,7 @@ report: runs/r1-zero/report.html
     assert!(tiles.contains("<span>1 thread on 1 core, NVIDIA H100</span>"), "{tiles}");
     summary.stages.iter_mut().for_each(|stage| stage.flops = 0.0);
     let text = crate::table::render(&summary);
-    assert!(text.contains("11 min 10 s in all, 1 thread on 1 core, NVIDIA H100\n"), "{text}");
+    assert!(text.contains("11 min 10 s in its stages, 1 thread on 1 core, NVIDIA H100\n"), "{text}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Files and folders of runs: found, locked, and written so that a crash leaves no half of one.
 
 use std::fs::{self, File, TryLockError};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -36,8 +37,12 @@ pub(super) fn create_numbered(root: &Path, name: &str) -> anyhow::Result<PathBuf
     }
 }
 
-/// What a folder holds in which a run was being made when its process was killed: not yet a recipe, which comes last.
-const BEGINNINGS: [&str; 12] = [
+/// Is in the folder while a run is being made: what it holds then is no work of a run yet. The recipe comes last.
+pub(super) const MAKING: &str = ".making";
+
+/// What a folder holds in which a run was being made when its process was killed.
+const BEGINNINGS: [&str; 13] = [
+    MAKING,
     INFO,
     "run.tmp",
     STAGES,
@@ -66,7 +71,7 @@ fn names(path: &Path) -> anyhow::Result<Vec<String>> {
 pub(super) fn check_unused(path: &Path) -> anyhow::Result<()> {
     let names = names(path)?;
     let broke_off =
-        names.iter().any(|name| name == INFO) && names.iter().all(|name| BEGINNINGS.contains(&name.as_str()));
+        names.iter().any(|name| name == MAKING) && names.iter().all(|name| BEGINNINGS.contains(&name.as_str()));
     if !names.is_empty() && !broke_off {
         return Err(Unusable {
             what: format!("{} is not empty", path.display()),
@@ -92,6 +97,13 @@ pub(super) fn clear_unfinished(path: &Path) -> anyhow::Result<()> {
 #[must_use]
 pub fn newest_run(root: &Path, name: &str) -> Option<(usize, PathBuf)> {
     numbers(root, name).filter(|(_, path)| is_run_of(path, name)).max_by_key(|(number, _)| *number)
+}
+
+/// The runs of the recipe of this name below `root`, the newest first.
+pub(crate) fn runs_of(root: &Path, name: &str) -> Vec<PathBuf> {
+    let mut runs: Vec<_> = numbers(root, name).filter(|(_, path)| is_run_of(path, name)).collect();
+    runs.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
+    runs.into_iter().map(|(_, path)| path).collect()
 }
 
 /// What lies below `root` under this name, with or without a number.
@@ -165,12 +177,16 @@ pub(super) fn drop_checkpoints(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes a file so that it is either the old one or the new one, never half of it.
+/// Writes a file so that it is either the old one or the new one, never half of it, also after a loss of power.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let unfinished = path.with_extension("tmp");
-    fs::write(&unfinished, bytes)
-        .and_then(|()| fs::rename(&unfinished, path))
-        .with_context(|| format!("cannot write {}", path.display()))
+    let write = || {
+        let mut file = File::create(&unfinished)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, path)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 pub(super) fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {

@@ -12,8 +12,8 @@ use rewards::Printed;
 use serde::Serialize;
 
 use super::files::{
-    RECIPE, check_unused, clear_unfinished, create_numbered, drop_checkpoints, drop_files_after, lock, read_json,
-    write_json, write_whole,
+    MAKING, RECIPE, check_unused, clear_unfinished, create_numbered, drop_checkpoints, drop_files_after, lock,
+    read_json, write_json, write_whole,
 };
 use super::info::{RunInfo, check_same_model, hash_files, input_change, now};
 use super::lines::{JsonLines, read_rows};
@@ -79,12 +79,15 @@ impl RunDir {
         check_unused(&path)?;
         let lock = lock(&path)?;
         clear_unfinished(&path)?;
+        let making = path.join(MAKING);
+        fs::write(&making, "").with_context(|| format!("cannot write {}", making.display()))?;
         write_json(&path.join(INFO), &info)?;
         write_json(&path.join(STAGES), &[(); 0])?;
         fill(&path)?;
         let run = RunDir::assemble(path, recipe, info, lock)?;
         // Last: a folder with a recipe in it is a run, and has all the other files.
         write_whole(&run.path.join(RECIPE), recipe_file(recipe)?.as_bytes())?;
+        fs::remove_file(&making).with_context(|| format!("cannot remove {}", making.display()))?;
         Ok(run)
     }
 
@@ -97,27 +100,14 @@ impl RunDir {
     /// A reward's file may have changed, for a fault in it may be why the run stopped: [`RunDir::changed_rewards`].
     pub fn open(path: &Path, recipe: &Recipe) -> anyhow::Result<RunDir> {
         let lock = lock(path)?;
-        let stored = Recipe::read_with(&path.join(RECIPE), &[], &recipe.known_rewards)
-            .with_context(|| format!("{} holds no run to resume", path.display()))?;
-        if let Some((key, now, before)) = recipe.difference(&stored) {
-            return Err(Unusable {
-                what: format!(
-                    "the run in {} has {key} = {before}, the recipe now has {now}: resuming would make it a different run",
-                    path.display()
-                ),
-                hint: "take the change back, or start a new run without --resume; --from STAGE takes over what was done \
-                       before the first stage that changes"
-                    .to_owned(),
-                without_options: "take the change back, or remove the run's folder".to_owned(),
-            }
-            .into());
+        if let Some(why) = RunDir::difference(path, recipe)? {
+            return Err(why.into());
         }
         for name in [METRICS, STAGES] {
             let file = path.join(name);
             // Without them it would pass for a run that has done nothing, and what it did would be dropped.
             if !file.try_exists().with_context(|| format!("cannot read {}", file.display()))? {
-                let what = format!("{} is gone: the run in {} cannot go on without it", file.display(), path.display());
-                return Err(Unusable::put_back(what, "put the file back").into());
+                return Err(gone(&file, path).into());
             }
         }
         let mut info = RunDir::read_info(path)?;
@@ -148,6 +138,30 @@ impl RunDir {
         run.earlier_maker = (!last.is_like(&here)).then_some(last);
         run.check_rows()?;
         Ok(run)
+    }
+
+    /// Why the run in a folder cannot go on with this recipe: it was made with another.
+    ///
+    /// # Errors
+    /// If there is no run, or its recipe cannot be read.
+    pub(crate) fn difference(path: &Path, recipe: &Recipe) -> anyhow::Result<Option<Unusable>> {
+        let file = path.join(RECIPE);
+        if !file.exists() && path.join(INFO).exists() && !path.join(MAKING).exists() {
+            return Err(gone(&file, path).into());
+        }
+        let stored = Recipe::read_with(&file, &[], &recipe.known_rewards)
+            .with_context(|| format!("{} holds no run to resume", path.display()))?;
+        let differs = recipe.difference(&stored);
+        Ok(differs.map(|(key, now, before)| Unusable {
+            what: format!(
+                "the run in {} has {key} = {before}, the recipe now has {now}: resuming would make it a different run",
+                path.display()
+            ),
+            hint: "take the change back, or start a new run without --resume; --from STAGE takes over what was done before \
+                   the first stage that changes"
+                .to_owned(),
+            without_options: "take the change back, or remove the run's folder".to_owned(),
+        }))
     }
 
     /// That the model in a folder, if it is one that stages read where it lies, is what it was when the run began.
@@ -476,6 +490,11 @@ impl RunDir {
         write_whole(&path, html.as_bytes())?;
         Ok(path)
     }
+}
+
+fn gone(file: &Path, run: &Path) -> Unusable {
+    let what = format!("{} is gone: the run in {} cannot go on without it", file.display(), run.display());
+    Unusable::put_back(what, "put the file back")
 }
 
 /// The grpo stage, where there is but one.

@@ -25,7 +25,7 @@ mod reuse;
 mod unusable;
 
 pub use files::newest_run;
-pub(crate) use files::{LOCK, lock, write_whole};
+pub(crate) use files::{LOCK, lock, runs_of, write_whole};
 pub use folder::RunDir;
 pub use info::RunInfo;
 pub(crate) use info::{hash_file, hash_files, hash_model, hex};

@@ -86,9 +86,11 @@ impl Reuse {
             let record = done.iter().find(|record| record.name == stage.name);
             let record = record.with_context(|| {
                 format!(
-                    "the run in {} has not done stage `{}`, which stands before `{first}`",
+                    "the run in {} has not done stage `{}`, which stands before `{first}`\n  hint: --resume --run-dir {} does \
+                     the stages that are missing; or name another run with --of",
                     source.display(),
-                    stage.name
+                    stage.name,
+                    source.display()
                 )
             })?;
             records.push(record.clone());

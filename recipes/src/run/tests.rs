@@ -123,10 +123,13 @@ fn a_folder_in_which_the_making_of_a_run_broke_off_is_used_again() {
     drop(begin(&info).unwrap());
     assert!(path.join("recipe.toml").is_file() && !path.join("checkpoints/step-000001").exists());
 
+    // One that was made and has lost its recipe is no such folder: its checkpoints may be days of work.
     std::fs::remove_file(path.join("recipe.toml")).unwrap();
-    std::fs::write(path.join("notes.txt"), "mine").unwrap();
+    std::fs::create_dir_all(path.join("checkpoints/step-000001")).unwrap();
     let error = begin(&info).unwrap_err().to_string();
-    assert!(error.contains("is not empty") && path.join("notes.txt").is_file(), "{error}");
+    assert!(error.contains("is not empty") && path.join("checkpoints/step-000001").is_dir(), "{error}");
+    let error = format!("{:#}", RunDir::open(&path, &recipe).unwrap_err());
+    assert!(error.contains("recipe.toml is gone") && error.contains("put the file back"), "{error}");
 }
 
 #[test]

@@ -50,6 +50,29 @@ fn what_an_export_left_unfinished_is_removed() {
     assert!(target.join("config.json").is_file() && !leftover.exists());
 }
 
+/// What is known of the given model is handed on, and where that is nothing, nothing is claimed.
+#[test]
+fn an_export_of_a_model_that_nothing_trained_here_says_no_more_than_is_known() {
+    let root = tempfile::tempdir().unwrap();
+    let export = |name: &str, before: &str| {
+        let target = root.path().join("exports").join(name);
+        let text = format!("{before}[[stage]]\nkind = \"export\"\npath = '{}'\n", target.display());
+        run_recipe(&Recipe::parse("handed.toml", &text, &[]).unwrap(), &options(root.path())).unwrap();
+        let read = |file: &str| std::fs::read_to_string(target.join(file)).unwrap_or_default();
+        (read("README.md"), read("training.json"), target)
+    };
+    let (card, training, trained) = export("trained", TINY);
+    assert!(card.contains("In R1-Zero's template") && training.contains("\"tiny\""), "{card}{training}");
+    let given = format!("tasks.template = \"chat\"\nmodel.path = '{}'\n", trained.display());
+    let (card, handed_on, _) = export("known", &given);
+    assert_eq!(handed_on, training);
+    assert!(card.contains("which the recipe tiny, seed 0, trained") && card.contains("In R1-Zero's template"), "{card}");
+    std::fs::remove_file(trained.join("training.json")).unwrap();
+    let (card, nothing, _) = export("unknown", &given);
+    let made = format!("## How it was made\n\n- from the model in `{}`\n", trained.display());
+    assert!(nothing.is_empty() && card.contains(&made) && !card.contains("How to ask it"), "{card}{nothing}");
+}
+
 #[test]
 fn an_earlier_run_is_not_named_for_nothing() {
     let root = tempfile::tempdir().unwrap();

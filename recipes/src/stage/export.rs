@@ -12,8 +12,8 @@ use super::Ended;
 use super::bench::Model;
 use super::start::Refused;
 use crate::RunContext;
-use crate::config::{ExportSettings, ExportType, Recipe, Stage, StageSettings, Template};
-use crate::evaluation::Lineage;
+use crate::config::{ExportSettings, ExportType, Recipe, Stage, StageSettings};
+use crate::evaluation::{Lineage, Template};
 use crate::run::StageRecord;
 
 const CARD: &str = "README.md";
@@ -43,8 +43,14 @@ pub(super) fn run(
     model.policy.save_as(writer.path(), numbers)?;
     model.tokenizer.save(writer.path())?;
     let path = writer.path().join(CARD);
-    std::fs::write(&path, card(context, stage, &model)?).with_context(|| format!("cannot write {}", path.display()))?;
-    Lineage::of(context.recipe).write(writer.path())?;
+    let place = context.recipe.stages.iter().position(|other| other.name == stage.name);
+    let place = place.context("a stage is one of its recipe's")?;
+    let lineage = Lineage::of(context.recipe, place);
+    std::fs::write(&path, card(context, place, &model, lineage.as_ref())?)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    if let Some(lineage) = lineage {
+        lineage.write(writer.path())?;
+    }
     writer.finish()?;
     context.reporter.note(&format!("{}: the policy lies in {}", stage.name, target.display()));
     context.run.finish_stage(StageRecord { seconds: start.elapsed().as_secs_f64(), ..StageRecord::of(stage) })?;
@@ -79,8 +85,10 @@ fn check_unused(recipe: &Recipe, stage: &Stage, target: &Path) -> anyhow::Result
     )))
 }
 
-fn card(context: &RunContext<'_>, stage: &Stage, model: &Model) -> anyhow::Result<String> {
+/// The model card of what the stage at `here` writes.
+fn card(context: &RunContext<'_>, here: usize, model: &Model, lineage: Option<&Lineage>) -> anyhow::Result<String> {
     let recipe = context.recipe;
+    let trained_here = recipe.template_at(here).is_some();
     let (total, active) = model.policy.config().parameters();
     let mut text = String::from("---\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n\n");
     let _ = writeln!(text, "# {}, seed {}\n", recipe.name, recipe.seed);
@@ -93,10 +101,16 @@ fn card(context: &RunContext<'_>, stage: &Stage, model: &Model) -> anyhow::Resul
         model.policy.config().architecture.name()
     );
     let _ = writeln!(text, "## How it was made\n");
+    if let Some(folder) = recipe.model_at(here).folder() {
+        let _ = write!(text, "- from the model in `{}`", folder.display());
+        if let Some((recipe, seed)) = lineage.filter(|_| !trained_here).map(Lineage::recipe) {
+            let _ = write!(text, ", which the recipe {recipe}, seed {seed}, trained");
+        }
+        text.push('\n');
+    }
     // No figures that depend on what was in a cache or taken over, and nothing of later stages, which are done where an
     // export is made again: the same recipe writes the same card.
     let place = |name: &str| recipe.stages.iter().position(|stage| stage.name == name);
-    let here = place(&stage.name).context("a stage is one of its recipe's")?;
     for done in &recipe.stages[..here] {
         let _ = writeln!(text, "- {} ({})", done.name, done.settings.kind());
     }
@@ -111,16 +125,21 @@ fn card(context: &RunContext<'_>, stage: &Stage, model: &Model) -> anyhow::Resul
             let _ = writeln!(text, "| {name} | {} |", family.sampled);
         }
     }
-    let _ = writeln!(text, "\n## How to ask it\n");
-    if recipe.trained_template() == Template::Chat {
-        let _ = writeln!(text, "In its tokenizer's chat template.\n");
-        if !recipe.tasks.system_prompt.is_empty() {
-            let _ = writeln!(text, "With the system message\n\n```text\n{}\n```\n", recipe.tasks.system_prompt);
+    match lineage.map(Lineage::template) {
+        Some(Template::Chat) => {
+            let _ = writeln!(text, "\n## How to ask it\n\nIn its tokenizer's chat template.");
+            if trained_here && !recipe.tasks.system_prompt.is_empty() {
+                let _ = writeln!(text, "\nWith the system message\n\n```text\n{}\n```", recipe.tasks.system_prompt);
+            }
         }
-    } else {
-        let _ = writeln!(text, "In R1-Zero's template, with the question in the place of `QUESTION`:\n");
-        let _ = writeln!(text, "```text\n{}\n```\n", datasets::template::r1_zero("QUESTION"));
+        Some(Template::R1Zero) => {
+            let _ = writeln!(text, "\n## How to ask it\n");
+            let _ = writeln!(text, "In R1-Zero's template, with the question in the place of `QUESTION`:\n");
+            let _ = writeln!(text, "```text\n{}\n```", datasets::template::r1_zero("QUESTION"));
+        }
+        // Of what was trained elsewhere it is not known.
+        Some(Template::Plain) | None => {}
     }
-    let _ = writeln!(text, "## The recipe\n\n```toml\n{}```", recipe.to_toml()?);
+    let _ = writeln!(text, "\n## The recipe\n\n```toml\n{}```", recipe.to_toml()?);
     Ok(text)
 }

@@ -47,7 +47,7 @@ pub(crate) use pretrain::TOKENIZER_SECONDS;
 pub(crate) use prompt::sentence_piece;
 pub(crate) use prompt::{PromptEncoder, chat_options, only_question, opening_of};
 pub(crate) use reject::candidate_positions;
-pub(crate) use start::{Refused, belongs_to_model, check_model};
+pub(crate) use start::{Refused, belongs_to_model, check_fit, check_model};
 pub(crate) use tasks::{HELD_OUT_SEED, Tasks};
 
 /// How a stage ended.

@@ -34,8 +34,7 @@ pub(crate) fn check_model(recipe: &Recipe) -> anyhow::Result<()> {
     for folder in recipe.other_models() {
         Model::load(folder, &Place::Cpu)?;
     }
-    check_adapters(recipe)?;
-    check_chat_templates(recipe)?;
+    check_fit(recipe)?;
     // What cannot be read is found now rather than after the stages before it; encoding waits for the tokenizer.
     for file in recipe.data_files() {
         if !file.is_file() {
@@ -47,10 +46,21 @@ pub(crate) fn check_model(recipe: &Recipe) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// That what stages say of the models in folders fits them, as far as these are here.
+pub(crate) fn check_fit(recipe: &Recipe) -> anyhow::Result<()> {
+    check_adapters(recipe)?;
+    check_chat_templates(recipe)
+}
+
+/// Whether a folder holds a model.
+fn is_here(folder: &Path) -> bool {
+    folder.join("config.json").is_file()
+}
+
 /// That the adapters of stages fit the models in folders; those of new models were looked at when the recipe was read.
 fn check_adapters(recipe: &Recipe) -> anyhow::Result<()> {
     for (place, _) in recipe.stages.iter().enumerate().filter(|(_, stage)| stage.lora.is_some()) {
-        let ModelSettings::Folder { path } = recipe.model_at(place) else { continue };
+        let Some(path) = recipe.model_at(place).folder().filter(|folder| is_here(folder)) else { continue };
         let path = path.join("config.json");
         let config = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         recipe.check_lora(place, &config).map_err(|problem| {
@@ -64,7 +74,7 @@ fn check_adapters(recipe: &Recipe) -> anyhow::Result<()> {
 /// That the chat templates which stages use are there, and take a question.
 fn check_chat_templates(recipe: &Recipe) -> anyhow::Result<()> {
     for (stage, folder) in recipe.chats() {
-        let Some(folder) = folder else { continue };
+        let Some(folder) = folder.filter(|folder| is_here(folder)) else { continue };
         let refused = |error: &dyn std::fmt::Display| {
             RecipeError::new(
                 folder.display().to_string(),

@@ -157,7 +157,6 @@ fn native(arguments: &BenchArguments, program: &str) -> anyhow::Result<f64> {
 }
 
 fn quantile(sorted: &[f64], share: f64) -> f64 {
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let index = (sorted.len() as f64 * share) as usize;
     sorted.get(index.min(sorted.len().saturating_sub(1))).copied().unwrap_or(0.0)
 }

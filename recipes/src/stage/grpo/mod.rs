@@ -102,9 +102,8 @@ pub(super) fn run(
         learner.state.step = step;
         learner.state.seconds = earlier + started.elapsed().as_secs_f64();
         let last = step == settings.steps;
-        if settings.eval_every > 0 && (step.is_multiple_of(settings.eval_every) || last) {
-            learner.quick_evaluation(context, bench, stage, step)?;
-        }
+        let examined = settings.eval_every > 0 && (step.is_multiple_of(settings.eval_every) || last);
+        let is_best = examined && learner.quick_evaluation(context, bench, stage, step)?;
         for stepped in &stepped {
             if let Some(warning) = divergence.watch(step, stepped)? {
                 context.reporter.note(&warning);
@@ -112,7 +111,7 @@ pub(super) fn run(
         }
         let interrupted = context.interrupt.requested() && !last;
         let due = settings.checkpoint_every > 0 && step.is_multiple_of(settings.checkpoint_every);
-        if due || last || interrupted {
+        if due || last || interrupted || is_best {
             learner.checkpoint(context, stage)?;
         }
         if interrupted {
@@ -286,7 +285,7 @@ impl<'a> Learner<'a> {
         bench: &Bench,
         stage: &Stage,
         step: u64,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<bool> {
         let examination = Examination {
             tasks: self.settings.eval_tasks,
             // What chooses the best checkpoint is not what says how good it is.
@@ -301,15 +300,15 @@ impl<'a> Learner<'a> {
             can_stop: false,
         };
         let examined = examine(context, bench, &self.trainer.model, &examination, &stage.name)?;
-        let Some(Examined { mut metrics, passes, .. }) = examined else { return Ok(()) };
+        let Some(Examined { mut metrics, passes, .. }) = examined else { return Ok(false) };
         self.state.passes += passes;
         (metrics.stage, metrics.step, metrics.quick) = (stage.name.clone(), step, true);
         let score = metrics.sampled().mean;
         context.run.push_metrics(&MetricRow::Eval(metrics))?;
-        if self.state.best.is_none_or(|(best, _)| is_more(score, best)) {
+        let is_best = self.state.best.is_none_or(|(best, _)| is_more(score, best));
+        if is_best {
             self.state.best = Some((score, step));
-            self.checkpoint(context, stage)?;
         }
-        Ok(())
+        Ok(is_best)
     }
 }
