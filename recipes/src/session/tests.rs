@@ -66,7 +66,10 @@ fn an_export_of_a_model_that_nothing_trained_here_says_no_more_than_is_known() {
     let given = format!("tasks.template = \"chat\"\nmodel.path = '{}'\n", trained.display());
     let (card, handed_on, _) = export("known", &given);
     assert_eq!(handed_on, training);
-    assert!(card.contains("which the recipe tiny, seed 0, trained") && card.contains("In R1-Zero's template"), "{card}");
+    assert!(
+        card.contains("which the recipe tiny, seed 0, trained") && card.contains("In R1-Zero's template"),
+        "{card}"
+    );
     std::fs::remove_file(trained.join("training.json")).unwrap();
     let (card, nothing, _) = export("unknown", &given);
     let made = format!("## How it was made\n\n- from the model in `{}`\n", trained.display());
