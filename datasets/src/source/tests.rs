@@ -128,6 +128,10 @@ fn other_peoples_layouts_say_more_than_a_question() {
     }
     for (written, what) in [
         (r#""[\"1/2\", \"0.5\"]""#, "`ground_truth` lists 2 answers, and a task is compared with one"),
+        (
+            r#""{\"test_code\": \"def check(f): pass\", \"entry_point\": \"f\", \"import_prefix\": [\"re\"]}""#,
+            "`import_prefix` should be text, but is a list",
+        ),
         (r#""{\"test_code\": \"assert f() == 1\"}""#, "`ground_truth` has no texts `test_code` and `entry_point`"),
     ] {
         let error = error("set.jsonl", truth(written).as_bytes());

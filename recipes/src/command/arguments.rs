@@ -98,7 +98,7 @@ on to exactly the run that would have been, also after a crash.",
   recipe run r1 --dry-run                                 what it would do and take
   recipe run r1 --from reasoning                          a new run, with what an earlier one did before that stage
   recipe run mine.toml --run-dir /data/run-7              your recipe, a folder of your choice
-  recipe run qwen2.5-1.5b-gsm8k --device cuda             on an NVIDIA card (docs/gpu.md)"
+  recipe run r1-zero --device cuda                        on an NVIDIA card (docs/gpu.md)"
     )]
     Run(RunArguments),
     /// List the recipes that come with this program

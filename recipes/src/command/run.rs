@@ -378,6 +378,21 @@ mod tests {
         check(failed(&smoke(&["grpo.learning_rate=1"]), resume));
     }
 
+    /// The folder of a new run.
+    fn begun(runs: &Path, recipe: &str, settings: &[&str]) -> PathBuf {
+        let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let recipe = Recipe::find_with(recipe, &settings, &Registry::builtin()).unwrap();
+        let info = crate::run::RunInfo::collect(0, 1, &[], &settings, &[]).unwrap();
+        RunDir::create(runs, None, &recipe, info).unwrap().path().to_owned()
+    }
+
+    /// The name of the recipe that a line with `--resume` means, and the folder of its run.
+    fn to_resume(runs: &Path, line: &[&str]) -> anyhow::Result<(String, PathBuf)> {
+        let mut options = RunOptions { runs_root: runs.to_owned(), resume: true, ..RunOptions::default() };
+        let recipe = load(&run_arguments(line), &mut options, &Registry::builtin())?;
+        Ok((recipe.name, options.run_dir.unwrap()))
+    }
+
     /// The name is what a run is found by, whatever else the recipe needs to be whole.
     #[test]
     fn a_run_to_resume_is_found_by_its_name() {
@@ -385,17 +400,8 @@ mod tests {
         let file = folder.path().join("m.toml");
         std::fs::write(&file, WITHOUT_A_MODEL).unwrap();
         let runs = folder.path().join("runs");
-        let start = |recipe: &str, settings: &[&str]| {
-            let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
-            let made = Recipe::find_with(recipe, &settings, &Registry::builtin()).unwrap();
-            let info = crate::run::RunInfo::collect(0, 1, &[], &settings, &[]).unwrap();
-            RunDir::create(&runs, None, &made, info).unwrap().path().to_owned()
-        };
-        let resumed = |line: &[&str]| {
-            let mut options = RunOptions { runs_root: runs.clone(), resume: true, ..RunOptions::default() };
-            let recipe = load(&run_arguments(line), &mut options, &Registry::builtin()).unwrap();
-            (recipe.name, options.run_dir.unwrap())
-        };
+        let start = |recipe: &str, settings: &[&str]| begun(&runs, recipe, settings);
+        let resumed = |line: &[&str]| to_resume(&runs, line).unwrap();
         let file = file.to_str().unwrap();
         let alone = start(file, &["model.path=/a/model"]);
         assert_eq!(resumed(&[file, "--resume"]), ("alone".to_owned(), alone));
@@ -415,16 +421,8 @@ mod tests {
             shipped.replace("kind = \"grpo\"\nsteps = 3\n", "kind = \"grpo\"\nname = \"rl\"\nsteps = 2\n"),
         )
         .unwrap();
-        let start = |recipe: &str, settings: &[&str]| {
-            let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
-            let made = Recipe::find_with(recipe, &settings, &Registry::builtin()).unwrap();
-            let info = crate::run::RunInfo::collect(0, 1, &[], &settings, &[]).unwrap();
-            RunDir::create(&runs, None, &made, info).unwrap().path().to_owned()
-        };
-        let resumed = |line: &[&str]| {
-            let mut options = RunOptions { runs_root: runs.clone(), resume: true, ..RunOptions::default() };
-            load(&run_arguments(line), &mut options, &Registry::builtin()).map(|_| options.run_dir.unwrap())
-        };
+        let start = |recipe: &str, settings: &[&str]| begun(&runs, recipe, settings);
+        let resumed = |line: &[&str]| to_resume(&runs, line).map(|(_, run)| run);
         let name = mine.to_str().unwrap();
         let (first, seeded) = (start("smoke", &[]), start("smoke", &["seed=1"]));
         // The settings of the last are none of the shipped recipe, which calls the stage otherwise.

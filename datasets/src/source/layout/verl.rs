@@ -62,7 +62,12 @@ fn ground_truth(question: &str, text: &str) -> Result<Reference, String> {
         if !tests.contains("def check(") {
             return Err("the `test_code` of `ground_truth` does not define `check`".to_owned());
         }
-        let setup = format!("{}\n\n{tests}", field("import_prefix").unwrap_or_default().trim()).trim().to_owned();
+        let imports = match fields.get("import_prefix") {
+            None | Some(Value::Null) => "",
+            Some(Value::String(imports)) => imports.trim(),
+            Some(other) => return Err(format!("`import_prefix` should be text, but is {}", type_name(other))),
+        };
+        let setup = format!("{imports}\n\n{tests}").trim().to_owned();
         return Ok(Reference::Tests { setup, assertions: vec![format!("check({function})")] });
     }
     Ok(input_output(question, text)?.0)

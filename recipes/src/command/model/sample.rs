@@ -109,8 +109,8 @@ pub(super) fn sample(arguments: &SampleArguments) -> anyhow::Result<ExitCode> {
     };
 
     if !arguments.prompts.is_empty() {
-        let _ = answer(&arguments.prompts, 0)?;
-        return Ok(ExitCode::SUCCESS);
+        // Whether all was written or the reader went away.
+        return answer(&arguments.prompts, 0).map(|_| ExitCode::SUCCESS);
     }
     let input = std::io::stdin();
     let mut lines = input.lock().lines().map(|line| line.context("cannot read standard input"));
@@ -122,8 +122,7 @@ pub(super) fn sample(arguments: &SampleArguments) -> anyhow::Result<ExitCode> {
                 Wrong("there is no prompt: give one as an argument, or lines on standard input".to_owned()).into()
             );
         }
-        let _ = answer(&prompts, 0)?;
-        return Ok(ExitCode::SUCCESS);
+        return answer(&prompts, 0).map(|_| ExitCode::SUCCESS);
     }
     let mut number = 0;
     loop {
