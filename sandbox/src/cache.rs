@@ -2,7 +2,7 @@
 //! hash of its content. A file that does not match is as good as none.
 //!
 //! It holds machine code that this process will run, and the hash beside it finds damage, not malice. So it is loaded only
-//! where nobody but this user can have put it: [`owner`](crate::owner).
+//! where nobody but this user can have put it: [`crate::owner`].
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -44,7 +44,7 @@ settings! {
     /// Supervised fine-tuning: the policy learns to answer as demonstrations do. The loss is on the answers alone.
     SftSettings typed SftTable {
         /// How a question becomes a prompt: R1-Zero's template, or the chat template of the model's tokenizer. Where it is
-        /// not given it is that of [tasks].
+        /// not given it is that of `[tasks]`.
         template: Template = Template::R1Zero, Any;
         /// Passes over the demonstrations.
         epochs: u64 = 2, between(1, 1000);

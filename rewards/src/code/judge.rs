@@ -1,9 +1,9 @@
 //! Tests in a guest of their own, which the submission never enters.
 //!
-//! The two guests run one after the other, and what passes between them are plain values as text, read here
-//! ([`Literal`]). First the test alone, to find which calls it makes (once for each test, whatever the submission: a
-//! [`Rehearsal`]). Then the submission, which makes those calls. Then the test, which finds their results in a table. Where a
-//! call depends on an earlier result, there is another round. So the submission sees arguments and never what is expected,
+//! The two guests run one after the other, and what passes between them are plain values as text, read here ([`Literal`]).
+//! First the test alone, to find which calls it makes (once for each test, whatever the submission: a rehearsal, see
+//! [`Rehearsals`]). Then the submission, which makes those calls. Then the test, which finds their results in a table. Where
+//! a call depends on an earlier result, there is another round. So the submission sees arguments and never what is expected,
 //! and the test sees values and never the submission's code: an object that is "equal to everything", a patched built-in, a
 //! frame to climb stay where they were made. What remains is a test that itself runs a text the submission returned
 //! (`eval(f(3))`): that test hands over its guest.

@@ -2,7 +2,7 @@
 //!
 //! [`crate::extract`] finds the answer; [`lexer`] and [`parser`] make a tree of it ([`node`]); [`compare`] says whether two
 //! trees mean the same, with [`exact`] normal forms first and [`numeric`] enclosures where those do not decide;
-//! [`countdown`] says whether an expression keeps to its numbers. The written grading policy is the law, one [`budget`] of
+//! [`mod@countdown`] says whether an expression keeps to its numbers. The written grading policy is the law, one [`budget`] of
 //! steps the bound.
 
 mod answer;

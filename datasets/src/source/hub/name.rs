@@ -20,7 +20,7 @@ pub struct HubName {
     pub repo: String,
     /// A branch, a tag, or the hash of a commit.
     pub revision: Option<String>,
-    /// Which of its files: one of them by its path, or a part such as `main/test` (see [`super::choose`]).
+    /// Which of its files: one of them by its path, or a part such as `main/test` (see [`super::choose()`]).
     pub part: Option<String>,
 }
 

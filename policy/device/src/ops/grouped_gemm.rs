@@ -165,7 +165,7 @@ pub fn multiply_rows(
 /// `hidden` `[pairs, inner] = silu(gate) up` with `[gate, up] = rows W_e^T`, for each pair's expert e; the matrices
 /// `[2 inner, width]` are gate and up. `gate_up` `[pairs, 2 inner]`, if given, is set to both before the activation.
 ///
-/// The result is, to the bit, that of [`multiply_rows`] and [`super::swiglu`].
+/// The result is, to the bit, that of [`multiply_rows`] and [`super::swiglu()`].
 ///
 /// # Errors
 /// As [`multiply_rows`]; the inner width too must be a multiple of 8.

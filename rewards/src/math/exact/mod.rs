@@ -1,4 +1,4 @@
-//! Exact methods: rational values ([`rational`]), and normal forms over named generators ([`normal`], [`polynomial`]).
+//! Exact methods: rational values ([`mod@rational`]), and normal forms over named generators ([`normal`], [`polynomial`]).
 
 mod normal;
 mod polynomial;
