@@ -24,12 +24,12 @@ TARGETS = {
 PEER = Path(__file__).with_name("peer.py")
 
 
-def last_json(command):
-    """The JSON object on the last line that a command prints."""
+def json_lines(command):
+    """The JSON objects that a command prints, one a line."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))} failed with status {done.returncode}:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
 class Side:
@@ -63,10 +63,9 @@ def main():
         phase, shape = work.split(":")
         peer, ours = Side(), Side()
         for _ in range(arguments.rounds):
-            row = last_json([sys.executable, PEER, phase, shape, *common])
+            row = json_lines([sys.executable, PEER, phase, shape, *common])[-1]
             peer.add(row["seconds"], row["tokens"], row["peak_memory_bytes"])
-            report = last_json([arguments.recipe, "bench", phase, "--shape", shape, "--json", *common])
-            row = report["phases"][0]
+            report, row = json_lines([arguments.recipe, "bench", phase, "--shape", shape, "--json", *common])
             ours.add(row["seconds"], row["tokens"], row["peak_memory_bytes"])
             peak = max(peak, report["peak_gflops"])
         rows.append((work, peer, ours, row["share_of_peak"]))

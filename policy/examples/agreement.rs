@@ -1,7 +1,7 @@
 //! How far a card is from the host: the same weights, the same sampled completions, one GRPO step on each side.
 //!
-//! `cargo run --release -p policy --example agreement -- CONFIG.json cuda PROMPTS TOKENS` prints JSON. The weights are rounded to
-//! bf16 first, as those of a published model are; so what differs is the rounding of activations. `emulator` in place of
+//! `cargo run --release -p policy --example agreement -- CONFIG.json cuda PROMPTS TOKENS` prints lines of JSON, each as soon as
+//! what it says was compared; together they are one object. The weights are rounded to bf16 first, as those of a published model are; so what differs is the rounding of activations. `emulator` in place of
 //! `cuda` runs the card's kernels on the host, slowly.
 //!
 //! | figure | what is compared |
@@ -59,11 +59,9 @@ fn main() -> ExitCode {
         eprintln!("expected CONFIG.json, cuda or emulator, a number of prompts, and one of tokens");
         return ExitCode::from(2);
     };
-    match compare(Path::new(&config), &device, sizes) {
-        Ok(report) => {
-            println!("{report}");
-            ExitCode::SUCCESS
-        }
+    // What was said before an error stays said.
+    match compare(Path::new(&config), &device, sizes, |figures| println!("{figures}")) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
@@ -71,12 +69,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn compare(config: &Path, device: &str, (prompts, tokens): (usize, usize)) -> Result<serde_json::Value> {
+fn compare(
+    config: &Path,
+    device: &str,
+    (prompts, tokens): (usize, usize),
+    say: impl Fn(serde_json::Value),
+) -> Result<()> {
     let place = open(device)?;
     let config = ModelConfig::from_file(config)?;
     let mut host = rounded(&config)?;
     let mut card = host.duplicate()?;
     card.to_place(&place)?;
+    say(json!({ "device": place.to_string(), "parameters": config.parameters().0 }));
     let requests: Vec<Request> = (0..prompts as u32)
         .map(|task| {
             let token = |i: usize| ((task as usize * 31 + i * 17) % (config.vocab_size - 3) + 3) as u32;
@@ -93,6 +97,7 @@ fn compare(config: &Path, device: &str, (prompts, tokens): (usize, usize)) -> Re
     let sides = [chosen(&host, &own)?, chosen(&card, &own)?];
     // Before the steps move the weights.
     let floor = Floor::new(&host, &batches(&requests, &completions)?, &own)?;
+    say(json!({ "router_choices": same(&sides, |_, _| true) }));
 
     let repeatable = {
         let again = |policy: &Policy| pass(policy, &completions, &batches(&requests, &completions)?);
@@ -100,16 +105,11 @@ fn compare(config: &Path, device: &str, (prompts, tokens): (usize, usize)) -> Re
         bits(&first) == bits(&second)
             && named(&one)?.values().zip(named(&two)?.values()).all(|(a, b)| bits(a) == bits(b))
     };
+    say(json!({ "repeatable": repeatable }));
     let (expected, found) = (step(&mut host, &requests, &completions)?, step(&mut card, &requests, &completions)?);
-    let there = sample(&card, &requests, tokens)?;
-    let trained = all_logprobs(&card, &batches(&requests, &there)?)?;
-    let sampled: Vec<f32> = there.iter().flat_map(|completion| completion.logprobs.iter().copied()).collect();
-    Ok(json!({
-        "device": place.to_string(),
-        "parameters": config.parameters().0,
+    say(json!({
         "tokens": expected.logprobs.len(),
         "logprobs": difference(&found.logprobs, &expected.logprobs),
-        "router_choices": same(&sides, |_, _| true),
         "rounding": floor.report(&expected.logprobs, &sides),
         "gradient": {
             "norm_ratio": found.norm / expected.norm,
@@ -117,9 +117,12 @@ fn compare(config: &Path, device: &str, (prompts, tokens): (usize, usize)) -> Re
             "worst_parameter": worst(&found.gradients, &expected.gradients),
         },
         "step": difference(&found.after, &expected.after),
-        "sampled_there": difference(&sampled, &trained),
-        "repeatable": repeatable,
-    }))
+    }));
+    let there = sample(&card, &requests, tokens)?;
+    let trained = all_logprobs(&card, &batches(&requests, &there)?)?;
+    let sampled: Vec<f32> = there.iter().flat_map(|completion| completion.logprobs.iter().copied()).collect();
+    say(json!({ "sampled_there": difference(&sampled, &trained) }));
+    Ok(())
 }
 
 fn open(device: &str) -> Result<Place> {

@@ -1,10 +1,12 @@
 //! How fast each kernel is on a card, beside what the card can do: copying for those that read and write, products for those
-//! that compute. `cargo run --release -p device --example measure` prints JSON; `-- emulated` runs tiny sizes on the emulator,
-//! which says only that everything runs.
+//! that compute. `cargo run --release -p device --example measure` prints lines of JSON, what the card can do and then each kernel as
+//! soon as it was measured; `-- emulated` runs tiny sizes on the emulator, which says only that everything runs. `-- hold MIB` takes
+//! all of the card's memory but so many MiB and keeps it until its input ends: for trying what others do then.
 //!
 //! Sizes are those of Qwen2.5-1.5B's layers, and of a mixture of 64 experts of a model as wide. A rate counts what must be
 //! read, written and computed, not what a kernel does besides.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -14,14 +16,16 @@ use device::ops::heads::Heads;
 use device::ops::paged_cache::PageTable;
 use device::ops::tree::{Segment, Tree};
 use device::ops::{
-    AdamW, Draws, ExpertMatrices, Grouping, GroupingScratch, Judge, Logprob, LogprobWorkspace, Logprobs, PairRows,
-    RmsNorm, Sampling, Slopes, SwigluGradients, Tile, WeightGradient, Weights, add_weight_gradient, multiply_rows,
-    sample, swiglu, swiglu_backward,
+    AdamW, Draws, ExpertMatrices, FewRows, FewRowsWeight, Grouping, GroupingScratch, Judge, Logprob, LogprobWorkspace,
+    Logprobs, PairRows, RmsNorm, Sampling, Slopes, SwigluGradients, Tile, WeightGradient, Weights, add_weight_gradient,
+    multiply_rows, sample, swiglu, swiglu_backward,
 };
-use device::{Buffer, Device, Element, Limits, Result, bf16, fastest, normals};
+use device::{Buffer, Device, DeviceError, Element, Gemm, Limits, Result, bf16, fastest, normals};
 
 /// Tokens of a page.
 const PAGE: usize = 64;
+/// Numbers of weights that no card's cache holds.
+const BEYOND_CACHE: usize = 1 << 27;
 /// Times that each is measured; the fastest counts.
 const TIMES: usize = 10;
 
@@ -91,21 +95,19 @@ struct Bench {
     device: Device,
     limits: Limits,
     sizes: Sizes,
-    rows: Vec<String>,
 }
 
 fn main() -> ExitCode {
-    let emulated = std::env::args().nth(1).is_some_and(|argument| argument == "emulated");
-    let device = if emulated { Device::emulated() } else { Device::cuda(0) };
-    let text = device.and_then(|device| {
-        let (limits, sizes) = (Limits::measure(&device)?, if emulated { TINY } else { FULL });
-        let mut bench = Bench { device, limits, sizes, rows: Vec::new() };
-        bench.all()?;
-        Ok(bench.json())
-    });
-    match text {
-        // A reader that went away is nobody to tell.
-        Ok(text) => std::io::stdout().write_all(text.as_bytes()).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        [] => Device::cuda(0).and_then(|device| measure(device, FULL)),
+        ["emulated"] => Device::emulated().and_then(|device| measure(device, TINY)),
+        ["hold", mib] if mib.parse::<usize>().is_ok() => hold(mib.parse().unwrap_or(0)),
+        _ => Err(DeviceError::operation("measure", "expected nothing, `emulated`, or `hold` and a number of MiB")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error}");
             ExitCode::FAILURE
@@ -113,11 +115,41 @@ fn main() -> ExitCode {
     }
 }
 
+/// Prints a line at once, so that what was measured is there, whatever comes later. A reader that went away is nobody to tell.
+fn say(line: &str) {
+    let mut output = std::io::stdout().lock();
+    let _ = writeln!(output, "{line}").and_then(|()| output.flush());
+}
+
+fn measure(device: Device, sizes: Sizes) -> Result<()> {
+    let limits = Limits::measure(&device)?;
+    let Limits { copy_bandwidth, product_rate } = limits;
+    say(&format!(
+        "{{\"device\": \"{}\", \"copy_gb_per_second\": {:.1}, \"product_gflops\": {:.1}}}",
+        device.name(),
+        copy_bandwidth / 1e9,
+        product_rate / 1e9
+    ));
+    Bench { device, limits, sizes }.all()
+}
+
+/// Takes the card's memory but for so many MiB, until the input ends.
+fn hold(mib: usize) -> Result<()> {
+    let device = Device::cuda(0)?;
+    let bytes = device.memory()?.free.saturating_sub(mib << 20);
+    let held: Buffer<u8> = device.alloc(bytes, "what is held")?;
+    device.synchronize()?;
+    say(&format!("{{\"held\": {}, \"free\": {}}}", held.len(), device.memory()?.free));
+    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    Ok(())
+}
+
 impl Bench {
-    fn all(&mut self) -> Result<()> {
+    fn all(&self) -> Result<()> {
         self.attention()?;
         self.decode_attention()?;
         self.latent_decode_attention()?;
+        self.few_rows()?;
         self.experts()?;
         self.norms()?;
         self.activation()?;
@@ -126,31 +158,20 @@ impl Bench {
         self.optimizer()
     }
 
-    fn measure(&mut self, name: &str, cost: Cost, work: impl Fn(&Device) -> Result<()>) -> Result<()> {
+    fn measure(&self, name: &str, cost: Cost, work: impl Fn(&Device) -> Result<()>) -> Result<()> {
         let times = if self.device.is_emulated() { 1 } else { TIMES };
         let seconds = fastest(&self.device, times, || work(&self.device))?;
         let (unit, rate, limit) = match cost {
             Cost::Bytes(bytes) => ("GB/s", bytes as f64 / seconds, self.limits.copy_bandwidth),
             Cost::Operations(operations) => ("GFLOP/s", operations / seconds, self.limits.product_rate),
         };
-        self.rows.push(format!(
+        say(&format!(
             "{{\"kernel\": \"{name}\", \"microseconds\": {:.2}, \"rate\": {:.1}, \"unit\": \"{unit}\", \"share\": {:.4}}}",
             seconds * 1e6,
             rate / 1e9,
             rate / limit
         ));
         Ok(())
-    }
-
-    fn json(&self) -> String {
-        let Limits { copy_bandwidth, product_rate } = self.limits;
-        format!(
-            "{{\"device\": \"{}\", \"copy_gb_per_second\": {:.1}, \"product_gflops\": {:.1}, \"kernels\": [\n  {}\n]}}\n",
-            self.device.name(),
-            copy_bandwidth / 1e9,
-            product_rate / 1e9,
-            self.rows.join(",\n  ")
-        )
     }
 
     /// Numbers as those with which the limits are measured.
@@ -167,7 +188,7 @@ impl Bench {
         self.sizes.trained.0 * self.sizes.trained.1
     }
 
-    fn attention(&mut self) -> Result<()> {
+    fn attention(&self) -> Result<()> {
         let Sizes { trained: (sequences, length), heads, key_heads, head_width: width, .. } = self.sizes;
         let rows = self.trained_rows();
         let segments: Vec<Segment> =
@@ -210,7 +231,7 @@ impl Bench {
         })
     }
 
-    fn decode_attention(&mut self) -> Result<()> {
+    fn decode_attention(&self) -> Result<()> {
         let Sizes { heads, key_heads, head_width: width, .. } = self.sizes;
         let scale = 1.0 / (width as f32).sqrt();
         let splits = self.splits();
@@ -218,7 +239,7 @@ impl Bench {
         self.decode("decoding attention", attention, false)
     }
 
-    fn latent_decode_attention(&mut self) -> Result<()> {
+    fn latent_decode_attention(&self) -> Result<()> {
         let (heads, latent, rotary) = self.sizes.latent;
         let query_width = latent + rotary;
         let scale = 1.0 / (query_width as f32).sqrt();
@@ -232,7 +253,7 @@ impl Bench {
         DecodeAttention::splits_for(self.sizes.decoded.1.next_multiple_of(PAGE))
     }
 
-    fn decode(&mut self, name: &str, attention: DecodeAttention, latent: bool) -> Result<()> {
+    fn decode(&self, name: &str, attention: DecodeAttention, latent: bool) -> Result<()> {
         let (sequences, context) = self.sizes.decoded;
         let DecodeAttention { heads, key_heads, query_width, value_width, .. } = attention;
         let row = context.div_ceil(PAGE);
@@ -258,7 +279,53 @@ impl Bench {
         })
     }
 
-    fn experts(&mut self) -> Result<()> {
+    /// A step's products, by the kernels for few rows and by cuBLAS.
+    fn few_rows(&self) -> Result<()> {
+        let Sizes { decoded: (rows, _), heads, key_heads, head_width, hidden, inner, vocabulary, .. } = self.sizes;
+        let device = &self.device;
+        let few = FewRows::new(device)?;
+        let widths = [
+            ("queries, keys, values", (heads + 2 * key_heads) * head_width, hidden),
+            ("output", hidden, heads * head_width),
+            ("down", hidden, inner),
+            ("gate and up", 2 * inner, hidden),
+            ("logits", vocabulary, hidden),
+        ];
+        for (name, outputs, inputs) in widths {
+            let size = outputs * inputs;
+            // More weights than a card's cache holds are read by turns, as a step reads a model's.
+            let copies = if device.is_emulated() { 2 } else { (BEYOND_CACHE / size).max(2) };
+            let (weights, x) = (self.numbers(copies * size)?, self.numbers(rows * inputs)?);
+            let turn = Cell::new(0);
+            let weight = || {
+                turn.set((turn.get() + 1) % copies);
+                weights.slice(turn.get() * size..(turn.get() + 1) * size)
+            };
+            let out: Buffer<f32> = device.zeros(rows * outputs, "results")?;
+            let bytes = |outputs: usize| 2 * (size + rows * inputs) + 4 * rows * outputs;
+            self.measure(&format!("few rows: {name}"), Cost::Bytes(bytes(outputs)), |device| {
+                few.multiply(device, out.view(), x.view(), (FewRowsWeight::Outputs(weight()), inputs), false)
+            })?;
+            self.measure(&format!("cuBLAS: {name}"), Cost::Bytes(bytes(outputs)), |device| {
+                let sizes = [rows, outputs, inputs];
+                device.gemm(&Gemm::new(sizes, x.view(), weight(), out.view()).transposed_b())
+            })?;
+            if name == "down" {
+                self.measure("few rows: down, transposed", Cost::Bytes(bytes(outputs)), |device| {
+                    few.multiply(device, out.view(), x.view(), (FewRowsWeight::Inputs(weight()), inputs), true)
+                })?;
+            }
+            if name == "gate and up" {
+                let hidden: Buffer<bf16> = device.alloc(rows * outputs / 2, "activations")?;
+                self.measure("few rows: gate and up, activated", Cost::Bytes(bytes(outputs / 4)), |device| {
+                    few.activate(device, hidden.view(), x.view(), (weight(), inputs))
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn experts(&self) -> Result<()> {
         let Sizes { hidden, experts, top_k, expert_inner, .. } = self.sizes;
         let height = 2 * expert_inner;
         let matrix = height * hidden;
@@ -295,7 +362,7 @@ impl Bench {
         Ok(())
     }
 
-    fn norms(&mut self) -> Result<()> {
+    fn norms(&self) -> Result<()> {
         let (rows, width) = (self.trained_rows(), self.sizes.hidden);
         let (weight, x, d_x) =
             (self.room::<f32>(width)?, self.room::<f32>(rows * width)?, self.room::<f32>(rows * width)?);
@@ -312,7 +379,7 @@ impl Bench {
         })
     }
 
-    fn activation(&mut self) -> Result<()> {
+    fn activation(&self) -> Result<()> {
         let (rows, inner) = (self.trained_rows(), self.sizes.inner);
         let (gate_up, hidden) = (self.numbers(rows * 2 * inner)?, self.room::<bf16>(rows * inner)?);
         let (d_hidden, d_gate_up) = (self.numbers(rows * inner)?, self.room::<bf16>(rows * 2 * inner)?);
@@ -325,7 +392,7 @@ impl Bench {
         })
     }
 
-    fn logprobs(&mut self) -> Result<()> {
+    fn logprobs(&self) -> Result<()> {
         let Sizes { hidden: width, vocabulary, .. } = self.sizes;
         let rows = self.trained_rows() / 2;
         let (head, hidden) = (self.numbers(vocabulary * width)?, self.numbers(rows * width)?);
@@ -348,7 +415,7 @@ impl Bench {
         })
     }
 
-    fn sampler(&mut self) -> Result<()> {
+    fn sampler(&self) -> Result<()> {
         let (rows, vocabulary) = (self.sizes.decoded.0, self.sizes.vocabulary);
         let logits: Vec<f32> = (0..rows * vocabulary).map(|i| (i * 31 % 1009) as f32 / 100.0).collect();
         let logits = self.device.upload(&logits, "logits")?;
@@ -370,7 +437,7 @@ impl Bench {
         Ok(())
     }
 
-    fn optimizer(&mut self) -> Result<()> {
+    fn optimizer(&self) -> Result<()> {
         let count = self.sizes.weights;
         let [master, gradient, first, second] =
             [self.room::<f32>(count)?, self.room(count)?, self.room(count)?, self.room(count)?];

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::alone::alone;
 use crate::backend::{Backend, emulator};
 use crate::kernels::{self, Source};
 use crate::{Argument, Buffer, DeviceError, Element, Gemm, Graph, Grid, Kernel, Readback, Result, Slice};
@@ -27,6 +28,8 @@ pub struct Memory {
     pub free: usize,
     /// All there is.
     pub total: usize,
+    /// What this process has in buffers.
+    pub held: usize,
 }
 
 /// What a device is, for people.
@@ -176,8 +179,8 @@ impl Device {
         self.backend().synchronize()
     }
 
-    /// Records what `work` gives to the device without doing it. It must not allocate, read or write from the host, nor
-    /// compile; so do the same work once before.
+    /// Records what `work` gives to the device without doing it; errors name `what` is recorded. It must not allocate, read or
+    /// write from the host, nor compile; so do the same work once before. Meanwhile no device of the process is opened or closed.
     ///
     /// # Safety
     /// The buffers that it uses must be kept until the graph is launched for the last time, since the graph knows only where
@@ -185,20 +188,28 @@ impl Device {
     ///
     /// # Errors
     /// What `work` returns; if it does what cannot be recorded.
-    pub unsafe fn capture(&self, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
-        self.backend().begin_capture()?;
-        let outcome = work();
-        let recorded = self.backend().end_capture();
-        outcome?;
-        Ok(Graph::new(recorded?, self.clone()))
+    pub unsafe fn capture(&self, what: &str, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
+        let named = |error: DeviceError| match error {
+            DeviceError::Operation { operation, message } => {
+                DeviceError::operation(operation, format!("{what}: {message}"))
+            }
+            other => other,
+        };
+        alone(|| {
+            self.backend().begin_capture().map_err(named)?;
+            let outcome = work();
+            let recorded = self.backend().end_capture();
+            outcome?;
+            Ok(Graph::new(recorded.map_err(named)?, self.clone()))
+        })
     }
 
     /// A place in the host's memory to copy up to `len` numbers to while the device goes on.
     ///
     /// # Errors
-    /// If there is no memory for it.
-    pub fn readback<T: Element>(&self, len: usize) -> Result<Readback<T>> {
-        Readback::new(self, len)
+    /// If there is no memory for it; the message names `what` it is for.
+    pub fn readback<T: Element>(&self, len: usize, what: &'static str) -> Result<Readback<T>> {
+        Readback::new(self, len, what)
     }
 
     /// How long the device takes for `work`, from its first to its last step.

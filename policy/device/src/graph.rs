@@ -42,6 +42,16 @@ mod tests {
     impl<T: Sync> Shared<u8> for T {}
 
     #[test]
+    fn what_could_not_be_recorded_is_named() {
+        let device = Device::for_tests();
+        // SAFETY: nothing is recorded.
+        let capture = |what, work: &dyn Fn() -> Result<()>| unsafe { device.capture(what, work) };
+        let nested = capture("outer", &|| capture("inner", &|| Ok(())).map(drop));
+        let expected = "recording: inner: cannot be done while work is being recorded";
+        assert_eq!(nested.unwrap_err().to_string(), expected);
+    }
+
+    #[test]
     fn threads_do_not_share_a_graph() {
         // Compiles only where one of the two applies.
         <Graph as Shared<_>>::is_refused();

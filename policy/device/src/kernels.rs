@@ -15,25 +15,23 @@ const COMMON: &str = include_str!("kernels/common.cuh");
 const EMULATION: [(&str, &str); 2] =
     [("emulation.hpp", include_str!("kernels/emulation.hpp")), ("emulated.hpp", include_str!("kernels/emulated.hpp"))];
 
-/// A file's text with that of `tiles.cuh` in front.
-macro_rules! with_tiles {
-    ($file:literal) => {
-        concat!(include_str!("kernels/tiles.cuh"), include_str!($file))
+/// A file's text with that of a header of tiles in front.
+macro_rules! with {
+    ($header:literal, $file:literal) => {
+        concat!(include_str!(concat!("kernels/", $header)), include_str!(concat!("kernels/", $file)))
     };
 }
 
 /// The files that [`crate::Device::kernel`] knows, by their names without `.cu`.
 const FILES: &[(&str, Source)] = &[
     ("advance", Source { name: "advance.cu", text: include_str!("kernels/advance.cu") }),
-    ("attention", Source { name: "attention.cu", text: with_tiles!("kernels/attention.cu") }),
-    (
-        "attention_backward",
-        Source { name: "attention_backward.cu", text: with_tiles!("kernels/attention_backward.cu") },
-    ),
+    ("attention", Source { name: "attention.cu", text: with!("tiles.cuh", "attention.cu") }),
+    ("attention_backward", Source { name: "attention_backward.cu", text: with!("tiles.cuh", "attention_backward.cu") }),
     ("combine", Source { name: "combine.cu", text: include_str!("kernels/combine.cu") }),
-    ("decode_attention", Source { name: "decode_attention.cu", text: with_tiles!("kernels/decode_attention.cu") }),
+    ("decode_attention", Source { name: "decode_attention.cu", text: with!("tiles.cuh", "decode_attention.cu") }),
     ("decode_heads", Source { name: "decode_heads.cu", text: include_str!("kernels/decode_heads.cu") }),
-    ("grouped_gemm", Source { name: "grouped_gemm.cu", text: include_str!("kernels/grouped_gemm.cu") }),
+    ("few_rows", Source { name: "few_rows.cu", text: with!("gemm_tiles.cuh", "few_rows.cu") }),
+    ("grouped_gemm", Source { name: "grouped_gemm.cu", text: with!("gemm_tiles.cuh", "grouped_gemm.cu") }),
     ("grouping", Source { name: "grouping.cu", text: include_str!("kernels/grouping.cu") }),
     ("heads", Source { name: "heads.cu", text: include_str!("kernels/heads.cu") }),
     ("logprob", Source { name: "logprob.cu", text: include_str!("kernels/logprob.cu") }),
@@ -53,6 +51,11 @@ pub(crate) fn source(name: &str) -> Option<Source> {
     FILES.iter().find(|(known, _)| *known == name).map(|(_, source)| *source)
 }
 
+/// Whether the file's kernels wait for those before them where they may begin earlier.
+pub(crate) fn waits(source: Source) -> bool {
+    source.text.contains("await_previous();")
+}
+
 /// The text for a compiler: the defined names, what all kernels use, the file.
 pub(crate) fn text(source: Source, defines: &[(&'static str, i64)], emulated: bool) -> String {
     let defines: String = defines.iter().map(|(name, value)| format!("#define {name} {value}\n")).collect();
@@ -68,5 +71,27 @@ pub(crate) fn describe(defines: &[(&'static str, i64)]) -> String {
     match defines {
         [] => "no names defined".into(),
         _ => defines.iter().map(|(name, value)| format!("{name} = {value}")).collect::<Vec<_>>().join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A kernel that did not would read what is not written yet, where the launch says that it may begin early.
+    #[test]
+    fn every_kernel_waits_for_the_one_before() {
+        for (file, source) in FILES {
+            let mut kernels = source.text.split("KERNEL").skip(1).peekable();
+            assert!(kernels.peek().is_some() && waits(*source), "{file}");
+            for kernel in kernels {
+                let (_, body) = kernel.split_once(") {").expect("a kernel has a body");
+                let body = body.trim_start_matches(['\\', ' ', '\n']);
+                // Those of one file wait in what they share, when they have begun to read weights.
+                let waits =
+                    body.starts_with("await_previous();") || (*file == "few_rows" && body.contains("multiply_few<"));
+                assert!(waits, "{file}: KERNEL{}", kernel.lines().next().unwrap_or_default());
+            }
+        }
     }
 }

@@ -18,6 +18,7 @@
 //! where a kernel takes numbers from there as places (of rows, pages, experts, tokens), their caller has to see to it that
 //! there are such places. Several slices may show the same memory, and kernels write through them.
 
+mod alone;
 mod backend;
 mod cache;
 mod device;

@@ -263,3 +263,38 @@ impl<T: Element> std::fmt::Debug for Slice<'_, T> {
         write!(formatter, "Slice<{}>({})", T::NAME, self.len)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_memory_is_too_small_for_is_named() {
+        let device = Device::for_tests();
+        // The emulator would write to all that the host grants: more than any host has addresses for.
+        let most = if device.is_emulated() { 1 << 50 } else { device.memory().unwrap().total / 8 * 9 };
+        let error = device.alloc::<u8>(most, "everything and more").unwrap_err().to_string();
+        let expected = match device.is_emulated() {
+            true => format!("allocation: everything and more: {most} bytes: "),
+            false => "out of memory on the card: everything and more needs ".to_owned(),
+        };
+        assert!(error.starts_with(&expected), "{error}");
+        // And it goes on as if nothing had happened.
+        assert_eq!(device.upload(&[3_u32], "three").unwrap().download().unwrap(), [3]);
+    }
+
+    #[test]
+    fn what_is_held_is_counted() {
+        let device = Device::for_tests();
+        let before = device.memory().unwrap().held;
+        let buffer = device.zeros::<u8>(10 << 20, "ten MiB").unwrap();
+        // On a card all devices of the process have one memory.
+        let held = |least: usize| assert!(device.memory().unwrap().held >= least);
+        held(10 << 20);
+        drop(buffer);
+        device.synchronize().unwrap();
+        if device.is_emulated() {
+            assert_eq!(device.memory().unwrap().held, before);
+        }
+    }
+}

@@ -14,11 +14,11 @@ pub struct Readback<T: Element> {
 }
 
 impl<T: Element> Readback<T> {
-    pub(crate) fn new(device: &Device, len: usize) -> Result<Self> {
+    pub(crate) fn new(device: &Device, len: usize, what: &'static str) -> Result<Self> {
         let Some(bytes) = len.checked_mul(size_of::<T>()) else {
-            return Err(DeviceError::operation("readback", format!("{len} numbers are too many")));
+            return Err(DeviceError::operation("readback", format!("{what}: {len} numbers are too many")));
         };
-        let place = device.backend().readback(bytes)?;
+        let place = device.backend().readback(bytes, what)?;
         Ok(Readback { place, device: device.clone(), len, element: PhantomData })
     }
 

@@ -242,7 +242,7 @@ fn recorded_steps() {
     };
     step().unwrap();
     // SAFETY: what the step uses lives to the end of this test, whose thread alone has the device.
-    let graph = unsafe { device.capture(step) }.unwrap();
+    let graph = unsafe { device.capture("a step", step) }.unwrap();
     for later in [[1, 200], [64, 65], [0, 130]] {
         lengths.write(0, &later.map(|length| length as i32)).unwrap();
         graph.launch().unwrap();

@@ -25,7 +25,7 @@ fn run<'a>(device: &Device, kernel: &Kernel, grid: Grid, state: impl Into<Argume
 
 fn capture(device: &Device, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
     // SAFETY: buffers that are used by what is recorded live to the end of their test, whose thread alone has the device.
-    unsafe { device.capture(work) }
+    unsafe { device.capture("a test's work", work) }
 }
 
 #[test]
@@ -87,12 +87,12 @@ fn what_does_not_fit_is_refused() {
         &format!("allocation: everything: {} numbers are too many", usize::MAX / 4),
     );
     check(
-        device.readback::<u64>(usize::MAX / 8 + 2).map(drop),
-        &format!("readback: {} numbers are too many", usize::MAX / 8 + 2),
+        device.readback::<u64>(usize::MAX / 8 + 2, "everything").map(drop),
+        &format!("readback: everything: {} numbers are too many", usize::MAX / 8 + 2),
     );
     let elsewhere = Device::for_tests().zeros::<u32>(4, "elsewhere").unwrap();
     check(buffer.copy_from(&elsewhere.view()), "copy: from another device");
-    check(device.readback(4).unwrap().start(&elsewhere.view()), "readback: from another device");
+    check(device.readback(4, "four").unwrap().start(&elsewhere.view()), "readback: from another device");
     assert_eq!(buffer.download().unwrap(), [0; 4]);
 }
 
@@ -153,7 +153,7 @@ fn numbers_are_read_back_while_work_goes_on() {
     let device = Device::for_tests();
     let step = step(&device);
     let state = device.upload(&[1_u32], "state").unwrap();
-    let mut places = [device.readback::<u32>(2).unwrap(), device.readback::<u32>(1).unwrap()];
+    let mut places = [2, 1].map(|len| device.readback::<u32>(len, "numbers").unwrap());
     let mut seen = Vec::new();
     for number in 0..6_usize {
         run(&device, &step, Grid::blocks(1, 32), &state, 1).unwrap();

@@ -81,24 +81,9 @@ pub(super) fn project(
     projection: &Projection<Parameter<'_>>,
     inputs: usize,
 ) -> Result<Buffer<bf16>> {
-    let y = device.alloc(x.len() / inputs * (projection.weight.master.len() / inputs), "activations")?;
-    project_into(device, y.view(), x, projection, inputs)?;
+    let y = linear(device, x, projection.weight.copy, inputs)?;
+    add_projection_bias(device, y.view(), projection)?;
     Ok(y)
-}
-
-/// The same into memory that is there already.
-pub(super) fn project_into(
-    device: &Device,
-    y: Slice<'_, bf16>,
-    x: Slice<'_, bf16>,
-    projection: &Projection<Parameter<'_>>,
-    inputs: usize,
-) -> Result<()> {
-    linear_into(device, y, (x, projection.weight.copy), inputs, false)?;
-    match &projection.bias {
-        Some(bias) => add_bias(device, (y, y.len() / bias.master.len(), bias.master.len()), bias.master),
-        None => Ok(()),
-    }
 }
 
 /// `y += x W^T + b`, y being the residual stream.
@@ -110,10 +95,18 @@ pub(super) fn add_projection(
     inputs: usize,
 ) -> Result<()> {
     linear_into(device, y, (x, projection.weight.copy), inputs, true)?;
-    match &projection.bias {
-        Some(bias) => add_bias(device, (y, y.len() / bias.master.len(), bias.master.len()), bias.master),
-        None => Ok(()),
-    }
+    add_projection_bias(device, y, projection)
+}
+
+/// `y += b`, if there is one.
+pub(super) fn add_projection_bias<'a>(
+    device: &Device,
+    y: impl Into<Numbers<'a>>,
+    projection: &Projection<Parameter<'_>>,
+) -> Result<()> {
+    let Some(bias) = &projection.bias else { return Ok(()) };
+    let (y, outputs) = (y.into(), bias.master.len());
+    add_bias(device, (y, y.len() / outputs, outputs), bias.master)
 }
 
 /// The parameters' gradients `+=`.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use ::sandbox::{CacheState, Packages};
-use device::Library;
+use device::{DeviceError, Library};
 use policy::Place;
 
 use super::print;
@@ -52,8 +52,8 @@ pub(super) fn doctor() -> anyhow::Result<ExitCode> {
     );
     processor(say, &read("/proc/cpuinfo"));
     memory(say, &read("/proc/meminfo"), control_group_limit());
-    graphics(say, &read("/proc/driver/nvidia/version"), &device::libraries());
-    card(say, &crate::place::open(Some("cuda")));
+    let expected = graphics(say, &read("/proc/driver/nvidia/version"), &device::libraries());
+    card(say, &crate::place::open(Some("cuda")), expected);
     caches(say, &::sandbox::default_cache_dir())?;
     print(&findings.text())
 }
@@ -124,35 +124,45 @@ fn control_group_limit() -> Option<u64> {
         .find_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok())
 }
 
-/// The driver as the system shows it, and the libraries that a card needs. Without a driver they are not missed.
-fn graphics(findings: &mut Findings, driver: &str, libraries: &[Library]) {
-    if libraries.is_empty() {
+/// The driver as the system shows it, and the libraries that a card needs, the driver's first. Without a driver they are not
+/// missed; a container or WSL may have one that the system does not show, and a system one that its container cannot open. Returns
+/// whether there is one in either way.
+fn graphics(findings: &mut Findings, driver: &str, libraries: &[Library]) -> bool {
+    let Some(opened) = libraries.first() else {
         findings.say("device", "cpu (this program is built without the feature `cuda`)");
-        return;
-    }
+        return false;
+    };
     findings.say("device", "cpu, and with --device cuda an NVIDIA card of compute capability 8.0 or newer");
     let version = driver.lines().next().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
-    findings.say("graphics driver", version.clone().unwrap_or_else(|| "no NVIDIA driver".to_owned()));
+    let expected = version.is_some() || opened.found.is_ok();
+    let unshown = if expected { "there, of a version that the system does not show" } else { "no NVIDIA driver" };
+    findings.say("graphics driver", version.unwrap_or_else(|| unshown.to_owned()));
     for Library { name, found } in libraries {
         match found {
             Ok(version) => findings.say(name, version.as_str()),
             Err(error) => {
                 findings.say(name, "not found");
-                if version.is_some() {
+                if expected {
                     findings.missing.push(format!("for --device cuda: {error}"));
                 }
             }
         }
     }
+    expected
 }
 
-/// The first card, if it can be used.
-fn card(findings: &mut Findings, opened: &anyhow::Result<Place>) {
+/// The first card, if it can be used. On a machine without a driver nobody expects one.
+fn card(findings: &mut Findings, opened: &anyhow::Result<Place>, expected: bool) {
     let place = match opened {
         Ok(place) => place,
         Err(error) => {
-            // Said in full where a library is missing; on a machine without a driver nobody expects a card.
-            findings.say("card", error.root_cause().to_string().split(": ").next().unwrap_or("none").to_owned());
+            let cause = error.root_cause();
+            findings.say("card", cause.to_string().split(": ").next().unwrap_or("none").to_owned());
+            // What a missing library is has been said with the libraries.
+            let library = matches!(cause.downcast_ref(), Some(DeviceError::NoDriver | DeviceError::NoLibrary { .. }));
+            if expected && !library {
+                findings.missing.push(format!("for --device cuda: {cause}"));
+            }
             return;
         }
     };
@@ -261,15 +271,17 @@ mod tests {
         let found = |name, version: &str| Library { name, found: Ok(version.to_owned()) };
         let missing = |name| Library {
             name,
-            found: Err(device::DeviceError::NoLibrary { library: "libcublas", package: "nvidia-cublas" }),
+            found: Err(DeviceError::NoLibrary { library: "libcublas", package: "nvidia-cublas" }),
         };
+        let no_driver = || Library { name: "driver (libcuda)", found: Err(DeviceError::NoDriver) };
         let say = |driver: &str, libraries: &[Library]| {
             let mut findings = Findings::default();
             graphics(&mut findings, driver, libraries);
             findings
         };
         let driver = "NVRM version: NVIDIA  550.54\nGCC version: 12\n";
-        let findings = say(driver, &[found("NVRTC", "12.4"), missing("cuBLAS")]);
+        let opened = || found("driver (libcuda)", "for CUDA up to 12.4");
+        let findings = say(driver, &[opened(), found("NVRTC", "12.4"), missing("cuBLAS")]);
         let text = findings.text();
         for expected in [
             "graphics driver  NVRM version: NVIDIA 550.54\n",
@@ -280,16 +292,34 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{text}");
         }
-        assert_eq!(say("", &[missing("cuBLAS")]).missing, [""; 0], "no card is expected without a driver");
-        assert_eq!(say(driver, &[found("NVRTC", "12.4")]).missing, [""; 0]);
+        let nothing = say("", &[no_driver(), missing("cuBLAS")]);
+        assert_eq!(nothing.missing, [""; 0], "no card is expected without a driver");
+        assert!(nothing.text().contains("graphics driver  no NVIDIA driver\n"), "{}", nothing.text());
+        assert_eq!(say(driver, &[opened(), found("NVRTC", "12.4")]).missing, [""; 0]);
         assert!(say(driver, &[]).text().contains("without the feature `cuda`"));
+        // A container, or WSL: the driver can be used, though the system does not show it.
+        let hidden = say("", &[opened(), missing("cuBLAS")]);
+        assert!(hidden.text().contains("graphics driver  there, of a version that"), "{}", hidden.text());
+        assert!(hidden.missing[0].contains("LD_LIBRARY_PATH"), "{hidden:?}");
+        // A container that was started without it: the system shows it, and it cannot be used.
+        let shut = say(driver, &[no_driver(), found("cuBLAS", "12.4")]);
+        assert!(shut.missing.len() == 1 && shut.missing[0].contains("--gpus all"), "{shut:?}");
     }
 
     #[test]
     fn a_card_that_cannot_be_had_is_said_in_short() {
-        let mut findings = Findings::default();
-        card(&mut findings, &Err(anyhow::Error::from(device::DeviceError::NoDriver).context("cannot compute on cuda")));
-        assert_eq!(findings.lines, [("card", "no NVIDIA driver".to_owned())]);
-        assert_eq!(findings.missing, [""; 0]);
+        let say = |error: DeviceError, expected| {
+            let error = anyhow::Error::from(error).context("cannot compute on cuda");
+            let mut findings = Findings::default();
+            card(&mut findings, &Err(error), expected);
+            (findings.lines[0].1.clone(), findings.missing.join(""))
+        };
+        for expected in [false, true] {
+            assert_eq!(say(DeviceError::NoDriver, expected), ("no NVIDIA driver".to_owned(), String::new()));
+        }
+        let none = || DeviceError::NoCard { ordinal: 0, count: 0 };
+        assert_eq!(say(none(), false), ("there is no card number 0".to_owned(), String::new()));
+        let (_, missing) = say(none(), true);
+        assert!(missing.contains("for --device cuda") && missing.contains("CUDA_VISIBLE_DEVICES"), "{missing}");
     }
 }

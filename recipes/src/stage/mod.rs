@@ -11,6 +11,7 @@
 //! [`Bench`] holds what they share: tasks, rewards, the tokenizer. The policy goes from stage to stage as a folder on
 //! disk, so that a resumed run finds it where the interrupted one left it.
 
+mod ask;
 mod bench;
 mod demonstrations;
 mod draws;
@@ -36,11 +37,12 @@ use crate::config::{BASE, DataSource, ModelSettings, StageSettings};
 use crate::run::StageRecord;
 use crate::{RunContext, StagesOutcome};
 
+pub(crate) use ask::DECODE_BATCH;
 use bench::Bench;
 pub(crate) use bench::{Model, check_rewards, load_policy, prepare_python, verdict};
 pub(crate) use draws::Draws;
 pub(crate) use export::check_targets;
-pub(crate) use grade::{Graded, Grader};
+pub(crate) use grade::{Graded, Grader, Spent};
 pub(crate) use passes::Passes;
 pub(crate) use pretrain::TOKENIZER_SECONDS;
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub(crate) trait Backend: Send + Sync {
     fn synchronize(&self) -> Result<()>;
     fn begin_capture(&self) -> Result<()>;
     fn end_capture(&self) -> Result<Box<dyn Recorded>>;
-    fn readback(&self, bytes: usize) -> Result<Box<dyn Copied>>;
+    fn readback(&self, bytes: usize, what: &'static str) -> Result<Box<dyn Copied>>;
     /// A point in the device's work, for `since`.
     fn mark(&self) -> Result<Box<dyn Any>>;
     /// The time from a mark until all work given so far is done.

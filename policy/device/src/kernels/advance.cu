@@ -10,6 +10,7 @@ constexpr unsigned char DRAWING = 0, ENDED = 1, FULL = 2;
 KERNEL_BOUNDS(ADVANCE_THREADS, 1, advance, unsigned* tokens, float* logprobs, unsigned* next, unsigned* length,
               unsigned* position, unsigned char* state, unsigned* running, const unsigned* drawn, const float* drawn_logprobs,
               const unsigned* limit, const unsigned* ends, int end_count, int slots, int capacity) {
+    await_previous();
     unsigned going_on = 0;
     for (int slot = threadIdx.x; slot < slots; slot += ADVANCE_THREADS) {
         if (state[slot] != DRAWING) continue;

@@ -23,6 +23,7 @@ constexpr int KEYS = 64;
 KERNEL_BOUNDS(128, 2, attention_forward, bf16* out, float* totals, const bf16* query, const bf16* key, const bf16* value,
     const int* blocks, const int* runs, int rows, int heads, int group, int query_row, int query_head, int key_row,
     int key_head, int value_row, int value_head, float scale) {
+    await_previous();
     DYNAMIC_SHARED(bf16, shared);
     bf16* queries = shared;                        // [ROWS, QK]; in the end the results [ROWS, V]
     bf16* keys = queries + ROWS * max(tile_stride(QK), tile_stride(V)); // [KEYS, QK]

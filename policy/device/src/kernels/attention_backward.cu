@@ -20,6 +20,7 @@ constexpr int TILE = filled(QK) + filled(V) > 256 ? 32 : 64;
 
 // The product of each head's result and its gradient: dots [heads, rows] of out and d_out [rows, heads, V]. A warp each.
 KERNEL(attention_backward_dots, float* dots, const bf16* out, const bf16* d_out, int rows, int heads) {
+    await_previous();
     const size_t pair = static_cast<size_t>(blockIdx.x) * warp_count() + warp_index();
     if (pair >= static_cast<size_t>(rows) * heads) return;
     float dot = 0.0f;
@@ -51,6 +52,7 @@ KERNEL_BOUNDS(128, 2, attention_backward_keys, bf16* d_key, bf16* d_value, float
               const int* blocks, const int* runs, int rows, int heads, int group, int query_row, int query_head,
               int key_row, int key_head, int value_row, int value_head, int d_key_row, int d_key_head, int d_value_row,
               int d_value_head, float scale) {
+    await_previous();
     DYNAMIC_SHARED(bf16, shared);
     bf16* keys = shared;                                                 // [ROWS, QK]; in the end their gradients
     bf16* values = keys + ROWS * tile_stride(QK);                        // [ROWS, V]; in the end their gradients
@@ -148,6 +150,7 @@ KERNEL_BOUNDS(128, 2, attention_backward_keys, bf16* d_key, bf16* d_value, float
 // Adds up the parts of a block of keys: blocks [gridDim.x, 4]: first key row, end of key rows, first slot, end of slots.
 KERNEL(attention_backward_sum, bf16* d_key, bf16* d_value, const float* partial, const int* blocks, int key_heads,
        int d_key_row, int d_key_head, int d_value_row, int d_value_head) {
+    await_previous();
     const int* block = blocks + 4 * blockIdx.x;
     const int first = block[0], count = block[1] - first, head = blockIdx.y;
     for (int i = threadIdx.x; i < count * (QK + V); i += blockDim.x) {
@@ -170,6 +173,7 @@ KERNEL_BOUNDS(128, 2, attention_backward_queries, bf16* d_query, const bf16* que
               const bf16* d_out, const float* totals, const float* dots, const int* blocks, const int* runs, int pieces,
               int rows, int heads, int group, int query_row, int query_head, int key_row, int key_head, int value_row,
               int value_head, int d_query_row, int d_query_head, float scale) {
+    await_previous();
     DYNAMIC_SHARED(bf16, shared);
     bf16* queries = shared;                                 // [ROWS, QK]; in the end their gradients
     bf16* gradients = queries + ROWS * tile_stride(QK);     // [ROWS, V]

@@ -9,6 +9,7 @@ constexpr int EIGHT = 8;
 // y [rows, width] += sum over slots of gates [rows, top_k] * results [pairs, width] at place [rows, top_k].
 // The sum is added as one number: the order in which the processor's kernels add.
 KERNEL(combine, float* y, const bf16* results, const float* gates, const unsigned* place, int width, int top_k) {
+    await_previous();
     size_t row = blockIdx.x;
     int column = (blockIdx.y * blockDim.x + threadIdx.x) * EIGHT;
     if (column >= width) return;
@@ -29,12 +30,14 @@ KERNEL(combine, float* y, const bf16* results, const float* gates, const unsigne
 
 // sorted [pairs] in expert order from gates [rows, top_k].
 KERNEL(gates_to_places, float* sorted, const float* gates, const unsigned* place, size_t pairs) {
+    await_previous();
     size_t pair = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
     if (pair < pairs) sorted[place[pair]] = gates[pair];
 }
 
 // gates [rows, top_k] from sorted [pairs] in expert order.
 KERNEL(gates_from_places, float* gates, const float* sorted, const unsigned* place, size_t pairs) {
+    await_previous();
     size_t pair = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
     if (pair < pairs) gates[pair] = sorted[place[pair]];
 }
@@ -56,9 +59,11 @@ DEVICE void sum_of_slots(T* out, const bf16* values, const unsigned* place, int 
 }
 
 KERNEL(sum_slots_bf16, bf16* out, const bf16* values, const unsigned* place, int width, int top_k, int add) {
+    await_previous();
     sum_of_slots(out, values, place, width, top_k, add);
 }
 
 KERNEL(sum_slots_f32, float* out, const bf16* values, const unsigned* place, int width, int top_k, int add) {
+    await_previous();
     sum_of_slots(out, values, place, width, top_k, add);
 }

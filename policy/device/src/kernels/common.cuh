@@ -21,6 +21,16 @@
 
 #endif
 
+// Every kernel calls this in all threads before it touches what another may have written, or may still read. A recorded step
+// starts a kernel as soon as all blocks of the one before have come here (programmatic dependent launch), so that it is ready
+// when that one ends, and here it waits for its end. Elsewhere kernels follow one another anyway, and this does nothing.
+DEVICE void await_previous() {
+#if !defined(EMULATION) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 constexpr int WARP = 32;
 
 // The thread's place in its warp, and the warp's in its block.

@@ -84,6 +84,7 @@ DEVICE void combine_splits(bf16* out, const float* partial, const float* totals,
 KERNEL_BOUNDS(THREADS, 1, decode_attention, bf16* out, float* partial, float* totals, unsigned* done, const bf16* query,
               const bf16* keys, const bf16* values, const int* pages, const int* lengths, int page_row, int heads, int group,
               int key_row, int key_head, int value_row, int value_head, float scale) {
+    await_previous();
     DYNAMIC_SHARED(bf16, shared);
     constexpr int KEY_TILE = KEYS * tile_stride(QK), VALUE_TILE = VALUE_IN_KEY ? 0 : KEYS * tile_stride(V);
     bf16* queries = shared;                              // [ROWS, QK]

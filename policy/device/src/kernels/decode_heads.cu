@@ -15,6 +15,7 @@
 KERNEL(decode_heads, bf16* query, bf16* keys, bf16* values, const bf16* x, const float* bias, const float* query_norm,
        const float* key_norm, const float* table, const unsigned* positions, const int* places, const int* pages, int page_row,
        int heads, int key_heads, int width, int pairs, int interleaved, float eps) {
+    await_previous();
     DYNAMIC_SHARED(bf16, shared);
     const size_t row = blockIdx.x;
     const int all = heads + 2 * key_heads, head = blockIdx.y * warp_count() + warp_index();

@@ -7,26 +7,7 @@
 // - add_weight_gradient: dW_e[i, j] += sum over the expert's p of a[row_a(p), i] b[row_b(p), j]
 //
 // row(p) is p, or gather[p] where a list is given. The grid has as many tiles as any load could need; a tile that the load
-// does not need ends at once. Whatever the tile, a number of `out` is summed by the same mma in the same order of depth, so
-// a row's result does not depend on the tile, nor on the other rows.
-//
-// A block copies tiles of both factors, DEPTH deep, into a ring of STAGES in shared memory (cp.async), and multiplies one
-// stage while the next ones arrive. A row of a tile is cut into chunks of 16 bytes; chunk c of row r lies at c ^ (r & 7), so
-// that the eight rows which ldmatrix reads at a time lie in different banks.
-
-constexpr int DEPTH = 64;
-constexpr int CHUNK_NUMBERS = 8;
-constexpr int GEMM_THREADS = 128;
-
-// One kind of tile: ROWS x COLUMNS numbers of the result, WARP_ROWS x WARP_COLUMNS of them by one warp.
-template <int ROWS_, int COLUMNS_, int WARP_ROWS_, int WARP_COLUMNS_, int STAGES_>
-struct Tile {
-    static constexpr int ROWS = ROWS_, COLUMNS = COLUMNS_, WARP_ROWS = WARP_ROWS_, WARP_COLUMNS = WARP_COLUMNS_;
-    static constexpr int STAGES = STAGES_;
-    static constexpr int ROW_PARTS = WARP_ROWS / 16, COLUMN_PARTS = WARP_COLUMNS / 8;
-    static constexpr int STAGE_NUMBERS = (ROWS + COLUMNS) * DEPTH;
-    static_assert(ROWS / WARP_ROWS * (COLUMNS / WARP_COLUMNS) * 32 == GEMM_THREADS, "four warps share a tile");
-};
+// does not need ends at once. A row's result does not depend on the tile, nor on the other rows. See gemm_tiles.cuh.
 
 // For rows in plenty, for some, and for the few of each expert in decoding: TILE_ROWS is defined where this is compiled.
 using LargeTile = Tile<128, 128, 64, 64, 3>;
@@ -39,126 +20,6 @@ using RowsTile = MediumTile;
 #else
 using RowsTile = SmallTile;
 #endif
-
-// Where the number (row, column) of a tile with WIDTH numbers a row lies.
-template <int WIDTH>
-DEVICE int swizzled(int row, int column) {
-    return row * WIDTH + (((column / CHUNK_NUMBERS) ^ (row & 7)) * CHUNK_NUMBERS);
-}
-
-// Copies HEIGHT rows of WIDTH numbers from column `first_column` on; `row_of(r)` is the source's row, or below 0 for zeros.
-template <int HEIGHT, int WIDTH, typename RowOf>
-DEVICE void copy_tile(bf16* tile, const bf16* source, int first_column, int columns, RowOf row_of) {
-    constexpr int CHUNKS = WIDTH / CHUNK_NUMBERS;
-#pragma unroll
-    for (int i = 0; i < HEIGHT * CHUNKS / GEMM_THREADS; i++) {
-        int chunk = i * GEMM_THREADS + threadIdx.x;
-        int row = chunk / CHUNKS, column = chunk % CHUNKS * CHUNK_NUMBERS;
-        long long source_row = row_of(row);
-        bool valid = source_row >= 0 && first_column + column < columns;
-        const bf16* from = valid ? source + source_row * columns + first_column + column : source;
-        copy_async_16(tile + swizzled<WIDTH>(row, column), from, valid);
-    }
-}
-
-// The numbers of one thread: for each 16 x 8 part of the warp's, rows lane / 4 and that + 8, columns lane % 4 * 2 and + 1.
-template <typename T>
-struct Sums {
-    float of[T::ROW_PARTS][T::COLUMN_PARTS][4];
-};
-
-// sums += a b for one stage. a lies as [ROWS, DEPTH], or as [DEPTH, ROWS] if A_IS_DEEP; b as [COLUMNS, DEPTH], or as
-// [DEPTH, COLUMNS] if B_IS_DEEP. ldmatrix turns over what lies deep.
-template <typename T, bool A_IS_DEEP, bool B_IS_DEEP>
-DEVICE void multiply_stage(Sums<T>& sums, const bf16* a, const bf16* b) {
-    int warp = warp_index(), lane = lane_index();
-    int warp_row = warp / (T::COLUMNS / T::WARP_COLUMNS) * T::WARP_ROWS;
-    int warp_column = warp % (T::COLUMNS / T::WARP_COLUMNS) * T::WARP_COLUMNS;
-    // Each lane points ldmatrix to one row of one of four 8 x 8 matrices.
-    int inner = lane % 8, low = lane / 8 % 2 * 8, high = lane / 16 * 8;
-#pragma unroll
-    for (int depth = 0; depth < DEPTH; depth += 16) {
-        unsigned b_parts[T::COLUMN_PARTS][2];
-#pragma unroll
-        for (int part = 0; part < T::COLUMN_PARTS; part += 2) {
-            int column = warp_column + part * 8;
-            unsigned four[4];
-            if (B_IS_DEEP) {
-                load_matrix_x4_transposed(four, b + swizzled<T::COLUMNS>(depth + low + inner, column + high));
-            } else {
-                load_matrix_x4(four, b + swizzled<DEPTH>(column + high + inner, depth + low));
-            }
-            b_parts[part][0] = four[0];
-            b_parts[part][1] = four[1];
-            b_parts[part + 1][0] = four[2];
-            b_parts[part + 1][1] = four[3];
-        }
-#pragma unroll
-        for (int row_part = 0; row_part < T::ROW_PARTS; row_part++) {
-            int row = warp_row + row_part * 16;
-            unsigned a_part[4];
-            if (A_IS_DEEP) {
-                load_matrix_x4_transposed(a_part, a + swizzled<T::ROWS>(depth + high + inner, row + low));
-            } else {
-                load_matrix_x4(a_part, a + swizzled<DEPTH>(row + low + inner, depth + high));
-            }
-#pragma unroll
-            for (int part = 0; part < T::COLUMN_PARTS; part++) {
-                mma_bf16_16x8x16(sums.of[row_part][part], a_part, b_parts[part]);
-            }
-        }
-    }
-}
-
-// Runs `load(stage's memory, step)` for every step in order, STAGES - 1 steps ahead of `multiply(stage's memory, step)`.
-template <typename T, typename Load, typename Multiply>
-DEVICE void pipeline(bf16* shared, int steps, Load load, Multiply multiply) {
-#pragma unroll
-    for (int step = 0; step < T::STAGES - 1; step++) {
-        if (step < steps) load(shared + step * T::STAGE_NUMBERS, step);
-        copy_commit();
-    }
-    for (int step = 0; step < steps; step++) {
-        copy_wait<T::STAGES - 2>();
-        // This step's tiles are there for all threads, and all are done with the stage that is filled next.
-        __syncthreads();
-        int next = step + T::STAGES - 1;
-        if (next < steps) load(shared + next % T::STAGES * T::STAGE_NUMBERS, next);
-        copy_commit();
-        multiply(shared + step % T::STAGES * T::STAGE_NUMBERS, step);
-    }
-}
-
-// Calls `use(row, column, row part, column part, i)` for each pair of neighbours of the tile: the place of a pair, and where
-// it is in the sums.
-template <typename T, typename Use>
-DEVICE void each_pair(Use use) {
-    int warp = warp_index(), lane = lane_index();
-    int warp_row = warp / (T::COLUMNS / T::WARP_COLUMNS) * T::WARP_ROWS;
-    int warp_column = warp % (T::COLUMNS / T::WARP_COLUMNS) * T::WARP_COLUMNS;
-#pragma unroll
-    for (int row_part = 0; row_part < T::ROW_PARTS; row_part++) {
-#pragma unroll
-        for (int part = 0; part < T::COLUMN_PARTS; part++) {
-            int row = warp_row + row_part * 16 + lane / 4;
-            int column = warp_column + part * 8 + lane % 4 * 2;
-            use(row, column, row_part, part, 0);
-            use(row + 8, column, row_part, part, 2);
-        }
-    }
-}
-
-template <typename T>
-DEVICE void clear(Sums<T>& sums) {
-#pragma unroll
-    for (int row_part = 0; row_part < T::ROW_PARTS; row_part++) {
-#pragma unroll
-        for (int part = 0; part < T::COLUMN_PARTS; part++) {
-#pragma unroll
-            for (int i = 0; i < 4; i++) sums.of[row_part][part][i] = 0.0f;
-        }
-    }
-}
 
 struct RowTile {
     int expert;
@@ -200,24 +61,12 @@ DEVICE RowTile find_row_tile(const unsigned* offsets, int experts, int rows, int
     return RowTile{shuffle(expert, owner), shuffle(first, owner), shuffle(end, owner)};
 }
 
-// What the weights' tile is: rows of W_e, columns of W_e, or rows of gate and up by turns.
-enum class Weights { ROWS, COLUMNS, GATE_AND_UP };
-
-// Of gate and up a tile takes eight rows each by turns. So the two numbers that make an activation are in neighbouring parts
-// of one thread's sums. This is the column of `out` that a tile's column belongs to.
-DEVICE int activation_of(int column) { return column / 16 * 8 + column % 8; }
-DEVICE bool is_up(int column) { return column % 16 >= 8; }
-
-DEVICE float silu_times(float gate, float up) { return gate * (1 / (1 + expf(-gate)) * up); }
-
-DEVICE void store_pair(bf16* at, float value, float next) { *reinterpret_cast<unsigned*>(at) = pack_bf16(value, next); }
-
 // The body of all products of rows with weights. `weight_stride`: numbers from one expert's matrix to the next one's.
 // gate_up [pairs, 2 columns], for GATE_AND_UP and if not null: gate and up before the activation.
 template <typename T, Weights KIND>
 DEVICE void multiply_rows(bf16* shared, bf16* out, bf16* gate_up, const bf16* a, const bf16* weight, const unsigned* offsets,
                           const unsigned* gather, int experts, int columns, int depth, size_t weight_stride) {
-    constexpr int TILE_COLUMNS = KIND == Weights::GATE_AND_UP ? T::COLUMNS / 2 : T::COLUMNS;
+    constexpr int TILE_COLUMNS = tile_columns<T, KIND>();
     SHARED(int, source_rows, T::ROWS);
     int column_tiles = (columns + TILE_COLUMNS - 1) / TILE_COLUMNS;
     RowTile tile = find_row_tile(offsets, experts, T::ROWS, blockIdx.x / column_tiles);
@@ -235,23 +84,14 @@ DEVICE void multiply_rows(bf16* shared, bf16* out, bf16* gate_up, const bf16* a,
     auto load = [&](bf16* stage, int step) {
         int first = step * DEPTH;
         copy_tile<T::ROWS, DEPTH>(stage, a, first, depth, [&](int row) { return (long long)source_rows[row]; });
-        bf16* b = stage + T::ROWS * DEPTH;
-        if (KIND == Weights::COLUMNS) {
-            copy_tile<DEPTH, T::COLUMNS>(b, w, first_column, columns, [&](int row) {
-                return first + row < depth ? (long long)(first + row) : -1ll;
-            });
-        } else {
-            copy_tile<T::COLUMNS, DEPTH>(b, w, first, depth, [&](int row) {
-                int column = first_column + (KIND == Weights::ROWS ? row : activation_of(row));
-                long long source = KIND == Weights::GATE_AND_UP && is_up(row) ? (long long)columns + column : column;
-                return column < columns ? source : -1ll;
-            });
-        }
+        copy_weights<T, KIND>(stage + T::ROWS * DEPTH, w, first_column, columns, first, depth);
     };
     auto multiply = [&](const bf16* stage, int) {
         multiply_stage<T, false, KIND == Weights::COLUMNS>(sums, stage, stage + T::ROWS * DEPTH);
     };
-    pipeline<T>(shared, (depth + DEPTH - 1) / DEPTH, load, multiply);
+    const int steps = (depth + DEPTH - 1) / DEPTH;
+    load_ahead<T>(shared, steps, load);
+    pipeline<T>(shared, steps, load, multiply);
 
     // Columns come in eights, so a pair's second is there too, and both lie in one aligned word.
     each_pair<T>([&](int row, int tile_column, int row_part, int part, int i) {
@@ -263,10 +103,9 @@ DEVICE void multiply_rows(bf16* shared, bf16* out, bf16* gate_up, const bf16* a,
         if (KIND != Weights::GATE_AND_UP) {
             store_pair(at, pair[0], pair[1]);
         } else if (!is_up(tile_column)) {
-            // The activation of what the backward pass will see.
             const float* other = &sums.of[row_part][(part + 1) % T::COLUMN_PARTS][i];
             unsigned gate = pack_bf16(pair[0], pair[1]), up = pack_bf16(other[0], other[1]);
-            store_pair(at, silu_times(low_float(gate), low_float(up)), silu_times(high_float(gate), high_float(up)));
+            store_activated(at, gate, up);
             if (gate_up) {
                 unsigned* words = reinterpret_cast<unsigned*>(gate_up + place * 2 * columns + column);
                 words[0] = gate;
@@ -280,6 +119,7 @@ DEVICE void multiply_rows(bf16* shared, bf16* out, bf16* gate_up, const bf16* a,
 // The grid: column tiles times the most row tiles there can be.
 KERNEL_BOUNDS(GEMM_THREADS, 2, rows_by_transposed, bf16* out, const bf16* a, const bf16* weight, const unsigned* offsets,
               const unsigned* gather, int experts, int columns, int depth, size_t weight_stride) {
+    await_previous();
     DYNAMIC_SHARED(bf16, shared);
     multiply_rows<RowsTile, Weights::ROWS>(shared, out, nullptr, a, weight, offsets, gather, experts, columns, depth,
                                           weight_stride);
@@ -287,6 +127,7 @@ KERNEL_BOUNDS(GEMM_THREADS, 2, rows_by_transposed, bf16* out, const bf16* a, con
 
 KERNEL_BOUNDS(GEMM_THREADS, 2, rows_by, bf16* out, const bf16* a, const bf16* weight, const unsigned* offsets,
               const unsigned* gather, int experts, int columns, int depth, size_t weight_stride) {
+    await_previous();
     DYNAMIC_SHARED(bf16, shared);
     multiply_rows<RowsTile, Weights::COLUMNS>(shared, out, nullptr, a, weight, offsets, gather, experts, columns, depth,
                                           weight_stride);
@@ -295,6 +136,7 @@ KERNEL_BOUNDS(GEMM_THREADS, 2, rows_by, bf16* out, const bf16* a, const bf16* we
 // The same, and gate_up [pairs, 2 columns] or null; a column tile is half as wide.
 KERNEL_BOUNDS(GEMM_THREADS, 2, activated_rows, bf16* out, bf16* gate_up, const bf16* a, const bf16* weight,
               const unsigned* offsets, const unsigned* gather, int experts, int columns, int depth, size_t weight_stride) {
+    await_previous();
     DYNAMIC_SHARED(bf16, shared);
     multiply_rows<RowsTile, Weights::GATE_AND_UP>(shared, out, gate_up, a, weight, offsets, gather, experts, columns, depth,
                                                   weight_stride);
@@ -305,6 +147,7 @@ KERNEL_BOUNDS(GEMM_THREADS, 2, activated_rows, bf16* out, bf16* gate_up, const b
 KERNEL_BOUNDS(GEMM_THREADS, 2, add_weight_gradient, float* d_weight, const bf16* a, const bf16* b,
               const unsigned* offsets, const unsigned* gather_a, const unsigned* gather_b, int height, int width,
               size_t stride) {
+    await_previous();
     using T = LargeTile;
     DYNAMIC_SHARED(bf16, shared);
     int width_tiles = (width + T::COLUMNS - 1) / T::COLUMNS, height_tiles = (height + T::ROWS - 1) / T::ROWS;
@@ -340,7 +183,9 @@ KERNEL_BOUNDS(GEMM_THREADS, 2, add_weight_gradient, float* d_weight, const bf16*
         multiply_stage<T, true, true>(sums, stage, stage + T::ROWS * DEPTH);
         source_rows[(step + T::STAGES) % AHEAD * GEMM_THREADS + threadIdx.x] = next;
     };
-    pipeline<T>(shared, (int)((end - begin + DEPTH - 1) / DEPTH), load, multiply);
+    const int steps = (int)((end - begin + DEPTH - 1) / DEPTH);
+    load_ahead<T>(shared, steps, load);
+    pipeline<T>(shared, steps, load, multiply);
 
     float* d = d_weight + expert * stride;
     each_pair<T>([&](int row, int column, int row_part, int part, int i) {

@@ -80,6 +80,7 @@ DEVICE void place_chunk(unsigned* token, unsigned* place, const unsigned* counts
 // chunk_counts [experts, chunks]: how often a chunk of `chosen` [pairs] names an expert. One block a chunk.
 KERNEL_BOUNDS(GROUPING_THREADS, 1, grouping_count, unsigned* chunk_counts, const unsigned short* chosen, size_t pairs,
               int experts) {
+    await_previous();
     SHARED(unsigned short, chunk, CHUNK);
     SHARED(unsigned, counts, GROUPING_THREADS);
     long long first = (long long)blockIdx.x * CHUNK;
@@ -91,6 +92,7 @@ KERNEL_BOUNDS(GROUPING_THREADS, 1, grouping_count, unsigned* chunk_counts, const
 
 // Makes an expert's counts the sum of the chunks before, and writes its total. One block an expert.
 KERNEL_BOUNDS(GROUPING_THREADS, 1, grouping_scan, unsigned* chunk_counts, unsigned* totals, int chunks) {
+    await_previous();
     SHARED(unsigned, sums, GROUPING_THREADS);
     SHARED(unsigned, carried, 1);
     unsigned* own = chunk_counts + (size_t)blockIdx.x * chunks;
@@ -115,6 +117,7 @@ KERNEL_BOUNDS(GROUPING_THREADS, 1, grouping_scan, unsigned* chunk_counts, unsign
 KERNEL_BOUNDS(GROUPING_THREADS, 1, grouping_place, unsigned* offsets, unsigned* token, unsigned* place, unsigned* load,
               const unsigned* chunk_counts, const unsigned* totals, const unsigned short* chosen, size_t pairs,
               int experts, int top_k) {
+    await_previous();
     SHARED(unsigned short, chunk, CHUNK);
     SHARED(unsigned, counts, GROUPING_THREADS);
     SHARED(unsigned, starts, GROUPING_THREADS);

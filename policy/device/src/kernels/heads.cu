@@ -4,6 +4,7 @@
 // out [rows, heads, width] = x, each as its strides say. A stride of 0 from head to head of x gives each head the same.
 KERNEL(copy_heads, bf16* out, const bf16* x, int rows, int heads, int width, int out_row, int out_head, int x_row,
        int x_head) {
+    await_previous();
     const int chunks = width / 8;
     const size_t at = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
     if (at >= static_cast<size_t>(rows) * heads * chunks) return;
@@ -16,6 +17,7 @@ KERNEL(copy_heads, bf16* out, const bf16* x, int rows, int heads, int width, int
 
 // out [rows, width] = the sum of x [rows, heads, width] over heads, in order.
 KERNEL(sum_heads, bf16* out, const bf16* x, int rows, int heads, int width, int out_row, int x_row, int x_head) {
+    await_previous();
     const int chunks = width / 8;
     const size_t at = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
     if (at >= static_cast<size_t>(rows) * chunks) return;

@@ -27,6 +27,7 @@ DEVICE void move_to(Running& running, float maximum) {
 // running [rows, 3] and picked [rows], the target's logit, are kept from chunk to chunk; first = 0 begins anew.
 KERNEL(logprob_chunk, float* running, float* picked, const float* logits, const unsigned* targets, int first, int width,
        int stride) {
+    await_previous();
     const size_t row = blockIdx.x;
     logits += row * stride;
     Running own = {NOTHING, 0, 0};
@@ -72,6 +73,7 @@ KERNEL(logprob_chunk, float* running, float* picked, const float* logits, const 
 // logprobs, entropy, totals [rows] from what the chunks have left.
 KERNEL(logprob_finish, float* logprobs, float* entropy, float* totals, const float* running, const float* picked,
        int rows) {
+    await_previous();
     const int row = blockIdx.x * blockDim.x + threadIdx.x;
     if (row < rows) {
         const float largest = running[3 * (size_t)row], sum = running[3 * (size_t)row + 1];
@@ -88,6 +90,7 @@ KERNEL(logprob_finish, float* logprobs, float* entropy, float* totals, const flo
 KERNEL(logprob_backward, bf16* d_logits, const float* logits, const unsigned* targets, const float* totals,
        const float* entropy, const float* slopes, const float* entropy_slopes, int first, int width, int stride,
        float scale) {
+    await_previous();
     const size_t row = blockIdx.x;
     const float a = slopes[row] * scale, total = totals[row];
     const float b = entropy_slopes ? entropy_slopes[row] * scale : 0, h = entropy_slopes ? entropy[row] : 0;

@@ -68,6 +68,7 @@ DEVICE void normalise(bf16* out, const X* x, const float* weight, int rows, int 
 #define RMS_NORM(name, NARROW, X)                                                                                     \
     KERNEL(name, bf16* out, const X* x, const float* weight, int rows, int width, int heads, int stride,              \
            int out_stride, float eps) {                                                                               \
+        await_previous();                                                                                             \
         normalise<NARROW>(out, x, weight, rows, width, heads, stride, out_stride, eps);                               \
     }
 RMS_NORM(rms_norm_warp_f32, true, float)
@@ -157,6 +158,7 @@ DEVICE void gradients(X* d_x, float* partial, const X* x, const float* weight, c
 #define RMS_NORM_BACKWARD(name, NARROW, X, G)                                                                         \
     KERNEL(name, X* d_x, float* partial, const X* x, const float* weight, const G* d_y, int rows, int width,          \
            int heads, int stride, int d_y_stride, float eps) {                                                        \
+        await_previous();                                                                                             \
         gradients<NARROW>(d_x, partial, x, weight, d_y, rows, width, heads, stride, d_y_stride, eps);                 \
     }
 RMS_NORM_BACKWARD(rms_norm_backward_warp_f32_f32, true, float, float)

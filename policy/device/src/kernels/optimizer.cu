@@ -35,6 +35,7 @@ DEVICE double block_total(double value) {
 
 // partial [blocks]: the sum of squares of SUM_NUMBERS numbers.
 KERNEL(sum_of_squares, double* partial, const float* values, size_t count) {
+    await_previous();
     const size_t first = (size_t)blockIdx.x * SUM_NUMBERS;
     const size_t end = first + SUM_NUMBERS < count ? first + SUM_NUMBERS : count;
     double sum = 0;
@@ -51,6 +52,7 @@ KERNEL(sum_of_squares, double* partial, const float* values, size_t count) {
 // verdict [3]: the norm, the factor of the gradient, and whether the step is applied: not where the gradient is not
 // finite, or its norm, once clipped, more than `largest`.
 KERNEL(judge_step, double* verdict, const double* partial, size_t count, double max_norm, double largest) {
+    await_previous();
     double total = 0;
     for (size_t i = threadIdx.x; i < count; i += SUM_THREADS) {
         total += partial[i];
@@ -70,6 +72,7 @@ KERNEL(judge_step, double* verdict, const double* partial, size_t count, double 
 KERNEL(adamw, float* weights, bf16* copy, const float* gradient, float* first, float* second, const double* verdict,
        float keep, float one_minus_beta1, float beta2, float one_minus_beta2, float step, float root_correction,
        float eps, size_t count) {
+    await_previous();
     if (verdict[2] == 0) {
         return;
     }
@@ -91,6 +94,7 @@ KERNEL(adamw, float* weights, bf16* copy, const float* gradient, float* first, f
 
 // w <- keep w + rate other, and the copy.
 KERNEL(move_towards, float* weights, bf16* copy, const float* other, float keep, float rate, size_t count) {
+    await_previous();
     for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += (size_t)gridDim.x * blockDim.x) {
         const float w = sum(product(weights[i], keep), product(other[i], rate));
         weights[i] = w;

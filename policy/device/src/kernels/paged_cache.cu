@@ -10,6 +10,7 @@
 KERNEL(cache_append, bf16* first, bf16* second, const bf16* first_x, const bf16* second_x, const int* pages,
        const int* sequences, const int* positions, int rows, int page_row, int first_width, int first_row,
        int first_x_row, int second_width, int second_row, int second_x_row) {
+    await_previous();
     const int chunks = (first_width + second_width) / 8;
     const size_t at = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
     const size_t row = at / chunks;
@@ -27,6 +28,7 @@ KERNEL(cache_append, bf16* first, bf16* second, const bf16* first_x, const bf16*
 // Copies whole pages: pairs [gridDim.x, 2] of a page and the one that it is copied to; no page is both. `cache` has
 // `page_width` numbers to a page.
 KERNEL(cache_copy_pages, bf16* cache, const int* pairs, int page_width) {
+    await_previous();
     const bf16* from = cache + static_cast<size_t>(pairs[2 * blockIdx.x]) * page_width;
     bf16* to = cache + static_cast<size_t>(pairs[2 * blockIdx.x + 1]) * page_width;
     for (int at = 8 * threadIdx.x; at < page_width; at += 8 * blockDim.x)

@@ -69,6 +69,7 @@ DEVICE void turn_eights(T* rows, const float* table, const unsigned* positions, 
 #define ROPE(name, function, NEIGHBOURS, T)                                                                           \
     KERNEL(name, T* rows, const float* table, const unsigned* positions, int stride, int heads, int head_width,       \
            int offset, int pairs, float direction) {                                                                  \
+        await_previous();                                                                                             \
         function<NEIGHBOURS>(rows, table, positions, stride, heads, head_width, offset, pairs, direction);            \
     }
 ROPE(rope_neighbours_bf16, turn_pairs, true, bf16)

@@ -105,6 +105,7 @@ DEVICE float gate_factor(const float* logits, const unsigned short* chosen, int 
 KERNEL_BOUNDS(ROUTER_WARPS * 32, 1, router_choose, unsigned short* chosen, float* gates, const float* logits,
               const float* bias, int rows, int experts, int top_k, int groups, int top_groups, int normalise,
               float scale) {
+    await_previous();
     SHARED(unsigned short, slots, ROUTER_WARPS * MAX_CHOSEN);
     int warp = warp_index(), lane = lane_index();
     int row = blockIdx.x * ROUTER_WARPS + warp;
@@ -164,6 +165,7 @@ KERNEL_BOUNDS(ROUTER_WARPS * 32, 1, router_choose, unsigned short* chosen, float
 // The gates of experts that were chosen before; one thread a token.
 KERNEL(router_gates, float* gates, const float* logits, const unsigned short* chosen, int rows, int experts, int top_k,
        int normalise, float scale) {
+    await_previous();
     int row = blockIdx.x * blockDim.x + threadIdx.x;
     if (row >= rows) return;
     const float* z = logits + (size_t)row * experts;
@@ -180,6 +182,7 @@ KERNEL(router_gates, float* gates, const float* logits, const unsigned short* ch
 KERNEL_BOUNDS(ROUTER_WARPS * 32, 1, router_backward, bf16* d_logits, const float* logits, const unsigned short* chosen,
               const float* d_gates, const unsigned* offsets, int rows, int experts, int top_k, int normalise, float scale,
               float balance) {
+    await_previous();
     int warp = warp_index(), lane = lane_index();
     int row = blockIdx.x * ROUTER_WARPS + warp;
     // All lanes of a warp have the same row, and nothing here waits for another warp.

@@ -17,15 +17,19 @@ template <class To, class From> DEVICE void gather(To* out, const From* table, c
 }
 
 KERNEL(gather_f32_f32, float* out, const float* table, const unsigned* ids, int width) {
+    await_previous();
     gather(out, table, ids, width);
 }
 KERNEL(gather_f32_bf16, float* out, const bf16* table, const unsigned* ids, int width) {
+    await_previous();
     gather(out, table, ids, width);
 }
 KERNEL(gather_bf16_f32, bf16* out, const float* table, const unsigned* ids, int width) {
+    await_previous();
     gather(out, table, ids, width);
 }
 KERNEL(gather_bf16_bf16, bf16* out, const bf16* table, const unsigned* ids, int width) {
+    await_previous();
     gather(out, table, ids, width);
 }
 
@@ -58,10 +62,12 @@ DEVICE void scatter(float* d_table, const G* d_y, const unsigned* distinct, cons
 
 KERNEL(scatter_f32, float* d_table, const float* d_y, const unsigned* distinct, const unsigned* starts,
        const unsigned* order, int width) {
+    await_previous();
     scatter(d_table, d_y, distinct, starts, order, width);
 }
 KERNEL(scatter_bf16, float* d_table, const bf16* d_y, const unsigned* distinct, const unsigned* starts,
        const unsigned* order, int width) {
+    await_previous();
     scatter(d_table, d_y, distinct, starts, order, width);
 }
 
@@ -80,9 +86,11 @@ template <class T> DEVICE void bias_rows(T* rows, const float* bias, int width, 
 }
 
 KERNEL(add_bias_f32, float* rows, const float* bias, int width, int stride) {
+    await_previous();
     bias_rows(rows, bias, width, stride);
 }
 KERNEL(add_bias_bf16, bf16* rows, const float* bias, int width, int stride) {
+    await_previous();
     bias_rows(rows, bias, width, stride);
 }
 
@@ -124,14 +132,17 @@ template <class T> DEVICE void sum_block(float* partial, const T* rows, int n, i
 }
 
 KERNEL(sum_rows_f32, float* partial, const float* rows, int n, int width, int stride) {
+    await_previous();
     sum_block(partial, rows, n, width, stride);
 }
 KERNEL(sum_rows_bf16, float* partial, const bf16* rows, int n, int width, int stride) {
+    await_previous();
     sum_block(partial, rows, n, width, stride);
 }
 
 // out [width] += the sum over `count` rows of partial [count, width].
 KERNEL(add_partial, float* out, const float* partial, int count, int width) {
+    await_previous();
     const int column = blockIdx.x * COLUMNS + threadIdx.x % COLUMNS;
     const float sum = column_sum(partial, count, column, width, width);
     if (threadIdx.x < COLUMNS && column < width) {
@@ -145,20 +156,26 @@ KERNEL(add_partial, float* out, const float* partial, int count, int width) {
          index += (size_t)gridDim.x * blockDim.x)
 
 KERNEL(add_f32, float* to, const float* x, size_t count) {
+    await_previous();
     EACH(i, count) { to[i] += x[i]; }
 }
 KERNEL(add_bf16, float* to, const bf16* x, size_t count) {
+    await_previous();
     EACH(i, count) { to[i] += to_float(x[i]); }
 }
 KERNEL(narrow, bf16* to, const float* x, size_t count) {
+    await_previous();
     EACH(i, count) { to[i] = to_bf16(x[i]); }
 }
 KERNEL(widen, float* to, const bf16* x, size_t count) {
+    await_previous();
     EACH(i, count) { to[i] = to_float(x[i]); }
 }
 KERNEL(fill, float* to, float value, size_t count) {
+    await_previous();
     EACH(i, count) { to[i] = value; }
 }
 KERNEL(scale, float* to, float factor, size_t count) {
+    await_previous();
     EACH(i, count) { to[i] *= factor; }
 }

@@ -327,6 +327,7 @@ DEVICE int draw_from_head(float* sums, const Row& z, float largest, float total,
 KERNEL_BOUNDS(SAMPLER_THREADS, 1, sample, unsigned* tokens, float* logprobs, const float* logits, const unsigned char* state,
               const unsigned* key, const unsigned* task, const unsigned* number, const unsigned* position, int vocabulary,
               float scale, int greedy, int top_k, double top_p) {
+    await_previous();
     SHARED(float, sums, SAMPLER_WARPS);
     int row = blockIdx.x;
     if (state[row] != 0) return;

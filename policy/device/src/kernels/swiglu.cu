@@ -8,6 +8,7 @@ DEVICE float sigmoid(float x) {
 
 // hidden [n, inner], gate_up [n, 2 inner]. The grid is rows; pieces of a row, so that few rows keep a card busy too.
 KERNEL(swiglu, bf16* hidden, const bf16* gate_up, int inner) {
+    await_previous();
     const bf16* row = gate_up + (size_t)blockIdx.x * 2 * inner;
     hidden += (size_t)blockIdx.x * inner;
     const int first = (blockIdx.y * blockDim.x + threadIdx.x) * 8, step = gridDim.y * blockDim.x * 8;
@@ -28,6 +29,7 @@ KERNEL(swiglu, bf16* hidden, const bf16* gate_up, int inner) {
 // factors [n] or null: then d_gate_up is times the factor, and d_factors [n] is dh . h. A block per row.
 KERNEL(swiglu_backward, bf16* d_gate_up, bf16* hidden, float* d_factors, const bf16* gate_up, const bf16* d_hidden,
        const float* factors, int inner) {
+    await_previous();
     const size_t row = blockIdx.x;
     gate_up += row * 2 * inner;
     d_gate_up += row * 2 * inner;

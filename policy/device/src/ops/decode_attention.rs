@@ -14,6 +14,8 @@ use crate::{Buffer, Device, DeviceError, Grid, Result, Slice};
 const NAME: &str = "decoding attention";
 /// Tokens of a tile, as in the kernel.
 const KEYS: usize = 64;
+/// Shared memory of a block besides the dynamic one: what tells it whether it is the last of its sequence.
+const STATIC_SHARED_BYTES: usize = 16;
 
 /// Sizes of decoding attention.
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +97,17 @@ impl DecodeAttention {
         2 * (rows * key_row + stages * KEYS * key_row + values + weights) + 4 * parts * rows
     }
 
+    /// Tiles of heads and stages of a block for groups of so many heads: the most that fit into its shared memory.
+    fn shape(&self, group: usize, value_in_key: bool, shared_memory: usize) -> Option<(usize, usize)> {
+        let wanted = group.div_ceil(16).next_power_of_two().min(4);
+        // Two stages if they fit: an A100 has no room for those of keys as wide as DeepSeek's.
+        let mut shapes = [2, 1].into_iter().flat_map(|stages| [4, 2, 1].map(|row_tiles| (row_tiles, stages)));
+        shapes.find(|&(row_tiles, stages)| {
+            let bytes = self.shared_bytes(row_tiles, stages, value_in_key) + STATIC_SHARED_BYTES;
+            row_tiles <= wanted && bytes <= shared_memory
+        })
+    }
+
     /// Warps of a block, as in the kernel.
     fn warps(&self) -> usize {
         if self.value_width > 256 { 8 } else { 4 }
@@ -137,13 +150,7 @@ impl DecodeAttention {
             return wrong(format!("{sequences} sequences, but {message}"));
         }
         let (group, value_in_key) = (heads / key_heads, cached.values.is_none());
-        let wanted = group.div_ceil(16).next_power_of_two().min(4);
-        // Two stages if they fit: an A100 has no room for those of keys as wide as DeepSeek's.
-        let mut shapes = [2, 1].into_iter().flat_map(|stages| [4, 2, 1].map(|row_tiles| (row_tiles, stages)));
-        let fits = |&(row_tiles, stages): &(usize, usize)| {
-            row_tiles <= wanted && self.shared_bytes(row_tiles, stages, value_in_key) <= device.shared_memory()
-        };
-        let Some((row_tiles, stages)) = shapes.find(fits) else {
+        let Some((row_tiles, stages)) = self.shape(group, value_in_key, device.shared_memory()) else {
             return wrong(format!("keys of {query_width} and values of {value_width} do not fit into shared memory"));
         };
         let defines = [
@@ -180,5 +187,22 @@ impl DecodeAttention {
                 scale.into(),
             ],
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_has_room_for_its_static_memory_too() {
+        let attention =
+            DecodeAttention { heads: 16, key_heads: 1, query_width: 576, value_width: 512, scale: 1.0, splits: 2 };
+        let [two, one] = [2, 1].map(|stages| attention.shared_bytes(1, stages, true));
+        let shape = |shared_memory| attention.shape(16, true, shared_memory);
+        assert_eq!(shape(two + STATIC_SHARED_BYTES), Some((1, 2)));
+        assert_eq!(shape(two), Some((1, 1)));
+        assert_eq!(shape(one + STATIC_SHARED_BYTES), Some((1, 1)));
+        assert_eq!(shape(one), None);
     }
 }

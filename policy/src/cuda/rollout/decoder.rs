@@ -13,8 +13,8 @@ use super::cache::Cache;
 use super::feed_forward::FeedForward;
 use super::grouped::Grouped;
 use super::latent::Latent;
+use super::products::Products;
 use crate::config::{AttentionKind, ModelConfig};
-use crate::cuda::linear::linear_into;
 use crate::cuda::{Parameter, Resident};
 use crate::model::Attention;
 use crate::model::parts::{AttentionParts, ModelParts};
@@ -61,6 +61,7 @@ pub(super) struct Rows<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Run<'a> {
     pub(super) device: &'a Device,
+    pub(super) products: &'a Products<'a>,
     pub(super) rows: Rows<'a>,
     /// Row r's context is row r of the table: `[rows]`.
     pub(super) sequences: Slice<'a, i32>,
@@ -77,6 +78,7 @@ pub(super) struct Decoder<'a> {
     parts: ModelParts<Parameter<'a>>,
     attention: LayerAttention<'a>,
     feed_forward: FeedForward,
+    products: Products<'a>,
     /// The residual stream: `[rows, d]`.
     x: Buffer<f32>,
     normed: Buffer<bf16>,
@@ -132,6 +134,7 @@ impl<'a> Decoder<'a> {
             parts: model.resident.parts(config),
             attention,
             feed_forward: FeedForward::new(device, config, model.router, rows)?,
+            products: Products::new(device)?,
             x: device.alloc(rows * config.hidden_size, "the residual stream")?,
             normed: device.alloc(rows * config.hidden_size, "normalised rows")?,
             identity: device.upload(&identity, "rows")?,
@@ -146,6 +149,7 @@ impl<'a> Decoder<'a> {
         let (count, width, eps) = (rows.ids.len(), self.model.config.hidden_size, self.model.config.rms_norm_eps);
         let run = Run {
             device: self.device,
+            products: &self.products,
             rows,
             sequences: self.identity.slice(..count),
             rope: self.model.resident.rope(),
@@ -187,7 +191,7 @@ impl<'a> Decoder<'a> {
         let (normed, logits) = (self.normed.slice(..count * width), self.logits.slice(..count * self.vocabulary()));
         normalise(self.device, normed, self.hidden(count), &self.parts.norm, self.model.config.rms_norm_eps)?;
         let head = self.parts.head.as_ref().unwrap_or(&self.parts.embedding).copy;
-        linear_into(self.device, logits, (normed, head), width, false)?;
+        self.products.linear(logits, normed, (head, width))?;
         Ok(logits)
     }
 

@@ -2,14 +2,13 @@
 //! are noted in the cache.
 
 use device::ops::slots::NotedChoices;
-use device::ops::{ExpertScratch, Grouping, GroupingScratch, Router, Tile, add_experts, swiglu};
-use device::{Buffer, Device, Gemm, Result, Slice, bf16};
+use device::ops::{ExpertScratch, Grouping, GroupingScratch, Router, Tile, add_experts};
+use device::{Buffer, Device, Result, Slice, bf16};
 
 use super::decoder::Run;
 use crate::config::ModelConfig;
 use crate::cuda::Parameter;
-use crate::cuda::feed_forward::{Swiglu, expert_weights, router_of};
-use crate::cuda::linear::linear_into;
+use crate::cuda::feed_forward::{expert_weights, router_of};
 use crate::model::parts::FeedForwardParts;
 use crate::ops::router::RouterConfig;
 
@@ -103,12 +102,7 @@ impl FeedForward {
         normed: Slice<'_, bf16>,
         weight: Slice<'_, bf16>,
     ) -> Result<()> {
-        let Swiglu { gate_up: weight, down, inner } = Swiglu::new(weight, run.width);
-        let rows = run.count();
-        let (gate_up, hidden) = (self.gate_up.slice(..rows * 2 * inner), self.hidden.slice(..rows * inner));
-        linear_into(run.device, gate_up, (normed, weight), run.width, false)?;
-        swiglu(run.device, hidden, gate_up, inner)?;
-        run.device.gemm(&Gemm::new([rows, run.width, inner], hidden, down, x).added())
+        run.products.add_swiglu(x, normed, (weight, run.width), (&self.gate_up, &self.hidden))
     }
 }
 
@@ -126,7 +120,7 @@ impl Mixture {
         let pairs = rows * router.top_k;
         let logits = self.logits.slice(..rows * router.experts);
         let (gates, chosen) = (self.gates.slice(..pairs), self.chosen.slice(..pairs));
-        linear_into(device, logits, (normed, weight.copy), run.width, false)?;
+        run.products.linear(logits, normed, (weight.copy, run.width))?;
         router.choose(device, (chosen, gates), logits, bias)?;
         noted.note(device, layer, chosen, run.rows.table, (run.sequences, run.rows.places))?;
         let grouped = self.grouping.sort(device, &self.grouping_scratch, chosen, None)?;

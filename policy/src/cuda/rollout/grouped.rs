@@ -10,7 +10,6 @@ use super::cache::LayerCache;
 use super::decoder::{Room, Run};
 use crate::cuda::Parameter;
 use crate::cuda::grouped::joint;
-use crate::cuda::linear::{add_projection, linear_into};
 use crate::model::parts::GroupedParts;
 use crate::ops::grouped_attention::GroupedConfig;
 
@@ -56,7 +55,7 @@ impl<'a> Grouped<'a> {
         let (query, out) = (self.query.slice(..count * queries), self.out.slice(..count * queries));
         let values = cache.values.as_ref().unwrap_or(&cache.keys);
         let projection = joint(parts, Parameter::joined)?;
-        linear_into(device, all, (normed, projection.weight.copy), run.width, false)?;
+        run.products.linear(all, normed, (projection.weight.copy, run.width))?;
         let new = DecodeHeads {
             heads,
             key_heads,
@@ -75,7 +74,7 @@ impl<'a> Grouped<'a> {
             lengths: rows.lengths,
         };
         operation(self.config, self.room, rows.decoding).run(device, out, query, cached, &self.workspace)?;
-        add_projection(device, x, out, &parts.output, queries)
+        run.products.add_projection(x, out, (&parts.output, queries))
     }
 }
 

@@ -14,7 +14,6 @@ use super::cache::LayerCache;
 use super::decoder::{Room, Run};
 use crate::config::LatentAttention;
 use crate::cuda::Parameter;
-use crate::cuda::linear::{add_projection, linear_into, project_into};
 use crate::model::latent::LATENT_EPS;
 use crate::model::parts::{LatentParts, QueryParts};
 use crate::ops::latent_attention::LatentConfig;
@@ -81,17 +80,17 @@ impl<'a> Latent<'a> {
         let compressed = self.compressed.slice(..count * stride);
         let normed_latent = self.normed_latent.slice(..count * latent);
         match (&parts.query, &self.query_latent) {
-            (QueryParts::Full(weight), _) => linear_into(device, query, (normed, weight.copy), run.width, false)?,
+            (QueryParts::Full(weight), _) => run.products.linear(query, normed, (weight.copy, run.width))?,
             (QueryParts::Compressed { down, norm, up }, Some([raw, scaled])) => {
                 let rank = norm.master.len();
                 let (raw, scaled) = (raw.slice(..count * rank), scaled.slice(..count * rank));
-                project_into(device, raw, normed, down, run.width)?;
+                run.products.project(raw, normed, (down, run.width))?;
                 latent_norm(norm).forward(device, scaled, raw, rank)?;
-                linear_into(device, query, (scaled, up.copy), rank, false)?;
+                run.products.linear(query, scaled, (up.copy, rank))?;
             }
             _ => unreachable!("weights and memory are of one model"),
         }
-        project_into(device, compressed, normed, &parts.compress, run.width)?;
+        run.products.project(compressed, normed, (&parts.compress, run.width))?;
         latent_norm(&parts.latent_norm).forward(device, normed_latent, compressed, stride)?;
         let turned = |stride, count, offset| ops::Heads { stride, count, width: stride / count, offset };
         let of_query = turned(heads * (nope + rope), heads, nope);
@@ -115,7 +114,7 @@ impl<'a> Latent<'a> {
         let attention = operation(self.config, self.sizes, self.room, rows.decoding);
         attention.run(device, summed, absorbed, cached, &self.workspace)?;
         expand_values(device, self.sizes, out, summed, parts.expand.copy, count)?;
-        add_projection(device, x, out, &parts.output, heads * value)
+        run.products.add_projection(x, out, (&parts.output, heads * value))
     }
 }
 

@@ -35,11 +35,16 @@ pub(super) struct Ended {
 impl Progress {
     /// With `capacity`, the most tokens of a completion, if these are followed; else with 0.
     pub(super) fn new(device: &Device, slots: usize, capacity: usize) -> Result<Self> {
+        const WHAT: &str = "the progress of sequences";
         let drawn = match capacity {
             0 => None,
-            _ => Some((capacity, device.readback(slots * capacity)?, device.readback(slots * capacity)?)),
+            _ => {
+                let numbers = slots * capacity;
+                Some((capacity, device.readback(numbers, WHAT)?, device.readback(numbers, WHAT)?))
+            }
         };
-        Ok(Progress { state: device.readback(slots)?, length: device.readback(slots)?, drawn, sequences: Vec::new() })
+        let (state, length) = (device.readback(slots, WHAT)?, device.readback(slots, WHAT)?);
+        Ok(Progress { state, length, drawn, sequences: Vec::new() })
     }
 
     /// Notes the sequences' progress once the work given so far is done; they are in the first slots in this order.
@@ -179,9 +184,15 @@ impl<'a> Leaving<'a> {
         let numbers = self.capacity * cache.shape().choices_of_token();
         let choices = match numbers {
             0 => None,
-            _ => Some((self.device.alloc(numbers, "experts of a completion")?, self.device.readback(numbers)?)),
+            _ => {
+                let what = "experts of a completion";
+                Some((self.device.alloc(numbers, what)?, self.device.readback(numbers, what)?))
+            }
         };
-        let (tokens, logprobs) = (self.device.readback(self.capacity)?, self.device.readback(self.capacity)?);
+        let (tokens, logprobs) = (
+            self.device.readback(self.capacity, "tokens of a completion")?,
+            self.device.readback(self.capacity, "log-probabilities of a completion")?,
+        );
         Ok(Places { tokens, logprobs, choices })
     }
 }

@@ -6,10 +6,11 @@
 //! recorded for each number of rows and run again; it draws its tokens and feeds them to the next step on the card
 //! ([`slots`]), and the host reads one step behind who has ended ([`leaving`]).
 //!
-//! Random numbers are the host's, and what a row computes depends on the row alone, but for two things: in products of matrices a
-//! card's library may add up in another order for another number of rows, and the longer the longest context may become, the
-//! more parts attention is computed in. So for the same requests and options the results are the same to the bit; with another
-//! batch, or among other requests, they may differ in rounding.
+//! Random numbers are the host's, and what a row computes depends on the row alone, but for two things: products of more than
+//! [`device::ops::FewRows::MOST`] rows, and those of latent attention, are a library's, which may add up in another order for
+//! another number of rows; and the longer the longest context may become, the more parts attention is computed in. So for the
+//! same requests and options the results are the same to the bit, as long as the cache has as many pages ([`plan`]); with
+//! another batch, or among other requests, they may differ in rounding.
 
 mod cache;
 mod decoder;
@@ -19,6 +20,7 @@ mod latent;
 mod leaving;
 mod pages;
 mod plan;
+mod products;
 mod prompts;
 mod scheduler;
 mod slots;
@@ -40,14 +42,9 @@ use crate::{PolicyError, Request, Result, RolloutOptions, SamplingParams};
 
 use cache::{Cache, Shape};
 use decoder::{Decoder, Model, Room};
-use plan::Plan;
+use plan::{Plan, pages_on_card};
 use scheduler::Scheduler;
 use slots::{Sizes, Slots};
-
-/// Memory that is left to others: products' workspace, uploads, what is copied of completions.
-const KEPT_BACK: usize = 1 << 30;
-/// Pages of the cache are a multiple of this, if there is memory for so many.
-const PAGE_STEP: usize = 64;
 
 /// Samples from a policy on a card.
 pub(crate) struct CardRollout {
@@ -63,7 +60,7 @@ pub(crate) struct CardRollout {
 struct Settings {
     /// Tokens of a page of the cache.
     page_tokens: usize,
-    /// Pages of the cache; None for what is needed and fits into the card's memory.
+    /// Pages of the cache; None for what is needed and planned to fit into the card's memory.
     pages: Option<usize>,
     /// Tokens of prompts that are computed at once.
     prompt_rows: usize,
@@ -151,7 +148,7 @@ impl CardRollout {
         Slots::new(self.resident.device(), sizes, sampling, key, &options.end_of_text)
     }
 
-    /// Pages of the cache: what could be in use at once, or what there is memory for.
+    /// Pages of the cache: what could be in use at once, or what the card's memory is planned to hold.
     fn pages(&self, plan: Plan, requests: &[Request], shape: Shape) -> DeviceResult<usize> {
         if let Some(pages) = self.settings.pages {
             return Ok(pages);
@@ -163,14 +160,8 @@ impl CardRollout {
         }
         // What was given back before counts as free once the work that used it is done.
         device.synchronize()?;
-        Ok(wanted.min(in_steps(device.memory()?.free.saturating_sub(KEPT_BACK) / shape.page_bytes())))
+        Ok(pages_on_card(wanted, shape.page_bytes(), device.memory()?))
     }
-}
-
-/// A number of pages rounded down to whole steps, as long as there is one. How many there are decides which sequences are
-/// decoded together, and with that products' rounding: a few more bytes in use than the last time must not change it.
-fn in_steps(pages: usize) -> usize {
-    if pages < PAGE_STEP { pages } else { pages / PAGE_STEP * PAGE_STEP }
 }
 
 #[cfg(test)]

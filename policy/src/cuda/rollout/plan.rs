@@ -1,7 +1,16 @@
 //! How much is decoded at once, and how much of the cache that needs.
 
+use device::Memory;
+
 use super::cache::Shape;
 use crate::Request;
+
+/// Memory that is left to what comes and goes: products' workspace, uploads, what is copied of completions.
+const KEPT_BACK: usize = 1 << 30;
+/// The part of a card's memory, one in so many, that the driver and other programs may have and no plan counts on.
+const OTHERS: usize = 16;
+/// Pages of the cache are a multiple of this, if there is memory for so many.
+const PAGE_STEP: usize = 64;
 
 /// How much is decoded at once.
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +81,21 @@ impl Plan {
     }
 }
 
+/// How many of the pages that are wanted the cache gets. Their number decides which sequences are decoded together, and with that
+/// products' rounding: so it follows from the card's whole memory and from what the run itself holds there, which are the same
+/// each time. Only where other programs have more of it than their part are there as many as what is left has room for.
+pub(super) fn pages_on_card(wanted: usize, page_bytes: usize, memory: Memory) -> usize {
+    let Memory { free, total, held } = memory;
+    let room = |bytes: usize| in_steps(bytes.saturating_sub(KEPT_BACK) / page_bytes);
+    wanted.min(room((total - total / OTHERS).saturating_sub(held))).min(room(free))
+}
+
+/// A number of pages rounded down to whole steps, as long as there is one: a few more bytes in use than the last time must not
+/// change it.
+pub(super) fn in_steps(pages: usize) -> usize {
+    if pages < PAGE_STEP { pages } else { pages / PAGE_STEP * PAGE_STEP }
+}
+
 /// How many rows a step for so many sequences has, at most `most`: few different numbers, since each step is recorded for
 /// itself, and never many more than are needed.
 pub(super) fn rows_of(sequences: usize, most: usize) -> usize {
@@ -87,6 +111,24 @@ pub(super) fn rows_of(sequences: usize, most: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A card of 80 GiB, of which the run holds 20, and pages of 2 MiB.
+    #[test]
+    fn the_cache_has_as_many_pages_whatever_is_free() {
+        const GIB: usize = 1 << 30;
+        let pages = |wanted, free| pages_on_card(wanted, GIB / 512, Memory { free, total: 80 * GIB, held: 20 * GIB });
+        let planned = (80 - 5 - 20 - 1) * 512;
+        // The driver has a part, another time another program some of it too.
+        for free in [60 * GIB, 59 * GIB + 12345, 57 * GIB, 55 * GIB] {
+            assert_eq!(pages(100_000, free), planned, "{free}");
+        }
+        // What is enough is enough; and who finds the card full makes do.
+        assert_eq!(pages(1000, 55 * GIB), 1000);
+        assert_eq!(pages(100_000, 41 * GIB), 40 * 512);
+        assert_eq!(pages(100_000, 3 * GIB / 2 + (2 << 20)), 256);
+        assert_eq!(pages(100_000, GIB + (7 << 20)), 3);
+        assert_eq!(pages(100_000, GIB / 2), 0);
+    }
 
     #[test]
     fn steps_have_rows_for_all_sequences_and_few_numbers_of_them() {

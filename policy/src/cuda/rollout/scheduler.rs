@@ -303,7 +303,7 @@ impl<'a> Scheduler<'a> {
             None => {
                 // SAFETY: the memory of decoder, slots and cache is borrowed for as long as this lives, and the graphs with
                 // it. While sequences are sampled, no other thread computes on the device.
-                let graph = unsafe { self.device.capture(work) }?;
+                let graph = unsafe { self.device.capture(&format!("a step of {rows} sequences"), work) }?;
                 graph.launch()?;
                 self.graphs.insert(rows, graph);
             }

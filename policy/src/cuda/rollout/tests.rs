@@ -217,7 +217,7 @@ fn requests_that_never_fit_are_refused_before_any_work() {
 
 #[test]
 fn pages_that_fit_are_the_same_number_each_time() {
-    assert_eq!([0, 63, 64, 127, 1000].map(super::in_steps), [0, 63, 64, 64, 960]);
+    assert_eq!([0, 63, 64, 127, 1000].map(super::plan::in_steps), [0, 63, 64, 64, 960]);
 }
 
 #[test]

@@ -8,7 +8,11 @@
 //!
 //! On a card the peak is that of large bf16 products. Decoding has to read all weights and the cache for each token, so it is
 //! also held against the rate at which the card copies memory.
+//!
+//! A step's completions are graded by threads of their own while sampling goes on, as in a run: the time that it then still waits
+//! for them is told.
 
+mod graded;
 mod memory;
 mod shape;
 mod work;
@@ -75,12 +79,13 @@ pub(super) struct BenchArguments {
     /// Compute on a card: cuda, or cuda:1 for the second [default: cpu]
     #[arg(long, value_name = "DEVICE", value_parser = crate::place::name)]
     device: Option<String>,
-    /// Print one JSON object
+    /// Print lines of JSON: what is measured and beside what, then each phase as soon as it is done
     #[arg(long)]
     json: bool,
 }
 
-/// What is reported.
+/// What is reported. As JSON, it comes first, and each phase on a line of its own once it is done: what goes wrong later takes
+/// nothing with it.
 #[derive(Serialize)]
 struct Report {
     shape: String,
@@ -93,6 +98,7 @@ struct Report {
     peak_gflops: f64,
     /// Bytes per second that the card reads and writes when it copies, in units of 10^9.
     copy_gb_per_second: Option<f64>,
+    #[serde(skip)]
     phases: Vec<Measured>,
 }
 
@@ -114,6 +120,10 @@ struct Measured {
     share_of_peak: f64,
     /// Of decoding on a card: bytes that had to be read per second, over those of a copy.
     share_of_bandwidth: Option<f64>,
+    /// Of a step: seconds from the last completion to the last grade.
+    waiting_seconds: Option<f64>,
+    /// Of a step: the grading threads' seconds, added up.
+    grading_seconds: Option<f64>,
     /// The process's largest resident memory during the phase, the weights included; none where the system does not say.
     peak_memory_bytes: Option<u64>,
     /// The card's memory that was in use after the phase.
@@ -133,19 +143,25 @@ pub(super) fn bench(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
         .num_threads(arguments.threads.map_or_else(rayon::current_num_threads, usize::from))
         .build()
         .context("cannot start the threads")?;
-    let report = pool.install(|| measure(arguments))?;
-    print(&if arguments.json { serde_json::to_string(&report)? + "\n" } else { table(&report) })
+    let mut said = |line: String| if arguments.json { print(&(line + "\n")).map(drop) } else { Ok(()) };
+    let report = pool.install(|| measure(arguments, &mut said))?;
+    if arguments.json { Ok(ExitCode::SUCCESS) } else { print(&table(&report)) }
 }
 
-fn measure(arguments: &BenchArguments) -> anyhow::Result<Report> {
+/// Measures all; `said` gets the lines of JSON as they come.
+fn measure(
+    arguments: &BenchArguments,
+    said: &mut (dyn FnMut(String) -> anyhow::Result<()> + Send),
+) -> anyhow::Result<Report> {
     let place = place::open(arguments.device.as_deref())?;
-    let (policy, defaults) = shape::find(&arguments.shape, &place)?;
+    let (policy, tokenizer, defaults) = shape::find(&arguments.shape, &place)?;
     let sizes = Sizes {
         batch: arguments.batch.map_or(defaults.batch, |n| n as usize),
         train_batch: arguments.batch.map_or(defaults.train_batch, |n| n as usize),
         length: arguments.length.map_or(defaults.length, |n| n as usize),
         prompt: arguments.prompt.map_or(defaults.prompt, |n| n as usize),
         new_tokens: arguments.new_tokens.map_or(defaults.new_tokens, |n| n as usize),
+        step_batch: arguments.batch.map_or(defaults.step_batch, |n| n as usize),
         group: defaults.group,
     };
     let (parameters, activated) = policy.config().parameters();
@@ -159,12 +175,8 @@ fn measure(arguments: &BenchArguments) -> anyhow::Result<Report> {
         return Err(Wrong(format!("{} has a vocabulary of {}", arguments.shape, policy.config().vocab_size)).into());
     }
     let peaks = peaks(&place)?;
-    let mut work = Work::new(policy, sizes, arguments.checkpoint_layers);
-    let mut measured = Vec::new();
-    for phase in phases {
-        measured.push(time(*phase, &mut work, arguments.runs, &peaks)?);
-    }
-    Ok(Report {
+    let mut work = Work::new((policy, tokenizer), sizes, arguments.checkpoint_layers)?;
+    let mut report = Report {
         shape: arguments.shape.clone(),
         device: place::card_name(&place).unwrap_or_else(|| place::CPU.to_owned()),
         threads: rayon::current_num_threads(),
@@ -172,8 +184,15 @@ fn measure(arguments: &BenchArguments) -> anyhow::Result<Report> {
         activated,
         peak_gflops: peaks.products / 1e9,
         copy_gb_per_second: peaks.copies.map(|rate| rate / 1e9),
-        phases: measured,
-    })
+        phases: Vec::new(),
+    };
+    said(serde_json::to_string(&report)?)?;
+    for phase in phases {
+        let measured = time(*phase, &mut work, arguments.runs, &peaks)?;
+        said(serde_json::to_string(&measured)?)?;
+        report.phases.push(measured);
+    }
+    Ok(report)
 }
 
 fn peaks(place: &Place) -> anyhow::Result<Peaks> {
@@ -209,6 +228,8 @@ fn time(phase: Phase, work: &mut Work, runs: u32, peaks: &Peaks) -> anyhow::Resu
         gflops,
         share_of_peak: gflops * 1e9 / peaks.products,
         share_of_bandwidth: peaks.copies.and_then(|rate| Some(work.decoding_bytes(phase)? / seconds[middle] / rate)),
+        waiting_seconds: done[middle].spent.as_ref().map(|spent| spent.waiting.as_secs_f64()),
+        grading_seconds: done[middle].spent.as_ref().map(|spent| spent.grading.as_secs_f64()),
         peak_memory_bytes: memory::peak(),
         card_memory_bytes: work.card_memory()?,
         seconds,
@@ -244,9 +265,11 @@ fn table(report: &Report) -> String {
         let memory = memory.map_or_else(|| "-".to_owned(), |bytes| (bytes >> 20).to_string());
         let bandwidth = row.share_of_bandwidth;
         let bandwidth = bandwidth.map_or_else(String::new, |share| format!("; {:.0}% of a copy's rate", 100.0 * share));
+        let waiting = row.waiting_seconds.map(|seconds| 100.0 * seconds / row.median_seconds);
+        let waiting = waiting.map_or_else(String::new, |share| format!("; {share:.1}% waiting for grades"));
         let _ = writeln!(
             text,
-            "{name:8} {:>10.0} {:>10.4} {:>9.1} {:>7.0}% {memory:>10}  {}{bandwidth}",
+            "{name:8} {:>10.0} {:>10.4} {:>9.1} {:>7.0}% {memory:>10}  {}{bandwidth}{waiting}",
             row.tokens_per_second,
             row.median_seconds,
             row.gflops,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use policy::{ModelConfig, Place, Policy};
+use policy::{ModelConfig, Place, Policy, Tokenizer};
 
 /// The sizes of the work.
 pub(super) struct Defaults {
@@ -12,15 +12,18 @@ pub(super) struct Defaults {
     pub(super) length: usize,
     pub(super) prompt: usize,
     pub(super) new_tokens: usize,
-    /// Completions of a group in a step.
+    /// Completions of a step, and of a group of them.
+    pub(super) step_batch: usize,
     pub(super) group: usize,
 }
 
-const TINY: Defaults = Defaults { batch: 64, train_batch: 64, length: 96, prompt: 16, new_tokens: 64, group: 8 };
-const LARGE: Defaults = Defaults { batch: 16, train_batch: 4, length: 128, prompt: 16, new_tokens: 32, group: 8 };
+const TINY: Defaults =
+    Defaults { batch: 64, train_batch: 64, length: 96, prompt: 16, new_tokens: 64, step_batch: 64, group: 8 };
+const LARGE: Defaults =
+    Defaults { batch: 16, train_batch: 4, length: 128, prompt: 16, new_tokens: 32, step_batch: 16, group: 8 };
 /// A large model on a card.
 const ON_CARD: Defaults =
-    Defaults { batch: 64, train_batch: 16, length: 2048, prompt: 512, new_tokens: 1024, group: 8 };
+    Defaults { batch: 64, train_batch: 16, length: 2048, prompt: 512, new_tokens: 1024, step_batch: 128, group: 16 };
 /// From this many parameters on, the work is that for a large model.
 const LARGE_FROM: usize = 50_000_000;
 /// Of the first values.
@@ -69,10 +72,10 @@ pub(super) fn named(shape: &str) -> Option<policy::Result<ModelConfig>> {
     }
 }
 
-/// A shape's model at `place`, with random weights or a folder's, and the work for it.
-pub(super) fn find(shape: &str, place: &Place) -> anyhow::Result<(Policy, Defaults)> {
-    let mut policy = match named(shape) {
-        Some(config) => Policy::new(config?, SEED)?,
+/// A shape's model at `place`, with random weights, or a folder's with its tokenizer if it has one; and the work for it.
+pub(super) fn find(shape: &str, place: &Place) -> anyhow::Result<(Policy, Option<Tokenizer>, Defaults)> {
+    let (mut policy, tokenizer) = match named(shape) {
+        Some(config) => (Policy::new(config?, SEED)?, None),
         None => {
             let folder = Path::new(shape);
             if !folder.is_dir() {
@@ -81,7 +84,8 @@ pub(super) fn find(shape: &str, place: &Place) -> anyhow::Result<(Policy, Defaul
                 );
                 return Err(super::super::Wrong(message).into());
             }
-            Policy::load(folder).with_context(|| format!("cannot use the model in {shape}"))?
+            let policy = Policy::load(folder).with_context(|| format!("cannot use the model in {shape}"))?;
+            (policy, Tokenizer::from_dir(folder).ok())
         }
     };
     policy.to_place(place)?;
@@ -91,5 +95,5 @@ pub(super) fn find(shape: &str, place: &Place) -> anyhow::Result<(Policy, Defaul
         (true, Place::Cpu) => LARGE,
         (true, Place::Card(_)) => ON_CARD,
     };
-    Ok((policy, defaults))
+    Ok((policy, tokenizer, defaults))
 }

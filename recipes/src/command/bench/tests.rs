@@ -16,6 +16,11 @@ fn arguments(shape: &str, phases: Vec<Phase>) -> BenchArguments {
     }
 }
 
+/// Measures without telling.
+fn measure(arguments: &BenchArguments) -> anyhow::Result<Report> {
+    super::measure(arguments, &mut |_| Ok(()))
+}
+
 #[test]
 fn every_phase_is_measured_and_counted() {
     let report = measure(&arguments("tiny", Vec::new())).unwrap();
@@ -33,9 +38,24 @@ fn every_phase_is_measured_and_counted() {
     let flops = forward_flops(&ModelConfig::tiny(shape::TINY_VOCABULARY), 32.0, 4.0, 4.0);
     assert!((prefill.gflops * 1e9 * prefill.median_seconds / flops - 1.0).abs() < 1e-9);
     let text = table(&report);
-    for word in ["prefill", "decode", "train", "step", "of peak", "4 sequences of 8 tokens"] {
+    for word in ["prefill", "decode", "train", "step", "of peak", "4 sequences of 8 tokens", "% waiting for grades"] {
         assert!(text.contains(word), "{text}");
     }
+}
+
+#[test]
+fn what_is_done_is_told_before_what_goes_wrong_later() {
+    let mut lines: Vec<serde_json::Value> = Vec::new();
+    let outcome = super::measure(&arguments("tiny", vec![Phase::Step, Phase::Train, Phase::Decode]), &mut |line| {
+        lines.push(serde_json::from_str(&line)?);
+        anyhow::ensure!(lines.len() < 3, "the card is gone");
+        Ok(())
+    });
+    assert!(outcome.is_err());
+    assert!(lines[0]["peak_gflops"].as_f64().unwrap() > 0.0 && lines[0]["shape"] == "tiny", "{lines:?}");
+    assert_eq!([&lines[1]["phase"], &lines[2]["phase"]], ["step", "train"]);
+    assert!(lines[1]["grading_seconds"].as_f64().unwrap() > 0.0, "{lines:?}");
+    assert!(lines[2]["grading_seconds"].is_null(), "{lines:?}");
 }
 
 #[test]

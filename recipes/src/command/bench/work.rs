@@ -2,16 +2,18 @@
 
 use policy::grpo::{AdvantageSettings, Counts, LossInput, Sampled, advantages, loss, pack};
 use policy::optim::{AdamW, AdamWConfig};
-use policy::{Completion, Forward, Policy, Request, RolloutEngine, RolloutOptions, SamplingParams, Track};
+use policy::{Completion, Forward, Policy, Request, RolloutEngine, RolloutOptions, SamplingParams, Tokenizer, Track};
 
+use super::graded::Graded;
 use super::{Phase, decoding_bytes, forward_flops};
 use crate::config::GrpoSettings;
 use crate::place;
+use crate::stage::Spent;
 
 /// How much is done at a time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sizes {
-    /// Sequences that are prefilled, decoded, or sampled in a step.
+    /// Sequences that are prefilled or decoded.
     pub(super) batch: usize,
     /// Sequences that are trained on.
     pub(super) train_batch: usize,
@@ -20,15 +22,17 @@ pub(super) struct Sizes {
     pub(super) prompt: usize,
     /// Tokens sampled after each prompt: exactly so many in `decode`, at most so many in `step`.
     pub(super) new_tokens: usize,
+    /// Completions of a step.
+    pub(super) step_batch: usize,
     /// Completions of one prompt in a step, where there are as many.
     pub(super) group: usize,
 }
 
 impl Sizes {
-    /// Prompts of a step, and completions of each: whole groups, so that there may be more completions than `batch`.
+    /// Prompts of a step, and completions of each: whole groups, so that there may be more completions than `step_batch`.
     fn groups(&self) -> (usize, usize) {
-        let group = self.group.min(self.batch);
-        (self.batch.div_ceil(group), group)
+        let group = self.group.min(self.step_batch);
+        (self.step_batch.div_ceil(group), group)
     }
 
     /// Tokens of the longest sequence of a phase.
@@ -50,6 +54,7 @@ pub(super) struct Work {
     policy: Policy,
     sizes: Sizes,
     track: Track,
+    graded: Graded,
     optimizer: Option<AdamW>,
     /// Counts runs, so that each samples anew.
     step: u32,
@@ -59,12 +64,19 @@ pub(super) struct Work {
 pub(super) struct Done {
     pub(super) tokens: u64,
     pub(super) flops: f64,
+    /// Of a step: how long sampling and grading took.
+    pub(super) spent: Option<Spent>,
 }
 
 impl Work {
-    pub(super) fn new(policy: Policy, sizes: Sizes, checkpoint_layers: bool) -> Self {
+    /// A `tokenizer` reads what the policy writes, if it has one.
+    pub(super) fn new(
+        (policy, tokenizer): (Policy, Option<Tokenizer>),
+        sizes: Sizes,
+        checkpoint_layers: bool,
+    ) -> anyhow::Result<Self> {
         let track = if checkpoint_layers { Track::LayerInputs } else { Track::Gradients };
-        Work { policy, sizes, track, optimizer: None, step: 0 }
+        Ok(Work { policy, sizes, track, graded: Graded::new(tokenizer)?, optimizer: None, step: 0 })
     }
 
     pub(super) fn describe(&self, phase: Phase) -> String {
@@ -75,7 +87,7 @@ impl Work {
             Phase::Decode => format!("{batch} sequences, {prompt} tokens of prompt, {new_tokens} sampled"),
             Phase::Train => format!("{train_batch} sequences of {length} tokens"),
             Phase::Step => format!(
-                "{} completions in groups of {group}, {prompt} tokens of prompt, up to {new_tokens} sampled",
+                "{} completions in groups of {group}, {prompt} tokens of prompt, up to {new_tokens} sampled, graded meanwhile",
                 prompts * group
             ),
         }
@@ -108,14 +120,14 @@ impl Work {
         let Sizes { batch, train_batch, length, prompt, new_tokens, .. } = self.sizes;
         match phase {
             Phase::Prefill => {
-                self.generate(length, batch, 1, 1, &[])?;
+                self.generate(length, (batch, 1), 1, &[], |_| ())?;
                 // Of a prompt only the last token's logits are made.
                 let flops =
                     forward_flops(self.policy.config(), (batch * length) as f64, batch as f64, length as f64 / 2.0);
-                Ok(Done { tokens: (batch * length) as u64, flops })
+                Ok(Done { tokens: (batch * length) as u64, flops, spent: None })
             }
             Phase::Decode => {
-                self.generate(prompt, batch, 1, new_tokens, &[])?;
+                self.generate(prompt, (batch, 1), new_tokens, &[], |_| ())?;
                 Ok(self.done((batch * new_tokens) as u64, prompt as f64 + new_tokens as f64 / 2.0, 1.0))
             }
             Phase::Train => {
@@ -132,7 +144,7 @@ impl Work {
 
     fn done(&self, tokens: u64, context: f64, passes: f64) -> Done {
         let all = tokens as f64;
-        Done { tokens, flops: passes * forward_flops(self.policy.config(), all, all, context) }
+        Done { tokens, flops: passes * forward_flops(self.policy.config(), all, all, context), spent: None }
     }
 
     /// Some tokens that are no end.
@@ -141,14 +153,15 @@ impl Work {
         (0..count).map(|i| ((row * 31 + i * 17) % choices + 3) as u32).collect()
     }
 
+    /// So many samples of each of so many prompts, told as they finish.
     fn generate(
         &self,
         prompt: usize,
-        prompts: usize,
-        samples: usize,
+        (prompts, samples): (usize, usize),
         max_tokens: usize,
         end_of_text: &[u32],
-    ) -> anyhow::Result<(Vec<Request>, Vec<Completion>)> {
+        mut on_finish: impl FnMut(&Completion),
+    ) -> policy::Result<(Vec<Request>, Vec<Completion>)> {
         let requests: Vec<Request> = (0..prompts)
             .map(|task| Request { task: task as u32, prompt: self.tokens(task, prompt), samples: samples as u32 })
             .collect();
@@ -156,7 +169,10 @@ impl Work {
         let batch = prompts * samples;
         let options = RolloutOptions { seed: 1, step: self.step, end_of_text: end_of_text.to_vec(), batch };
         let mut completions = Vec::new();
-        RolloutEngine::new(&self.policy)?.generate(&requests, &params, &options, |c| completions.push(c))?;
+        RolloutEngine::new(&self.policy)?.generate(&requests, &params, &options, |completion| {
+            on_finish(&completion);
+            completions.push(completion);
+        })?;
         completions.sort_by_key(|completion| (completion.task, completion.sample));
         Ok((requests, completions))
     }
@@ -183,19 +199,25 @@ impl Work {
         Ok(())
     }
 
-    /// A completion's reward is the share of its tokens that are even, so that every group has variance and none can be
-    /// left out.
+    /// A completion's reward is what a recipe's rewards say, which random weights hardly earn, and the share of its tokens that
+    /// are even, so that every group has variance and none can be left out.
     fn grpo_step(&mut self) -> anyhow::Result<Done> {
         let Sizes { prompt, new_tokens, .. } = self.sizes;
-        let (prompts, group) = self.sizes.groups();
-        let (requests, completions) = self.generate(prompt, prompts, group, new_tokens, &[END])?;
-        let reward = |completion: &Completion| {
+        let groups = self.sizes.groups();
+        let mut sampled = (Vec::new(), Vec::new());
+        let (mut rewards, spent) = self.graded.while_sampling(groups, |finish| {
+            sampled = self.generate(prompt, groups, new_tokens, &[END], finish)?;
+            Ok(())
+        })?;
+        let (requests, completions) = sampled;
+        let even = |completion: &Completion| {
             let even = completion.token_ids.iter().filter(|id| id.is_multiple_of(2)).count();
-            Some(even as f64 / completion.token_ids.len() as f64)
+            even as f64 / completion.token_ids.len() as f64
         };
-        let groups: Vec<Vec<Option<f64>>> =
-            completions.chunk_by(|a, b| a.task == b.task).map(|group| group.iter().map(reward).collect()).collect();
-        let each = advantages(&groups, AdvantageSettings::default()).concat();
+        for (reward, completion) in rewards.iter_mut().flatten().zip(&completions) {
+            *reward = reward.map(|reward| reward + even(completion));
+        }
+        let each = advantages(&rewards, AdvantageSettings::default()).concat();
         let tokens: usize = completions.iter().map(|completion| completion.token_ids.len()).sum();
         let sampled: Vec<Sampled<'_>> =
             completions.iter().map(|c| Sampled::of(&requests[c.task as usize].prompt, c)).collect();
@@ -217,6 +239,6 @@ impl Work {
             loss(&inputs, &settings, &counts).gradient.into_iter().map(|slope| slope as f32).collect()
         })?;
         let context = prompt as f64 + tokens as f64 / completions.len() as f64 / 2.0;
-        Ok(self.done(tokens as u64, context, 4.0))
+        Ok(Done { spent: Some(spent), ..self.done(tokens as u64, context, 4.0) })
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cudarc::cublas::{result, sys};
 
 use super::context::Context;
+use crate::alone::alone;
 use crate::gemm::Product;
 use crate::{DeviceError, Result};
 
@@ -29,7 +30,12 @@ fn during<T>(outcome: std::result::Result<T, result::CublasError>, operation: &'
 impl Blas {
     /// The context must be bound.
     pub(super) fn open(context: Arc<Context>) -> Result<Self> {
-        let handle = during(result::create_handle(), "start of cuBLAS (is it newer than the driver?)")?;
+        let handle = result::create_handle().map_err(|error| {
+            // Without memory for what it keeps on the card, cuBLAS says as little as it does to an older driver.
+            let free = context.memory().map_or(0, |memory| memory.free >> 20);
+            let hint = format!("is it newer than the driver? {free} MiB of the card's memory are free");
+            DeviceError::operation("start of cuBLAS, for products of matrices", format!("{error} ({hint})"))
+        })?;
         // The handle is dropped with this from here on.
         let mut blas = Blas { handle, workspace: 0, context };
         // SAFETY: both are valid. Setting the stream resets the working memory, so it comes first.
@@ -131,8 +137,8 @@ impl Blas {
 impl Drop for Blas {
     fn drop(&mut self) {
         if self.context.bind().is_ok() {
-            // SAFETY: not used any more. It waits for its work.
-            let _ = unsafe { result::destroy_handle(self.handle) };
+            // SAFETY: not used any more. It waits for all of the card's work.
+            let _ = alone(|| unsafe { result::destroy_handle(self.handle) });
         }
         if self.workspace != 0 {
             self.context.free(self.workspace);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 
+use crate::alone::alone;
 use crate::{DeviceError, Memory, Result};
 
 /// The code that is not an error: not enough memory.
@@ -17,11 +18,27 @@ pub(super) struct Context {
     context: sys::CUcontext,
     pub(super) stream: sys::CUstream,
     pool: sys::CUmemoryPool,
-    /// While work is recorded: memory that was given up meanwhile. A recording must not free it, as it would do so again
-    /// with each launch.
-    recording: Mutex<Option<Vec<u64>>>,
+    recording: Mutex<Option<Recording>>,
     /// Compiled kernels. All that may run them keeps this alive.
     modules: Mutex<Vec<Module>>,
+}
+
+/// What is kept in mind while work is recorded.
+#[derive(Default)]
+struct Recording {
+    /// Memory that was given up meanwhile. A recording must not free it, as it would do so again with each launch.
+    deferred: Vec<u64>,
+    /// Whether what was recorded last is a kernel that lets another begin before it ends.
+    overlaps: bool,
+}
+
+impl Recording {
+    /// Notes what is recorded next: whether it is a kernel that waits for the one before where it may begin earlier
+    /// (`await_previous`). Returns whether it may: not the first one, so that nothing begins before all earlier work is done,
+    /// nor one after a copy or a product.
+    fn may_overlap(&mut self, waits: bool) -> bool {
+        std::mem::replace(&mut self.overlaps, waits) && waits
+    }
 }
 
 /// A compiled file on the card.
@@ -120,7 +137,12 @@ impl Context {
         unsafe { result::ctx::set_current(self.context) }.during("use of the card")
     }
 
-    fn recording(&self) -> MutexGuard<'_, Option<Vec<u64>>> {
+    /// [`Recording::may_overlap`], while work is recorded; no other does.
+    pub(super) fn may_overlap(&self, waits: bool) -> bool {
+        self.recording().as_mut().is_some_and(|recording| recording.may_overlap(waits))
+    }
+
+    fn recording(&self) -> MutexGuard<'_, Option<Recording>> {
         self.recording.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -146,7 +168,7 @@ impl Context {
         unsafe { result::mem_pool::trim_to(self.pool, 0) }.during("allocation")?;
         match allocate() {
             Err(DriverError(OUT_OF_MEMORY)) => {
-                let Memory { free, total } = self.memory()?;
+                let Memory { free, total, .. } = self.memory()?;
                 Err(DeviceError::OutOfMemory { what, bytes, free, total })
             }
             outcome => outcome.during("allocation"),
@@ -154,8 +176,8 @@ impl Context {
     }
 
     pub(super) fn free(&self, address: u64) {
-        if let Some(deferred) = self.recording().as_mut() {
-            deferred.push(address);
+        if let Some(recording) = self.recording().as_mut() {
+            recording.deferred.push(address);
             return;
         }
         if self.bind().is_ok() {
@@ -186,7 +208,8 @@ impl Context {
                 .during("question for memory")?;
             Ok(bytes as usize)
         });
-        Ok(Memory { free: free + reserved?.saturating_sub(used?), total })
+        let (reserved, held) = (reserved?, used?);
+        Ok(Memory { free: free + reserved.saturating_sub(held), total, held })
     }
 
     pub(super) fn begin_capture(&self) -> Result<()> {
@@ -194,7 +217,7 @@ impl Context {
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: valid as long as `self`.
         unsafe { result::stream::begin_capture(self.stream, mode) }.during("recording")?;
-        *self.recording() = Some(Vec::new());
+        *self.recording() = Some(Recording::default());
         Ok(())
     }
 
@@ -202,7 +225,7 @@ impl Context {
         self.bind()?;
         // SAFETY: valid as long as `self`.
         let graph = unsafe { result::stream::end_capture(self.stream) }.during("recording");
-        let deferred = self.recording().take().unwrap_or_default();
+        let Recording { deferred, .. } = self.recording().take().unwrap_or_default();
         deferred.into_iter().for_each(|address| self.free(address));
         graph
     }
@@ -222,14 +245,14 @@ impl Drop for Context {
         if self.bind().is_ok() {
             let modules = std::mem::take(self.modules.get_mut().unwrap_or_else(PoisonError::into_inner));
             // SAFETY: nothing is given to the stream any more; all that uses it or the modules keeps this alive.
-            unsafe {
+            alone(|| unsafe {
                 let _ = result::stream::synchronize(self.stream);
                 for Module(module) in modules {
                     let _ = result::module::unload(module);
                 }
                 let _ = result::stream::destroy(self.stream);
                 let _ = result::mem_pool::trim_to(self.pool, 0);
-            }
+            });
         }
     }
 }
@@ -280,5 +303,19 @@ impl Drop for Event {
     fn drop(&mut self) {
         // SAFETY: not used any more; the driver waits with what is pending.
         let _ = unsafe { result::event::destroy(self.0) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_overlaps_only_with_a_kernel_that_lets_it() {
+        let mut recording = Recording::default();
+        // Waiting kernels, then something else, then waiting kernels again.
+        let given = [true, true, true, false, false, true, true];
+        let found = given.map(|waits| recording.may_overlap(waits));
+        assert_eq!(found, [false, true, true, false, false, false, true]);
     }
 }

@@ -17,6 +17,7 @@ use cudarc::driver::result;
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute};
 
 use super::{Backend, Copied, Function, Recorded};
+use crate::alone::alone;
 use crate::gemm::Product;
 use crate::{Description, DeviceError, Grid, Memory, Result, Source, kernels};
 
@@ -24,6 +25,8 @@ use blas::Blas;
 use context::{Context, During, Event};
 use transfer::{PinnedCopy, Staging};
 
+/// The first version of CUDA whose graphs may have kernels that overlap.
+const OVERLAPS_IN_GRAPHS: i32 = 12030;
 /// Shared memory that a kernel may have without being allowed to, its static one among it.
 const USUAL_SHARED_BYTES: u32 = 48 << 10;
 
@@ -38,6 +41,8 @@ struct Card {
     capability: (i32, i32),
     multiprocessors: usize,
     shared_memory: usize,
+    /// Whether a recorded kernel can begin before the one before it ends.
+    overlaps: bool,
     context: Arc<Context>,
 }
 
@@ -48,9 +53,13 @@ struct Module(sys::CUmodule);
 // SAFETY: the driver's functions take a module on any thread.
 unsafe impl Send for Module {}
 
-/// Opens a card.
+/// Opens a card, not while one is recorded on: what cannot be used is closed again, which waits for all of the card's work.
 pub(crate) fn open(ordinal: usize) -> Result<Arc<dyn Backend>> {
     libraries::find()?;
+    alone(|| open_card(ordinal))
+}
+
+fn open_card(ordinal: usize) -> Result<Arc<dyn Backend>> {
     let context = Arc::new(Context::open(ordinal)?);
     let (major, minor) = (
         context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
@@ -65,6 +74,7 @@ pub(crate) fn open(ordinal: usize) -> Result<Arc<dyn Backend>> {
         staging: Mutex::new(Staging::new()?),
         modules: Mutex::default(),
         capability: (major, minor),
+        overlaps: major >= 9 && driver_api()? >= OVERLAPS_IN_GRAPHS && !switched_off("RECIPE_CUDA_OVERLAP"),
         multiprocessors: number(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
         shared_memory: number(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
         context,
@@ -129,12 +139,14 @@ impl Backend for Card {
 
     fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<()> {
         self.context.bind()?;
+        self.context.may_overlap(false);
         // SAFETY: both slices have this many bytes, on this card.
         unsafe { result::memcpy_dtod_async(to, from, bytes, self.context.stream) }.during("copy")
     }
 
     fn zero(&self, address: u64, bytes: usize) -> Result<()> {
         self.context.bind()?;
+        self.context.may_overlap(false);
         // SAFETY: the slice has this many bytes, and zeros are a number of each type.
         unsafe { result::memset_d8_async(address, 0, bytes, self.context.stream) }.during("filling with zeros")
     }
@@ -153,11 +165,13 @@ impl Backend for Card {
         let fixed = fixed.during("loading of a kernel")?;
         let allowed = AtomicU32::new(USUAL_SHARED_BYTES.saturating_sub(fixed.unsigned_abs()));
         let (name, context) = (name.into(), Arc::clone(&self.context));
-        Ok(Arc::new(Loaded { function, name, allowed, context }))
+        let waits = self.overlaps && kernels::waits(source);
+        Ok(Arc::new(Loaded { function, name, allowed, waits, context }))
     }
 
     fn product(&self, product: &Product) -> Result<()> {
         self.context.bind()?;
+        self.context.may_overlap(false);
         locked(&self.blas).multiply(product)
     }
 
@@ -181,8 +195,8 @@ impl Backend for Card {
         Ok(Box::new(Executable { executable, context: Arc::clone(&self.context) }))
     }
 
-    fn readback(&self, bytes: usize) -> Result<Box<dyn Copied>> {
-        Ok(Box::new(PinnedCopy::new(Arc::clone(&self.context), bytes)?))
+    fn readback(&self, bytes: usize, what: &'static str) -> Result<Box<dyn Copied>> {
+        Ok(Box::new(PinnedCopy::new(Arc::clone(&self.context), bytes, what)?))
     }
 
     fn mark(&self) -> Result<Box<dyn Any>> {
@@ -205,9 +219,7 @@ impl Backend for Card {
     }
 
     fn describe(&self) -> Result<Description> {
-        let mut driver = 0;
-        // SAFETY: writes one number.
-        unsafe { sys::cuDriverGetVersion(&raw mut driver) }.result().during("version of the driver")?;
+        let driver = driver_api()?;
         let (major, minor) = compile::version()?;
         let blas = locked(&self.blas).version()?;
         let mut versions = vec![
@@ -242,6 +254,19 @@ impl Backend for Card {
     }
 }
 
+/// Whether a variable of the environment is `0`.
+fn switched_off(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| value == "0")
+}
+
+/// The version of CUDA that the driver knows, such as 13000.
+fn driver_api() -> Result<i32> {
+    let mut version = 0;
+    // SAFETY: writes one number.
+    unsafe { sys::cuDriverGetVersion(&raw mut version) }.result().during("version of the driver")?;
+    Ok(version)
+}
+
 /// The version of the driver itself, such as 580.65.06, where the system shows it.
 fn driver_version() -> Option<String> {
     let text = std::fs::read_to_string("/proc/driver/nvidia/version").ok()?;
@@ -256,6 +281,8 @@ struct Loaded {
     name: String,
     /// Dynamic shared memory that it may have.
     allowed: AtomicU32,
+    /// Whether it may begin before the kernel before it ends: it waits for that itself.
+    waits: bool,
     context: Arc<Context>,
 }
 
@@ -281,19 +308,28 @@ impl Function for Loaded {
             self.allowed.store(grid.shared_bytes, Ordering::Relaxed);
         }
         let [x, y, z] = grid.blocks;
+        let mut overlap = sys::CUlaunchAttribute {
+            id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: [0; 4],
+            value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
+        };
+        let config = sys::CUlaunchConfig {
+            gridDimX: x,
+            gridDimY: y,
+            gridDimZ: z,
+            blockDimX: grid.threads,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: grid.shared_bytes,
+            hStream: self.context.stream,
+            attrs: &raw mut overlap,
+            numAttrs: u32::from(self.context.may_overlap(self.waits)),
+        };
         // SAFETY: a kernel that is loaded, and pointers to values of the types that it declares: `Kernel::launch` has
         // compared them. What it does with its memory is the wrapper's business (see the crate's text).
-        unsafe {
-            result::launch_kernel(
-                self.function,
-                (x, y, z),
-                (grid.threads, 1, 1),
-                grid.shared_bytes,
-                self.context.stream,
-                arguments,
-            )
-        }
-        .map_err(wrong)
+        unsafe { sys::cuLaunchKernelEx(&raw const config, self.function, arguments.as_mut_ptr(), std::ptr::null_mut()) }
+            .result()
+            .map_err(wrong)
     }
 }
 

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use cudarc::driver::result;
 
-use super::context::{Context, During, Event};
-use crate::Result;
+use super::context::{Context, During, Event, text};
+use crate::alone::alone;
 use crate::backend::Copied;
+use crate::{DeviceError, Result};
 
 /// Large enough that the time of a start does not count.
 const PIECE_BYTES: usize = 8 << 20;
@@ -25,17 +26,20 @@ struct Pinned {
 unsafe impl Send for Pinned {}
 
 impl Pinned {
-    fn new(bytes: usize) -> Result<Self> {
+    fn new(bytes: usize, what: &'static str) -> Result<Self> {
         // SAFETY: what is in it is not read before it was written.
-        let memory = unsafe { result::malloc_host(bytes.max(1), 0) }.during("allocation of page-locked host memory")?;
+        let memory = unsafe { result::malloc_host(bytes.max(1), 0) }.map_err(|error| {
+            let message = format!("{what}: {bytes} bytes: {}", text(error));
+            DeviceError::operation("allocation of page-locked host memory", message)
+        })?;
         Ok(Pinned { memory: memory.cast(), bytes })
     }
 }
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        // SAFETY: allocated above; those who own it have waited for the copies.
-        let _ = unsafe { result::free_host(self.memory.cast()) };
+        // SAFETY: allocated above; those who own it have waited for the copies. It waits for all of the card's work.
+        let _ = alone(|| unsafe { result::free_host(self.memory.cast()) });
     }
 }
 
@@ -53,7 +57,7 @@ pub(super) struct Staging {
 
 impl Staging {
     pub(super) fn new() -> Result<Self> {
-        let piece = || Ok((Pinned::new(PIECE_BYTES)?, Event::new(false)?));
+        let piece = || Ok((Pinned::new(PIECE_BYTES, "copies between host and card")?, Event::new(false)?));
         Ok(Staging { pieces: [piece()?, piece()?], current: 0, used: 0 })
     }
 
@@ -131,9 +135,9 @@ pub(super) struct PinnedCopy {
 }
 
 impl PinnedCopy {
-    pub(super) fn new(context: Arc<Context>, bytes: usize) -> Result<Self> {
+    pub(super) fn new(context: Arc<Context>, bytes: usize, what: &'static str) -> Result<Self> {
         context.bind()?;
-        Ok(PinnedCopy { pinned: Pinned::new(bytes)?, event: Event::new(false)?, used: 0, context })
+        Ok(PinnedCopy { pinned: Pinned::new(bytes, what)?, event: Event::new(false)?, used: 0, context })
     }
 }
 

@@ -77,6 +77,11 @@ impl Allocations {
         }
     }
 
+    /// Bytes of all of it.
+    pub(super) fn held(&self) -> usize {
+        self.all().values().map(|allocation| allocation.bytes).sum()
+    }
+
     /// Checks the bytes around the allocations in which these addresses lie; other values are passed over.
     pub(super) fn check_guards(&self, addresses: &[u64]) -> std::result::Result<(), String> {
         let all = self.all();

@@ -151,7 +151,7 @@ impl Backend for Emulator {
         Ok(Box::new(Steps { steps, stream: Arc::clone(&self.stream) }))
     }
 
-    fn readback(&self, bytes: usize) -> Result<Box<dyn Copied>> {
+    fn readback(&self, bytes: usize, _what: &'static str) -> Result<Box<dyn Copied>> {
         Ok(Box::new(HostCopy { bytes: vec![0; bytes.div_ceil(8)], used: 0, stream: Arc::clone(&self.stream) }))
     }
 
@@ -168,7 +168,7 @@ impl Backend for Emulator {
         let [page, free, total] = [libc::_SC_PAGESIZE, libc::_SC_AVPHYS_PAGES, libc::_SC_PHYS_PAGES]
             .map(|name| unsafe { libc::sysconf(name) });
         let bytes = |pages: i64| usize::try_from(pages * page).unwrap_or(0);
-        Ok(Memory { free: bytes(free), total: bytes(total) })
+        Ok(Memory { free: bytes(free), total: bytes(total), held: self.allocations.held() })
     }
 
     fn describe(&self) -> Result<Description> {

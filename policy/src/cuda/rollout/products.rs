@@ -1,0 +1,89 @@
+//! Products of a step's rows and weights: of few rows by kernels of our own, which read a weight once and add or activate at
+//! once, and of more, as prompts have them, by cuBLAS.
+
+use device::ops::{FewRows, FewRowsWeight, swiglu};
+use device::{Buffer, Device, Gemm, Numbers, Result, Slice, bf16};
+
+use crate::cuda::Parameter;
+use crate::cuda::feed_forward::Swiglu;
+use crate::cuda::linear::{add_projection_bias, linear_into};
+use crate::model::parts::Projection;
+
+/// What multiplies.
+pub(super) struct Products<'a> {
+    device: &'a Device,
+    few: FewRows,
+}
+
+impl<'a> Products<'a> {
+    pub(super) fn new(device: &'a Device) -> Result<Self> {
+        Ok(Products { device, few: FewRows::new(device)? })
+    }
+
+    /// `y = x W^T`, `[rows, outputs]` of `x` `[rows, inputs]`.
+    pub(super) fn linear<'b>(
+        &self,
+        y: impl Into<Numbers<'b>>,
+        x: Slice<'b, bf16>,
+        (weight, inputs): (Slice<'b, bf16>, usize),
+    ) -> Result<()> {
+        self.linear_or_add(y.into(), x, (weight, inputs), false)
+    }
+
+    /// `y = x W^T + b`.
+    pub(super) fn project(
+        &self,
+        y: Slice<'_, bf16>,
+        x: Slice<'_, bf16>,
+        (projection, inputs): (&Projection<Parameter<'_>>, usize),
+    ) -> Result<()> {
+        self.linear(y, x, (projection.weight.copy, inputs))?;
+        add_projection_bias(self.device, y, projection)
+    }
+
+    /// `y += x W^T + b`, y being the residual stream.
+    pub(super) fn add_projection(
+        &self,
+        y: Slice<'_, f32>,
+        x: Slice<'_, bf16>,
+        (projection, inputs): (&Projection<Parameter<'_>>, usize),
+    ) -> Result<()> {
+        self.linear_or_add(y.into(), x, (projection.weight.copy, inputs), true)?;
+        add_projection_bias(self.device, y, projection)
+    }
+
+    /// `y += down(silu(gate x) * up x)`; x `[rows, width]`. `gate_up` `[rows, 2 inner]` and `hidden` `[rows, inner]` are
+    /// overwritten.
+    pub(super) fn add_swiglu(
+        &self,
+        y: Slice<'_, f32>,
+        x: Slice<'_, bf16>,
+        (weight, width): (Slice<'_, bf16>, usize),
+        (gate_up, hidden): (&Buffer<bf16>, &Buffer<bf16>),
+    ) -> Result<()> {
+        let (device, rows) = (self.device, x.len() / width);
+        let Swiglu { gate_up: weight, down, inner } = Swiglu::new(weight, width);
+        let hidden = hidden.slice(..rows * inner);
+        if FewRows::take(x, weight, width) && FewRows::take(hidden, down, inner) {
+            self.few.activate(device, hidden, x, (weight, width))?;
+            return self.few.multiply(device, y, hidden, (FewRowsWeight::Inputs(down), inner), true);
+        }
+        let gate_up = gate_up.slice(..rows * 2 * inner);
+        linear_into(device, gate_up, (x, weight), width, false)?;
+        swiglu(device, hidden, gate_up, inner)?;
+        device.gemm(&Gemm::new([rows, width, inner], hidden, down, y).added())
+    }
+
+    fn linear_or_add(
+        &self,
+        y: Numbers<'_>,
+        x: Slice<'_, bf16>,
+        (weight, inputs): (Slice<'_, bf16>, usize),
+        add: bool,
+    ) -> Result<()> {
+        if FewRows::take(x, weight, inputs) {
+            return self.few.multiply(self.device, y, x, (FewRowsWeight::Outputs(weight), inputs), add);
+        }
+        linear_into(self.device, y, (x, weight), inputs, add)
+    }
+}
