@@ -38,6 +38,7 @@ mod keys;
 mod model;
 mod paths;
 mod read;
+mod read_stages;
 mod recipe;
 mod settings;
 mod shipped;

@@ -17,7 +17,8 @@ use super::grpo::GrpoSettings;
 use super::keys::{Allowed, Any, KeyHelp, Problem, Seeds, checked, name_problem};
 use super::model::{DenseShape, ModelSettings, ModelShape};
 use super::paths;
-use super::read::{read_model, read_stages, value};
+use super::read::{read_model, value};
+use super::read_stages::read_stages;
 use super::settings::{
     EvalSettings, EvalTable, JUDGES, RewardSettings, RewardTable, TaskSettings, TaskTable, key_help, weighted,
 };

@@ -11,11 +11,11 @@ use rewards::RewardSet;
 use sandbox::Limits;
 
 use super::CurateOptions;
-use super::solver::{DECODE_BATCH, Solver};
+use super::solver::Solver;
 use crate::evaluation::Subject;
 use crate::interrupt::Interrupt;
 use crate::progress::{Phase, Reporter};
-use crate::stage::{prepare_python, verdict};
+use crate::stage::{DECODE_BATCH, prepare_python, verdict};
 use crate::wording::thousands;
 
 /// The surroundings of a job on this machine.

@@ -15,9 +15,6 @@ use rayon::prelude::*;
 use crate::config::{RecipeError, Template};
 use crate::stage::{Model, PromptEncoder};
 
-/// Sequences decoded at once.
-pub(super) const DECODE_BATCH: usize = 256;
-
 /// A policy ready to answer.
 pub(super) struct Solver {
     engine: RolloutEngine,

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use policy::{Request, RolloutEngine, RolloutOptions, SamplingParams};
+use policy::{Request, SamplingParams};
 
 use super::Ended;
+use super::ask::{Asked, DECODE_BATCH, Grading};
 use super::bench::{Bench, Model};
-use super::grade::{Graded, Grader};
+use super::grade::Graded;
 use super::passes::Passes;
-use super::prompt::PromptEncoder;
 use super::start;
 use crate::RunContext;
 use crate::config::{JUDGES, Stage};
@@ -26,8 +26,6 @@ use datasets::Task;
 
 /// Stands where training has its step in the random numbers' key: evaluations of one seed draw alike.
 const EVALUATION: u32 = u32::MAX;
-/// Most sequences decoded at once.
-pub(super) const DECODE_BATCH: usize = 256;
 /// Answers that are asked for at once. A batch that is not full at the end of them costs a little; the next one is looked
 /// at for being stopped before.
 const ASKED_AT_ONCE: usize = 8 * DECODE_BATCH;
@@ -122,27 +120,11 @@ pub(super) fn examine(
         !tasks.is_empty(),
         "there is no held-out task to examine the policy on\n  hint: raise tasks.held_out_share"
     );
-    let encoder = PromptEncoder::of_tasks(&model.tokenizer, &context.recipe.tasks)?;
-    let request =
-        |(task, asked): (u32, &Task)| Ok(Request { task, prompt: encoder.ask(asked)?, samples: examination.samples });
-    let sampled = (0..).zip(&tasks).map(request).collect::<anyhow::Result<Vec<Request>>>()?;
+    let asked = Asked::new(context, model, EVALUATION)?;
+    let sampled = asked.requests(&tasks, 0, examination.samples)?;
     let total = tasks.len() as u64 * (u64::from(examination.samples) + u64::from(examination.greedy));
     let phase = context.reporter.phase(&format!("evaluation `{name}`"), Some(total), "answers");
-    let engine = RolloutEngine::new(&model.policy)?;
-    let options = RolloutOptions {
-        seed: context.recipe.seed,
-        step: EVALUATION,
-        end_of_text: model.tokenizer.end_ids().to_vec(),
-        batch: DECODE_BATCH,
-    };
-    let grader = Grader {
-        rewards: &bench.verdict,
-        tokenizer: &model.tokenizer,
-        tasks: &tasks,
-        opening: encoder.opening(),
-        votes: examination.samples > 1,
-        threads: context.threads,
-    };
+    let grading = Grading { rewards: &bench.verdict, tasks: &tasks, votes: examination.samples > 1 };
     let mut sampling = Duration::ZERO;
     // All answers to these requests, in order; none if it was stopped.
     let mut answer = |requests: &[Request], params: &SamplingParams| -> anyhow::Result<Option<Vec<Graded>>> {
@@ -152,12 +134,7 @@ pub(super) fn examine(
             if examination.can_stop && context.interrupt.requested() {
                 return Ok(None);
             }
-            let batch = grader.while_sampling(samples, |finish| {
-                engine.generate(requests, params, &options, |completion| {
-                    phase.inc(1);
-                    finish(completion);
-                })
-            })?;
+            let batch = asked.graded(requests, params, &grading, &phase)?;
             sampling += batch.sampling;
             graded.extend(batch.graded);
         }

@@ -13,18 +13,17 @@ use std::time::Instant;
 
 use anyhow::Context;
 use datasets::{Message, Task};
-use policy::{Request, RolloutEngine, RolloutOptions};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::Ended;
+use super::ask::{Asked, Grading};
 use super::bench::{Bench, Model};
 use super::draws::Draws;
-use super::eval::DECODE_BATCH;
-use super::grade::{Graded, Grader};
+use super::grade::Graded;
 use super::grpo::completion_record;
 use super::passes::Passes;
-use super::prompt::{PromptEncoder, conversation};
+use super::prompt::conversation;
 use super::start::Refused;
 use super::tasks::Tasks;
 use crate::RunContext;
@@ -252,32 +251,12 @@ fn sample(
     key: u32,
 ) -> anyhow::Result<(Vec<Graded>, u64)> {
     let settings = &sampling.settings;
-    let encoder = PromptEncoder::of_tasks(&model.tokenizer, &context.recipe.tasks)?;
     let samples = settings.samples as u32;
-    let request = |(task, asked): (u32, &Task)| Ok(Request { task, prompt: encoder.ask(asked)?, samples });
-    let requests = (0..).zip(tasks).map(request).collect::<anyhow::Result<Vec<Request>>>()?;
+    let asked = Asked::new(context, model, key)?;
+    let requests = asked.requests(tasks, 0, samples)?;
     let phase = context.reporter.inner_phase("sampling", Some(tasks.len() as u64 * u64::from(samples)), "answers");
-    let engine = RolloutEngine::new(&model.policy)?;
-    let options = RolloutOptions {
-        seed: context.recipe.seed,
-        step: key,
-        end_of_text: model.tokenizer.end_ids().to_vec(),
-        batch: DECODE_BATCH,
-    };
-    let grader = Grader {
-        rewards: &bench.rewards,
-        tokenizer: &model.tokenizer,
-        tasks,
-        opening: encoder.opening(),
-        votes: false,
-        threads: context.threads,
-    };
-    let batch = grader.while_sampling(samples, |finish| {
-        engine.generate(&requests, &settings.sampling(), &options, |completion| {
-            phase.inc(1);
-            finish(completion);
-        })
-    })?;
+    let grading = Grading { rewards: &bench.rewards, tasks, votes: false };
+    let batch = asked.graded(&requests, &settings.sampling(), &grading, &phase)?;
     Ok((batch.graded, requests.iter().map(|request| request.prompt.len() as u64).sum()))
 }
 
@@ -295,20 +274,21 @@ fn sort(tasks: &[Task], graded: &[Graded], sampling: &RejectStage, asked: &TaskS
             sorted.answers += 1;
             sorted.sampled_tokens += graded.completion.token_ids.len() as u64;
             let answer = graded.text.trim();
-            let reason = if pass_rate > settings.max_pass_rate {
-                Some("too easy".to_owned())
-            } else {
-                fault(graded, sampling).or_else(|| {
-                    // Answers that differ in nothing but white space are one.
-                    let words = answer.split_whitespace().collect::<Vec<_>>().join(" ");
-                    (given.contains(&words)).then(|| "given before".to_owned()).or_else(|| {
-                        (given.len() >= settings.keep).then(|| "more than are kept".to_owned()).or_else(|| {
-                            given.insert(words);
-                            None
-                        })
-                    })
-                })
-            };
+            let mut reason = fault(graded, sampling);
+            if pass_rate > settings.max_pass_rate {
+                reason = Some("too easy".to_owned());
+            }
+            if reason.is_none() {
+                // Answers that differ in nothing but white space are one.
+                let words = answer.split_whitespace().collect::<Vec<_>>().join(" ");
+                if given.contains(&words) {
+                    reason = Some("given before".to_owned());
+                } else if given.len() >= settings.keep {
+                    reason = Some("more than are kept".to_owned());
+                } else {
+                    given.insert(words);
+                }
+            }
             if let Some(reason) = reason {
                 *sorted.dropped.entry(reason).or_default() += 1;
                 continue;

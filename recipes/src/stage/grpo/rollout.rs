@@ -11,14 +11,13 @@ use std::ops::Range;
 use std::time::Duration;
 
 use datasets::Task;
+use policy::Request;
 use policy::grpo::is_flat;
-use policy::{Request, RolloutEngine, RolloutOptions};
 use rewards::Printed;
 
+use super::super::ask::{Asked, Grading};
 use super::super::bench::Bench;
-use super::super::eval::DECODE_BATCH;
-use super::super::grade::{Graded, Grader};
-use super::super::prompt::PromptEncoder;
+use super::super::grade::Graded;
 use super::Learner;
 use crate::RunContext;
 
@@ -74,41 +73,19 @@ impl Learner<'_> {
         step: u64,
         first: u64,
     ) -> anyhow::Result<Rollout> {
-        let (settings, model) = (self.settings, &self.trainer.model);
-        let encoder = PromptEncoder::of_tasks(&model.tokenizer, &context.recipe.tasks)?;
+        let settings = self.settings;
         let samples = settings.group_size as u32;
-        let engine = RolloutEngine::new(&model.policy)?;
-        let options = RolloutOptions {
-            seed: context.recipe.seed,
-            step: self.draws.key(step),
-            end_of_text: model.tokenizer.end_ids().to_vec(),
-            batch: DECODE_BATCH,
-        };
+        let asked = Asked::new(context, &self.trainer.model, self.draws.key(step))?;
         let mut rollout = Rollout { drops_flat: settings.refill_rounds > 0, ..Rollout::default() };
         let mut missing = settings.prompts_per_step;
         loop {
             let known = rollout.tasks.len();
             rollout.tasks.extend((known..known + missing).map(|task| bench.tasks.training(first + task as u64)));
-            let request =
-                |(task, asked): (usize, &Task)| Ok(Request { task: task as u32, prompt: encoder.ask(asked)?, samples });
-            let further = rollout.tasks.iter().enumerate().skip(known);
-            let requests = further.map(request).collect::<anyhow::Result<Vec<Request>>>()?;
+            let requests = asked.requests(&rollout.tasks[known..], known, samples)?;
             let name = if rollout.refills == 0 { "sampling" } else { "sampling further tasks" };
             let phase = context.reporter.inner_phase(name, Some(missing as u64 * u64::from(samples)), "answers");
-            let grader = Grader {
-                rewards: &bench.rewards,
-                tokenizer: &model.tokenizer,
-                tasks: &rollout.tasks,
-                opening: encoder.opening(),
-                votes: false,
-                threads: context.threads,
-            };
-            let batch = grader.while_sampling(samples, |finish| {
-                engine.generate(&requests, &settings.sampling(), &options, |completion| {
-                    phase.inc(1);
-                    finish(completion);
-                })
-            })?;
+            let grading = Grading { rewards: &bench.rewards, tasks: &rollout.tasks, votes: false };
+            let batch = asked.graded(&requests, &settings.sampling(), &grading, &phase)?;
             rollout.requests.extend(requests);
             rollout.graded.extend(batch.graded);
             rollout.sampling += batch.sampling;
