@@ -1,6 +1,6 @@
 //! Products of few rows and a weight against plain loops in f64.
 
-use device::ops::{FewRows, FewRowsWeight, swiglu};
+use device::ops::{FewRows, FewRowsWeight, RmsNorm, swiglu};
 use device::{Device, bf16};
 
 /// Whole numbers from -4 to 4: exact in bf16, and so are sums of products in f32.
@@ -73,6 +73,32 @@ fn an_activation_is_that_of_the_rounded_product() {
         swiglu(&device, expected.view(), gate_up.view(), inner).unwrap();
         products.activate(&device, found.view(), x.view(), (weight.view(), depth)).unwrap();
         assert!(found.download().unwrap() == expected.download().unwrap(), "{rows} x {inner} x {depth}");
+    }
+}
+
+#[test]
+fn a_norm_adds_up_a_product_in_parts() {
+    let device = Device::for_tests();
+    let products = FewRows::new(&device).unwrap();
+    for [rows, columns, depth] in SHAPES {
+        // Of whole numbers the sums are the same to the bit, in whatever order.
+        let x = device.upload(&whole(rows * depth, 7), "rows").unwrap();
+        let weight = device.upload(&whole(columns * depth, 5), "weight").unwrap();
+        let before: Vec<f32> = whole(rows * columns, 11).iter().map(|x| x.to_f32()).collect();
+        let scales: Vec<f32> = whole(columns, 3).iter().map(|x| x.to_f32()).collect();
+        let scales = device.upload(&scales, "scales").unwrap();
+        let norm = RmsNorm { weight: scales.view(), eps: 1e-6 };
+        for weight in [FewRowsWeight::Outputs(weight.view()), FewRowsWeight::Inputs(weight.view())] {
+            let [added, summed] = [0; 2].map(|_| device.upload(&before, "sums").unwrap());
+            let [expected, found] = [0; 2].map(|_| device.alloc::<bf16>(rows * columns, "normed").unwrap());
+            products.multiply(&device, added.view(), x.view(), (weight, depth), true).unwrap();
+            norm.forward(&device, expected.view(), added.view(), columns).unwrap();
+            let parts = products.multiply_parts(&device, x.view(), (weight, depth)).unwrap();
+            norm.add_forward(&device, found.view(), summed.view(), parts).unwrap();
+            let what = format!("{rows} x {columns} x {depth}, {} parts, {weight:?}", parts.count);
+            assert!(summed.download().unwrap() == added.download().unwrap(), "{what}");
+            assert!(found.download().unwrap() == expected.download().unwrap(), "{what}");
+        }
     }
 }
 

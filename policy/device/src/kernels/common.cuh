@@ -163,6 +163,19 @@ DEVICE void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory");
 // Waits until all of this thread's groups but the last N are there. Other threads see them after a barrier.
 template <int N> DEVICE void copy_wait() { asm volatile("cp.async.wait_group %0;" : : "n"(N) : "memory"); }
 
+// Adds 1 to a count and returns what it was. What the block's threads wrote before the barrier before this, who counts later
+// sees; and what others wrote before they counted, this block's threads see after their next barrier.
+DEVICE unsigned count_in_order(unsigned* count) {
+    unsigned before;
+    asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], 1;"
+                 : "=r"(before)
+                 : "l"(__cvta_generic_to_global(count))
+                 : "memory");
+    return before;
+}
+// Reads what another block has written, which the multiprocessor's own cache may not know.
+DEVICE float4 load_past_l1(const float4* from) { return __ldcg(from); }
+
 #endif
 
 // Over the warp, in a fixed order; all lanes get the result.

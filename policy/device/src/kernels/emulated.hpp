@@ -185,6 +185,9 @@ static inline void load_matrix_x2_transposed(unsigned (&r)[2], const void* share
     emulation::load_matrix("load_matrix_x2_transposed", file, line, r, shared, 2, true);
 }
 
+static inline unsigned count_in_order(unsigned* count) { return atomicAdd(count, 1u); }
+static inline float4 load_past_l1(const float4* from) { return *from; }
+
 static inline void copy_async_16(void* shared, const void* global, bool valid) {
     const bool aligned = reinterpret_cast<uintptr_t>(shared) % 16 == 0 &&
                          (!valid || reinterpret_cast<uintptr_t>(global) % 16 == 0);

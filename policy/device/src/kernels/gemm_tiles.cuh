@@ -1,5 +1,4 @@
-// Products of matrices on the tensor cores, bf16 with f32 sums: tiles in shared memory, how they are filled, and a block's part
-// of a product.
+// Products of matrices on the tensor cores, bf16 with f32 sums: tiles in shared memory, and a block's part of a product.
 //
 // A block copies tiles of both factors, DEPTH deep, into a ring of STAGES in shared memory (cp.async), and multiplies one
 // stage while the next ones arrive. A row of a tile is cut into chunks of 16 bytes; chunk c of row r lies at c ^ (r & 7), so
@@ -24,21 +23,6 @@ struct Tile {
 template <int WIDTH>
 DEVICE int swizzled(int row, int column) {
     return row * WIDTH + (((column / CHUNK_NUMBERS) ^ (row & 7)) * CHUNK_NUMBERS);
-}
-
-// Copies HEIGHT rows of WIDTH numbers from column `first_column` on; `row_of(r)` is the source's row, or below 0 for zeros.
-template <int HEIGHT, int WIDTH, typename RowOf>
-DEVICE void copy_tile(bf16* tile, const bf16* source, int first_column, int columns, RowOf row_of) {
-    constexpr int CHUNKS = WIDTH / CHUNK_NUMBERS;
-#pragma unroll
-    for (int i = 0; i < HEIGHT * CHUNKS / GEMM_THREADS; i++) {
-        int chunk = i * GEMM_THREADS + threadIdx.x;
-        int row = chunk / CHUNKS, column = chunk % CHUNKS * CHUNK_NUMBERS;
-        long long source_row = row_of(row);
-        bool valid = source_row >= 0 && first_column + column < columns;
-        const bf16* from = valid ? source + source_row * columns + first_column + column : source;
-        copy_async_16(tile + swizzled<WIDTH>(row, column), from, valid);
-    }
 }
 
 // The numbers of one thread: for each 16 x 8 part of the warp's, rows lane / 4 and that + 8, columns lane % 4 * 2 and + 1.
@@ -87,30 +71,6 @@ DEVICE void multiply_stage(Sums<T>& sums, const bf16* a, const bf16* b) {
                 mma_bf16_16x8x16(sums.of[row_part][part], a_part, b_parts[part]);
             }
         }
-    }
-}
-
-// Starts `load(stage's memory, step)` for the first steps, which `pipeline` goes on from.
-template <typename T, typename Load>
-DEVICE void load_ahead(bf16* shared, int steps, Load load) {
-#pragma unroll
-    for (int step = 0; step < T::STAGES - 1; step++) {
-        if (step < steps) load(shared + step * T::STAGE_NUMBERS, step);
-        copy_commit();
-    }
-}
-
-// Runs `multiply(stage's memory, step)` for every step in order, and `load(stage's memory, step)` STAGES - 1 steps ahead of it.
-template <typename T, typename Load, typename Multiply>
-DEVICE void pipeline(bf16* shared, int steps, Load load, Multiply multiply) {
-    for (int step = 0; step < steps; step++) {
-        copy_wait<T::STAGES - 2>();
-        // This step's tiles are there for all threads, and all are done with the stage that is filled next.
-        __syncthreads();
-        int next = step + T::STAGES - 1;
-        if (next < steps) load(shared + next % T::STAGES * T::STAGE_NUMBERS, next);
-        copy_commit();
-        multiply(shared + step % T::STAGES * T::STAGE_NUMBERS, step);
     }
 }
 
@@ -167,20 +127,4 @@ DEVICE void store_activated(bf16* at, unsigned gate, unsigned up) {
 template <typename T, Weights KIND>
 DEVICE constexpr int tile_columns() {
     return KIND == Weights::GATE_AND_UP ? T::COLUMNS / 2 : T::COLUMNS;
-}
-
-// Copies the weights' tile for the columns from `first_column` and the depth from `first` on.
-template <typename T, Weights KIND>
-DEVICE void copy_weights(bf16* tile, const bf16* w, int first_column, int columns, int first, int depth) {
-    if (KIND == Weights::COLUMNS) {
-        copy_tile<DEPTH, T::COLUMNS>(tile, w, first_column, columns, [&](int row) {
-            return first + row < depth ? (long long)(first + row) : -1ll;
-        });
-    } else {
-        copy_tile<T::COLUMNS, DEPTH>(tile, w, first, depth, [&](int row) {
-            int column = first_column + (KIND == Weights::ROWS ? row : activation_of(row));
-            long long source = KIND == Weights::GATE_AND_UP && is_up(row) ? (long long)columns + column : column;
-            return column < columns ? source : -1ll;
-        });
-    }
 }

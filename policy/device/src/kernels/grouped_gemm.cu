@@ -21,6 +21,56 @@ using RowsTile = MediumTile;
 using RowsTile = SmallTile;
 #endif
 
+// Copies HEIGHT rows of WIDTH numbers from column `first_column` on; `row_of(r)` is the source's row, or below 0 for zeros.
+template <int HEIGHT, int WIDTH, typename RowOf>
+DEVICE void copy_tile(bf16* tile, const bf16* source, int first_column, int columns, RowOf row_of) {
+    constexpr int CHUNKS = WIDTH / CHUNK_NUMBERS;
+#pragma unroll
+    for (int i = 0; i < HEIGHT * CHUNKS / GEMM_THREADS; i++) {
+        int chunk = i * GEMM_THREADS + threadIdx.x;
+        int row = chunk / CHUNKS, column = chunk % CHUNKS * CHUNK_NUMBERS;
+        long long source_row = row_of(row);
+        bool valid = source_row >= 0 && first_column + column < columns;
+        const bf16* from = valid ? source + source_row * columns + first_column + column : source;
+        copy_async_16(tile + swizzled<WIDTH>(row, column), from, valid);
+    }
+}
+
+// Runs `load(stage's memory, step)` for every step in order, STAGES - 1 steps ahead of `multiply(stage's memory, step)`.
+template <typename T, typename Load, typename Multiply>
+DEVICE void pipeline(bf16* shared, int steps, Load load, Multiply multiply) {
+#pragma unroll
+    for (int step = 0; step < T::STAGES - 1; step++) {
+        if (step < steps) load(shared + step * T::STAGE_NUMBERS, step);
+        copy_commit();
+    }
+    for (int step = 0; step < steps; step++) {
+        copy_wait<T::STAGES - 2>();
+        // This step's tiles are there for all threads, and all are done with the stage that is filled next.
+        __syncthreads();
+        int next = step + T::STAGES - 1;
+        if (next < steps) load(shared + next % T::STAGES * T::STAGE_NUMBERS, next);
+        copy_commit();
+        multiply(shared + step % T::STAGES * T::STAGE_NUMBERS, step);
+    }
+}
+
+// Copies the weights' tile for the columns from `first_column` and the depth from `first` on.
+template <typename T, Weights KIND>
+DEVICE void copy_weights(bf16* tile, const bf16* w, int first_column, int columns, int first, int depth) {
+    if (KIND == Weights::COLUMNS) {
+        copy_tile<DEPTH, T::COLUMNS>(tile, w, first_column, columns, [&](int row) {
+            return first + row < depth ? (long long)(first + row) : -1ll;
+        });
+    } else {
+        copy_tile<T::COLUMNS, DEPTH>(tile, w, first, depth, [&](int row) {
+            int column = first_column + (KIND == Weights::ROWS ? row : activation_of(row));
+            long long source = KIND == Weights::GATE_AND_UP && is_up(row) ? (long long)columns + column : column;
+            return column < columns ? source : -1ll;
+        });
+    }
+}
+
 struct RowTile {
     int expert;
     long long first, end;
@@ -89,9 +139,7 @@ DEVICE void multiply_rows(bf16* shared, bf16* out, bf16* gate_up, const bf16* a,
     auto multiply = [&](const bf16* stage, int) {
         multiply_stage<T, false, KIND == Weights::COLUMNS>(sums, stage, stage + T::ROWS * DEPTH);
     };
-    const int steps = (depth + DEPTH - 1) / DEPTH;
-    load_ahead<T>(shared, steps, load);
-    pipeline<T>(shared, steps, load, multiply);
+    pipeline<T>(shared, (depth + DEPTH - 1) / DEPTH, load, multiply);
 
     // Columns come in eights, so a pair's second is there too, and both lie in one aligned word.
     each_pair<T>([&](int row, int tile_column, int row_part, int part, int i) {
@@ -183,9 +231,7 @@ KERNEL_BOUNDS(GEMM_THREADS, 2, add_weight_gradient, float* d_weight, const bf16*
         multiply_stage<T, true, true>(sums, stage, stage + T::ROWS * DEPTH);
         source_rows[(step + T::STAGES) % AHEAD * GEMM_THREADS + threadIdx.x] = next;
     };
-    const int steps = (int)((end - begin + DEPTH - 1) / DEPTH);
-    load_ahead<T>(shared, steps, load);
-    pipeline<T>(shared, steps, load, multiply);
+    pipeline<T>(shared, (int)((end - begin + DEPTH - 1) / DEPTH), load, multiply);
 
     float* d = d_weight + expert * stride;
     each_pair<T>([&](int row, int column, int row_part, int part, int i) {

@@ -76,6 +76,40 @@ RMS_NORM(rms_norm_warp_bf16, true, bf16)
 RMS_NORM(rms_norm_block_f32, false, float)
 RMS_NORM(rms_norm_block_bf16, false, bf16)
 
+// x [rows, width] += the sum of parts [count, rows, width], in their order; then its norm.
+template <bool NARROW>
+DEVICE void add_and_normalise(bf16* out, float* x, const float* parts, int count, const float* weight, int rows, int width,
+                              float eps) {
+    const Group group = my_group<NARROW>();
+    const size_t row = (size_t)blockIdx.x * group.count + group.index;
+    if (row < (size_t)rows) {
+        for (int column = group.lane * 8; column < width; column += group.lanes * 8) {
+            float values[8], sums[8] = {0};
+#pragma unroll 4
+            for (int part = 0; part < count; part++) {
+                load_8(values, parts + ((size_t)part * rows + row) * width + column);
+                for (int i = 0; i < 8; i++) sums[i] += values[i];
+            }
+            load_8(values, x + row * width + column);
+            for (int i = 0; i < 8; i++) values[i] += sums[i];
+            store_8(x + row * width + column, values);
+        }
+    }
+    // Each thread reads what it has written.
+    normalise<NARROW>(out, x, weight, rows, width, 1, width, width, eps);
+}
+
+KERNEL(add_rms_norm_warp, bf16* out, float* x, const float* parts, int count, const float* weight, int rows, int width,
+       float eps) {
+    await_previous();
+    add_and_normalise<true>(out, x, parts, count, weight, rows, width, eps);
+}
+KERNEL(add_rms_norm_block, bf16* out, float* x, const float* parts, int count, const float* weight, int rows, int width,
+       float eps) {
+    await_previous();
+    add_and_normalise<false>(out, x, parts, count, weight, rows, width, eps);
+}
+
 // The gradient of the residual stream is added to; that of a projection is set.
 DEVICE void put_gradient(float* d_x, float (&values)[8]) {
     float before[8];

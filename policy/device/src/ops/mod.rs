@@ -28,7 +28,7 @@ pub use crate::Numbers;
 pub use adamw::{AdamW, Judge, Verdict, Weights, move_towards};
 pub use combine::{combine, gates_from_places, gates_to_places, sum_slots};
 pub use experts::{ExpertGradients, ExpertScratch, ExpertWeights, add_experts, experts_backward};
-pub use few_rows::{FewRows, FewRowsWeight};
+pub use few_rows::{FewRows, FewRowsWeight, Parts};
 pub use grouped_gemm::{ExpertMatrices, PairRows, Tile, activate_rows, add_weight_gradient, multiply_rows};
 pub use grouping::{Grouped, Grouping, GroupingScratch};
 pub use logprob::{Logprob, Logprobs, Slopes, Workspace as LogprobWorkspace};

@@ -6,6 +6,7 @@
 use half::bf16;
 
 use super::checks::Checks;
+use super::few_rows::Parts;
 use super::rows::add_partial;
 use crate::Numbers;
 use crate::{Argument, Device, Grid, Result, Slice};
@@ -121,6 +122,38 @@ impl RmsNorm<'_> {
             self.eps.into(),
         ];
         device.submit(&kernel, Grid::blocks(rows.div_ceil(self.groups()), self.threads()), &arguments)
+    }
+
+    /// `x` `[rows, width] +=` a product in parts, added up in their order; and `out` `[rows, width]` is the norm of that.
+    ///
+    /// # Errors
+    /// As [`RmsNorm::forward`].
+    pub fn add_forward(
+        &self,
+        device: &Device,
+        out: Slice<'_, bf16>,
+        x: Slice<'_, f32>,
+        Parts { values, count }: Parts<'_>,
+    ) -> Result<()> {
+        let (check, width) = (Checks("add to rows and normalise them"), self.width());
+        let rows = self.rows(check.0, out.len())?;
+        let sides = Sides { heads: 1, stride: width, close_stride: width };
+        self.check(check, [x.into(), out.into()], rows, sides)?;
+        check.holds("the parts", values.len(), count * rows * width)?;
+        check.aligned("the parts", values)?;
+        let name = if self.groups() > 1 { "add_rms_norm_warp" } else { "add_rms_norm_block" };
+        let arguments = [
+            out.into(),
+            x.into(),
+            values.into(),
+            check.int("parts", count)?.into(),
+            self.weight.into(),
+            check.int("rows", rows)?.into(),
+            check.int("width", width)?.into(),
+            self.eps.into(),
+        ];
+        let grid = Grid::blocks(rows.div_ceil(self.groups()), self.threads());
+        device.submit(&device.kernel("norm", &[], name)?, grid, &arguments)
     }
 
     /// The gradients for `d_y` `[rows, width]`. `d_x` has the type and the rows of `x`: in f32 it is the residual stream's

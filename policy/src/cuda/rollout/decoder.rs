@@ -6,14 +6,14 @@
 
 use device::ops::decode_attention::{DecodeAttention, DecodeWorkspace};
 use device::ops::paged_cache::PageTable;
-use device::ops::{RmsNorm, Rope, gather};
+use device::ops::{Rope, gather};
 use device::{Buffer, Device, Result, Slice, bf16};
 
 use super::cache::Cache;
 use super::feed_forward::FeedForward;
 use super::grouped::Grouped;
 use super::latent::Latent;
-use super::products::Products;
+use super::products::{Products, Residual};
 use crate::config::{AttentionKind, ModelConfig};
 use crate::cuda::{Parameter, Resident};
 use crate::model::Attention;
@@ -156,26 +156,30 @@ impl<'a> Decoder<'a> {
             width,
             eps,
         };
-        let (x, normed) = (self.hidden(count), self.normed.slice(..count * width));
-        gather(self.device, x, self.parts.embedding.copy, rows.ids, width)?;
+        let (x, normed) = (Residual::new(self.hidden(count)), self.normed.slice(..count * width));
+        gather(self.device, x.rows(), self.parts.embedding.copy, rows.ids, width)?;
         let mut moe_layer = 0;
         for (layer, cached) in self.parts.layers.iter().zip(cache.layers()) {
-            normalise(self.device, normed, x, &layer.attention_norm, eps)?;
+            x.normalise(self.device, normed, &layer.attention_norm, eps)?;
             match (&self.attention, &layer.attention) {
                 (LayerAttention::Latent(attention), AttentionParts::Latent(parts)) => {
-                    attention.add(&run, x, normed, parts, cached)?;
+                    attention.add(&run, &x, normed, parts, cached)?;
                 }
                 (LayerAttention::Grouped(attention), AttentionParts::Grouped(parts)) => {
-                    attention.add(&run, x, normed, parts, cached)?;
+                    attention.add(&run, &x, normed, parts, cached)?;
                 }
                 _ => unreachable!("all layers of a model have its kind of attention"),
             }
-            normalise(self.device, normed, x, &layer.feed_forward_norm, eps)?;
+            x.normalise(self.device, normed, &layer.feed_forward_norm, eps)?;
             let bias = |experts| self.model.resident.router_bias(moe_layer, experts);
             let noted = cache.choices().map(|choices| (choices, moe_layer));
-            if self.feed_forward.add(&run, x, normed, &layer.feed_forward, bias, noted)? {
+            if self.feed_forward.add(&run, &x, normed, &layer.feed_forward, bias, noted)? {
                 moe_layer += 1;
             }
+        }
+        if x.is_waiting() {
+            // For who looks at the hidden rows. Their norm is not needed yet.
+            x.normalise(self.device, normed, &self.parts.norm, eps)?;
         }
         Ok(())
     }
@@ -189,7 +193,8 @@ impl<'a> Decoder<'a> {
     pub(super) fn logits(&self, count: usize) -> Result<Slice<'_, f32>> {
         let width = self.model.config.hidden_size;
         let (normed, logits) = (self.normed.slice(..count * width), self.logits.slice(..count * self.vocabulary()));
-        normalise(self.device, normed, self.hidden(count), &self.parts.norm, self.model.config.rms_norm_eps)?;
+        let hidden = Residual::new(self.hidden(count));
+        hidden.normalise(self.device, normed, &self.parts.norm, self.model.config.rms_norm_eps)?;
         let head = self.parts.head.as_ref().unwrap_or(&self.parts.embedding).copy;
         self.products.linear(logits, normed, (head, width))?;
         Ok(logits)
@@ -198,8 +203,4 @@ impl<'a> Decoder<'a> {
     fn vocabulary(&self) -> usize {
         self.model.config.vocab_size
     }
-}
-
-fn normalise(device: &Device, out: Slice<'_, bf16>, x: Slice<'_, f32>, weight: &Parameter<'_>, eps: f64) -> Result<()> {
-    RmsNorm { weight: weight.master, eps: eps as f32 }.forward(device, out, x, weight.master.len())
 }

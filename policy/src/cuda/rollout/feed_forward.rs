@@ -6,6 +6,7 @@ use device::ops::{ExpertScratch, Grouping, GroupingScratch, Router, Tile, add_ex
 use device::{Buffer, Device, Result, Slice, bf16};
 
 use super::decoder::Run;
+use super::products::Residual;
 use crate::config::ModelConfig;
 use crate::cuda::Parameter;
 use crate::cuda::feed_forward::{expert_weights, router_of};
@@ -67,12 +68,12 @@ impl FeedForward {
         })
     }
 
-    /// Adds the feed-forward to the residual stream `x` `[rows, d]`; `normed` `[rows, d]`. For a layer of experts `bias` gives
+    /// Adds the feed-forward to the residual stream `x`; `normed` `[rows, d]`. For a layer of experts `bias` gives
     /// its router's bias and `noted` says where its choices go; returns whether it was one.
-    pub(super) fn add<'b>(
+    pub(super) fn add<'b, 'r>(
         &self,
-        run: &Run<'_>,
-        x: Slice<'_, f32>,
+        run: &Run<'r>,
+        x: &Residual<'r>,
         normed: Slice<'_, bf16>,
         parts: &FeedForwardParts<Parameter<'_>>,
         bias: impl FnOnce(usize) -> Slice<'b, f32>,
@@ -85,7 +86,7 @@ impl FeedForward {
             }
             (FeedForwardParts::Mixed { router, experts, shared }, Some(mixture), Some(noted)) => {
                 // Routed first, then shared: the order in which the training pass adds them.
-                mixture.add(run, x, normed, (router, experts), bias(mixture.router.experts), noted)?;
+                mixture.add(run, x.rows(), normed, (router, experts), bias(mixture.router.experts), noted)?;
                 if let Some(shared) = shared {
                     self.add_swiglu(run, x, normed, shared.copy)?;
                 }
@@ -95,10 +96,10 @@ impl FeedForward {
         }
     }
 
-    fn add_swiglu(
+    fn add_swiglu<'r>(
         &self,
-        run: &Run<'_>,
-        x: Slice<'_, f32>,
+        run: &Run<'r>,
+        x: &Residual<'r>,
         normed: Slice<'_, bf16>,
         weight: Slice<'_, bf16>,
     ) -> Result<()> {

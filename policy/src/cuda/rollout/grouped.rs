@@ -8,6 +8,7 @@ use device::{Buffer, Device, Result, Slice, bf16};
 
 use super::cache::LayerCache;
 use super::decoder::{Room, Run};
+use super::products::Residual;
 use crate::cuda::Parameter;
 use crate::cuda::grouped::joint;
 use crate::model::parts::GroupedParts;
@@ -39,11 +40,11 @@ impl<'a> Grouped<'a> {
         })
     }
 
-    /// Adds attention to the residual stream `x` `[rows, d]`; `normed` `[rows, d]`.
-    pub(super) fn add(
+    /// Adds attention to the residual stream `x`; `normed` `[rows, d]`.
+    pub(super) fn add<'r>(
         &self,
-        run: &Run<'_>,
-        x: Slice<'_, f32>,
+        run: &Run<'r>,
+        x: &Residual<'r>,
         normed: Slice<'_, bf16>,
         parts: &GroupedParts<Parameter<'_>>,
         cache: &LayerCache,

@@ -12,6 +12,7 @@ use device::{Buffer, Device, Result, Slice, bf16};
 
 use super::cache::LayerCache;
 use super::decoder::{Room, Run};
+use super::products::Residual;
 use crate::config::LatentAttention;
 use crate::cuda::Parameter;
 use crate::model::latent::LATENT_EPS;
@@ -64,11 +65,11 @@ impl<'a> Latent<'a> {
         })
     }
 
-    /// Adds attention to the residual stream `x` `[rows, d]`; `normed` `[rows, d]`.
-    pub(super) fn add(
+    /// Adds attention to the residual stream `x`; `normed` `[rows, d]`.
+    pub(super) fn add<'r>(
         &self,
-        run: &Run<'_>,
-        x: Slice<'_, f32>,
+        run: &Run<'r>,
+        x: &Residual<'r>,
         normed: Slice<'_, bf16>,
         parts: &LatentParts<Parameter<'_>>,
         cache: &LayerCache,

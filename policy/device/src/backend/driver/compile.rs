@@ -46,13 +46,21 @@ fn architectures() -> std::result::Result<Vec<i32>, result::NvrtcError> {
     Ok(known)
 }
 
+/// The capability that is compiled for: the card's, or the newest that NVRTC knows.
+fn target(capability: i32, known: &[i32]) -> std::result::Result<i32, String> {
+    let usable = known.iter().copied().filter(|&known| known <= capability);
+    usable.max().ok_or(format!("NVRTC knows no card as old as {capability}"))
+}
+
+/// Whether what is compiled for a card is for capability `needed` or newer.
+pub(super) fn is_for(capability: i32, needed: i32) -> bool {
+    architectures().is_ok_and(|known| target(capability, &known).is_ok_and(|target| target >= needed))
+}
+
 fn options(capability: i32, known: &[i32]) -> std::result::Result<Vec<String>, String> {
-    let architecture = if known.contains(&capability) {
-        format!("sm_{capability}")
-    } else {
-        let older = known.iter().filter(|&&older| older < capability).max();
-        format!("compute_{}", older.ok_or(format!("NVRTC knows no card as old as {capability}"))?)
-    };
+    let target = target(capability, known)?;
+    let kind = if target == capability { "sm" } else { "compute" };
+    let architecture = format!("{kind}_{target}");
     Ok(vec![format!("--gpu-architecture={architecture}"), "--std=c++17".into(), "--generate-line-info".into()])
 }
 
@@ -105,5 +113,6 @@ mod tests {
         check(120, "compute_90");
         check(89, "compute_86");
         assert!(options(70, &[75]).is_err());
+        assert_eq!(target(90, &[75, 80, 86]), Ok(86));
     }
 }

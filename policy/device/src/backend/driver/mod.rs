@@ -25,8 +25,10 @@ use blas::Blas;
 use context::{Context, During, Event};
 use transfer::{PinnedCopy, Staging};
 
-/// The first version of CUDA whose graphs may have kernels that overlap.
+/// The first version of CUDA whose graphs may have kernels that overlap, and the capability from which on kernels wait for one
+/// another (`await_previous`).
 const OVERLAPS_IN_GRAPHS: i32 = 12030;
+const OVERLAPPING: i32 = 90;
 /// Shared memory that a kernel may have without being allowed to, its static one among it.
 const USUAL_SHARED_BYTES: u32 = 48 << 10;
 
@@ -74,7 +76,10 @@ fn open_card(ordinal: usize) -> Result<Arc<dyn Backend>> {
         staging: Mutex::new(Staging::new()?),
         modules: Mutex::default(),
         capability: (major, minor),
-        overlaps: major >= 9 && driver_api()? >= OVERLAPS_IN_GRAPHS && !switched_off("RECIPE_CUDA_OVERLAP"),
+        // Kernels that are compiled for older cards do not wait.
+        overlaps: compile::is_for(10 * major + minor, OVERLAPPING)
+            && driver_api()? >= OVERLAPS_IN_GRAPHS
+            && !switched_off("RECIPE_CUDA_OVERLAP"),
         multiprocessors: number(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
         shared_memory: number(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
         context,
@@ -166,6 +171,14 @@ impl Backend for Card {
         let allowed = AtomicU32::new(USUAL_SHARED_BYTES.saturating_sub(fixed.unsigned_abs()));
         let (name, context) = (name.into(), Arc::clone(&self.context));
         let waits = self.overlaps && kernels::waits(source);
+        if waits {
+            // A multiprocessor divides its memory between cache and shared memory by what it runs, and changes that only when it
+            // is idle: so a kernel with much shared memory could not begin beside one with little.
+            let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT;
+            // SAFETY: the function just found.
+            unsafe { result::function::set_function_attribute(function, attribute, 100) }
+                .during("loading of a kernel")?;
+        }
         Ok(Arc::new(Loaded { function, name, allowed, waits, context }))
     }
 
