@@ -51,13 +51,13 @@ pub enum DatasetError {
         known: &'static str,
     },
     /// No adapter recognises the columns.
-    #[error("the task file {} has a layout that is not known: found the columns {found}; known layouts, the nearest first:{known}", path.display())]
+    #[error("the task file {} has a layout that is not known: found the columns {found}; {known}", path.display())]
     UnknownLayout {
         /// The file asked for.
         path: PathBuf,
         /// The columns found, joined by commas.
         found: String,
-        /// The layouts and the columns each needs, each on a line of its own.
+        /// What is said of the layouts and the columns each needs, each on a line of its own, and what to do.
         known: String,
     },
     /// No adapter has this name.
@@ -205,10 +205,10 @@ pub enum DatasetError {
         what: String,
     },
     /// What a job's surroundings could not give.
-    #[error("{what}")]
+    #[error("{}", said(&**cause))]
     Host {
-        /// What was wrong.
-        what: String,
+        /// What went wrong. It is part of the message with all that caused it, and so not a cause of its own.
+        cause: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The job was asked to stop.
     #[error("the job was stopped; what was finished is kept")]
@@ -225,12 +225,57 @@ pub enum DatasetError {
     },
 }
 
+/// What an error says and what caused it, each once: many say their cause themselves.
+fn said(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text += ": ";
+            text += &more;
+        }
+        next = cause.source();
+    }
+    text
+}
+
 impl DatasetError {
+    /// An error of a job's surroundings, of whatever kind: for `map_err`.
+    pub fn host(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Host { cause: cause.into() }
+    }
+
     /// The same error with the step in which it happened. Being stopped is nobody's fault.
     pub(crate) fn in_step(self, place: usize, name: &str) -> Self {
         match self {
             Self::Stopped => Self::Stopped,
             other => Self::InStep { place, name: name.to_owned(), error: Box::new(other) },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rewards::RewardError;
+    use sandbox::SandboxError;
+
+    use super::*;
+
+    #[test]
+    fn what_the_surroundings_say_is_said_whole_and_once() {
+        fn check(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>, expected: &str) {
+            let error = DatasetError::host(cause).in_step(2, "verify");
+            assert_eq!(error.to_string(), format!("step 2 (verify): {expected}"));
+            assert!(std::error::Error::source(&error).is_none());
+        }
+        check("there is no policy", "there is no policy");
+        let gone = DatasetError::Read { path: "a.jsonl".into(), source: std::io::Error::other("gone") };
+        check(gone, "cannot read the task file a.jsonl: gone");
+        let source = SandboxError::Run { operation: "starting", reason: "no memory".to_owned() };
+        check(
+            RewardError::Sandbox { reward: "code".to_owned(), source },
+            "reward `code`: the sandbox failed twice on the same program: running a program: starting: no memory",
+        );
     }
 }

@@ -44,7 +44,41 @@ impl Fetcher<'_> {
     }
 }
 
+/// What others know a file or a model's folder by, whom the folders above it tell nothing: its name on the Hub where it
+/// lies in the Hub's cache, else its own.
+pub(crate) fn known_as(path: &Path) -> String {
+    if HubName::recognise(path).is_some() {
+        return path.display().to_string();
+    }
+    let names: Vec<&str> = path.iter().filter_map(|name| name.to_str()).collect();
+    let cached = names.windows(2).filter(|pair| pair[1] == "snapshots").find_map(|pair| {
+        let name = pair[0].strip_prefix("datasets--").or_else(|| pair[0].strip_prefix("models--"))?;
+        Some(name.replacen("--", "/", 1))
+    });
+    cached.unwrap_or_else(|| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned())
+}
+
 /// The data set that a path names, if it names one.
 pub(crate) fn hub_name(path: &Path) -> anyhow::Result<Option<HubName>> {
     HubName::recognise(path).transpose().with_context(|| format!("cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_folder_of_this_machine_is_in_a_name() {
+        #[track_caller]
+        fn check(path: &str, expected: &str) {
+            assert_eq!(known_as(Path::new(path)), expected);
+        }
+        check("/home/me/tasks/gsm8k.jsonl", "gsm8k.jsonl");
+        check("/home/me/Qwen2.5-0.5B/", "Qwen2.5-0.5B");
+        check("../model", "model");
+        check("openai/gsm8k", "openai/gsm8k");
+        let commit = "e53f048856ff4f594e959d75785d2c2d37b678ee";
+        check(&format!("/c/hub/datasets--openai--gsm8k/snapshots/{commit}/main/train.parquet"), "openai/gsm8k");
+        check(&format!("/c/hub/models--Qwen--Qwen2.5-0.5B/snapshots/{commit}"), "Qwen/Qwen2.5-0.5B");
+    }
 }

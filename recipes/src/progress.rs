@@ -107,17 +107,17 @@ impl Reporter {
     /// A line that stays.
     pub fn note(&self, text: &str) {
         match &*self.screen {
-            Screen::Bars(bars) => bars.suspend(|| write_line(text)),
-            Screen::Plain => write_line(text),
+            Screen::Bars(_) | Screen::Plain => self.suspend(|| write_line(text)),
             Screen::Silent => {}
         }
     }
 
-    /// Does `write`, which writes to standard output, while no bar is on the screen.
+    /// Does `write`, which writes to the terminal, while no bar is on the screen.
     pub(crate) fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
         match &*self.screen {
-            Screen::Bars(bars) => bars.suspend(write),
-            Screen::Plain | Screen::Silent => write(),
+            // Where the terminal is gone, there are no bars to take away, and trying to ends in a panic.
+            Screen::Bars(bars) if bars.clear().is_ok() => bars.suspend(write),
+            Screen::Bars(_) | Screen::Plain | Screen::Silent => write(),
         }
     }
 

@@ -8,20 +8,20 @@ use anyhow::Context;
 use datasets::Split;
 use datasets::source::hub::Hub;
 use policy::Place;
-use serde::{Deserialize, Serialize};
 
 use crate::alarms::RaisedAlarm;
 use crate::config::{GrpoSettings, HandOn, Recipe, RecipeError, Stage, StageSettings};
 use crate::hub::Fetcher;
 use crate::interrupt::Interrupt;
-use crate::metrics::{Estimate, EvalMetrics, StepMetrics, is_more};
+use crate::metrics::{EvalMetrics, StepMetrics, is_more};
 use crate::place;
 use crate::progress::{Reporter, Verbosity};
 use crate::report;
 use crate::run::{
-    Maker, Reuse, RunDir, RunFailed, RunInfo, StageRecord, Unusable, hash_files, hash_model, newest_run, runs_of,
+    BestCheckpoint, Maker, Reuse, RunDir, RunFailed, RunInfo, RunStatus, RunSummary, Unusable, hash_files, hash_model,
+    newest_run, runs_of,
 };
-use crate::stage::{self, Tasks};
+use crate::stage::{self, RunContext, StagesOutcome, Tasks};
 use crate::wording::one_line;
 
 /// How a recipe is run: all that does not belong to the recipe itself.
@@ -31,7 +31,8 @@ pub struct RunOptions {
     pub runs_root: PathBuf,
     /// The folder of this run, instead of one below `runs_root`.
     pub run_dir: Option<PathBuf>,
-    /// Goes on with the run in `run_dir`, or with the newest that was made with this recipe, under its name.
+    /// Goes on with the run in `run_dir`; or with the newest unfinished one that was made with this recipe, under its name;
+    /// or, if all of these are finished, with the newest.
     pub resume: bool,
     /// A new run that takes over what an earlier one did before this stage: see [`crate::run`].
     pub from: Option<String>,
@@ -84,139 +85,6 @@ pub(crate) struct NothingToTakeOver(anyhow::Error);
 /// The characters of a failure that its report shows.
 const LONGEST_FAILURE: usize = 600;
 
-/// What the stages work with.
-#[derive(Debug)]
-pub struct RunContext<'a> {
-    /// What to do.
-    pub recipe: &'a Recipe,
-    /// Where to keep it.
-    pub run: RunDir,
-    /// Where to say how it goes.
-    pub reporter: Reporter,
-    /// Whether to stop after the step at hand.
-    pub interrupt: Interrupt,
-    /// Where bases and the prepared Python are kept from run to run.
-    pub cache_dir: PathBuf,
-    /// Threads to work with.
-    pub threads: usize,
-    /// Where the policies live.
-    pub place: Place,
-    /// Whether the run goes on with what is in the folder.
-    pub resumed: bool,
-    /// Stops once this stage is done.
-    pub until: Option<String>,
-}
-
-/// What the stages hand back.
-#[derive(Clone, Debug, Default)]
-pub struct StagesOutcome {
-    /// The stage in which the run stopped, if it was asked to.
-    pub interrupted: Option<StageRecord>,
-    /// The stage after which it was to stop, if stages are left.
-    pub stopped_after: Option<String>,
-    /// Parameters of the policy.
-    pub parameters: u64,
-    /// Parameters that one token goes through.
-    pub active_parameters: u64,
-}
-
-/// Whether a run came to its end.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "status", rename_all = "snake_case")]
-pub enum RunStatus {
-    /// It did all of its stages.
-    Finished,
-    /// It was asked to stop; `--resume` goes on.
-    Interrupted {
-        /// The stage it was in.
-        stage: String,
-        /// The last step that it finished.
-        step: u64,
-    },
-    /// It did what was asked for, up to this stage; `--resume` does the others.
-    StoppedAfter {
-        /// The stage.
-        stage: String,
-    },
-    /// It broke off.
-    Failed {
-        /// Why.
-        why: String,
-    },
-}
-
-/// The checkpoint of a grpo stage that did best in its quick evaluations, on few tasks with one answer each: the best of
-/// several noisy figures flatters.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct BestCheckpoint {
-    /// The stage.
-    pub stage: String,
-    /// Its step; of equals the earliest.
-    pub step: u64,
-    /// pass@1 there.
-    pub sampled: Estimate,
-    /// Of so many quick evaluations.
-    pub of: u64,
-    /// Its folder, a model like any other.
-    pub folder: PathBuf,
-    /// Whether later stages begin with it, and not with the last.
-    pub handed_on: bool,
-}
-
-/// A run in figures: what `summary.json` holds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RunSummary {
-    /// The recipe's name.
-    pub recipe: String,
-    /// The seed.
-    pub seed: u64,
-    /// The folder.
-    pub run_dir: PathBuf,
-    /// Whether it came to its end.
-    #[serde(flatten)]
-    pub status: RunStatus,
-    /// The stages that are done.
-    pub stages: Vec<StageRecord>,
-    /// The stage that was interrupted, up to its last step.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unfinished: Option<StageRecord>,
-    /// The evaluations by stages of kind `eval`, in order.
-    pub evaluations: Vec<EvalMetrics>,
-    /// The best checkpoint of each grpo stage that has quick evaluations.
-    #[serde(default)]
-    pub best: Vec<BestCheckpoint>,
-    /// What looked like a known collapse while it learned.
-    #[serde(default)]
-    pub alarms: Vec<RaisedAlarm>,
-    /// Parameters of the policy.
-    pub parameters: u64,
-    /// Parameters that one token goes through.
-    pub active_parameters: u64,
-    /// Threads that it had.
-    pub threads: usize,
-    /// Cores of the machine.
-    pub host_cores: usize,
-    /// The card that it computed on, if it was one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub card: Option<String>,
-}
-
-impl RunSummary {
-    /// The stages that are done, and the one that was interrupted, as far as it came.
-    pub fn stages_begun(&self) -> impl Iterator<Item = &StageRecord> {
-        self.stages.iter().chain(&self.unfinished)
-    }
-
-    /// The first and the last evaluation: before and after, if there are two.
-    #[must_use]
-    pub fn before_and_after(&self) -> Option<(&EvalMetrics, &EvalMetrics)> {
-        match &self.evaluations[..] {
-            [before, .., after] => Some((before, after)),
-            _ => None,
-        }
-    }
-}
-
 /// Runs a recipe from its first stage to its report, or on from where it stopped.
 ///
 /// # Errors
@@ -232,7 +100,7 @@ pub fn run_recipe(recipe: &Recipe, options: &RunOptions) -> anyhow::Result<RunSu
     let place = place::open(Some(&device))?;
     let resumed = to_resume.is_some();
     let (run, tasks) = match to_resume {
-        Some(path) => reopen_run(recipe, &path, &device, &reporter)?,
+        Some(path) => reopen_run(recipe, &path, (&device, &options.settings), &reporter)?,
         None => open_run(recipe, options, (threads, device, &place), &reporter)?,
     };
     let until = until(options, &run, &reporter)?;
@@ -371,9 +239,9 @@ fn alarms(run: &RunDir) -> anyhow::Result<Vec<RaisedAlarm>> {
     Ok(run.steps()?.into_iter().flat_map(of_step).collect())
 }
 
-/// The folder of the run that a `--resume` means: of those called so, the newest that was made with the recipe which is
-/// asked for. A copy of a recipe keeps its name, so the newest of all may be another's. `asked` says what is asked for of
-/// the run in a folder, whose settings need not be given again.
+/// The folder of the run that a `--resume` means: of those called so, the newest unfinished one that was made with the
+/// recipe which is asked for, else the newest finished one. A copy of a recipe keeps its name, so the newest of all may be
+/// another's. `asked` says what is asked for of the run in a folder, whose settings need not be given again.
 ///
 /// # Errors
 /// If there is no run of this name, or all were made with other recipes: then how the newest differs.
@@ -396,17 +264,31 @@ pub(crate) fn run_to_resume(
     }
     let (hub, reporter) = (Hub::from_env(), Reporter::new(options.verbosity));
     let fetcher = Fetcher { hub: &hub, reporter: &reporter, interrupt: &options.interrupt };
-    let mut differs = None;
+    let (mut finished, mut unfinished, mut differs) = (None, None, None);
     for run in &runs {
         let recipe = match asked(run) {
             // Where the settings that a run was given are none of this recipe, it was made with another.
             Err(error) if error.is::<RecipeError>() => continue,
             recipe => with_absolute_paths(&recipe?, &fetcher)?,
         };
+        // Where its list of stages cannot be read, opening the run says so.
+        let is_finished = RunDir::has_finished(run, &recipe).unwrap_or(false);
         match RunDir::difference(run, &recipe)? {
+            None if is_finished => finished = finished.or(Some(run)),
             None => return Ok(run.clone()),
-            Some(why) => differs = differs.or(Some(why)),
+            Some(why) => {
+                unfinished = unfinished.or(Some(run).filter(|_| !is_finished));
+                differs = differs.or(Some(why));
+            }
         }
+    }
+    if let Some(finished) = finished {
+        if let Some(other) = unfinished.map(|run| run.display()) {
+            reporter.note(&format!(
+                "the run in {other}, of other settings, is not finished: --resume --run-dir {other} goes on with it"
+            ));
+        }
+        return Ok(finished.clone());
     }
     let Some(mut why) = differs else { return asked(newest).map(|_| newest.clone()) };
     let folders: Vec<String> = runs.iter().map(|run| run.display().to_string()).collect();
@@ -425,8 +307,13 @@ fn with_absolute_paths(recipe: &Recipe, fetcher: &Fetcher<'_>) -> anyhow::Result
 }
 
 /// The run in a folder, to go on.
-fn reopen_run(recipe: &Recipe, path: &Path, device: &str, reporter: &Reporter) -> anyhow::Result<(RunDir, Tasks)> {
-    let run = RunDir::open(path, recipe)?;
+fn reopen_run(
+    recipe: &Recipe,
+    path: &Path,
+    (device, settings): (&str, &[String]),
+    reporter: &Reporter,
+) -> anyhow::Result<(RunDir, Tasks)> {
+    let run = RunDir::open_with(path, recipe, Some(settings))?;
     let path = run.path().display();
     if run.info().device != device {
         let before = &run.info().device;
@@ -438,8 +325,11 @@ fn reopen_run(recipe: &Recipe, path: &Path, device: &str, reporter: &Reporter) -
             "the run was worked on by {before}, and goes on with {now}: it may come to other bits than if it had not changed"
         ));
     }
-    for file in run.changed_rewards() {
-        reporter.note(&format!("{file} is not what it was: from here on, the reward as it is now scores"));
+    for (then, now) in run.moved() {
+        reporter.note(&format!("what was {} lies in {} now, and is the same", then.display(), now.display()));
+    }
+    for what in run.changed_rewards() {
+        reporter.note(&format!("{what} is not what it was: from here on, the reward as it is now scores"));
     }
     if run.is_finished()? {
         reporter.note(&format!("the run in {path} is finished already: it goes on only if a checkpoint is damaged"));
@@ -497,9 +387,9 @@ fn open_run(
         .transpose()
         .map_err(NothingToTakeOver)?;
     let taken = reuse.as_ref().map(|reuse| reuse.stages().join(", "));
-    for file in reuse.iter().flat_map(Reuse::changed_rewards) {
+    for what in reuse.iter().flat_map(Reuse::changed_rewards) {
         reporter.note(&format!(
-            "{file} is not what it was: what is taken over was scored by it as it was, and what follows is by it as it is"
+            "{what} is not what it was: what is taken over was scored by it as it was, and what follows is by it as it is"
         ));
     }
     let fill = |path: &Path| reuse.map_or(Ok(()), |reuse| reuse.take_over(path, recipe));

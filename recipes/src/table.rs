@@ -6,7 +6,7 @@ use std::fmt::Write;
 use crate::metrics::{Estimate, EvalMetrics, FamilyEval};
 use crate::progress::duration_text;
 use crate::run::StageRecord;
-use crate::session::{RunStatus, RunSummary};
+use crate::run::{RunStatus, RunSummary};
 use crate::wording::counted;
 
 /// The widths of the table's columns: family, tasks, then before and after of each figure.

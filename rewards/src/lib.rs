@@ -31,6 +31,7 @@ mod vote;
 pub use code::{CallCase, Checker, CodeGrader, Graded, Marking, StdinCase, Tolerance};
 pub use custom::{CustomKind, CustomReward, DEFAULT_FUNCTION, OnError};
 pub use error::RewardError;
+pub use nearest::nearest;
 pub use registry::{PythonUse, Registry, RewardDescription, Surroundings};
 pub use reward::{Component, Message, Printed, Reference, Reward, Sample, Score, ScoreBreakdown};
 pub use set::{Pending, RewardSet, RewardSpec};

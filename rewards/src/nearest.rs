@@ -1,32 +1,18 @@
 //! The name that somebody meant.
 
-/// The name nearest to `typed`, if it is near enough to have been meant.
-pub(crate) fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    names
-        .into_iter()
-        .map(|name| (edit_distance(typed, name), name))
-        // More than a third of the letters wrong is another word, not a slip.
-        .filter(|(distance, name)| *distance <= name.len().div_ceil(3))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
-}
-
-/// Levenshtein's distance: insertions, deletions and replacements from `a` to `b`.
-fn edit_distance(a: &str, b: &str) -> usize {
-    // A name is short; a longer text is simply far away, and need not be measured.
-    let a: Vec<char> = a.chars().take(64).collect();
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, right) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(left != right);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+/// The name nearest to what was typed, if it is near enough to have been meant.
+#[must_use]
+pub fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let length = typed.chars().count();
+    let measured = names.into_iter().filter_map(|name| {
+        // A third of the letters may be wrong: `lr` does not suggest `name`.
+        let most = name.chars().count().max(3) / 3;
+        // What is far longer, or far shorter, is far away and need not be measured.
+        let near = name.chars().count().abs_diff(length) <= most;
+        let distance = near.then(|| strsim::damerau_levenshtein(typed, name))?;
+        (distance <= most).then_some((distance, name))
+    });
+    measured.min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
 }
 
 #[cfg(test)]
@@ -45,5 +31,19 @@ mod tests {
         ] {
             assert_eq!(nearest(typed, names), expected, "{typed}");
         }
+    }
+
+    #[test]
+    fn the_nearest_name_is_near() {
+        fn check(typed: &str, expected: Option<&str>) {
+            let names = ["learning_rate", "group_size", "steps", "seed", "top_p"];
+            assert_eq!(nearest(typed, names), expected, "{typed}");
+        }
+        check("learning_rat", Some("learning_rate"));
+        check("groupsize", Some("group_size"));
+        check("setps", Some("steps"));
+        check("sede", Some("seed"));
+        check("temperature", None);
+        check("x", None);
     }
 }

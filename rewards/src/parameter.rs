@@ -33,26 +33,53 @@ pub trait Parameters: Sized {
     fn read(reward: &str, given: &Map<String, Value>) -> Result<Self, RewardError>;
 }
 
-/// A type that a parameter can have.
-pub trait ParameterType: Sized + Clone {
-    /// The words for it in a message.
+/// A type of value, with the words for it in a message.
+pub trait Kind {
+    /// The words.
     const KIND: &'static str;
+}
 
+/// A number that a range can look at. Exact for every setting in use (all below 2^53, or compared with a bound far from the
+/// rounding).
+pub trait Number: Copy + Kind {
+    /// The number.
+    fn number(self) -> f64;
+}
+
+macro_rules! numbers {
+    ($($type:ty: $words:literal),*) => {$(
+        impl Kind for $type {
+            const KIND: &'static str = $words;
+        }
+        impl Number for $type {
+            fn number(self) -> f64 { self as f64 }
+        }
+    )*};
+}
+numbers!(u64: "a whole number", usize: "a whole number", f64: "a number");
+
+impl Kind for bool {
+    const KIND: &'static str = "true or false";
+}
+
+impl Kind for String {
+    const KIND: &'static str = "a text in quotes";
+}
+
+impl Kind for Vec<String> {
+    const KIND: &'static str = "a list of texts in quotes";
+}
+
+/// A type that a parameter can have.
+pub trait ParameterType: Kind + Sized + Clone {
     /// The value, where it is of this type.
     fn from_value(value: &Value) -> Option<Self>;
 
     /// The value as a recipe would have it.
     fn to_text(&self) -> String;
-
-    /// The number that a range looks at.
-    fn number(&self) -> f64 {
-        f64::NAN
-    }
 }
 
 impl ParameterType for f64 {
-    const KIND: &'static str = "a number";
-
     fn from_value(value: &Value) -> Option<Self> {
         value.as_f64()
     }
@@ -60,15 +87,9 @@ impl ParameterType for f64 {
     fn to_text(&self) -> String {
         format!("{self:?}")
     }
-
-    fn number(&self) -> f64 {
-        *self
-    }
 }
 
 impl ParameterType for u64 {
-    const KIND: &'static str = "a whole number";
-
     fn from_value(value: &Value) -> Option<Self> {
         value.as_u64()
     }
@@ -76,15 +97,9 @@ impl ParameterType for u64 {
     fn to_text(&self) -> String {
         self.to_string()
     }
-
-    fn number(&self) -> f64 {
-        *self as f64
-    }
 }
 
 impl ParameterType for bool {
-    const KIND: &'static str = "true or false";
-
     fn from_value(value: &Value) -> Option<Self> {
         value.as_bool()
     }
@@ -95,8 +110,6 @@ impl ParameterType for bool {
 }
 
 impl ParameterType for String {
-    const KIND: &'static str = "a text in quotes";
-
     fn from_value(value: &Value) -> Option<Self> {
         value.as_str().map(str::to_owned)
     }
@@ -106,7 +119,7 @@ impl ParameterType for String {
     }
 }
 
-/// Values that a parameter may have.
+/// A set of allowed values that can say what it allows: of a reward's parameters, and of a recipe's settings.
 pub trait Allowed<T> {
     /// Whether the value is one of them.
     fn allows(&self, value: &T) -> bool;
@@ -114,11 +127,11 @@ pub trait Allowed<T> {
     fn text(&self) -> String;
 }
 
-/// Every value of the type.
+/// Every value of the type: what is allowed is in the type itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Any;
 
-impl<T: ParameterType> Allowed<T> for Any {
+impl<T: Kind> Allowed<T> for Any {
     fn allows(&self, _: &T) -> bool {
         true
     }
@@ -128,36 +141,53 @@ impl<T: ParameterType> Allowed<T> for Any {
     }
 }
 
-/// Numbers from `low` to `high`, both allowed. What is not finite is never meant.
+/// Numbers between two bounds.
 #[derive(Debug, Clone, Copy)]
-pub struct Range {
+pub struct Bounds {
     low: f64,
+    low_included: bool,
     high: f64,
 }
 
 /// `low` or more.
 #[must_use]
-pub fn at_least(low: f64) -> Range {
-    Range { low, high: f64::INFINITY }
+pub fn at_least(low: impl Into<f64>) -> Bounds {
+    Bounds { low: low.into(), low_included: true, high: f64::INFINITY }
+}
+
+/// More than zero.
+#[must_use]
+pub fn positive() -> Bounds {
+    Bounds { low: 0.0, low_included: false, high: f64::INFINITY }
 }
 
 /// From `low` to `high`, both allowed.
 #[must_use]
-pub fn between(low: f64, high: f64) -> Range {
-    Range { low, high }
+pub fn between(low: impl Into<f64>, high: impl Into<f64>) -> Bounds {
+    Bounds { low: low.into(), low_included: true, high: high.into() }
 }
 
-impl<T: ParameterType> Allowed<T> for Range {
+/// More than zero, up to `high`.
+#[must_use]
+pub fn positive_up_to(high: impl Into<f64>) -> Bounds {
+    Bounds { low: 0.0, low_included: false, high: high.into() }
+}
+
+impl<T: Number> Allowed<T> for Bounds {
     fn allows(&self, value: &T) -> bool {
         let value = value.number();
-        value.is_finite() && (self.low..=self.high).contains(&value)
+        let above = if self.low_included { value >= self.low } else { value > self.low };
+        // An infinite value is never meant, also where there is no upper bound.
+        above && value <= self.high && value.is_finite()
     }
 
     fn text(&self) -> String {
-        if self.high.is_finite() {
-            format!("{} from {} to {}", T::KIND, self.low, self.high)
-        } else {
-            format!("{}, {} or more", T::KIND, self.low)
+        let kind = T::KIND;
+        match (self.low_included, self.high.is_finite()) {
+            (true, true) => format!("{kind} from {} to {}", self.low, self.high),
+            (true, false) => format!("{kind}, {} or more", self.low),
+            (false, true) => format!("{kind} above {}, at most {}", self.low, self.high),
+            (false, false) => format!("{kind} above {}", self.low),
         }
     }
 }
@@ -384,6 +414,23 @@ mod tests {
         check_error(json!({"min_length": 9, "max_length": 8}), "the reward `shape`: min_length is above max_length");
         let none = NoParameters::read("plain", json!({"a": 1}).as_object().unwrap()).unwrap_err();
         assert_eq!(none.to_string(), "the reward `plain` has no parameter `a`; it has no parameters");
+    }
+
+    #[test]
+    fn bounds_say_what_they_allow() {
+        fn check(bounds: Bounds, inside: &[f64], outside: &[f64], text: &str) {
+            for value in inside {
+                assert!(bounds.allows(value), "{value} in {bounds:?}");
+            }
+            for value in outside {
+                assert!(!bounds.allows(value), "{value} not in {bounds:?}");
+            }
+            assert_eq!(Allowed::<f64>::text(&bounds), text);
+        }
+        check(at_least(2), &[2.0, 1e9], &[1.9, f64::NAN, f64::INFINITY], "a number, 2 or more");
+        check(positive(), &[1e-9], &[0.0, -1.0], "a number above 0");
+        check(between(0, 1), &[0.0, 1.0], &[-0.1, 1.1], "a number from 0 to 1");
+        check(positive_up_to(1), &[0.5, 1.0], &[0.0, 1.1], "a number above 0, at most 1");
     }
 
     #[test]

@@ -49,8 +49,8 @@ pub struct RewardSet {
 /// A sample's scores as far as they need no group.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pending {
-    /// One place for each reward that applies; none where the reward waits for the group.
-    components: Vec<Option<Component>>,
+    /// By the reward's place in the set. Those that wait for the group are not there yet.
+    components: BTreeMap<usize, Component>,
 }
 
 impl RewardSet {
@@ -93,7 +93,7 @@ impl RewardSet {
     /// Whether a reward that applies to `reference` can only be asked once the whole group is there.
     #[must_use]
     pub fn needs_group(&self, reference: &Reference) -> bool {
-        self.applying(reference).any(|(reward, _)| reward.needs_group())
+        self.rewards.iter().any(|(reward, _)| reward.needs_group() && reward.applies(reference))
     }
 
     /// Scores a completion by every reward that applies and needs no group.
@@ -101,18 +101,18 @@ impl RewardSet {
     /// # Errors
     /// Only for the host's own failures.
     pub fn score_alone(&self, sample: &Sample<'_>) -> Result<Pending, RewardError> {
-        let components =
-            self.applying(sample.reference).map(|(reward, weight)| -> Result<Option<Component>, RewardError> {
-                if reward.needs_group() {
-                    return Ok(None);
-                }
-                Ok(Some(Component { name: reward.name().to_owned(), weight: *weight, score: reward.score(sample)? }))
-            });
-        Ok(Pending { components: components.collect::<Result<_, RewardError>>()? })
+        let mut components = BTreeMap::new();
+        for (place, (reward, weight)) in self.rewards.iter().enumerate() {
+            if !reward.needs_group() && reward.applies(sample.reference) {
+                let score = reward.score(sample)?;
+                components.insert(place, Component { name: reward.name().to_owned(), weight: *weight, score });
+            }
+        }
+        Ok(Pending { components })
     }
 
-    /// The totals of all completions of one prompt, whose scores by [`RewardSet::score_alone`] are `pending`: asks the
-    /// rewards that were waiting for the group.
+    /// The totals of all completions of one prompt, whose scores by [`RewardSet::score_alone`] are `pending`, one for each:
+    /// asks the rewards that were waiting for the group. The group of a reward is the samples that it applies to.
     ///
     /// # Errors
     /// For the host's own failures, and where a reward of somebody else's breaks its contract.
@@ -121,25 +121,29 @@ impl RewardSet {
         samples: &[Sample<'_>],
         pending: Vec<Pending>,
     ) -> Result<Vec<ScoreBreakdown>, RewardError> {
-        let mut slots: Vec<Vec<Option<Component>>> = pending.into_iter().map(|one| one.components).collect();
-        let Some(first) = samples.first() else { return Ok(Vec::new()) };
-        for (place, (reward, weight)) in self.applying(first.reference).enumerate() {
+        let mut parts: Vec<BTreeMap<usize, Component>> = pending.into_iter().map(|one| one.components).collect();
+        for (place, (reward, weight)) in self.rewards.iter().enumerate() {
             if !reward.needs_group() {
                 continue;
             }
-            let scores = reward.score_group(samples)?;
-            if scores.len() != samples.len() {
+            let applying = parts.iter_mut().zip(samples).filter(|(_, sample)| reward.applies(sample.reference));
+            let (asked, group): (Vec<_>, Vec<Sample<'_>>) = applying.map(|(parts, sample)| (parts, *sample)).unzip();
+            if group.is_empty() {
+                continue;
+            }
+            let scores = reward.score_group(&group)?;
+            if scores.len() != group.len() {
                 return Err(RewardError::WrongCount {
                     reward: reward.name().to_owned(),
-                    expected: samples.len(),
+                    expected: group.len(),
                     found: scores.len(),
                 });
             }
-            for (slot, score) in slots.iter_mut().zip(scores) {
-                slot[place] = Some(Component { name: reward.name().to_owned(), weight: *weight, score });
+            for (parts, score) in asked.into_iter().zip(scores) {
+                parts.insert(place, Component { name: reward.name().to_owned(), weight: *weight, score });
             }
         }
-        Ok(slots.into_iter().map(|slots| ScoreBreakdown::new(slots.into_iter().flatten().collect())).collect())
+        Ok(parts.into_iter().map(|parts| ScoreBreakdown::new(parts.into_values().collect())).collect())
     }
 
     /// Scores all completions of one prompt by every reward that applies to its reference.
@@ -171,10 +175,6 @@ impl RewardSet {
         let mut printed: Vec<Printed> = self.rewards.iter().flat_map(|(reward, _)| reward.take_printed()).collect();
         printed.sort();
         printed
-    }
-
-    fn applying<'a>(&'a self, reference: &'a Reference) -> impl Iterator<Item = &'a (Arc<dyn Reward>, f64)> {
-        self.rewards.iter().filter(move |(reward, _)| reward.applies(reference))
     }
 }
 
@@ -266,13 +266,25 @@ mod tests {
             .collect();
         assert!(set.needs_group(&reference));
         let pending: Vec<Pending> = samples.iter().map(|sample| set.score_alone(sample).unwrap()).collect();
-        assert_eq!(pending[0].components[0], None);
+        assert_eq!(pending[0].components.keys().collect::<Vec<_>>(), [&1]);
         let scored = set.score_rest(&samples, pending).unwrap();
         assert_eq!(scored.iter().map(|one| one.total).collect::<Vec<_>>(), [Some(1.0), Some(3.0), Some(2.0)]);
         // In the order of the recipe, whoever was asked first.
         let names: Vec<&str> = scored[0].components.iter().map(|component| component.name.as_str()).collect();
         assert_eq!(names, ["shortest", "format"]);
         assert_eq!(set.score_group(&samples).unwrap(), scored);
+    }
+
+    /// What is before it in the set may apply to some of the samples and not to others.
+    #[test]
+    fn a_group_may_have_references_of_several_kinds() {
+        let mut set = RewardSet::build(&[spec("accuracy", 1.0)], None).unwrap();
+        set.rewards.extend(shortest(0).rewards);
+        let number = Reference::Integer { value: 1 };
+        let tests = Reference::Tests { setup: String::new(), assertions: Vec::new() };
+        let samples = [&number, &tests].map(|reference| Sample::new("", "<answer> 1 </answer>", reference));
+        let totals: Vec<_> = set.score_group(&samples).unwrap().into_iter().map(|one| one.total).collect();
+        assert_eq!(totals, [Some(3.0), Some(2.0)]);
     }
 
     #[test]

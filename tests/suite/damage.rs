@@ -68,7 +68,17 @@ fn no_checkpoint_is_left_whole() {
     }
     let words = said(&small(&[]), &resuming(&path), 0);
     assert!(words.matches("is damaged and not used").count() >= 2, "{words}");
+    contains(&words, &["no checkpoint is left: grpo begins anew (6 steps are lost)"]);
     same(&path, whole());
+}
+
+#[test]
+fn lost_completions_are_told_of_once() {
+    let path = place("without-completions");
+    copy_folder(whole(), &path);
+    fs::remove_dir_all(path.join("completions")).unwrap();
+    let words = said(&small(&[]), &resuming(&path), 0);
+    assert_eq!(words.matches("grpo: the completions of 6 steps are gone, and stay so").count(), 1, "{words}");
 }
 
 /// A file of four tasks in GSM8K's layout, the third of which is cut off.

@@ -21,6 +21,7 @@ fn options(models: &[&Path], benches: &[&str], out: &Path) -> EvalOptions {
         top_p: None,
         max_tokens: Some(40),
         template: None,
+        system: None,
         k: Vec::new(),
         seed: 3,
         threads: None,

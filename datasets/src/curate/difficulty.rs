@@ -80,7 +80,7 @@ pub(super) fn run(
     }
     let known = attempts.len();
     let programs = any_program(work)?;
-    let rewards = work.host.rewards(programs).map_err(|what| DatasetError::Host { what })?;
+    let rewards = work.host.rewards(programs)?;
     let mut measured = 0_u64;
     let (low, high) = step.keep;
     let judged = |task: &mut Task| -> Result<Verdict, DatasetError> {
@@ -134,8 +134,7 @@ pub(super) fn run(
 }
 
 fn grade(rewards: &RewardSet, task: &Task, completion: &str) -> Result<Option<bool>, DatasetError> {
-    let breakdown =
-        rewards.score(&task.sample(completion)).map_err(|error| DatasetError::Host { what: error.to_string() })?;
+    let breakdown = rewards.score(&task.sample(completion)).map_err(DatasetError::host)?;
     Ok(breakdown.total.map(|total| total >= 1.0))
 }
 
@@ -239,14 +238,13 @@ fn make_missing(
     made: &mut Made,
     path: &Path,
 ) -> Result<(), DatasetError> {
-    let of_host = |what| DatasetError::Host { what };
     let stopped = || if work.host.stop_requested() { Err(DatasetError::Stopped) } else { Ok(()) };
     // What cannot be asked is said before the first is asked.
     for index in 0..work.input.len() {
         stopped()?;
         let tasks: Vec<Task> = missing(step, work, index, attempts, made)?.into_iter().map(|(_, task)| task).collect();
         if !tasks.is_empty() {
-            work.host.check_attempts(step, &tasks).map_err(of_host)?;
+            work.host.check_attempts(step, &tasks)?;
         }
     }
     let write_error = |source| DatasetError::Write { path: path.to_owned(), source };
@@ -267,7 +265,7 @@ fn make_missing(
                 }
             });
             written.map_err(write_error)?;
-            outcome.map_err(of_host)?;
+            outcome?;
             let (last, _) = some[some.len() - 1];
             work.host.progress((start + last + 1) as u64);
         }

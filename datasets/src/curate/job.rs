@@ -219,6 +219,18 @@ pub struct Dedup {
     pub permutations: usize,
     /// Whether prompts with other numbers in them are different: the same story with other numbers is another task.
     pub numbers_matter: bool,
+    /// Which rows stay of those that repeat each other exactly and have different answers.
+    pub on_conflict: OnConflict,
+}
+
+/// What becomes of a question that several rows answer in different ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnConflict {
+    /// The first of the rows stays.
+    First,
+    /// None of them stays.
+    Drop,
 }
 
 /// What must not be trained on, and how it is found.

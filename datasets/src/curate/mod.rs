@@ -45,8 +45,9 @@ mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use rewards::RewardSet;
 use serde::{Deserialize, Serialize};
@@ -59,7 +60,7 @@ pub use expression::Expression;
 pub use filter::LANGUAGES;
 pub use job::{
     Decontaminate, Dedup, Difficulty, EvaluationSet, FamilySource, FileSource, Filter, Group, Job, Load, Map, Mix,
-    MixBy, NamedStep, PromptTemplate, Sample, Shares, Source, Step, Verify, Write,
+    MixBy, NamedStep, OnConflict, PromptTemplate, Sample, Shares, Source, Step, Verify, Write,
 };
 pub use map::check_template;
 pub use stats::{Histogram, Stats};
@@ -75,39 +76,39 @@ use work::Work;
 /// What makes rows changes its meaning with this number: results of older programs are not taken again.
 const FORMAT: u32 = 6;
 
-/// What a job asks of its surroundings.
+/// What a job asks of its surroundings. Their own errors are made with [`DatasetError::host`].
 pub trait Host: Sync {
     /// The verifier of references. Python is needed only where `programs` are among them.
     ///
     /// # Errors
-    /// What a person should read, if it cannot be made.
-    fn rewards(&self, programs: bool) -> Result<Arc<RewardSet>, String>;
+    /// If it cannot be made.
+    fn rewards(&self, programs: bool) -> Result<Arc<RewardSet>, DatasetError>;
 
     /// A hash of all that makes the policy of a step what it is: its weights, configuration and tokenizer.
     ///
     /// # Errors
-    /// What a person should read, if there is no such policy.
-    fn policy(&self, step: &Difficulty) -> Result<String, String>;
+    /// If there is no such policy.
+    fn policy(&self, step: &Difficulty) -> Result<String, DatasetError>;
 
     /// Checks that the policy of a step can be asked these tasks.
     ///
     /// # Errors
-    /// What a person should read about the first that it cannot be asked.
-    fn check_attempts(&self, step: &Difficulty, tasks: &[Task]) -> Result<(), String>;
+    /// About the first that it cannot be asked.
+    fn check_attempts(&self, step: &Difficulty, tasks: &[Task]) -> Result<(), DatasetError>;
 
     /// Has the policy of a step attempt each task, whose ids differ, and hands over each attempt as it ends: the task's place
     /// among them, the sample from 0, the text. What is written to a task depends on nothing but policy, step, task, sample
     /// and seed: not on which tasks are attempted with it.
     ///
     /// # Errors
-    /// What a person should read, if the policy fails. What was handed over before counts.
+    /// If the policy fails. What was handed over before counts.
     fn attempts(
         &self,
         step: &Difficulty,
         tasks: &[Task],
         seed: u64,
         take: &mut dyn FnMut(usize, usize, String),
-    ) -> Result<(), String>;
+    ) -> Result<(), DatasetError>;
 
     /// A step begins: its place from 1, of how many, and how many rows come in.
     fn step_started(&self, place: usize, of: usize, step: &NamedStep, rows: u64);
@@ -152,7 +153,7 @@ pub struct DroppedExamples {
 }
 
 /// What a job did.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct JobOutcome {
     /// The steps in order.
     pub steps: Vec<StepOutcome>,
@@ -185,96 +186,133 @@ pub struct Written {
 /// Whatever a step says; [`DatasetError::Stopped`] if the host asked for it. What was finished stays.
 pub fn run(job: &Job, folder: &Path, host: &dyn Host) -> Result<JobOutcome, DatasetError> {
     check::files_are_there(job)?;
-    let steps_folder = folder.join("steps");
-    create(&steps_folder)?;
-    remove_partial(&steps_folder)?;
-    let mut ledger = Ledger::open(folder)?;
-    let mut files = BTreeMap::new();
-    let mut key = hash_text(&format!("{FORMAT} {} {}", env!("CARGO_PKG_VERSION"), job.seed));
-    let mut input = Parts::default();
-    let mut outcome = JobOutcome {
-        steps: Vec::new(),
-        loaded: Stats::default(),
-        left: Stats::default(),
-        kept: Vec::new(),
-        dropped: Vec::new(),
-        written: BTreeMap::new(),
-        files: BTreeMap::new(),
-    };
-    let (mut current, mut lists) = (Vec::new(), BTreeSet::new());
+    let mut running = Running::begin(job, folder, host)?;
     for (index, named) in job.steps.iter().enumerate() {
-        let started = std::time::Instant::now();
-        host.step_started(index + 1, job.steps.len(), named, input.rows() as u64);
-        let in_step = |error: DatasetError| error.in_step(index + 1, &named.name);
-        let (tally, reused) = if let Step::Write(write) = &named.step {
-            let (written, reused) = ledger.write(write, &key, &input).map_err(in_step)?;
-            let tally = tally_of(write, &input, &written);
-            outcome.written.insert(write.path.display().to_string(), written);
-            (tally, reused)
-        } else {
-            let policy = policy_of(&named.step, host).map_err(in_step)?;
-            key = step_key(&key, &named.step, policy.as_ref(), &mut files).map_err(in_step)?;
-            let place = steps_folder.join(&key);
-            let before = Finished::find(&place).unwrap_or_else(|damage| {
-                host.note(&format!("step {} ({}) is done again: {damage}", index + 1, named.name));
-                None
-            });
-            let reused = before.is_some();
-            let finished = match before {
-                Some(finished) => finished,
-                None => {
-                    if place.exists() {
-                        remove(&place)?;
-                    }
-                    let partial = steps_folder.join(format!("{key}.partial"));
-                    let policy = policy.as_ref().map(|(_, hash)| hash.as_str());
-                    let done = Work::begin(&input, &partial, host, job.seed)
-                        .and_then(|work| execute(&named.step, work, &partial, folder, policy))
-                        .map_err(|error| {
-                            // The error that counts is this one.
-                            let _ = fs::remove_dir_all(&partial);
-                            in_step(error)
-                        })?;
-                    fs::rename(&partial, &place)
-                        .map_err(|source| DatasetError::Write { path: place.clone(), source })?;
-                    done
-                }
-            };
-            let dropped = finished.dropped.moved_to(place.join("dropped"));
-            outcome.dropped.extend(aside::examples(&named.name, &input, &dropped).map_err(in_step)?);
-            if job.keep_dropped {
-                let list = folder.join("dropped").join(format!("{:02}-{}.jsonl", index + 1, named.name));
-                if aside::write_dropped(&list, &input, &dropped, &place).map_err(in_step)? {
-                    lists.insert(list);
-                }
-            }
-            // Folders are named anew: the job's may have been moved.
-            let rows_of = if finished.rows_of.is_empty() { &key } else { &finished.rows_of };
-            input = finished.kept.moved_to(steps_folder.join(rows_of).join("kept"));
-            if matches!(named.step, Step::Load(_)) {
-                outcome.loaded = Stats::of(&input).map_err(in_step)?;
-            }
-            current.push(key.clone());
-            (finished.tally, reused)
+        let (place, started) = (index + 1, Instant::now());
+        host.step_started(place, job.steps.len(), named, running.input.rows() as u64);
+        let done = match &named.step {
+            Step::Write(write) => running.write(write),
+            _ => running.make(place, named),
         };
+        let (tally, reused) = done.map_err(|error| error.in_step(place, &named.name))?;
         let (name, kind) = (named.name.clone(), named.step.kind());
         let step = StepOutcome { name, kind, tally, reused, seconds: started.elapsed().as_secs_f64() };
         host.step_finished(&step);
-        outcome.steps.push(step);
+        running.outcome.steps.push(step);
     }
-    outcome.left = Stats::of(&input)?;
-    outcome.kept = aside::spread(&input)?;
-    outcome.files = files;
-    remove_old(&steps_folder, &current)?;
-    ledger::remove_stale_lists(&folder.join("dropped"), &lists)?;
-    let (removed, kept) = ledger.remove_stale()?;
-    for name in removed {
-        host.note(&format!("{name} is removed: this job wrote it before it was changed, and does not any more"));
+    running.end()
+}
+
+/// A job between two of its steps.
+struct Running<'a> {
+    job: &'a Job,
+    folder: &'a Path,
+    /// Where its steps leave their rows.
+    steps: PathBuf,
+    host: &'a dyn Host,
+    ledger: Ledger,
+    /// The rows so far, and the hash of all that made them.
+    input: Parts,
+    key: String,
+    /// Its steps by their hashes, and its lists of dropped rows: whatever else lies there is an earlier form's.
+    current: Vec<String>,
+    lists: BTreeSet<PathBuf>,
+    outcome: JobOutcome,
+}
+
+impl<'a> Running<'a> {
+    fn begin(job: &'a Job, folder: &'a Path, host: &'a dyn Host) -> Result<Self, DatasetError> {
+        let steps = folder.join("steps");
+        create(&steps)?;
+        remove_partial(&steps)?;
+        Ok(Self {
+            job,
+            folder,
+            steps,
+            host,
+            ledger: Ledger::open(folder)?,
+            input: Parts::default(),
+            key: hash_text(&format!("{FORMAT} {} {}", env!("CARGO_PKG_VERSION"), job.seed)),
+            current: Vec::new(),
+            lists: BTreeSet::new(),
+            outcome: JobOutcome::default(),
+        })
     }
-    for name in kept {
-        host.note(&format!("{name} stays: this job wrote it before, does not any more, and somebody has changed it"));
+
+    /// Does a step that writes, unless an earlier run did.
+    fn write(&mut self, write: &Write) -> Result<(Tally, bool), DatasetError> {
+        let (written, reused) = self.ledger.write(write, &self.key, &self.input)?;
+        let tally = tally_of(write, &self.input, &written);
+        self.outcome.written.insert(write.path.display().to_string(), written);
+        Ok((tally, reused))
     }
-    Ok(outcome)
+
+    /// Does a step that makes rows, unless an earlier run did, and goes on with them.
+    fn make(&mut self, place: usize, named: &NamedStep) -> Result<(Tally, bool), DatasetError> {
+        let NamedStep { name, step } = named;
+        let policy = policy_of(step, self.host)?;
+        self.key = step_key(&self.key, step, policy.as_ref(), &mut self.outcome.files)?;
+        let own = self.steps.join(&self.key);
+        let before = Finished::find(&own).unwrap_or_else(|damage| {
+            self.host.note(&format!("step {place} ({name}) is done again: {damage}"));
+            None
+        });
+        let reused = before.is_some();
+        let finished = match before {
+            Some(finished) => finished,
+            None => self.execute(step, &own, policy.as_ref().map(|(_, hash)| hash.as_str()))?,
+        };
+        let dropped = finished.dropped.moved_to(own.join("dropped"));
+        self.outcome.dropped.extend(aside::examples(name, &self.input, &dropped)?);
+        if self.job.keep_dropped {
+            let list = self.folder.join("dropped").join(format!("{place:02}-{name}.jsonl"));
+            if aside::write_dropped(&list, &self.input, &dropped, &own)? {
+                self.lists.insert(list);
+            }
+        }
+        // Folders are named anew: the job's may have been moved.
+        let rows_of = if finished.rows_of.is_empty() { &self.key } else { &finished.rows_of };
+        self.input = finished.kept.moved_to(self.steps.join(rows_of).join("kept"));
+        if matches!(step, Step::Load(_)) {
+            self.outcome.loaded = Stats::of(&self.input)?;
+        }
+        self.current.push(self.key.clone());
+        Ok((finished.tally, reused))
+    }
+
+    /// Does a step into its own folder: whole, or not at all. `policy` is the hash of the model that it asks.
+    fn execute(&self, step: &Step, own: &Path, policy: Option<&str>) -> Result<Finished, DatasetError> {
+        if own.exists() {
+            remove(own)?;
+        }
+        let partial = own.with_extension("partial");
+        let done = Work::begin(&self.input, &partial, self.host, self.job.seed)
+            .and_then(|work| execute(step, work, &partial, self.folder, policy))
+            .inspect_err(|_| {
+                // The error that counts is the step's.
+                let _ = fs::remove_dir_all(&partial);
+            })?;
+        fs::rename(&partial, own).map_err(|source| DatasetError::Write { path: own.to_owned(), source })?;
+        Ok(done)
+    }
+
+    /// What came of it all; what an earlier form of the job left is removed.
+    fn end(mut self) -> Result<JobOutcome, DatasetError> {
+        self.outcome.left = Stats::of(&self.input)?;
+        self.outcome.kept = aside::spread(&self.input)?;
+        remove_old(&self.steps, &self.current)?;
+        ledger::remove_stale_lists(&self.folder.join("dropped"), &self.lists)?;
+        let (removed, kept) = self.ledger.remove_stale()?;
+        for name in removed {
+            let changed = "this job wrote it before it was changed, and does not any more";
+            self.host.note(&format!("{name} is removed: {changed}"));
+        }
+        for name in kept {
+            let changed = "this job wrote it before, does not any more, and somebody has changed it";
+            self.host.note(&format!("{name} stays: {changed}"));
+        }
+        Ok(self.outcome)
+    }
 }
 
 /// What became of the rows of a step that writes.
@@ -307,7 +345,7 @@ fn execute(
         Step::Mix(mix) => mix::mix(mix, &mut work),
         Step::Split(shares) => mix::split(shares, &mut work),
         Step::Sample(sample) => mix::sample(sample, &mut work),
-        // Is no rows' maker: `run` sees to it.
+        // Makes no rows: `Running::write` sees to it.
         Step::Write(_) => Ok(()),
     }?;
     let (kept, dropped, tally) = work.end()?;
@@ -324,8 +362,7 @@ fn execute(
 fn policy_of<'a>(step: &'a Step, host: &dyn Host) -> Result<Option<(&'a Path, String)>, DatasetError> {
     let Step::Difficulty(step) = step else { return Ok(None) };
     let Some(model) = &step.model else { return Ok(None) };
-    let hash = host.policy(step).map_err(|what| DatasetError::Host { what })?;
-    Ok(Some((model, hash)))
+    Ok(Some((model, host.policy(step)?)))
 }
 
 /// The hash of all that makes a step's rows.

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rewards::{Reference, RewardSpec};
@@ -16,6 +17,7 @@ use crate::random::Counter;
 use crate::source::{OnBadLine, read};
 use crate::task::{Domain, Split};
 
+mod conflict;
 mod contamination;
 mod difficulty;
 mod folder;
@@ -27,19 +29,21 @@ fn prompts_in(path: &Path) -> BTreeSet<String> {
     read(path, OnBadLine::Stop).unwrap().tasks.into_iter().map(|task| task.prompt).collect()
 }
 
-/// Surroundings without Python unless it is asked for, and without a policy; stops before the step of that number.
+/// Surroundings without Python unless it is asked for, and without a policy, that keep what is noted; stops before the step of
+/// that number.
 #[derive(Default)]
 struct TestHost {
     stop_before: Option<usize>,
     started: AtomicUsize,
     python: bool,
+    notes: Mutex<Vec<String>>,
 }
 
 /// No policy: what a host without one says.
 const NO_POLICY: &str = "there is no policy";
 
 impl Host for TestHost {
-    fn rewards(&self, programs: bool) -> Result<Arc<RewardSet>, String> {
+    fn rewards(&self, programs: bool) -> Result<Arc<RewardSet>, DatasetError> {
         let python = (programs && self.python)
             .then(|| Arc::new(sandbox::Python::prepare(&sandbox::default_cache_dir(), &mut |_| {}).unwrap()));
         let specs = if python.is_some() { vec!["accuracy", "binary_code"] } else { vec!["accuracy"] };
@@ -47,12 +51,12 @@ impl Host for TestHost {
         Ok(Arc::new(RewardSet::build(&specs, python).unwrap()))
     }
 
-    fn policy(&self, _: &Difficulty) -> Result<String, String> {
-        Err(NO_POLICY.to_owned())
+    fn policy(&self, _: &Difficulty) -> Result<String, DatasetError> {
+        Err(DatasetError::host(NO_POLICY))
     }
 
-    fn check_attempts(&self, _: &Difficulty, _: &[Task]) -> Result<(), String> {
-        Err(NO_POLICY.to_owned())
+    fn check_attempts(&self, _: &Difficulty, _: &[Task]) -> Result<(), DatasetError> {
+        Err(DatasetError::host(NO_POLICY))
     }
 
     fn attempts(
@@ -61,8 +65,8 @@ impl Host for TestHost {
         _: &[Task],
         _: u64,
         _: &mut dyn FnMut(usize, usize, String),
-    ) -> Result<(), String> {
-        Err(NO_POLICY.to_owned())
+    ) -> Result<(), DatasetError> {
+        Err(DatasetError::host(NO_POLICY))
     }
 
     fn step_started(&self, place: usize, _: usize, _: &NamedStep, _: u64) {
@@ -70,6 +74,10 @@ impl Host for TestHost {
     }
 
     fn progress(&self, _: u64) {}
+
+    fn note(&self, text: &str) {
+        self.notes.lock().unwrap().push(text.to_owned());
+    }
 
     fn step_finished(&self, _: &StepOutcome) {}
 
@@ -105,7 +113,15 @@ fn write_to(path: &str) -> (&'static str, Step) {
 }
 
 fn dedup(near: Option<f64>) -> Step {
-    Step::Dedup(Dedup { exact: true, by: None, near, shingle: 3, permutations: 128, numbers_matter: true })
+    Step::Dedup(Dedup {
+        exact: true,
+        by: None,
+        near,
+        shingle: 3,
+        permutations: 128,
+        numbers_matter: true,
+        on_conflict: OnConflict::First,
+    })
 }
 
 /// A folder with rows of `prompt` and `answer` in it.

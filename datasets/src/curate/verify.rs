@@ -29,7 +29,7 @@ pub(super) fn run(verify: &Verify, work: &mut Work<'_>) -> Result<(), DatasetErr
             break;
         }
     }
-    let rewards = work.host.rewards(programs).map_err(|what| DatasetError::Host { what })?;
+    let rewards = work.host.rewards(programs)?;
     // Of the usual columns a source has one, and need not have any.
     let named = verify.solutions != Verify::usual_solutions();
     let columns = SeenColumns::of(verify.solutions.iter().filter(|_| named).map(String::as_str));
@@ -86,8 +86,7 @@ fn judge(verify: &Verify, rewards: &RewardSet, task: &Task, unchecked: &AtomicUs
             }
         }
     };
-    let breakdown =
-        rewards.score(&task.sample(&completion)).map_err(|error| DatasetError::Host { what: error.to_string() })?;
+    let breakdown = rewards.score(&task.sample(&completion)).map_err(DatasetError::host)?;
     let cause = breakdown.components.iter().find_map(|component| component.score.cause.clone());
     Ok(match breakdown.total {
         Some(total) if total >= 1.0 => Verdict::Keep,

@@ -168,7 +168,7 @@ fn parquet(
 }
 
 /// The answer as a person reads it, where the reference has one.
-fn answer_of(reference: &Reference) -> Option<String> {
+pub(super) fn answer_of(reference: &Reference) -> Option<String> {
     match reference {
         Reference::Math { answer } => Some(answer.clone()),
         Reference::Integer { value } => Some(value.to_string()),

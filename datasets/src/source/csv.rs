@@ -23,6 +23,16 @@ pub(crate) fn read_csv(bytes: &[u8]) -> Result<(Vec<Row>, Vec<String>), String> 
     if let Some(what) = header.flaw(header.fields) {
         return Err(format!("line {}: the header cannot be read: {what}", header.line));
     }
+    // One column alone is no task.
+    if header.fields == 1
+        && let Some(separator) = [b';', b'\t'].into_iter().find(|separator| header.text.contains(separator))
+    {
+        let what = if separator == b';' { "a semicolon" } else { "a tab" };
+        return Err(format!(
+            "line {}: the header is one column with {what} in its name\n  hint: the separator must be a comma: save it so",
+            header.line
+        ));
+    }
     let mut good = Vec::with_capacity(bytes.len());
     good.extend_from_slice(&header.text);
     good.push(b'\n');

@@ -88,8 +88,9 @@ mod tests {
                 let (_, body) = kernel.split_once(") {").expect("a kernel has a body");
                 let body = body.trim_start_matches(['\\', ' ', '\n']);
                 // Those of one file wait in what they share, when they have begun to read weights.
-                let waits =
-                    body.starts_with("await_previous();") || (*file == "few_rows" && body.contains("multiply_few<"));
+                let waits = body.starts_with("await_previous();")
+                    || (*file == "few_rows"
+                        && ["multiply_few<", "multiply_parts<"].iter().any(|call| body.contains(call)));
                 assert!(waits, "{file}: KERNEL{}", kernel.lines().next().unwrap_or_default());
             }
         }

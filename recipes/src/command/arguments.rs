@@ -69,9 +69,9 @@ pub(super) struct EngineArguments {
     version,
     about = "Reinforcement learning for language models, from a recipe, on one machine.",
     after_help = "Start here:
-  recipe run smoke        see that everything works (a minute)
-  recipe run r1-zero      make a small policy better by pure reinforcement learning
-  recipe list             what else can be run"
+  recipe run smoke      see that everything works (a minute)
+  recipe run r1-zero    make a small policy better by reinforcement learning
+  recipe list           what else can be run"
 )]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -88,26 +88,31 @@ Everything about the run is kept in a folder: runs/NAME, or runs/NAME-2 and so o
 of that name already. Ctrl-C stops a run after the step at hand, with a checkpoint; --resume goes \
 on to exactly the run that would have been, also after a crash.",
         after_help = "Examples:
-  recipe run r1-zero                                      the shipped recipe, as it is
-  recipe run r1-zero --resume                             go on with the newest run of it
-  recipe run r1-zero --seed 1 --steps 50                  another seed, fewer steps
-  recipe run r1-zero --set grpo.learning_rate=1e-4        change a setting (see: recipe keys)
-  recipe run r1-zero --set tasks.families.python=0        leave a family of tasks out
-  recipe run r1-zero --tasks gsm8k.jsonl --model DIR      your tasks, your model
-  recipe run r1-zero --tasks a.jsonl --held-out b.jsonl   and tasks of your own to be examined on
-  recipe run r1 --dry-run                                 what it would do and take
-  recipe run r1 --from reasoning                          a new run, with what an earlier one did before that stage
-  recipe run mine.toml --run-dir /data/run-7              your recipe, a folder of your choice
-  recipe run r1-zero --device cuda                        on an NVIDIA card (docs/gpu.md)"
+  recipe run r1-zero                          the shipped recipe, as it is
+  recipe run r1-zero --resume                 go on with its unfinished run
+  recipe run r1-zero --seed 1 --steps 50      another seed, fewer steps
+  recipe run r1-zero --set grpo.learning_rate=1e-4
+                                              change a setting: recipe keys
+  recipe run r1-zero --set tasks.families.python=0
+                                              leave a family of tasks out
+  recipe run qwen2.5-1.5b-gsm8k --tasks gsm8k.jsonl --model DIR
+                                              your tasks, your model
+  recipe run r1-zero --tasks a.jsonl --held-out b.jsonl
+                                              and your own to be examined on
+  recipe run r1 --dry-run                     what it would do and take
+  recipe run r1 --from reasoning              a new run, with what an earlier
+                                              one did before that stage
+  recipe run mine.toml --run-dir /data/run-7  your recipe, a folder you choose
+  recipe run r1-zero --device cuda            on an NVIDIA card (docs/gpu.md)"
     )]
     Run(RunArguments),
     /// List the recipes that come with this program
     List,
     /// Print a recipe: a good start for one of your own
     #[command(after_help = "Examples:
-  recipe show r1-zero                       as it was written, with its comments
-  recipe show r1-zero > mine.toml           a copy to change; then: recipe run mine.toml
-  recipe show r1-zero --set grpo.steps=50   as resolved: every setting with its value")]
+  recipe show r1-zero                      as it was written, with its comments
+  recipe show r1-zero > mine.toml          a copy to change, and to run
+  recipe show r1-zero --set grpo.steps=50  as resolved: all settings")]
     Show {
         /// A recipe's name, or its file
         recipe: String,
@@ -134,10 +139,11 @@ A job is a file of steps: load, map, filter, dedup, decontaminate, verify, diffi
 sample, write. What it makes lies in curated/NAME, with a report. A job that was stopped goes on after its last \
 finished step; a job that was changed repeats only what follows the change.",
         after_help = "Examples:
-  recipe curate generated                     needs nothing: tasks of every generated family
-  recipe curate math --data DIR               GSM8K, MATH and SVAMP, as far as they lie in DIR
-  recipe curate math --show > mine.toml       a copy to change; then: recipe curate mine.toml --data DIR
-  recipe curate mine.toml --check             is it right?"
+  recipe curate generated                needs nothing: all generated families
+  recipe curate math --data DIR          GSM8K, MATH, SVAMP, if they lie in DIR
+  recipe curate math --show > mine.toml  a copy to change
+  recipe curate mine.toml --check        is it right?
+  recipe curate mine.toml --data DIR"
     )]
     Curate(CurateArguments),
     /// Examine a model on benchmarks, or compare two
@@ -148,12 +154,15 @@ Answers are sampled, graded by the verifiers that training uses, and kept with t
 same command goes on, to the same figures. The benchmarks' files are looked for in --data; NAME=OWNER/DATASET fetches them \
 from the Hugging Face Hub, and families of generated tasks need none.",
         after_help = "Examples:
-  recipe eval --list                                           the benchmarks, and how each is asked
-  recipe eval runs/r1-zero --bench countdown,arithmetic        a run's newest model on generated tasks
-  recipe eval DIR --bench gsm8k,math500 --data tasks           a model of your own on files
-  recipe eval DIR --bench gsm8k=test.jsonl --limit 100         a file of another name, 100 problems of it
+  recipe eval --list                      the benchmarks, and how each is asked
+  recipe eval runs/r1-zero --bench countdown,arithmetic
+                                          a run's newest model, generated tasks
+  recipe eval DIR --bench gsm8k,math500 --data tasks
+                                          a model of your own on files
+  recipe eval DIR --bench gsm8k=test.jsonl --limit 100
+                                          a file of another name, 100 of it
   recipe eval runs/r1-zero --against runs/r1-zero/base --bench countdown
-                                                               two models, with a paired test"
+                                          two models, with a paired test"
     )]
     Eval(EvalArguments),
     /// Compare variants of a recipe under several seeds
@@ -166,9 +175,10 @@ from the Hugging Face Hub, and families of generated tasks need none.",
 Every key of the file is accounted for on standard error: carried over, ignored with the reason, or in need of attention. \
 What the file leaves to TRL's defaults is written down where ours differ: those of TRL 1.16, or of 0.18 in Open R1's files.",
         after_help = "Examples:
-  recipe import config_demo.yaml                          the recipe to standard output
-  recipe import config_demo.yaml --gpus 7 --out mine.toml then: recipe validate mine.toml
-  recipe import grpo.yaml --trl 0.18                      with an older TRL's defaults"
+  recipe import config_demo.yaml      the recipe to standard output
+  recipe import config_demo.yaml --gpus 7 --out mine.toml
+                                      to a file: recipe validate mine.toml
+  recipe import grpo.yaml --trl 0.18  with an older TRL's defaults"
     )]
     Import(ImportArguments),
     /// Say what this machine has, what is prepared, and what is missing
@@ -189,9 +199,11 @@ a row are handed to the reward. For each row a \
 line with `score` and `cause` is written; agreement and speed are printed at the end. The exit status \
 is 1 if a row could not be read.",
         after_help = "Examples:
-  recipe grade cases.jsonl                                   to standard output
-  recipe grade cases.jsonl --out verdicts.jsonl --threads 1  to a file, on one thread
-  recipe grade cases.jsonl --reward rewards/mine.py          by a reward of your own"
+  recipe grade cases.jsonl      to standard output
+  recipe grade cases.jsonl --out verdicts.jsonl --threads 1
+                                to a file, on one thread
+  recipe grade cases.jsonl --reward rewards/mine.py
+                                by a reward of your own"
     )]
     Grade(GradeArguments),
     /// Run programs in the sandbox, and look after it
@@ -206,21 +218,22 @@ step (all of a GRPO step). Each row gives tokens and floating-point operations p
 matrix-multiply peak measured in the same process, and the largest memory. On a card the peak is that of its bf16 products, \
 and decoding is also held against the rate at which it copies memory.",
         after_help = "Examples:
-  recipe bench                                      a tiny DeepSeek-V3, all phases
-  recipe bench decode --shape qwen2.5-0.5b          Qwen2.5-0.5B's shape, random weights
-  recipe bench train --shape DIR --batch 8 --json   a model of your own
-  recipe bench --shape qwen2.5-1.5b --device cuda   on an NVIDIA card"
+  recipe bench                                     a tiny DeepSeek-V3, all of it
+  recipe bench decode --shape qwen2.5-0.5b         its shape, random weights
+  recipe bench train --shape DIR --batch 8 --json  a model of your own
+  recipe bench --shape qwen2.5-1.5b --device cuda  on an NVIDIA card"
     )]
     Bench(BenchArguments),
-    /// Ask a model something, count its parameters, or score texts with it
+    /// Ask a model something, count its parameters, score texts with it, or export it
     #[command(subcommand)]
     Model(ModelCommand),
 }
 
 #[derive(Args, Debug)]
 pub(super) struct RunArguments {
-    /// A recipe's name (see: recipe list), or its file
-    pub(super) recipe: String,
+    /// A recipe's name (see: recipe list), or its file; with --resume and --run-dir it may be left out, and is the run's own
+    #[arg(required_unless_present_all = ["resume", "run_dir"])]
+    pub(super) recipe: Option<String>,
 
     /// Change a setting, as STAGE.KEY=VALUE or TABLE.KEY=VALUE; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -242,7 +255,7 @@ pub(super) struct RunArguments {
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub(super) runs: PathBuf,
 
-    /// Go on with the newest run of this name and recipe (or the one in --run-dir)
+    /// Go on with the newest unfinished run of this name and recipe (or the one in --run-dir)
     #[arg(long)]
     pub(super) resume: bool,
 

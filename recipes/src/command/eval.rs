@@ -17,7 +17,7 @@ use crate::progress::{Reporter, Verbosity};
 
 #[derive(Args, Debug)]
 pub(super) struct EvalArguments {
-    /// A Hugging Face folder, a run's folder (its newest model), or a checkpoint
+    /// A Hugging Face folder, a checkpoint, or the folder of a run or stage (its newest model)
     #[arg(required_unless_present = "list")]
     model: Option<PathBuf>,
 
@@ -65,6 +65,10 @@ pub(super) struct EvalArguments {
     /// the run that the model is of; else its own chat template, or R1-Zero's]
     #[arg(long, value_enum)]
     template: Option<Template>,
+
+    /// The system message before a question, in the chat template [default: that of the run that the model is of]
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
 
     #[command(flatten)]
     engine: EngineArguments,
@@ -115,6 +119,7 @@ pub(super) fn run(arguments: &EvalArguments) -> anyhow::Result<ExitCode> {
         top_p: arguments.top_p,
         max_tokens: arguments.max_tokens.map(|tokens| tokens as usize),
         template: arguments.template,
+        system: arguments.system.clone(),
         k: arguments.k.iter().map(|k| *k as usize).collect(),
         seed: arguments.engine.seed,
         threads: arguments.engine.threads.map(usize::from),

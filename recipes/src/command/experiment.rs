@@ -26,9 +26,9 @@ pub(super) enum ExperimentCommand {
     },
     /// Run an experiment: every variant under every seed, then a table and figures
     #[command(after_help = "Examples:
-  recipe experiment run majority               three seeds, in experiments/majority
-  recipe experiment run majority --seeds 5     two more: what is finished is not run again
-  recipe experiment run mine.toml --out DIR    one of your own")]
+  recipe experiment run majority             three seeds, to experiments/
+  recipe experiment run majority --seeds 5   two more: what is finished stays
+  recipe experiment run mine.toml --out DIR  one of your own")]
     Run(ExperimentArguments),
 }
 

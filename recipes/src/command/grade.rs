@@ -5,8 +5,7 @@
 //! verdict that somebody else gave: true, false, a score, or null.
 
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -17,6 +16,7 @@ use rayon::prelude::*;
 use rewards::{Reference, Registry, RewardSet, Sample, Score};
 use serde_json::{Map, Value, json};
 
+use super::out::{check_out, write_results};
 use super::reward::{RewardOptions, build};
 use super::{FAILED, Wrong, print};
 use crate::progress::{Reporter, Verbosity};
@@ -65,10 +65,11 @@ struct Graded {
 
 pub(super) fn grade(arguments: &GradeArguments, known: &Registry) -> anyhow::Result<ExitCode> {
     let rows = read_rows(&arguments.file)?;
+    if let Some(path) = &arguments.out {
+        check_out(path, &arguments.file)?;
+    }
     let spec = arguments.options.spec(&arguments.reward, known)?;
     let rewards = build(&spec, known, &Reporter::new(Verbosity::Auto))?;
-    // Opened before any work, so that a wrong path costs nothing.
-    let out = arguments.out.as_deref().map(create).transpose()?;
     let threads =
         arguments.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
     let pool =
@@ -88,11 +89,8 @@ pub(super) fn grade(arguments: &GradeArguments, known: &Registry) -> anyhow::Res
         };
         let _ = writeln!(lines, "{entry}");
     }
-    match out {
-        Some((mut file, path)) => file
-            .write_all(lines.as_bytes())
-            .and_then(|()| file.flush())
-            .with_context(|| format!("cannot write {}", path.display()))?,
+    match &arguments.out {
+        Some(path) => write_results(path, &lines)?,
         None => {
             print(&lines)?;
         }
@@ -104,11 +102,6 @@ pub(super) fn grade(arguments: &GradeArguments, known: &Registry) -> anyhow::Res
     text.push_str(&summary.render(&spec.name, elapsed, threads));
     let _ = std::io::stderr().write_all(text.as_bytes());
     Ok(if summary.malformed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
-}
-
-fn create(path: &Path) -> anyhow::Result<(BufWriter<File>, PathBuf)> {
-    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok((BufWriter::new(file), path.to_owned()))
 }
 
 /// The rows of a file with the numbers of their lines, each as it can be graded or what is wrong with it.

@@ -4,9 +4,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
 
+use super::out::{check_out, write_results};
 use super::{Wrong, print};
 use crate::import::{Release, account, import};
 
@@ -41,13 +41,16 @@ pub(super) fn run(arguments: &ImportArguments) -> anyhow::Result<ExitCode> {
     let stem = arguments.file.file_stem().and_then(|stem| stem.to_str()).unwrap_or("imported");
     let name: String = stem.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
     let imported = import(&shown, name.trim_start_matches('.'), &text, arguments.gpus, arguments.trl)?;
+    if let Some(path) = &arguments.out {
+        if path.exists() {
+            return Err(Wrong(format!("{} exists already: name another file, or remove it", path.display())).into());
+        }
+        check_out(path, &arguments.file)?;
+    }
     // The account goes to standard error, so that the recipe alone can be put into a file.
     let _ = std::io::stderr().write_all(account(&imported).as_bytes());
     let Some(path) = &arguments.out else { return print(&imported.toml) };
-    if path.exists() {
-        return Err(Wrong(format!("{} exists already: name another file, or remove it", path.display())).into());
-    }
-    std::fs::write(path, &imported.toml).with_context(|| format!("cannot write {}", path.display()))?;
+    write_results(path, &imported.toml)?;
     let shown = path.display();
     // TRL sees paths from where it is started.
     let elsewhere = path.parent().is_some_and(|folder| !folder.as_os_str().is_empty());

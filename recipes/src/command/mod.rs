@@ -1,8 +1,9 @@
 //! The command line: arguments as typed, what they mean, and what is printed.
 //!
 //! Exit status: 0 if all went well, 1 if a run failed, 2 if what was asked for makes no sense
-//! (wrong arguments, a wrong recipe, a model, task file or card that is not there or of no kind that is used, a run that is not
-//! there or was made with other settings, a folder that is not empty), 130 if a run was stopped by Ctrl-C and can be resumed.
+//! (wrong arguments, a wrong recipe, a model, task file or card that is not there or of no kind that is used, a run that
+//! is not there or was made with other settings, a folder that is not empty, a file that may not be read or written), 130
+//! if a run was stopped by Ctrl-C and can be resumed.
 
 mod arguments;
 mod bench;
@@ -13,6 +14,7 @@ mod experiment;
 mod grade;
 mod import;
 mod model;
+mod out;
 mod reward;
 mod run;
 mod sandbox;
@@ -25,6 +27,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use ::sandbox::SandboxError;
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches};
 use datasets::source::hub::Hub;
@@ -97,11 +100,12 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
 
 /// The exit status that stands for an error.
 fn status(error: &anyhow::Error) -> u8 {
-    // A file of tasks that was to be read and is not there was named wrongly. In the middle of a run, it is gone: a failure.
+    // A file that was to be read and is not there was named wrongly. In the middle of a run, it is gone: a failure.
     let under_way = error.is::<RunFailed>();
     let wrong = error.chain().any(|cause| {
-        let no_tasks =
-            cause.downcast_ref().is_some_and(|error| makes_no_sense(error) || is_absent(error) && !under_way);
+        let no_tasks = cause.downcast_ref().is_some_and(makes_no_sense);
+        let is_damaged = matches!(cause.downcast_ref(), Some(DatasetError::Damaged { .. }));
+        let no_file = !under_way && (is_damaged || cause.downcast_ref().is_some_and(is_no_place));
         // A reward's file that is wrong. One that fails on completions is a run that failed.
         let no_reward = matches!(cause.downcast_ref(), Some(RewardError::Custom { .. }));
         let no_card = matches!(
@@ -113,14 +117,17 @@ fn status(error: &anyhow::Error) -> u8 {
                     | DeviceError::TooOld { .. }
             )
         );
-        // A config.json of a model that is not computed here.
-        let no_model = matches!(
-            cause.downcast_ref(),
-            Some(PolicyError::UnsupportedArchitecture { .. } | PolicyError::Config { .. })
-        );
+        // A config.json of a model that is not computed here, or that is none.
+        let no_model = match cause.downcast_ref() {
+            Some(PolicyError::UnsupportedArchitecture { .. } | PolicyError::Config { .. }) => true,
+            Some(PolicyError::Json { .. }) => !under_way,
+            _ => false,
+        };
+        let no_package = matches!(cause.downcast_ref(), Some(SandboxError::Package { .. }));
         // A folder that is in use, settings that are not those of the run to go on with or to begin from.
         let no_run = cause.is::<Unusable>() || cause.is::<NothingToTakeOver>();
-        no_tasks || no_reward || no_card || no_model || no_run || cause.is::<RecipeError>() || cause.is::<Wrong>()
+        let no_input = no_tasks || no_file || no_reward || no_card || no_model || no_package || no_run;
+        no_input || cause.is::<RecipeError>() || cause.is::<Wrong>()
     });
     if wrong { WRONG } else { FAILED }
 }
@@ -130,7 +137,8 @@ fn makes_no_sense(error: &DatasetError) -> bool {
     match error {
         // A job looks for its files before it begins.
         DatasetError::InStep { error, .. } => makes_no_sense(error) || is_absent(error),
-        DatasetError::UnknownKind { .. }
+        DatasetError::Exists { .. }
+        | DatasetError::UnknownKind { .. }
         | DatasetError::CannotWriteKind { .. }
         | DatasetError::UnknownLayout { .. }
         | DatasetError::NoSuchLayout { .. }
@@ -146,10 +154,20 @@ fn makes_no_sense(error: &DatasetError) -> bool {
     }
 }
 
-/// Whether there is no file, or none that can be one of tasks.
+/// Whether there is no file of tasks, or none that can be one.
 fn is_absent(error: &DatasetError) -> bool {
-    use std::io::ErrorKind::{IsADirectory, NotFound};
-    matches!(error, DatasetError::Read { source, .. } if matches!(source.kind(), NotFound | IsADirectory))
+    matches!(error, DatasetError::Read { source, .. } if is_no_place(source))
+}
+
+/// Whether what was named is not there, not what it would have to be (a file, a folder, text), or not for this user.
+fn is_no_place(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{
+        AlreadyExists, InvalidData, IsADirectory, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem,
+    };
+    matches!(
+        error.kind(),
+        AlreadyExists | InvalidData | IsADirectory | NotADirectory | NotFound | PermissionDenied | ReadOnlyFilesystem
+    )
 }
 
 /// Checks files: all of them, also if one is wrong.
@@ -211,11 +229,92 @@ mod tests {
         with_negative_numbers(Arguments::command()).debug_assert();
     }
 
+    /// A terminal of the usual width shows it as it is written here.
+    const COLUMNS: usize = 80;
+
+    /// The words of an example as a shell takes it: without what it does about files and pipes, and without the remark.
+    fn words(example: &str) -> Vec<String> {
+        let command = example.split("  ").next().unwrap_or_default();
+        let command = [" > ", " < ", " | "].iter().fold(command, |text, sign| text.split(sign).next().unwrap());
+        let quoted = command.split('\'').enumerate();
+        quoted
+            .flat_map(|(place, part)| match place % 2 {
+                0 => part.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
+                _ => vec![part.to_owned()],
+            })
+            .collect()
+    }
+
+    /// Every command with its name as it is typed.
+    fn commands(command: &clap::Command, name: &str, found: &mut Vec<(String, clap::Command)>) {
+        found.push((name.to_owned(), command.clone()));
+        for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+            commands(inner, &format!("{name} {}", inner.get_name()), found);
+        }
+    }
+
+    #[test]
+    fn help_fits_a_terminal_and_its_examples_are_commands() {
+        let mut found = Vec::new();
+        commands(&with_negative_numbers(Arguments::command()), "recipe", &mut found);
+        assert!(found.len() > 30);
+        let mut examples = 0;
+        for (name, command) in found {
+            let shown = command.clone().term_width(COLUMNS).render_long_help().to_string();
+            for line in shown.lines() {
+                assert!(line.chars().count() <= COLUMNS, "{name}: {line}");
+            }
+            let Some(after) = command.get_after_long_help().or(command.get_after_help()) else { continue };
+            let after = after.to_string();
+            for line in after.lines() {
+                assert!(shown.lines().any(|shown| shown == line), "{name}: it is broken in two: {line}");
+                // A line further in remarks on the one above.
+                let Some(example) = line.strip_prefix("  ").filter(|line| !line.starts_with(' ')) else { continue };
+                let words = words(example);
+                assert_eq!(words[0], "recipe", "{name}: {line}");
+                let read = with_negative_numbers(Arguments::command()).try_get_matches_from(&words);
+                assert!(read.is_ok(), "{name}: {line}: {}", read.unwrap_err());
+                examples += 1;
+            }
+        }
+        assert!(examples > 40, "{examples}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_or_written_was_named_wrongly() {
+        use std::io::ErrorKind::{AlreadyExists, InvalidData, NotADirectory, PermissionDenied, StorageFull};
+        let of = |kind: std::io::ErrorKind| anyhow::Error::from(std::io::Error::from(kind)).context("cannot use it");
+        for kind in [AlreadyExists, InvalidData, NotADirectory, PermissionDenied] {
+            assert_eq!(status(&of(kind)), WRONG, "{kind}");
+            let failed = RunFailed { folder: "runs/smoke".to_owned(), resumable: true };
+            assert_eq!(status(&of(kind).context(failed)), FAILED, "{kind}");
+        }
+        assert_eq!(status(&of(StorageFull)), FAILED);
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config.json"), "").unwrap();
+        let config = policy::ModelConfig::from_file(folder.path().join("config.json")).unwrap_err();
+        assert_eq!(status(&config.into()), WRONG);
+        let package = SandboxError::Package { path: "nothing".into(), reason: "it is no wheel".to_owned() };
+        assert_eq!(status(&package.into()), WRONG);
+        let file = folder.path().join("a.csv");
+        std::fs::write(&file, b"\xFF\xFEp\0").unwrap();
+        let disguised = datasets::source::read(&file, datasets::OnBadLine::Stop).unwrap_err();
+        assert_eq!(status(&disguised.into()), WRONG);
+    }
+
     #[test]
     fn a_negative_number_is_a_number() {
         let line = ["recipe", "eval", "model", "--temperature", "-1"];
         let error = with_negative_numbers(Arguments::command()).try_get_matches_from(line).unwrap_err().to_string();
         assert!(error.starts_with("error: invalid value '-1' for '--temperature <T>'"), "{error}");
+        for (line, expected) in [
+            ("recipe sandbox run a.py --wall -1", "expected a number of seconds, 0 or more"),
+            ("recipe sandbox run a.py --wall nan", "expected a number of seconds, 0 or more"),
+            ("recipe reward validate accuracy --tasks a.jsonl --full nan", "expected a number"),
+        ] {
+            let error = with_negative_numbers(Arguments::command()).try_get_matches_from(words(line)).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::keys::{KeyHelp, Problem};
 use super::model::ModelSettings;
 use super::recipe::Recipe;
 use super::stages::{Stage, StageSettings};
+use crate::hub::known_as;
 
 /// The name of the policy that a recipe begins with: made by its first stage, or given.
 pub const BASE: &str = "base";
@@ -305,7 +306,7 @@ impl Recipe {
 
     /// Every path of what is read or written outside of the run's folder, to be made absolute. The name of a data set of the
     /// Hub is none.
-    fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
+    pub(super) fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
         let tasks = self.tasks.files.iter_mut().chain(&mut self.tasks.held_out_files);
         let mut paths: Vec<&mut PathBuf> = tasks.filter(|path| HubName::recognise(path).is_none()).collect();
         paths.extend(self.model.path_mut());
@@ -323,17 +324,27 @@ impl Recipe {
     /// Makes every path absolute, so that it means the same from any folder.
     pub(crate) fn make_paths_absolute(&mut self) -> Result<(), RecipeError> {
         let shown = self.name.clone();
-        let absolute = |path: &Path| {
+        self.change_paths(|path| {
             let failed = |error| format!("cannot find the folder of {}: {error}", path.display());
             std::path::absolute(path).map_err(|error: std::io::Error| RecipeError::new(shown.as_str(), failed(error)))
-        };
+        })
+    }
+
+    /// The same with names in the place of paths, as it can be shown to others.
+    pub(crate) fn without_folders(&self) -> Result<Recipe, RecipeError> {
+        let mut recipe = self.clone();
+        recipe.change_paths(|path| Ok(known_as(path).into()))?;
+        Ok(recipe)
+    }
+
+    fn change_paths(&mut self, changed: impl Fn(&Path) -> Result<PathBuf, RecipeError>) -> Result<(), RecipeError> {
         for path in self.paths_mut() {
-            *path = absolute(path)?;
+            *path = changed(path)?;
         }
         for stage in &mut self.stages {
             match &mut stage.settings {
                 StageSettings::Export(settings) if !settings.path.is_empty() => {
-                    settings.path = absolute(settings.path.as_ref())?.display().to_string();
+                    settings.path = changed(settings.path.as_ref())?.display().to_string();
                 }
                 _ => {}
             }

@@ -1,10 +1,12 @@
 //! Whether two recipes are the same: for resuming a run, and for sharing a base.
 
+use std::path::{Path, PathBuf};
+
 use sha2::{Digest, Sha256};
 
 use super::recipe::Recipe;
-use super::stages::Stage;
-use crate::run::hex;
+use super::stages::{Stage, StageSettings};
+use crate::hash::hex;
 use crate::wording::counted;
 
 /// Keys of stages that change how much memory is taken, and no bit of what comes out.
@@ -57,6 +59,36 @@ impl Recipe {
             let (mine, theirs) = (find(&mine, key), find(&theirs, key));
             (mine != theirs).then(|| (key.clone(), mine, theirs))
         })
+    }
+
+    /// Takes from another recipe of the same form the places of what it reads, where `same` says that what lies there is what
+    /// lay here; which these are, as they were and as they are. Where an export is written changes nothing of the model.
+    pub(crate) fn take_places<E>(
+        &mut self,
+        other: &Recipe,
+        same: impl Fn(&Path, &Path) -> Result<bool, E>,
+    ) -> Result<Vec<(PathBuf, PathBuf)>, E> {
+        let mut other = other.clone();
+        for (mine, theirs) in self.stages.iter_mut().zip(&other.stages) {
+            if let (StageSettings::Export(mine), StageSettings::Export(theirs)) = (&mut mine.settings, &theirs.settings)
+            {
+                mine.path.clone_from(&theirs.path);
+            }
+        }
+        let mut moved = Vec::new();
+        let (mine, theirs) = (self.paths_mut(), other.paths_mut());
+        if mine.len() != theirs.len() {
+            return Ok(moved);
+        }
+        for (mine, theirs) in mine.into_iter().zip(theirs) {
+            if mine != theirs && same(mine, theirs)? {
+                let before = std::mem::replace(mine, theirs.clone());
+                if !moved.iter().any(|(known, _)| *known == before) {
+                    moved.push((before, theirs.clone()));
+                }
+            }
+        }
+        Ok(moved)
     }
 }
 

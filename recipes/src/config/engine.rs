@@ -217,13 +217,13 @@ impl From<OnBadLine> for datasets::OnBadLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::SHIPPED;
+    use crate::config::{ModelSettings, SHIPPED};
 
     #[test]
     fn the_policy_takes_the_shape_of_every_shipped_recipe() {
         for shipped in SHIPPED {
             let recipe = shipped.recipe(&[]).unwrap();
-            let Some(shape) = recipe.model_shape() else { continue };
+            let ModelSettings::Shape(shape) = &recipe.model else { continue };
             let json = shape.hf_config(512).to_string();
             let config = policy::ModelConfig::from_json(&json).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(config.hidden_size, shape.hidden_size, "{}", shipped.name);

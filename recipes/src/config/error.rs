@@ -5,6 +5,8 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
+pub(crate) use rewards::nearest;
+
 use super::document::{Origin, Place};
 use super::keys::Problem;
 
@@ -111,17 +113,6 @@ fn fetching(folder: &Path) -> Option<String> {
         _ => return None,
     };
     parts.iter().all(word).then(|| format!("hf download {owner}/{name} --local-dir {name}"))
-}
-
-/// The name nearest to what was typed, if it is near enough to have been meant.
-pub(crate) fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    names
-        .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(typed, name), name))
-        // A third of the letters may be wrong: `lr` does not suggest `name`.
-        .filter(|(distance, name)| distance * 3 <= name.chars().count().max(3))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
 }
 
 /// Keys as other trainers call them (TRL, transformers, verl), and as they are called here.
@@ -252,20 +243,6 @@ mod tests {
         for no_name in ["/Qwen/Qwen2.5-0.5B", "./model", "../model", "a/b/c", "src/model", ""] {
             check(no_name, None);
         }
-    }
-
-    #[test]
-    fn the_nearest_name_is_near() {
-        fn check(typed: &str, expected: Option<&str>) {
-            let names = ["learning_rate", "group_size", "steps", "seed", "top_p"];
-            assert_eq!(nearest(typed, names), expected, "{typed}");
-        }
-        check("learning_rat", Some("learning_rate"));
-        check("groupsize", Some("group_size"));
-        check("setps", Some("steps"));
-        check("sede", Some("seed"));
-        check("temperature", None);
-        check("x", None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
 use datasets::curate::{
-    Decontaminate, Dedup, Difficulty, EvaluationSet, Expression, Filter, Group, LANGUAGES, Map, Mix, MixBy,
+    Decontaminate, Dedup, Difficulty, EvaluationSet, Expression, Filter, Group, LANGUAGES, Map, Mix, MixBy, OnConflict,
     PromptTemplate, Sample, Shares, Step, Verify, Write, check_name, check_template,
 };
 use datasets::source::hub::HubName;
@@ -58,6 +58,7 @@ struct DedupTable {
     shingle: Option<Spanned<u64>>,
     permutations: Option<Spanned<u64>>,
     numbers_matter: Option<bool>,
+    on_conflict: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -292,13 +293,31 @@ fn dedup(table: DedupTable) -> Result<Step, Problem> {
         return Err(Problem::anywhere("a dedup step that looks for no kind of repetitions")
             .hint("set `near` to a similarity, such as 0.8"));
     }
+    let numbers_matter = table.numbers_matter.unwrap_or(true);
+    let on_conflict = match &table.on_conflict {
+        None => OnConflict::First,
+        Some(typed) if !exact || !numbers_matter => {
+            let message =
+                "`on_conflict` has a meaning only with `exact` and `numbers_matter`: it is for equal questions";
+            return Err(Problem::at(typed.span(), message));
+        }
+        Some(typed) => {
+            let found = match typed.get_ref().as_str() {
+                "first" => Some(OnConflict::First),
+                "drop" => Some(OnConflict::Drop),
+                _ => None,
+            };
+            one_of(typed, "way to settle a conflict", &["first", "drop"], found)?
+        }
+    };
     Ok(Step::Dedup(Dedup {
         exact,
         by: table.by.map(|column| further_column("by", column)).transpose()?,
         near,
         shingle: size("shingle", table.shingle, 3, 1, 100)?,
         permutations: size("permutations", table.permutations, 128, 16, 1_024)?,
-        numbers_matter: table.numbers_matter.unwrap_or(true),
+        numbers_matter,
+        on_conflict,
     }))
 }
 

@@ -10,6 +10,10 @@ use std::ops::Range;
 use serde::Serialize;
 use toml::Spanned;
 
+pub(crate) use rewards::parameter::{
+    Allowed, Any, Bounds, Kind, at_least, between, help_text, positive, positive_up_to,
+};
+
 /// What a person may know about one key, for `recipe keys`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyHelp {
@@ -54,103 +58,9 @@ impl Problem {
     }
 }
 
-/// A set of allowed values that can say what it allows.
-pub(crate) trait Allowed<T> {
-    fn allows(&self, value: &T) -> bool;
-    fn text(&self) -> String;
-}
-
-/// A type of setting, with the words for it in an error message.
-pub(crate) trait Kind {
-    fn kind() -> &'static str;
-}
-
-/// A number that a range can look at. Exact for every setting in use (all below 2^53, or compared
-/// with a bound far from the rounding).
-pub(crate) trait Number: Copy + Kind {
-    fn number(self) -> f64;
-}
-
-macro_rules! numbers {
-    ($($type:ty: $words:literal),*) => {$(
-        impl Kind for $type {
-            fn kind() -> &'static str { $words }
-        }
-        impl Number for $type {
-            fn number(self) -> f64 { self as f64 }
-        }
-    )*};
-}
-numbers!(u64: "a whole number", usize: "a whole number", f64: "a number");
-
-impl Kind for bool {
-    fn kind() -> &'static str {
-        "true or false"
-    }
-}
-
-impl Kind for String {
-    fn kind() -> &'static str {
-        "a text in quotes"
-    }
-}
-
-impl Kind for Vec<String> {
-    fn kind() -> &'static str {
-        "a list of texts in quotes"
-    }
-}
-
-/// Numbers between two bounds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    low: f64,
-    low_included: bool,
-    high: f64,
-}
-
-/// `low` or more.
-pub(crate) fn at_least(low: impl Into<f64>) -> Bounds {
-    Bounds { low: low.into(), low_included: true, high: f64::INFINITY }
-}
-
-/// More than zero.
-pub(crate) fn positive() -> Bounds {
-    Bounds { low: 0.0, low_included: false, high: f64::INFINITY }
-}
-
-/// From `low` to `high`, both allowed.
-pub(crate) fn between(low: impl Into<f64>, high: impl Into<f64>) -> Bounds {
-    Bounds { low: low.into(), low_included: true, high: high.into() }
-}
-
-/// More than zero, up to `high`.
-pub(crate) fn positive_up_to(high: impl Into<f64>) -> Bounds {
-    Bounds { low: 0.0, low_included: false, high: high.into() }
-}
-
 /// Temperatures that something is sampled at.
 pub(crate) fn temperatures() -> Bounds {
     between(policy::LEAST_TEMPERATURE, 10)
-}
-
-impl<T: Number> Allowed<T> for Bounds {
-    fn allows(&self, value: &T) -> bool {
-        let value = value.number();
-        let above = if self.low_included { value >= self.low } else { value > self.low };
-        // An infinite value is never meant, also where there is no upper bound.
-        above && value <= self.high && value.is_finite()
-    }
-
-    fn text(&self) -> String {
-        let kind = T::kind();
-        match (self.low_included, self.high.is_finite()) {
-            (true, true) => format!("{kind} from {} to {}", self.low, self.high),
-            (true, false) => format!("{kind}, {} or more", self.low),
-            (false, true) => format!("{kind} above {}, at most {}", self.low, self.high),
-            (false, false) => format!("{kind} above {}", self.low),
-        }
-    }
 }
 
 /// Seeds: TOML's whole numbers end at 2^63 - 1, and a run's recipe is kept as TOML.
@@ -165,7 +75,7 @@ impl Allowed<u64> for Seeds {
     }
 
     fn text(&self) -> String {
-        format!("{} from 0 to {LARGEST_SEED}", u64::kind())
+        format!("{} from 0 to {LARGEST_SEED}", u64::KIND)
     }
 }
 
@@ -182,19 +92,6 @@ pub(crate) fn name_problem(name: &str) -> Option<String> {
              files and folders are called after it"
         )
     })
-}
-
-/// Every value of the type: what is allowed is in the type itself.
-pub(crate) struct Any;
-
-impl<T: Kind> Allowed<T> for Any {
-    fn allows(&self, _: &T) -> bool {
-        true
-    }
-
-    fn text(&self) -> String {
-        T::kind().to_owned()
-    }
 }
 
 /// The value of a key: as typed if it is allowed, else the default.
@@ -223,11 +120,6 @@ pub(crate) fn as_toml<T: Serialize>(value: &T) -> String {
     }
 }
 
-/// Joins the lines of a doc comment.
-pub(crate) fn help_text(lines: &[&str]) -> String {
-    lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
-}
-
 /// An enum that is written as a word in the recipe.
 macro_rules! words {
     (
@@ -245,9 +137,7 @@ macro_rules! words {
         }
 
         impl $crate::config::keys::Kind for $name {
-            fn kind() -> &'static str {
-                concat!("\"", $first_word, "\"", $( " or \"", $word, "\"", )*)
-            }
+            const KIND: &'static str = concat!("\"", $first_word, "\"", $( " or \"", $word, "\"", )*);
         }
     };
 }
@@ -310,25 +200,3 @@ macro_rules! settings {
 }
 
 pub(crate) use {settings, words};
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bounds_say_what_they_allow() {
-        fn check(bounds: Bounds, inside: &[f64], outside: &[f64], text: &str) {
-            for value in inside {
-                assert!(bounds.allows(value), "{value} in {bounds:?}");
-            }
-            for value in outside {
-                assert!(!bounds.allows(value), "{value} not in {bounds:?}");
-            }
-            assert_eq!(Allowed::<f64>::text(&bounds), text);
-        }
-        check(at_least(2), &[2.0, 1e9], &[1.9, f64::NAN, f64::INFINITY], "a number, 2 or more");
-        check(positive(), &[1e-9], &[0.0, -1.0], "a number above 0");
-        check(between(0, 1), &[0.0, 1.0], &[-0.1, 1.1], "a number from 0 to 1");
-        check(positive_up_to(1), &[0.5, 1.0], &[0.0, 1.1], "a number above 0, at most 1");
-    }
-}

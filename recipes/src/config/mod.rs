@@ -13,8 +13,9 @@
 //! | `grpo` | `[[stage]]` of kind grpo |
 //! | `fine_tuning` | `[[stage]]`: sft, reject, distill, export |
 //! | `chain` | which policy and which data a stage takes up |
-//! | `recipe` | the whole recipe, and what must hold between its tables |
-//! | `read` | the tables whose keys depend on what they are |
+//! | `recipe` | the whole recipe |
+//! | `check` | what must hold between its tables |
+//! | `read`, `read_stages` | the tables whose keys depend on what they are: the model, the stages |
 //! | `paths` | what a path in a recipe's file is relative to |
 //! | `compare` | whether two recipes are the same |
 //! | `document` | the text, `--set` on top of it, and where each value came from |
@@ -25,6 +26,7 @@
 //! | `experiment` | experiments, and those inside the binary |
 
 mod chain;
+mod check;
 mod compare;
 mod document;
 mod engine;

@@ -114,21 +114,21 @@ impl TaskSettings {
                 "on_bad_line",
                 "\"stop\"",
                 "What to do about a line of a task file that cannot be read.",
-                OnBadLine::kind(),
+                OnBadLine::KIND,
             ),
             key_help(
                 "template",
                 "\"r1-zero\"",
                 "How a question becomes a prompt, in all stages: R1-Zero's template, or the chat template of the model's \
                  tokenizer. Stages that read demonstrations can have a template of their own.",
-                Template::kind(),
+                Template::KIND,
             ),
             key_help(
                 "system_prompt",
                 "\"\"",
                 "In the chat template: the system message of tasks, and of demonstrations, that have none of their own. It is \
                  where a model is asked for the tags <think> and <answer>, which rewards look for.",
-                String::kind(),
+                String::KIND,
             ),
         ]
     }
@@ -258,7 +258,7 @@ impl RewardSettings {
                 "conversational",
                 "(where the task has earlier turns)",
                 "Whether the Python function gets messages, as {\"role\", \"content\"}, in place of texts.",
-                bool::kind(),
+                bool::KIND,
             ),
             key_help(
                 "on_error",

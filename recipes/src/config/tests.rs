@@ -85,7 +85,8 @@ fn settings_go_on_top() {
     check("rewards.accuracy.weight=-2", |recipe| recipe.rewards[0].weight.to_string(), "-2");
     check("tasks.families.python=1", |recipe| recipe.tasks.families["python"].to_string(), "1");
     check("tasks.files=['a b.csv']", |recipe| recipe.tasks.files[0].display().to_string(), "a b.csv");
-    check("model.hidden_size=64", |recipe| recipe.model_shape().unwrap().hidden_size.to_string(), "64");
+    let shape = ModelShape { hidden_size: 64, ..ModelShape::default() };
+    assert_eq!(parse(SMALL, &["model.hidden_size=64"]).unwrap().model, ModelSettings::Shape(shape));
     // The last word counts.
     let recipe = parse(SMALL, &["seed=3", "seed=4"]).unwrap();
     assert_eq!(recipe.seed, 4);

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
-use datasets::Task;
 use datasets::curate::{Difficulty, Host, NamedStep, StepOutcome};
+use datasets::{DatasetError, Task};
 use policy::Place;
 use rewards::RewardSet;
 use sandbox::Limits;
@@ -72,22 +72,17 @@ fn model_of(step: &Difficulty) -> anyhow::Result<&Path> {
     step.model.as_deref().context("the difficulty step names no model")
 }
 
-/// An error as a person reads it.
-fn said<T>(result: anyhow::Result<T>) -> Result<T, String> {
-    result.map_err(|error| format!("{error:#}"))
-}
-
 impl Host for JobHost {
-    fn rewards(&self, programs: bool) -> Result<Arc<RewardSet>, String> {
-        said(self.try_rewards(programs).map(Arc::new))
+    fn rewards(&self, programs: bool) -> Result<Arc<RewardSet>, DatasetError> {
+        self.try_rewards(programs).map(Arc::new).map_err(DatasetError::host)
     }
 
-    fn policy(&self, step: &Difficulty) -> Result<String, String> {
-        said(model_of(step).and_then(Subject::find).map(|subject| subject.fingerprint))
+    fn policy(&self, step: &Difficulty) -> Result<String, DatasetError> {
+        model_of(step).and_then(Subject::find).map(|subject| subject.fingerprint).map_err(DatasetError::host)
     }
 
-    fn check_attempts(&self, step: &Difficulty, tasks: &[Task]) -> Result<(), String> {
-        said(self.solver(step).and_then(|solver| solver.prompts(step, tasks)).map(|_| ()))
+    fn check_attempts(&self, step: &Difficulty, tasks: &[Task]) -> Result<(), DatasetError> {
+        self.solver(step).and_then(|solver| solver.prompts(step, tasks)).map(|_| ()).map_err(DatasetError::host)
     }
 
     fn attempts(
@@ -96,8 +91,9 @@ impl Host for JobHost {
         tasks: &[Task],
         seed: u64,
         take: &mut dyn FnMut(usize, usize, String),
-    ) -> Result<(), String> {
-        said(self.solver(step).and_then(|solver| solver.attempt(step, tasks, seed, DECODE_BATCH, take)))
+    ) -> Result<(), DatasetError> {
+        let attempted = self.solver(step).and_then(|solver| solver.attempt(step, tasks, seed, DECODE_BATCH, take));
+        attempted.map_err(DatasetError::host)
     }
 
     fn step_started(&self, place: usize, of: usize, step: &NamedStep, rows: u64) {

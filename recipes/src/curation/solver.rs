@@ -13,7 +13,8 @@ use policy::{Place, Request, RolloutEngine, RolloutOptions, SamplingParams, Toke
 use rayon::prelude::*;
 
 use crate::config::{RecipeError, Template};
-use crate::stage::{Model, PromptEncoder};
+use crate::model::Model;
+use crate::stage::PromptEncoder;
 
 /// A policy ready to answer.
 pub(super) struct Solver {

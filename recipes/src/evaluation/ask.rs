@@ -13,9 +13,10 @@ use sha2::{Digest, Sha256};
 use super::problems::Problems;
 use super::prompt::choice_prompt;
 use super::store::{Answer, Answered, Asked, Store};
+use crate::model::Model;
 use crate::progress::Phase;
 use crate::run::JsonLines;
-use crate::stage::{Graded, Grader, Model, opening_of};
+use crate::stage::{Graded, Grader, opening_of};
 
 /// Answers after which errors of grading or writing are looked at: enough that the decoder's batch rarely runs dry.
 const AT_A_TIME: usize = 4096;

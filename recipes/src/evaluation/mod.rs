@@ -5,11 +5,9 @@
 //! | `benchmark` | the benchmarks that are known, and how each is asked |
 //! | `problems` | a benchmark's problems, from its file or generated |
 //! | `subject` | the model that is examined |
-//! | `lineage` | the template in which a model was trained |
 //! | `prompt` | from a problem to the tokens that the model reads, in one template for all models |
 //! | `ask` | sampling and grading; comparing choices |
 //! | `store` | answers on disk, so that a run that was killed goes on |
-//! | `answers` | pass@1, pass@k, the majority's answer: of one problem |
 //! | `result` | the figures of a benchmark |
 //! | `earlier` | benchmarks that were asked earlier in the same folder |
 //! | `paired` | two models on the same problems |
@@ -17,11 +15,9 @@
 //!
 //! Answers are graded by the verifiers that training uses. The page is drawn in `report/eval`.
 
-mod answers;
 mod ask;
 mod benchmark;
 mod earlier;
-mod lineage;
 mod paired;
 mod problems;
 mod prompt;
@@ -41,15 +37,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::RecipeError;
 use crate::interrupt::Interrupt;
+use crate::model::Model;
 use crate::progress::Reporter;
 use crate::run::write_whole;
-use crate::stage::{self, Model};
+use crate::stage;
 
-pub use answers::{Answers, powers};
+pub use crate::answers::{Answers, powers};
+pub use crate::lineage::Template;
 pub use benchmark::{Benchmark, Method, Source, find, published};
-pub(crate) use lineage::Lineage;
 pub use paired::Paired;
-pub use prompt::Template;
+pub(crate) use prompt::Asking;
 pub use result::Scored;
 #[cfg(test)]
 pub(crate) use result::tests as test_support;
@@ -86,6 +83,8 @@ pub struct EvalOptions {
     pub max_tokens: Option<usize>,
     /// What stands around a question.
     pub template: Option<Template>,
+    /// The system message before it, in the chat template, instead of that of the model's training.
+    pub system: Option<String>,
     /// For which k pass@k and cons@k are stated, instead of the powers of two.
     pub k: Vec<usize>,
     /// All randomness comes from this.
@@ -149,15 +148,16 @@ pub fn evaluate(options: &EvalOptions) -> anyhow::Result<(Evaluation, PathBuf)> 
     for subject in &subjects {
         let tokenizer = Tokenizer::from_dir(&subject.folder)
             .with_context(|| format!("cannot use the model in {}", subject.folder.display()))?;
-        options.template.map_or(Ok(()), |template| template.check(subject, &tokenizer))?;
         tokenizers.push(tokenizer);
     }
     let ready = options.benchmarks.iter().map(|one| prepare(one, options)).collect::<anyhow::Result<Vec<_>>>()?;
     let generates = ready.iter().any(|one| one.benchmark.method == Method::Generate);
-    let template = match options.template {
-        None if generates => Template::for_models(&subjects, &tokenizers, &options.reporter)?,
+    let asking = if generates {
+        let given = (options.template, options.system.as_deref());
+        Asking::of_models(given, &subjects, &tokenizers, &options.reporter)?
+    } else {
         // Where nothing is sampled, no template is used.
-        template => template.unwrap_or(Template::Plain),
+        Asking { template: Template::Plain, system: String::new() }
     };
 
     let names: Vec<&str> = subjects.iter().map(|subject| subject.name.as_str()).collect();
@@ -180,7 +180,7 @@ pub fn evaluate(options: &EvalOptions) -> anyhow::Result<(Evaluation, PathBuf)> 
         let asker = Asker { model: &model, verdict: &verdict, batch: options.batch, threads };
         let folder = out.join("answers").join(&subject.name);
         // All before the first is asked, which may take hours.
-        let planned = ready.iter().map(|one| plan(options, subject, one, template, &model));
+        let planned = ready.iter().map(|one| plan(options, subject, one, &asking, &model));
         let planned = planned.collect::<anyhow::Result<Vec<_>>>()?;
         let each = |one: Planned<'_>| pool.install(|| ask(options, subject, one, &asker, &folder));
         answered.push(planned.into_iter().map(each).collect::<anyhow::Result<_>>()?);
@@ -249,13 +249,13 @@ fn plan<'r>(
     options: &EvalOptions,
     subject: &Subject,
     ready: &'r Ready,
-    template: Template,
+    Asking { template, system }: &Asking,
     model: &Model,
 ) -> anyhow::Result<Planned<'r>> {
     let Ready { benchmark, problems, .. } = ready;
     let generate = benchmark.method == Method::Generate;
     let prompts = match generate {
-        true => template.encode(&model.tokenizer, benchmark.instruction, &problems.tasks)?,
+        true => template.encode(&model.tokenizer, (system, benchmark.instruction), &problems.tasks)?,
         false => Vec::new(),
     };
     let positions = model.policy.config().max_position_embeddings;
@@ -300,8 +300,9 @@ fn plan<'r>(
         problems_sha256: problems.sha256.clone(),
         problems: problems.asked.len() as u64,
         method: benchmark.method,
-        template: generate.then_some(template),
-        instruction: if template == Template::R1Zero || !generate { "" } else { benchmark.instruction }.to_owned(),
+        template: generate.then_some(*template),
+        system: if generate { system.clone() } else { String::new() },
+        instruction: if *template == Template::R1Zero || !generate { "" } else { benchmark.instruction }.to_owned(),
         shots: 0,
         samples: benchmark.samples,
         temperature: if generate { benchmark.temperature } else { 0.0 },

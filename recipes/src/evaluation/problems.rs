@@ -7,7 +7,7 @@ use datasets::{DatasetError, Family, OnBadLine, Order, Split, Task};
 
 use super::benchmark::{Benchmark, OF_FAMILY, Source};
 use crate::config::RecipeError;
-use crate::run::hash_file;
+use crate::hash::hash_file;
 use crate::stage::HELD_OUT_SEED;
 use crate::wording::counted;
 

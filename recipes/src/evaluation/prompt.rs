@@ -3,53 +3,93 @@
 use anyhow::Context;
 use datasets::{Message, Task};
 use policy::Tokenizer;
-use serde::{Deserialize, Serialize};
 
-use super::lineage::trained_in;
 use super::subject::Subject;
-use crate::config::{self, RecipeError};
+use crate::config::RecipeError;
+use crate::lineage::{Template, trained_in};
 use crate::progress::Reporter;
-use crate::stage::{PromptEncoder, chat_options, only_question};
+use crate::stage::{PromptEncoder, chat_options, only_question, with_system};
+use crate::wording::one_line;
 
-/// What stands around a question.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Template {
-    /// R1-Zero's, in which `recipe run` trains: the answer stands in tags.
-    R1Zero,
-    /// The model's own chat template.
-    Chat,
-    /// None: the text as it stands.
-    Plain,
+/// How questions are asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asking {
+    /// What stands around them.
+    pub(crate) template: Template,
+    /// The system message before them, in the chat template; none if it is empty.
+    pub(crate) system: String,
 }
 
-impl From<config::Template> for Template {
-    fn from(template: config::Template) -> Template {
-        match template {
-            config::Template::R1Zero => Template::R1Zero,
-            config::Template::Chat => Template::Chat,
-        }
-    }
-}
-
-impl Template {
-    /// The one template for all of these models, where none was asked for; says which it is, and why.
+impl Asking {
+    /// The one way for all of these models: as it is given or, where it is not, as they were trained. Says what was not given, and
+    /// why it is so.
     ///
     /// # Errors
-    /// It cannot be known, or would not be the same for all models.
-    pub(crate) fn for_models(
+    /// It cannot be known, or would not be the same for all models; a model cannot be asked so.
+    pub(crate) fn of_models(
+        (template, system): (Option<Template>, Option<&str>),
         subjects: &[Subject],
         tokenizers: &[Tokenizer],
         reporter: &Reporter,
-    ) -> anyhow::Result<Template> {
-        let (template, why) = Template::of_models(subjects, tokenizers)?;
-        let name = template.name();
-        reporter.note(&format!("questions are asked in the template {name} ({why}); --template takes another"));
-        Ok(template)
+    ) -> anyhow::Result<Asking> {
+        let (template, why) = match template {
+            Some(template) => (template, None),
+            None => Template::of_models(subjects, tokenizers).map(|(template, why)| (template, Some(why)))?,
+        };
+        for (subject, tokenizer) in subjects.iter().zip(tokenizers) {
+            template.check(subject, tokenizer)?;
+        }
+        if let Some(why) = why {
+            let name = template.name();
+            reporter.note(&format!("questions are asked in the template {name} ({why}); --template takes another"));
+        }
+        let system = match system {
+            Some(system) => system.to_owned(),
+            None if template == Template::Chat => {
+                let system = system_of(subjects)?;
+                if !system.is_empty() {
+                    let shown = one_line(&system, SHOWN);
+                    reporter.note(&format!(
+                        "they have the system message of the training, `{shown}`; --system gives another, or with \"\" none"
+                    ));
+                }
+                system
+            }
+            None => String::new(),
+        };
+        if template != Template::Chat && !system.is_empty() {
+            let message = format!("the template {} has no room for a system message", template.name());
+            let error = RecipeError::new("--system", message);
+            return Err(error.hint("--template chat has, where the model has a chat template").into());
+        }
+        Ok(Asking { template, system })
     }
+}
 
-    /// [`Template::for_models`], and why it is that one. Between two models asked in different ones the templates would differ
-    /// as well.
+/// The system message with which these models were trained in the chat template; empty for those from elsewhere.
+fn system_of(subjects: &[Subject]) -> anyhow::Result<String> {
+    let trained = |subject: &Subject| {
+        // Where it is not known how a model was trained, its template has been given.
+        let trained = trained_in(&subject.folder, true).ok().flatten();
+        trained.filter(|trained| trained.template == Template::Chat).map(|trained| trained.system_prompt)
+    };
+    let systems: Vec<String> = subjects.iter().filter_map(trained).collect();
+    match &systems[..] {
+        [first, second] if first != second => {
+            let message = "the two models were trained with different system messages; the difference of the models would be \
+                           that of the messages as well";
+            Err(RecipeError::new("--system", message).hint("choose one for both, or none: --system \"\"").into())
+        }
+        systems => Ok(systems.first().cloned().unwrap_or_default()),
+    }
+}
+
+/// How much of a system message is shown, in characters.
+const SHOWN: usize = 60;
+
+impl Template {
+    /// The one template for all of these models, and why it is that one. Between two models asked in different ones the templates
+    /// would differ as well.
     ///
     /// It is the template that they were trained in here, or that the run trained in which began with them; for models from
     /// elsewhere their own chat template, and R1-Zero's for those that have none.
@@ -90,16 +130,6 @@ impl Template {
         Ok((template, why))
     }
 
-    /// As it is written.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Template::R1Zero => "r1-zero",
-            Template::Chat => "chat",
-            Template::Plain => "plain",
-        }
-    }
-
     /// That the model can be asked so.
     ///
     /// # Errors
@@ -127,11 +157,11 @@ impl Template {
         encoder.converse(vec![message], || format!("the prompt {question:.60}"))
     }
 
-    /// The token ids of the prompt of each task.
+    /// The token ids of the prompt of each task, in the chat template with the system message `system` unless that is empty.
     pub(super) fn encode(
         self,
         tokenizer: &Tokenizer,
-        instruction: &str,
+        (system, instruction): (&str, &str),
         tasks: &[Task],
     ) -> anyhow::Result<Vec<Vec<u32>>> {
         match self {
@@ -155,7 +185,7 @@ impl Template {
                     if let Some(question) = messages.last_mut() {
                         question.content = format!("{}\n{instruction}", question.content);
                     }
-                    let ids = tokenizer.encode_chat(&messages, &options);
+                    let ids = tokenizer.encode_chat(&with_system(system, messages), &options);
                     ids.with_context(|| format!("the problem {} cannot be asked: {:.60}", task.id, task.prompt))
                 };
                 tasks.iter().map(ids).collect()
@@ -237,15 +267,46 @@ mod tests {
     }
 
     #[test]
+    fn a_model_is_asked_with_the_system_message_of_its_training() {
+        let folder = tempfile::tempdir().unwrap();
+        for (run, system) in [("one", "Use tags."), ("two", "Be brief.")] {
+            let run = folder.path().join(run);
+            std::fs::create_dir(&run).unwrap();
+            let recipe = format!(
+                "tasks = {{ template = \"chat\", system_prompt = \"{system}\" }}\nmodel.path = \"m\"\n[[stage]]\nkind = \"grpo\"\n"
+            );
+            std::fs::write(run.join("recipe.toml"), recipe).unwrap();
+            std::fs::write(run.join("run.json"), "{}").unwrap();
+        }
+        let ask = |given: (Option<Template>, Option<&str>), models: &[&str]| {
+            let models = models.iter().map(|name| model(folder.path(), name, true));
+            let (subjects, tokenizers): (Vec<_>, Vec<_>) = models.unzip();
+            let reporter = Reporter::new(crate::progress::Verbosity::Silent);
+            let asking = Asking::of_models(given, &subjects, &tokenizers, &reporter);
+            asking.map(|Asking { template, system }| (template, system)).map_err(|error| error.to_string())
+        };
+        let chat = |system: &str| Ok((Template::Chat, system.to_owned()));
+        assert_eq!(ask((None, None), &["one/base"]), chat("Use tags."));
+        assert_eq!(ask((Some(Template::Chat), None), &["one/base", "given"]), chat("Use tags."));
+        assert_eq!(ask((None, Some("")), &["one/base", "two/base"]), chat(""));
+        assert_eq!(ask((None, None), &["given"]), chat(""));
+        assert_eq!(ask((Some(Template::Plain), None), &["one/base"]), Ok((Template::Plain, String::new())));
+        let error = ask((None, None), &["one/base", "two/base"]).unwrap_err();
+        assert!(error.contains("different system messages"), "{error}");
+        let error = ask((Some(Template::R1Zero), Some("Hello")), &["one/base"]).unwrap_err();
+        assert!(error.contains("no room for a system message"), "{error}");
+    }
+
+    #[test]
     fn what_was_said_before_is_never_dropped() {
         let reference = Reference::Math { answer: "2".to_owned() };
         let turn = |role: &str| Message { role: role.to_owned(), content: "Hello".to_owned() };
         let task = Task::new("mine", "1 + 1?".to_owned(), reference, Split::Held, serde_json::Map::new());
         let tokenizer = Tokenizer::train(std::iter::once("What is 1 + 1?".to_owned()), 300).unwrap();
         for template in [Template::R1Zero, Template::Plain] {
-            assert!(template.encode(&tokenizer, "", std::slice::from_ref(&task)).is_ok());
+            assert!(template.encode(&tokenizer, ("", ""), std::slice::from_ref(&task)).is_ok());
             let later = task.clone().after(vec![turn("user"), turn("assistant")]);
-            let error = template.encode(&tokenizer, "", &[later]).unwrap_err().to_string();
+            let error = template.encode(&tokenizer, ("", ""), &[later]).unwrap_err().to_string();
             assert!(error.contains("a conversation of 3 messages") && error.contains("--template chat"), "{error}");
         }
     }

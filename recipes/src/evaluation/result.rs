@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::answers::Answers;
 use super::paired::{Paired, Share, compare};
 use super::store::{Answered, Asked};
+use crate::answers::Answers;
 use crate::metrics::Estimate;
 
 /// One model's figures on one benchmark.
@@ -105,6 +105,7 @@ pub(crate) mod tests {
             problems: 3,
             method: Method::Generate,
             template: Some(Template::Chat),
+            system: String::new(),
             instruction: "Think.".to_owned(),
             shots: 0,
             samples,

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-use super::answers::Answers;
 use super::benchmark::Method;
-use super::prompt::Template;
+use crate::answers::Answers;
+use crate::lineage::Template;
 use crate::run::{JsonLines, write_whole};
 
 /// All that decides a model's answers to a benchmark.
@@ -32,6 +32,9 @@ pub struct Asked {
     pub method: Method,
     /// What stands around a question; none where choices are compared.
     pub template: Option<Template>,
+    /// The system message before it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub system: String,
     /// What is said after the question.
     pub instruction: String,
     /// Worked examples before the question.
@@ -227,6 +230,7 @@ mod tests {
             problems: 3,
             method: Method::Generate,
             template: Some(Template::R1Zero),
+            system: String::new(),
             instruction: String::new(),
             shots: 0,
             samples,

@@ -9,10 +9,10 @@ use policy::checkpoint::latest_valid;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::lineage::trained_in;
 use crate::config::{Recipe, RecipeError};
-use crate::run::{RunDir, hex};
-use crate::stage::belongs_to_model;
+use crate::hash::hex;
+use crate::lineage::trained_in;
+use crate::run::{RunDir, belongs_to_model};
 
 /// A model folder and what sets it apart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,7 +26,8 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// The model that `typed` means: a Hugging Face folder, a checkpoint, or a run, of which the newest model is taken.
+    /// The model that `typed` means: a Hugging Face folder, a checkpoint, or a run or one of its stages, of which the newest
+    /// model is taken.
     ///
     /// # Errors
     /// If there is none, or it is without a tokenizer.
@@ -46,7 +47,8 @@ impl Subject {
         Ok(Subject { name: name_of(&absolute, of_run), fingerprint: String::new(), folder: absolute })
     }
 
-    /// The folder with the `config.json` of the model that `typed` means, and whether it is the newest of a run.
+    /// The folder with the `config.json` of the model that `typed` means, and whether `typed` is a run, of which it is the
+    /// newest.
     pub(crate) fn folder_of(typed: &Path) -> anyhow::Result<(PathBuf, bool)> {
         if typed.join("config.json").is_file() {
             return Ok((typed.to_owned(), false));
@@ -54,10 +56,17 @@ impl Subject {
         if typed.join("recipe.toml").is_file() {
             return Ok((newest_model(typed)?, true));
         }
+        if let Some(folder) = newest_checkpoint(typed, typed)? {
+            return Ok((folder, false));
+        }
         if typed.join("adapter_config.json").is_file() {
             return Err(RecipeError::no_model(typed).into());
         }
-        let what = if typed.exists() { "it holds neither a config.json nor a run" } else { "there is no such folder" };
+        let what = match std::fs::metadata(typed) {
+            Ok(there) if there.is_dir() => "it holds neither a config.json nor a run",
+            Ok(_) => "it is a file",
+            Err(_) => "there is no such folder",
+        };
         let error = RecipeError::new(typed.display().to_string(), format!("this is no model: {what}"));
         Err(error.hint("name a Hugging Face folder, a checkpoint, or a run's folder below runs/").into())
     }
@@ -87,7 +96,7 @@ impl Subject {
 }
 
 /// The newest model of a run: the last checkpoint of its last stage that has one, else its base. A damaged one is not passed
-/// over: the figures would be those of another model.
+/// over: what comes of it would be said of another model.
 fn newest_model(run: &Path) -> anyhow::Result<PathBuf> {
     let recipe = Recipe::read(&run.join("recipe.toml"), &[]).with_context(|| {
         format!(
@@ -97,16 +106,7 @@ fn newest_model(run: &Path) -> anyhow::Result<PathBuf> {
         )
     })?;
     for stage in recipe.stages.iter().rev() {
-        let found = latest_valid(RunDir::folder_of(run, &recipe, "checkpoints", &stage.name))?;
-        if let Some((damaged, why)) = found.rejected.first() {
-            anyhow::bail!(
-                "the newest model of the run in {} is damaged: {}: {why}\n  hint: name another of its checkpoints, or let the \
-                 run go on from the last whole one: --resume",
-                run.display(),
-                damaged.display()
-            );
-        }
-        if let Some(path) = found.path {
+        if let Some(path) = newest_checkpoint(&RunDir::folder_of(run, &recipe, "checkpoints", &stage.name), run)? {
             return Ok(path);
         }
     }
@@ -115,6 +115,23 @@ fn newest_model(run: &Path) -> anyhow::Result<PathBuf> {
         return Ok(base);
     }
     Err(RecipeError::new(run.display().to_string(), "the run has no model yet").hint("let it go on: --resume").into())
+}
+
+/// The newest of a stage's checkpoints, if it has one; `typed` is what the person asked for.
+fn newest_checkpoint(stage: &Path, typed: &Path) -> anyhow::Result<Option<PathBuf>> {
+    if !stage.is_dir() {
+        return Ok(None);
+    }
+    let found = latest_valid(stage)?;
+    if let Some((damaged, why)) = found.rejected.first() {
+        anyhow::bail!(
+            "the newest model in {} is damaged: {}: {why}\n  hint: name another of its checkpoints, or let the run go on from \
+             the last whole one: --resume",
+            typed.display(),
+            damaged.display()
+        );
+    }
+    Ok(found.path)
 }
 
 /// `r1-zero` for a run, `r1-zero-step-000090` for one of its checkpoints, else the folder's own name.
@@ -205,6 +222,33 @@ mod tests {
         check(folder.path(), "merge it into its model first");
         std::fs::write(folder.path().join("config.json"), "{}").unwrap();
         check(folder.path(), "the model has no tokenizer.json");
+    }
+
+    #[test]
+    fn a_run_and_a_stage_stand_for_their_newest_model() {
+        let run = tempfile::tempdir().unwrap();
+        let text = "[model]\npath = \"model\"\n[[stage]]\nkind = \"grpo\"\nname = \"first\"\n[[stage]]\nkind = \"grpo\"\n\
+                    name = \"last\"\n";
+        std::fs::write(run.path().join("recipe.toml"), text).unwrap();
+        let checkpoint = |name: &str| {
+            let path = run.path().join("checkpoints").join(name);
+            let writer = policy::checkpoint::CheckpointWriter::begin(&path).unwrap();
+            std::fs::write(writer.path().join("config.json"), "{}").unwrap();
+            writer.finish().unwrap();
+            path
+        };
+        checkpoint("first/step-000009");
+        let first = checkpoint("first/step-000010");
+        let last = checkpoint("last/step-000002");
+        let found = |inner: &str| Subject::folder_of(&run.path().join(inner)).unwrap();
+        assert_eq!(found(""), (last.clone(), true));
+        assert_eq!(found("checkpoints/first"), (first.clone(), false));
+        assert_eq!(found("checkpoints/first/step-000010"), (first.clone(), false));
+        std::fs::write(last.join("config.json"), "{").unwrap();
+        for inner in ["", "checkpoints/last"] {
+            let error = Subject::folder_of(&run.path().join(inner)).unwrap_err().to_string();
+            assert!(error.contains("step-000002: ") && error.contains("is damaged"), "{error}");
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ fn options(limit: Option<usize>) -> EvalOptions {
         top_p: None,
         max_tokens: None,
         template: None,
+        system: None,
         k: Vec::new(),
         seed: 0,
         threads: None,
@@ -41,7 +42,8 @@ fn planned(benchmark: &str, rows: &[String], positions: usize, limit: Option<usi
     let (benchmark, options) = (find(&format!("{benchmark}={}", file.display())).unwrap(), options(limit));
     let ready = prepare(&benchmark, &options).unwrap();
     let subject = Subject { name: "small".to_owned(), folder: PathBuf::new(), fingerprint: String::new() };
-    let planned = plan(&options, &subject, &ready, Template::Plain, &model(positions));
+    let asking = Asking { template: Template::Plain, system: String::new() };
+    let planned = plan(&options, &subject, &ready, &asking, &model(positions));
     planned.map(|planned| planned.asked.max_tokens).map_err(|error| error.to_string())
 }
 

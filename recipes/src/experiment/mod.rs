@@ -24,8 +24,8 @@ use crate::hub::hub_name;
 use crate::interrupt::Interrupt;
 use crate::progress::{Reporter, Verbosity};
 use crate::report;
-use crate::run::{Maker, RunFailed, Unusable, write_whole};
-use crate::session::{RunOptions, RunStatus, RunSummary, run_recipe};
+use crate::run::{Maker, RunFailed, RunStatus, RunSummary, Unusable, write_whole};
+use crate::session::{RunOptions, run_recipe};
 
 pub(crate) use read::{Curve, Lines, Run};
 pub(crate) use table::{markdown, notes, written};

@@ -7,8 +7,7 @@ use serde_json::Value;
 
 use crate::config::{Cost, EvalValue, Experiment, Figure, Line, Measure, OfSamples, nearest};
 use crate::metrics::{EvalMetrics, FamilyEval, mean};
-use crate::run::{Maker, RunDir, read_rows};
-use crate::session::RunSummary;
+use crate::run::{Maker, RunDir, RunSummary, read_rows};
 
 /// One in so many steps, at the beginning or the end, makes a measure of steps.
 const PART: usize = 10;
@@ -238,8 +237,7 @@ fn paths_of(value: &Value, path: &str, paths: &mut BTreeSet<String>) {
 pub(super) mod tests {
     use super::*;
     use crate::metrics::Estimate;
-    use crate::run::StageRecord;
-    use crate::session::RunStatus;
+    use crate::run::{RunStatus, StageRecord};
 
     /// A run whose pass@1 after is `after` and whose answers grow from 10 to `10 + steps`.
     pub(crate) fn made_up(after: f64, steps: u64) -> Run {

@@ -171,6 +171,18 @@ pub(super) fn experts(reader: &mut Reader) {
     }
 }
 
+/// `checkpoint_layers`, which is the same under another name: more work for less memory, and the same gradients.
+pub(super) fn checkpointed_layers(reader: &mut Reader, stage: &mut Table) {
+    let named = ["gradient_checkpointing", "activation_checkpointing"].map(|key| reader.take_flag(key));
+    let named: Vec<(Entry, bool)> = named.into_iter().flatten().collect();
+    if !named.is_empty() {
+        stage.set("checkpoint_layers", named.iter().any(|(_, checkpointed)| *checkpointed));
+    }
+    for (entry, _) in &named {
+        reader.carried(entry, "checkpoint_layers");
+    }
+}
+
 /// Adapters, where the file asks for some, over 32-bit floats.
 pub(super) fn adapters(reader: &mut Reader, stage: &mut Table) {
     let asked = reader.take_flag("use_peft");

@@ -82,6 +82,27 @@ fn part(reader: &mut Reader, key: &str, usual: &str) -> Option<Entry> {
     if named.is_empty() { None } else { reader.take(key) }
 }
 
+/// The column that the file names for the questions of tasks: nothing is lost where it is the one that is read anyway.
+pub(super) fn prompt_column(reader: &mut Reader, place: &str) {
+    let Some(entry) = reader.take("dataset_prompt_column") else { return };
+    let column = entry.value.full();
+    if ["problem", "question"].contains(&column.as_str()) {
+        return reader.note(&entry, Outcome::Ignored("it is the column that is read as the question"));
+    }
+    let read = match column.as_str() {
+        "prompt" => "it is read as the question unless rows have a column `question` or `problem` too: then",
+        _ => "it is read as the question only where the file has a layout with that column (docs/data.md): else",
+    };
+    reader.attention(
+        &entry,
+        format!(
+            "{read} load the file in a job of `recipe curate`, with columns = {{ prompt = {} }}, and name what that writes in \
+             {place}",
+            quoted(&column)
+        ),
+    );
+}
+
 /// What is set aside for evaluation, which TRL has a split of its own for.
 pub(super) struct Evaluation {
     /// Whether the file asks for evaluation.

@@ -9,7 +9,8 @@
 use std::fmt::Write;
 
 use super::common::{
-    Table, WARMING, Warmup, adapters, experts, float, kept_checkpoints, model, quoted, schedule, take_starting, warmup,
+    Table, WARMING, Warmup, adapters, checkpointed_layers, experts, float, kept_checkpoints, model, quoted, schedule,
+    take_starting, warmup,
 };
 use super::release::{Defaults, release};
 use super::rewards::rewards;
@@ -299,6 +300,7 @@ fn optimizer(reader: &mut Reader, stage: &mut Table, batch: Batch, steps: Steps)
     stage.set("beta2", float(beta2));
     experts(reader);
     adapters(reader, stage);
+    checkpointed_layers(reader, stage);
 }
 
 fn loss(reader: &mut Reader, stage: &mut Table, defaults: &Defaults) {
@@ -495,6 +497,7 @@ fn tasks(reader: &mut Reader) -> String {
         from_hub: true,
     };
     let (files, remark) = data::files(reader, &FILES);
+    data::prompt_column(reader, FILES.place);
     if let Some(entry) = reader.take("shuffle_dataset") {
         match entry.value.flag() {
             Some(false) => reader.attention(&entry, "tasks come in a seeded order here, not in that of the file"),

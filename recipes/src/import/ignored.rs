@@ -13,6 +13,7 @@ const DATA: &str = "rows are read as they lie, by the columns that they have";
 const PLACE: &str = "runs lie below runs/; --run-dir names another folder";
 const EVALUATION: &str = "held-out tasks are examined as the recipe's [eval] table says";
 const TIED: &str = "it has no meaning without the keys beside it";
+const CHECKPOINTING: &str = "layers are computed again in one way here (checkpoint_layers), with the same gradients";
 const RESUMING: &str = "a resumed run always goes on with what it would have had";
 
 /// Prefixes and keys with their reasons; an entry that ends in `*` stands for all that begins so.
@@ -32,8 +33,8 @@ const IGNORED: &[(&str, &str)] = &[
     ("dtype", PRECISION),
     ("model_init_kwargs*", PRECISION),
     ("attn_implementation", HARDWARE),
-    ("gradient_checkpointing*", HARDWARE),
-    ("activation_checkpointing*", HARDWARE),
+    ("gradient_checkpointing_kwargs*", CHECKPOINTING),
+    ("activation_checkpointing_kwargs*", CHECKPOINTING),
     ("activation_offloading", HARDWARE),
     ("accelerator_config*", HARDWARE),
     ("parallelism_config*", HARDWARE),
@@ -94,7 +95,6 @@ const IGNORED: &[(&str, &str)] = &[
     ("eval_on_start", EVALUATION),
     ("num_generations_eval", EVALUATION),
     ("dataset_test_split", EVALUATION),
-    ("dataset_prompt_column", DATA),
     ("remove_unused_columns", DATA),
     ("data_seed", "all randomness comes from the one seed"),
     ("full_determinism", "runs are repeatable to the bit"),

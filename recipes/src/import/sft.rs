@@ -1,7 +1,8 @@
 //! TRL's `SFTConfig` with Open R1's script arguments, as a recipe with one sft stage.
 
 use super::common::{
-    Table, WARMING, adapters, experts, float, kept_checkpoints, model, quoted, schedule, take_starting, warmup,
+    Table, WARMING, adapters, checkpointed_layers, experts, float, kept_checkpoints, model, quoted, schedule,
+    take_starting, warmup,
 };
 use super::yaml::Entry;
 use super::{NOT_SET, Outcome, Reader, data};
@@ -41,6 +42,7 @@ pub(super) fn recipe(reader: &mut Reader, name: &str, shown: &str, processes: u6
     stage.set("beta2", float(reader.number("adam_beta2", "beta2", 0.999)));
     experts(reader);
     adapters(reader, &mut stage);
+    checkpointed_layers(reader, &mut stage);
     let every = checkpoint_every(reader, max_steps);
     stage.set("checkpoint_every", every);
     kept_checkpoints(reader, &mut stage);
@@ -210,6 +212,7 @@ fn others(reader: &mut Reader) {
     for (key, what) in [
         // Also `chat_template_path` and `chat_template_kwargs`.
         ("chat_template", "the chat template is the model's own: put yours into its tokenizer_config.json"),
+        ("dataset_prompt_column", "rows are read by the columns that they have: call that of the question `prompt`"),
         ("eos_token", "the end token is the model's own: put yours into its tokenizer_config.json"),
         ("system_prompt", "tasks.system_prompt puts it before demonstrations that have none of their own"),
     ] {

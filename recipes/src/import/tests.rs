@@ -130,6 +130,7 @@ fn a_published_recipe_becomes_ours() {
     for key in carried {
         assert!(matches!(outcome(&notes, key), Outcome::Carried(_)), "{key}");
     }
+    assert!(grpo.checkpoint_layers);
     for key in ["bf16", "use_vllm", "hub_model_id", "report_to", "gradient_checkpointing_kwargs.use_reentrant"] {
         assert!(matches!(outcome(&notes, key), Outcome::Ignored(_)), "{key}");
     }
@@ -293,6 +294,24 @@ fn numbers_are_finite() {
     check("max_grad_norm: .inf");
     check("beta: nan");
     check("reward_weights: [.nan]");
+}
+
+/// It is our setting under another name; how PyTorch does it is not.
+#[test]
+fn checkpointed_layers_are_carried_over() {
+    #[track_caller]
+    fn check(text: &str, expected: bool, key: &str, carried: bool) {
+        let (grpo, notes) = grpo(&format!("num_generations: 4\n{text}"));
+        assert_eq!(grpo.checkpoint_layers, expected, "{}", account(&notes));
+        assert_eq!(sft(&format!("packing: true\n{text}")).0.checkpoint_layers, expected);
+        assert_eq!(matches!(outcome(&notes, key), Outcome::Carried(_)), carried, "{}", account(&notes));
+    }
+    check("gradient_checkpointing: true\n", true, "gradient_checkpointing", true);
+    check("gradient_checkpointing: false\n", false, "gradient_checkpointing", true);
+    check("gradient_checkpointing: sometimes\n", false, "gradient_checkpointing", false);
+    check("gradient_checkpointing:\nactivation_checkpointing: true\n", true, "activation_checkpointing", true);
+    let with_options = "gradient_checkpointing: true\ngradient_checkpointing_kwargs:\n  use_reentrant: false\n";
+    check(with_options, true, "gradient_checkpointing_kwargs.use_reentrant", false);
 }
 
 /// A table of options is not less known than a single one.

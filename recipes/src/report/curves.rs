@@ -93,8 +93,21 @@ fn by_stage(rows: &[(f64, &Value)]) -> Vec<Series> {
 /// are drawn.
 pub(super) fn charts(rows: &[Value]) -> Vec<Chart> {
     let rows = Rows::sort(rows);
-    let steps = &rows.steps;
-    let chart = |title: &'static str, note: &'static str, y_label: &'static str, unit, series: Vec<Series>| Chart {
+    // Over the steps of all grpo stages. Of one stage there is nothing to tell apart.
+    let marks = if rows.stages.len() > 1 { rows.stages.clone() } else { Vec::new() };
+    let breaks: Vec<f64> = marks.iter().map(|mark| mark.after).collect();
+    let over_stages = |chart: Chart| Chart {
+        marks: marks.clone(),
+        series: chart.series.into_iter().map(|series| Series { breaks: breaks.clone(), ..series }).collect(),
+        ..chart
+    };
+    let of_steps = [of_answers(&rows.steps), of_updates(&rows.steps), of_causes(&rows.steps)].into_iter().flatten();
+    let over_steps = [of_held_out(&rows.evals)].into_iter().chain(of_steps).map(over_stages);
+    over_steps.chain(of_losses(&rows.sft, &rows.pretrain)).collect()
+}
+
+fn chart(title: &'static str, note: &'static str, y_label: &'static str, unit: Unit, series: Vec<Series>) -> Chart {
+    Chart {
         title: title.into(),
         note: note.into(),
         x_label: "step".into(),
@@ -105,18 +118,11 @@ pub(super) fn charts(rows: &[Value]) -> Vec<Chart> {
         marks: Vec::new(),
         joined: false,
         series: series.into_iter().filter(|series| !series.points.is_empty()).collect(),
-    };
-    // Over the steps of all grpo stages. Of one stage there is nothing to tell apart.
-    let marks = if rows.stages.len() > 1 { rows.stages.clone() } else { Vec::new() };
-    let breaks: Vec<f64> = marks.iter().map(|mark| mark.after).collect();
-    let over_stages = |chart: Chart| Chart {
-        marks: marks.clone(),
-        series: chart.series.into_iter().map(|series| Series { breaks: breaks.clone(), ..series }).collect(),
-        ..chart
-    };
-    let mut reward = vec![line("total", steps, "reward.mean")];
-    reward.extend(lines(steps, "reward_parts", "", ""));
-    let held_out = Chart {
+    }
+}
+
+fn of_held_out(evals: &[(f64, &Value)]) -> Chart {
+    Chart {
         // Tasks of the same families each time, though quick evaluations ask others and fewer: the line goes on from stage to
         // stage, also where it jumps.
         joined: true,
@@ -125,10 +131,16 @@ pub(super) fn charts(rows: &[Value]) -> Vec<Chart> {
             "tasks that are never trained on; bars are 95% confidence intervals",
             "right",
             Unit::Share,
-            lines(&rows.evals, "families", "sampled.mean", "sampled.half_width"),
+            lines(evals, "families", "sampled.mean", "sampled.half_width"),
         )
-    };
-    let of_steps = [
+    }
+}
+
+/// What the policy answers.
+fn of_answers(steps: &[(f64, &Value)]) -> [Chart; 4] {
+    let mut reward = vec![line("total", steps, "reward.mean")];
+    reward.extend(lines(steps, "reward_parts", "", ""));
+    [
         chart("Reward", "the weighted sum and its parts, on training tasks", "reward", Unit::Number, reward),
         chart(
             "Right answers",
@@ -155,6 +167,12 @@ pub(super) fn charts(rows: &[Value]) -> Vec<Chart> {
             Unit::Number,
             vec![line("entropy", steps, "entropy")],
         ),
+    ]
+}
+
+/// What it learns from, and how far it moves.
+fn of_updates(steps: &[(f64, &Value)]) -> [Chart; 4] {
+    [
         chart(
             "Divergence from the reference",
             "estimate, of the tokens that were trained on; it falls back where the reference is replaced",
@@ -193,6 +211,12 @@ pub(super) fn charts(rows: &[Value]) -> Vec<Chart> {
             Unit::Number,
             vec![line("largest", steps, "ratio.max"), line("smallest", steps, "ratio.min")],
         ),
+    ]
+}
+
+/// What is looked at where the others are odd.
+fn of_causes(steps: &[(f64, &Value)]) -> [Chart; 4] {
+    [
         chart(
             "Parts of the reward, two by two",
             "how they go together: near 1 one says nothing new, below 0 they pull against each other",
@@ -215,8 +239,12 @@ pub(super) fn charts(rows: &[Value]) -> Vec<Chart> {
             Unit::Number,
             lines(steps, "time.phases", "tokens_per_second", ""),
         ),
-    ];
-    let losses = [
+    ]
+}
+
+/// The losses of the stages that learn from texts.
+fn of_losses(sft: &[(f64, &Value)], pretrain: &[(f64, &Value)]) -> [Chart; 2] {
+    [
         Chart {
             from_zero: false,
             ..chart(
@@ -224,21 +252,14 @@ pub(super) fn charts(rows: &[Value]) -> Vec<Chart> {
                 "of each sft or distill stage, on the answers' tokens; and on those that were set aside",
                 "nats per token",
                 Unit::Number,
-                by_stage(&rows.sft),
+                by_stage(sft),
             )
         },
         Chart {
             from_zero: false,
-            ..chart(
-                "The base's loss",
-                "while it was pretrained",
-                "nats per token",
-                Unit::Number,
-                by_stage(&rows.pretrain),
-            )
+            ..chart("The base's loss", "while it was pretrained", "nats per token", Unit::Number, by_stage(pretrain))
         },
-    ];
-    [held_out].into_iter().chain(of_steps).map(over_stages).chain(losses).collect()
+    ]
 }
 
 #[cfg(test)]

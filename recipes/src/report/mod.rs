@@ -17,8 +17,7 @@ use anyhow::Context;
 use serde_json::Value;
 
 use crate::config::Recipe;
-use crate::run::{CompletionRecord, RunDir};
-use crate::session::RunSummary;
+use crate::run::{CompletionRecord, RunDir, RunSummary};
 use html::{escape, page};
 
 const BODY: &str = include_str!("run.html");

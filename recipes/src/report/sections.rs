@@ -10,7 +10,7 @@ use super::html::{escape, shortened};
 use crate::metrics::{Estimate, EvalMetrics};
 use crate::progress::duration_text;
 use crate::run::{CompletionRecord, RunInfo};
-use crate::session::{RunStatus, RunSummary};
+use crate::run::{RunStatus, RunSummary};
 use crate::table::count_text;
 use crate::wording::counted;
 
@@ -282,16 +282,28 @@ fn shown(completions: &[CompletionRecord]) -> Vec<&CompletionRecord> {
     by_source.into_values().flatten().collect()
 }
 
+/// A number with so many decimals, without the sign of what is rounded to zero.
+fn rounded(value: f64, decimals: usize) -> String {
+    let text = format!("{value:.decimals$}");
+    match text.strip_prefix('-') {
+        Some(digits) if digits.parse() == Ok(0.0) => digits.to_owned(),
+        _ => text,
+    }
+}
+
 fn article(text: &mut String, completion: &CompletionRecord) {
-    let reward = completion.reward.map_or_else(|| "not scored".to_owned(), |reward| format!("reward {reward:.2}"));
+    let reward = completion.reward.map(|reward| format!("reward {}", rounded(reward, 2)));
+    let reward = reward.unwrap_or_else(|| "not scored".to_owned());
     let _ = write!(text, "<article><header><b>{}</b><span class=\"badge\">{reward}</span>", escape(&completion.source));
     for part in &completion.parts {
-        let (score, class) = match part.score {
-            None => ("–".to_owned(), ""),
-            Some(score) if score >= 1.0 => (format!("{score:.0}"), "full"),
-            Some(score) if score <= 0.0 => (format!("{score:.0}"), "none"),
-            Some(score) => (format!("{score:.2}"), ""),
+        let class = match part.score {
+            Some(1.0..) => "full",
+            Some(..=0.0) => "none",
+            _ => "",
         };
+        // Rewards of one's own need not lie between 0 and 1.
+        let score = part.score.map(|score| rounded(score, if score.fract() == 0.0 { 0 } else { 2 }));
+        let score = score.unwrap_or_else(|| "–".to_owned());
         let cause = part.cause.as_deref();
         let cause = cause.map_or_else(String::new, |cause| format!(": {}", shortened(cause, SHOWN_OF_CAUSE)));
         let label = format!("{} {score}{cause}", part.name);

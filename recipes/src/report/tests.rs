@@ -8,7 +8,7 @@ use crate::metrics::{
     Estimate, EvalMetrics, Extremes, FamilyEval, Lengths, MetricRow, PretrainMetrics, Spread, StepMetrics,
 };
 use crate::run::{RewardPart, RunInfo, StageRecord};
-use crate::session::{RunStatus, RunSummary};
+use crate::run::{RunStatus, RunSummary};
 
 /// Noise that is the same every time.
 fn noise(step: u64, channel: u64) -> f64 {
@@ -208,6 +208,29 @@ fn a_long_cause_is_shown_by_its_beginning() {
     let step = ("step 1".to_owned(), vec![record]);
     let page = super::sections::completions(Some(&(step.clone(), step)));
     assert!(page.contains(&format!("accuracy 0: {}…<", "x".repeat(120))) && !page.contains(&"x".repeat(121)), "{page}");
+}
+
+/// Scores of a reward of one's own lie where they like.
+#[test]
+fn scores_are_shown_as_they_are() {
+    #[track_caller]
+    fn check(score: f64, expected: &str) {
+        let mut record = completion("python", "a", "1", score);
+        record.parts[0].cause = None;
+        record.reward = Some(score);
+        let step = ("step 1".to_owned(), vec![record]);
+        let page = super::sections::completions(Some(&(step.clone(), step)));
+        assert!(page.contains(expected), "{page}");
+        assert!(!page.contains("-0<") && !page.contains("-0.00<"), "{page}");
+    }
+    check(1.0, "badge full\">accuracy 1<");
+    check(1.5, "badge full\">accuracy 1.50<");
+    check(0.25, "badge \">accuracy 0.25<");
+    check(0.0, "badge none\">accuracy 0<");
+    check(-0.0, "badge none\">accuracy 0<");
+    check(-0.4, "badge none\">accuracy -0.40<");
+    check(-0.001, "badge none\">accuracy 0.00<");
+    check(-3.0, "badge none\">accuracy -3<");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use super::files::{
     read_json, write_json, write_whole,
 };
 use super::info::{RunInfo, check_same_model, hash_files, input_change, now};
+use super::kept::{Kept, recipe_file};
 use super::lines::{JsonLines, read_rows};
 use super::maker::Maker;
 use super::records::{CompletionRecord, StageRecord};
@@ -32,6 +33,7 @@ pub struct RunDir {
     only_grpo_stage: Option<String>,
     info: RunInfo,
     metrics: JsonLines,
+    moved: Vec<(PathBuf, PathBuf)>,
     changed_rewards: Vec<String>,
     earlier_maker: Option<Maker>,
     /// Locked; the system unlocks it when the process ends, however it ends.
@@ -97,10 +99,17 @@ impl RunDir {
     /// If the run is not there or in use, if one of its files is gone, or if the recipe or a file that it reads
     /// differs from what the run was made with: the error names the key or the file.
     ///
-    /// A reward's file may have changed, for a fault in it may be why the run stopped: [`RunDir::changed_rewards`].
+    /// A reward may have changed, for a fault in it may be why the run stopped: [`RunDir::changed_rewards`]. What the recipe
+    /// reads may lie elsewhere, if it is what it was: [`RunDir::moved`].
     pub fn open(path: &Path, recipe: &Recipe) -> anyhow::Result<RunDir> {
+        RunDir::open_with(path, recipe, None)
+    }
+
+    /// The same; `settings` are those in the recipe, to be noted where it is not word for word the one that the run keeps.
+    pub(crate) fn open_with(path: &Path, recipe: &Recipe, settings: Option<&[String]>) -> anyhow::Result<RunDir> {
         let lock = lock(path)?;
-        if let Some(why) = RunDir::difference(path, recipe)? {
+        let kept = RunDir::kept(path, recipe)?;
+        if let Some(why) = kept.difference(path, recipe) {
             return Err(why.into());
         }
         for name in [METRICS, STAGES] {
@@ -110,14 +119,20 @@ impl RunDir {
                 return Err(gone(&file, path).into());
             }
         }
-        let mut info = RunDir::read_info(path)?;
+        let mut info = kept.info;
         if let Some(what) = input_change(recipe, &info.task_files, path)? {
-            return Err(Unusable::put_back(what, "put the file back that was there").into());
+            let mut why = Unusable::put_back(what, "put the file back that was there");
+            why.hint += "; if it lies elsewhere now, name it there, as when the run began (--tasks, --held-out, --set)";
+            return Err(why.into());
         }
         let rewards = hash_files("reward file", &recipe.reward_files())?;
-        let changed = rewards.iter().filter(|(file, hash)| info.reward_files.get(*file) != Some(hash));
-        let changed = changed.map(|(file, _)| file.clone()).collect();
-        info.reward_files = rewards;
+        let changed_files = rewards.iter().filter(|(file, hash)| info.reward_files.get(*file) != Some(hash));
+        let mut changed = kept.changed_rewards;
+        changed.extend(changed_files.map(|(file, _)| file.clone()));
+        info.reward_files.extend(rewards);
+        if let (true, Some(settings)) = (kept.is_changed, settings) {
+            info.settings = settings.to_vec();
+        }
         let done: Vec<StageRecord> = read_json(&path.join(STAGES))?.unwrap_or_default();
         let ahead = recipe.stages.iter().filter(|stage| done.iter().all(|record| record.name != stage.name));
         for folder in ahead.filter_map(|stage| stage.model.as_ref()?.folder()) {
@@ -129,11 +144,16 @@ impl RunDir {
         }
         info.resumed.push(now());
         write_json(&path.join(INFO), &info)?;
+        // After what was noted of the new places, which is not looked for there before.
+        if kept.is_changed {
+            write_whole(&path.join(RECIPE), recipe_file(&kept.recipe)?.as_bytes())?;
+        }
         // Of a base or an export in whose middle the process was killed. (Checkpoints are seen to where they are read.)
         for folder in [path.to_owned(), path.join("bases")].iter().filter(|folder| folder.is_dir()) {
             remove_partial(folder)?;
         }
         let mut run = RunDir::assemble(path.to_owned(), recipe, info, lock)?;
+        run.moved = kept.moved;
         run.changed_rewards = changed;
         run.earlier_maker = (!last.is_like(&here)).then_some(last);
         run.check_rows()?;
@@ -145,23 +165,21 @@ impl RunDir {
     /// # Errors
     /// If there is no run, or its recipe cannot be read.
     pub(crate) fn difference(path: &Path, recipe: &Recipe) -> anyhow::Result<Option<Unusable>> {
+        Ok(RunDir::kept(path, recipe)?.difference(path, recipe))
+    }
+
+    fn kept(path: &Path, recipe: &Recipe) -> anyhow::Result<Kept> {
         let file = path.join(RECIPE);
         if !file.exists() && path.join(INFO).exists() && !path.join(MAKING).exists() {
             return Err(gone(&file, path).into());
         }
-        let stored = Recipe::read_with(&file, &[], &recipe.known_rewards)
-            .with_context(|| format!("{} holds no run to resume", path.display()))?;
-        let differs = recipe.difference(&stored);
-        Ok(differs.map(|(key, now, before)| Unusable {
-            what: format!(
-                "the run in {} has {key} = {before}, the recipe now has {now}: resuming would make it a different run",
-                path.display()
-            ),
-            hint: "take the change back, or start a new run without --resume; --from STAGE takes over what was done before \
-                   the first stage that changes"
-                .to_owned(),
-            without_options: "take the change back, or remove the run's folder".to_owned(),
-        }))
+        Kept::read(path, recipe, "resume")
+    }
+
+    /// Whether the run in a folder, made with this recipe, has done all of its stages.
+    pub(crate) fn has_finished(path: &Path, recipe: &Recipe) -> anyhow::Result<bool> {
+        let done: Vec<StageRecord> = read_json(&path.join(STAGES))?.unwrap_or_default();
+        Ok(recipe.stages.iter().all(|stage| done.iter().any(|record| record.name == stage.name)))
     }
 
     /// That the model in a folder, if it is one that stages read where it lies, is what it was when the run began.
@@ -219,6 +237,7 @@ impl RunDir {
             path,
             info,
             metrics,
+            moved: Vec::new(),
             changed_rewards: Vec::new(),
             earlier_maker: None,
             lock,
@@ -241,7 +260,13 @@ impl RunDir {
         &self.info
     }
 
-    /// The files of rewards that are not what they were when the run was last worked on.
+    /// What the recipe reads that lies elsewhere than when the run was last worked on, and is the same: where then, and now.
+    #[must_use]
+    pub fn moved(&self) -> &[(PathBuf, PathBuf)] {
+        &self.moved
+    }
+
+    /// What of rewards is not what it was when the run was last worked on: their files, and what the recipe says of them.
     #[must_use]
     pub fn changed_rewards(&self) -> &[String] {
         &self.changed_rewards
@@ -384,6 +409,18 @@ impl RunDir {
         text.lines().map(|line| serde_json::from_str(line).with_context(context)).collect()
     }
 
+    /// The last step of a stage that the metrics have a row of; 0 if there is none.
+    pub(crate) fn last_step(&self, stage: &str) -> anyhow::Result<u64> {
+        let rows = self.metrics()?;
+        let of_stage = rows.iter().filter(|row| row["stage"] == stage && row["kind"] != "eval");
+        Ok(of_stage.filter_map(|row| row["step"].as_u64()).max().unwrap_or(0))
+    }
+
+    /// How many of a stage's steps up to this one have no completions in the folder.
+    pub(crate) fn lost_completions(&self, stage: &str, last: u64) -> usize {
+        (1..=last).filter(|&step| !self.completions(stage, step).exists()).count()
+    }
+
     /// Goes back to where the checkpoint after `step` of a stage was written: what came later is
     /// dropped, since the resumed run will write it again. Step 0 is the beginning of a stage whose rows count from 1.
     /// Returns the number of rows dropped.
@@ -507,12 +544,4 @@ fn only_grpo_stage(recipe: &Recipe) -> Option<&str> {
 
 fn step_name(step: u64) -> String {
     format!("step-{step:06}")
-}
-
-/// The head of `recipe.toml`, then the recipe.
-fn recipe_file(recipe: &Recipe) -> anyhow::Result<String> {
-    Ok(format!(
-        "# The recipe of this run, every setting with its value. It can be run again as it is.\n\n{}",
-        recipe.to_toml()?
-    ))
 }

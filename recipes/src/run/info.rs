@@ -1,20 +1,16 @@
 //! `run.json`: what made the run, beyond the recipe.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::maker::Maker;
 use super::unusable::Unusable;
 use crate::config::Recipe;
-use crate::stage::belongs_to_model;
+use crate::hash::hash_file;
 
 /// What made a run, beyond the recipe.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -98,20 +94,35 @@ impl RunInfo {
     pub fn makers(&self) -> impl Iterator<Item = &Maker> {
         std::iter::once(&self.maker).chain(&self.other_makers)
     }
+
+    /// Whether what lies in one place now is what was noted of another; none where nothing was noted of that.
+    pub(super) fn is_same(&self, then: &Path, now: &Path) -> anyhow::Result<Option<bool>> {
+        let name = then.display().to_string();
+        if let Some(hash) = self.task_files.get(&name).or_else(|| self.reward_files.get(&name)) {
+            return Ok(Some(now.is_file() && hash_file("file", now)? == *hash));
+        }
+        let model = as_in(now, of_folder(then, &self.model_files));
+        if model.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(now.is_dir() && model_change(now, &model)?.is_none()))
+    }
+
+    /// Notes of a new place what was noted of the one before. That stays: a run whose recipe still names it can then go on.
+    pub(super) fn note_place(&mut self, then: &Path, now: &Path) {
+        for files in [&mut self.task_files, &mut self.reward_files] {
+            if let Some(hash) = files.get(&then.display().to_string()).cloned() {
+                files.insert(now.display().to_string(), hash);
+            }
+        }
+        let model = as_in(now, of_folder(then, &self.model_files));
+        self.model_files.extend(model);
+    }
 }
 
 /// Where runs computed before they noted it.
 fn cpu() -> String {
     crate::place::CPU.to_owned()
-}
-
-/// Bytes as hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 /// Seconds since 1970.
@@ -148,6 +159,15 @@ pub(super) fn input_change(
     Ok(None)
 }
 
+/// Whether a file of a Hugging Face folder is part of the model: not what a trainer keeps beside it, nor the same
+/// weights in other formats.
+pub(crate) fn belongs_to_model(name: &str) -> bool {
+    let weights = name.starts_with("model") && (name.ends_with(".safetensors") || name.ends_with(".index.json"));
+    weights
+        || name.starts_with("tokenizer")
+        || ["config.json", "generation_config.json", "special_tokens_map.json", "chat_template.jinja"].contains(&name)
+}
+
 /// SHA-256 of each file of the model in a folder.
 pub(crate) fn hash_model(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     let reading = || format!("cannot read the model in {}", folder.display());
@@ -164,8 +184,7 @@ pub(crate) fn hash_model(folder: &Path) -> anyhow::Result<BTreeMap<String, Strin
 /// How the model in a folder differs from the one that was there when a run noted its files: the folder and the first file
 /// that differs. A run that did not note them yet takes any.
 pub(super) fn model_change(folder: &Path, noted: &BTreeMap<String, String>) -> anyhow::Result<Option<String>> {
-    let before: BTreeMap<&String, &String> =
-        noted.iter().filter(|(file, _)| Path::new(file).parent() == Some(folder)).collect();
+    let before: BTreeMap<&String, &String> = of_folder(folder, noted).collect();
     if before.is_empty() {
         return Ok(None);
     }
@@ -183,11 +202,21 @@ pub(super) fn model_change(folder: &Path, noted: &BTreeMap<String, String>) -> a
 
 /// How the model in a folder differs from the copy that a run made of it when it began.
 pub(super) fn copy_change(folder: &Path, copy: &Path) -> anyhow::Result<Option<String>> {
-    let there = |(file, hash): (String, String)| {
-        let name = Path::new(&file).file_name().unwrap_or_default().to_owned();
-        (folder.join(name).display().to_string(), hash)
+    model_change(folder, &as_in(folder, hash_model(copy)?.iter()))
+}
+
+/// What was noted of the files in a folder.
+fn of_folder<'a>(folder: &Path, noted: &'a BTreeMap<String, String>) -> impl Iterator<Item = (&'a String, &'a String)> {
+    noted.iter().filter(move |(file, _)| Path::new(file).parent() == Some(folder))
+}
+
+/// What was noted of files, as if they lay in this folder.
+fn as_in<'a>(folder: &Path, noted: impl Iterator<Item = (&'a String, &'a String)>) -> BTreeMap<String, String> {
+    let there = |(file, hash): (&String, &String)| {
+        let name = Path::new(file).file_name().unwrap_or_default().to_owned();
+        (folder.join(name).display().to_string(), hash.clone())
     };
-    model_change(folder, &hash_model(copy)?.into_iter().map(there).collect())
+    noted.map(there).collect()
 }
 
 /// That the model in a folder is the one that was there when the run began.
@@ -198,20 +227,5 @@ pub(super) fn check_same_model(folder: &Path, noted: &BTreeMap<String, String>) 
     match model_change(folder, noted)? {
         Some(what) => Err(Unusable::put_back(what, "put the model back that was there").into()),
         None => Ok(()),
-    }
-}
-
-pub(crate) fn hash_file(what: &str, path: &Path) -> anyhow::Result<String> {
-    let open = || format!("cannot read the {what} {}", path.display());
-    let mut file = File::open(path).with_context(open)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let length = file.read(&mut buffer).with_context(open)?;
-        if length == 0 {
-            let digest = hash.finalize();
-            return Ok(hex(&digest));
-        }
-        hash.update(&buffer[..length]);
     }
 }

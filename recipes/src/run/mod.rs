@@ -18,21 +18,24 @@
 mod files;
 mod folder;
 mod info;
+mod kept;
 mod lines;
 mod maker;
 mod records;
 mod reuse;
+mod summary;
 mod unusable;
 
 pub use files::newest_run;
 pub(crate) use files::{LOCK, lock, runs_of, write_whole};
 pub use folder::RunDir;
 pub use info::RunInfo;
-pub(crate) use info::{hash_file, hash_files, hash_model, hex};
+pub(crate) use info::{belongs_to_model, hash_files, hash_model};
 pub(crate) use lines::{JsonLines, read_rows};
 pub use maker::Maker;
 pub use records::{CompletionRecord, RewardPart, StageRecord};
 pub(crate) use reuse::Reuse;
+pub use summary::{BestCheckpoint, RunStatus, RunSummary};
 pub(crate) use unusable::{RunFailed, Unusable};
 
 #[cfg(test)]

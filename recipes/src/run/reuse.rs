@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::files::{RECIPE, read_json, write_json, write_whole};
+use super::files::{read_json, write_json, write_whole};
 use super::folder::{METRICS, RunDir, STAGES};
 use super::info::{copy_change, hash_files, input_change, model_change};
+use super::kept::Kept;
 use super::lines::RowHead;
 use super::records::StageRecord;
 use crate::config::{ModelSettings, Recipe};
@@ -31,8 +32,8 @@ pub(crate) struct Reuse {
 impl Reuse {
     /// Looks at the run in `source`, whose stages before `first` are to be taken over.
     pub(crate) fn find(source: &Path, recipe: &Recipe, first: &str) -> anyhow::Result<Reuse> {
-        let stored = Recipe::read_with(&source.join(RECIPE), &[], &recipe.known_rewards)
-            .with_context(|| format!("{} holds no run to begin from", source.display()))?;
+        let Kept { recipe: stored, info: then, changed_rewards: mut changed, .. } =
+            Kept::read(source, recipe, "begin from")?;
         let before = |recipe: &Recipe| -> anyhow::Result<Recipe> {
             let place = recipe.stages.iter().position(|stage| stage.name == first);
             let place = place.with_context(|| format!("the run in {} has no stage `{first}`", source.display()))?;
@@ -58,7 +59,6 @@ impl Reuse {
                 stored.eval_max_new_tokens()
             );
         }
-        let then = RunDir::read_info(source)?;
         for folder in wanted.other_models() {
             if let Some(what) = model_change(folder, &then.model_files)? {
                 bail!("{what}\n  hint: put the model back that was there, or do all stages anew");
@@ -77,8 +77,9 @@ impl Reuse {
         let mut changed_rewards = Vec::new();
         if wanted.stages.iter().any(|stage| stage.settings.grades()) {
             let rewards = hash_files("reward file", &wanted.reward_files())?;
-            let changed = |(file, hash): &(String, String)| then.reward_files.get(file) != Some(hash);
-            changed_rewards.extend(rewards.into_iter().filter(changed).map(|(file, _)| file));
+            let is_other = |(file, hash): &(String, String)| then.reward_files.get(file) != Some(hash);
+            changed_rewards.append(&mut changed);
+            changed_rewards.extend(rewards.into_iter().filter(is_other).map(|(file, _)| file));
         }
         let done: Vec<StageRecord> = read_json(&source.join(STAGES))?.unwrap_or_default();
         let mut records = Vec::new();

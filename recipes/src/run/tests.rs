@@ -160,6 +160,119 @@ fn a_task_file_that_changed_is_refused() {
     assert!(error.contains("is gone") && error.contains("hint: put the file back"), "{error}");
 }
 
+/// A project: its own tasks, model, teacher, demonstrations and reward, and a recipe that names them from where it lies.
+fn project(root: &Path) -> Recipe {
+    let model = |name: &str| {
+        std::fs::create_dir_all(root.join(name)).unwrap();
+        std::fs::write(root.join(name).join("config.json"), "{}").unwrap();
+        std::fs::write(root.join(name).join("model.safetensors"), name).unwrap();
+    };
+    std::fs::create_dir_all(root).unwrap();
+    model("model");
+    model("teacher");
+    for (file, text) in
+        [("tasks.jsonl", "{}\n"), ("shown.jsonl", "{}\n"), ("mine.py", "def reward(completions): ...\n")]
+    {
+        std::fs::write(root.join(file), text).unwrap();
+    }
+    let text = "tasks.files = ['tasks.jsonl']\nmodel.path = 'model'\n[[rewards]]\nname = \"mine\"\npath = 'mine.py'\n\
+                [[rewards]]\nname = \"accuracy\"\n[[stage]]\nkind = \"distill\"\nteacher = './teacher'\n[[stage]]\nkind = \"sft\"\ndata = ['shown.jsonl']\n\
+                [[stage]]\nkind = \"grpo\"\n[[stage]]\nkind = \"export\"\npath = 'out'\n";
+    std::fs::write(root.join("x.toml"), text).unwrap();
+    Recipe::read(&root.join("x.toml"), &[]).unwrap()
+}
+
+/// A run of it, which has made its copy of the model.
+fn run_in_project(root: &Path) -> std::path::PathBuf {
+    let recipe = project(root);
+    let mut info = RunInfo::collect(0, 1, &[], &[], &recipe.input_files()).unwrap();
+    info.reward_files = hash_files("reward file", &recipe.reward_files()).unwrap();
+    for folder in recipe.other_models() {
+        info.model_files.extend(hash_model(folder).unwrap());
+    }
+    let run = RunDir::create(&root.join("runs"), None, &recipe, info).unwrap();
+    std::fs::create_dir(run.base()).unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(root.join("model").join(file), run.base().join(file)).unwrap();
+    }
+    Path::new("runs").join(run.path().file_name().unwrap())
+}
+
+#[test]
+fn a_project_can_be_moved_with_its_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let (before, after) = (folder.path().join("before"), folder.path().join("after"));
+    let run = run_in_project(&before);
+    std::fs::rename(&before, &after).unwrap();
+    let recipe = Recipe::read(&after.join("x.toml"), &[]).unwrap();
+    let settings = ["seed=0".to_owned()];
+    let opened = RunDir::open_with(&after.join(&run), &recipe, Some(&settings)).unwrap();
+    let names = |(then, now): &(std::path::PathBuf, std::path::PathBuf)| {
+        assert_eq!((then.parent(), now.parent()), (Some(before.as_path()), Some(after.as_path())));
+        now.file_name().unwrap().to_str().unwrap().to_owned()
+    };
+    let moved: Vec<String> = opened.moved().iter().map(names).collect();
+    assert_eq!(moved, ["tasks.jsonl", "model", "mine.py", "teacher", "shown.jsonl"]);
+    assert!(opened.changed_rewards().is_empty() && opened.info().settings == settings);
+    recipe.other_models().for_each(|folder| opened.check_model(folder).unwrap());
+    drop(opened);
+    // From then on it is where it is.
+    assert_eq!(Recipe::read(&after.join(&run).join("recipe.toml"), &[]).unwrap(), recipe);
+    let opened = RunDir::open(&after.join(&run), &recipe).unwrap();
+    assert!(opened.moved().is_empty() && opened.info().settings == settings);
+}
+
+#[test]
+fn what_is_not_the_same_elsewhere_is_refused() {
+    for (file, key) in [
+        ("tasks.jsonl", "tasks.files"),
+        ("model/model.safetensors", "model.path"),
+        ("mine.py", "rewards.mine.path"),
+        ("teacher/model.safetensors", "distill"),
+        ("shown.jsonl", "sft.data"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let (before, after) = (folder.path().join("before"), folder.path().join("after"));
+        let run = run_in_project(&before);
+        std::fs::rename(&before, &after).unwrap();
+        std::fs::write(after.join(file), "# another\n").unwrap();
+        let recipe = Recipe::read(&after.join("x.toml"), &[]).unwrap();
+        let error = RunDir::open(&after.join(&run), &recipe).unwrap_err();
+        let said = error.to_string();
+        assert!(error.is::<Unusable>() && said.contains(&format!(" has {key}")), "{file}: {said}");
+    }
+}
+
+#[test]
+fn what_a_recipe_says_of_its_own_reward_may_be_mended() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join(run_in_project(folder.path()));
+    let with = |settings: &[&str]| {
+        let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
+        Recipe::read(&folder.path().join("x.toml"), &settings).unwrap()
+    };
+    let mended = with(&["rewards.mine.function=score", "rewards.mine.on_error=unscored"]);
+    let opened = RunDir::open(&run, &mended).unwrap();
+    assert_eq!(opened.changed_rewards(), ["`function` of the reward mine", "`on_error` of the reward mine"]);
+    drop(opened);
+    assert!(RunDir::open(&run, &mended).unwrap().changed_rewards().is_empty());
+    let error = RunDir::open(&run, &with(&["rewards.mine.weight=2"])).unwrap_err().to_string();
+    assert!(error.contains("has rewards.mine.weight = "), "{error}");
+}
+
+#[test]
+fn what_is_lost_is_counted() {
+    let root = tempfile::tempdir().unwrap();
+    let mut run = create(root.path(), &smoke(&[]));
+    assert_eq!(run.last_step("grpo").unwrap(), 0);
+    for row in [pretrain(7), step(1), step(2), eval("grpo", 9)] {
+        run.push_metrics(&row).unwrap();
+    }
+    assert_eq!(run.last_step("grpo").unwrap(), 2);
+    run.write_completions("grpo", 2, &[]).unwrap();
+    assert_eq!((run.lost_completions("grpo", 2), run.lost_completions("grpo", 0)), (1, 0));
+}
+
 #[test]
 fn demonstrations_that_changed_are_called_what_they_are() {
     let root = tempfile::tempdir().unwrap();

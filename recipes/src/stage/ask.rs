@@ -4,10 +4,10 @@ use datasets::Task;
 use policy::{Request, RolloutEngine, RolloutOptions, SamplingParams};
 use rewards::RewardSet;
 
-use super::bench::Model;
+use super::RunContext;
 use super::grade::{GradedBatch, Grader};
 use super::prompt::PromptEncoder;
-use crate::RunContext;
+use crate::model::Model;
 use crate::progress::Phase;
 
 /// Most sequences decoded at once.

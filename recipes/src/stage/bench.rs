@@ -1,18 +1,17 @@
-//! What the stages share: the tasks, the rewards with their Python, and models as they are loaded.
+//! What the stages share: the tasks, and the rewards with their Python.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use policy::checkpoint::verify_where;
-use policy::{Place, Policy, Tokenizer};
 use rewards::{OnError, PythonUse, RewardSet, RewardSpec, Surroundings};
-use sandbox::{Limits, Python};
+use sandbox::{Limits, Packages, Python};
 
+use super::RunContext;
 use super::tasks::Tasks;
 use crate::config::{JUDGES, Recipe, Stage};
-use crate::{Interrupt, Reporter, RunContext};
+use crate::{Interrupt, Reporter};
 
 /// Tasks and rewards, ready to use.
 pub(super) struct Bench {
@@ -117,60 +116,23 @@ pub(crate) fn check_rewards(recipe: &Recipe, cache_dir: &Path) -> anyhow::Result
 /// Python from the cache, or made now, with a bar for those who wait.
 pub(crate) fn prepare_python(reporter: &Reporter, interrupt: &Interrupt, cache_dir: &Path) -> anyhow::Result<Python> {
     let _awaiting = interrupt.awaiting("the Python sandbox is prepared");
+    prepare_python_with(&Packages::default(), reporter, cache_dir)
+}
+
+/// The same with packages.
+pub(crate) fn prepare_python_with(
+    packages: &Packages,
+    reporter: &Reporter,
+    cache_dir: &Path,
+) -> anyhow::Result<Python> {
     let phase = reporter.phase("Python sandbox", Some(sandbox::PrepareStep::ALL.len() as u64), "steps");
-    let python = Python::prepare(cache_dir, &mut |step| {
+    let python = Python::prepare_with(cache_dir, packages, &mut |step| {
         phase.set_position(step.index() as u64);
         phase.set_message(&step.to_string());
     })
     .context("cannot prepare the Python sandbox")?;
     phase.finish("");
     Ok(python)
-}
-
-/// The policy in a folder, at `place`.
-pub(crate) fn load_policy(folder: &Path, place: &Place) -> anyhow::Result<Policy> {
-    let context = || format!("cannot use the model in {}", folder.display());
-    // Tokenizer and configuration may have been changed by a person; numbers have not.
-    verify_where(folder, |name| name.ends_with(".safetensors")).with_context(context)?;
-    let mut policy = Policy::load(folder).with_context(context)?;
-    policy.to_place(place).with_context(context)?;
-    Ok(policy)
-}
-
-/// A policy and its tokenizer.
-pub(crate) struct Model {
-    pub(crate) policy: Policy,
-    pub(crate) tokenizer: Tokenizer,
-}
-
-impl Model {
-    /// Reads a Hugging Face folder; the policy lives at `place`.
-    pub(crate) fn load(folder: &Path, place: &Place) -> anyhow::Result<Model> {
-        let context = || format!("cannot use the model in {}", folder.display());
-        let policy = load_policy(folder, place)?;
-        let tokenizer = Tokenizer::from_dir(folder).with_context(context)?;
-        anyhow::ensure!(
-            tokenizer.vocab_size() <= policy.config().vocab_size,
-            "the tokenizer in {} has {} tokens, the model {}",
-            folder.display(),
-            tokenizer.vocab_size(),
-            policy.config().vocab_size
-        );
-        Ok(Model { policy, tokenizer })
-    }
-
-    /// A new model; the policy lives at `place`.
-    pub(super) fn new(mut policy: Policy, tokenizer: Tokenizer, place: &Place) -> anyhow::Result<Model> {
-        policy.to_place(place)?;
-        Ok(Model { policy, tokenizer })
-    }
-
-    /// Writes a Hugging Face folder: weights, configuration, tokenizer.
-    pub(super) fn save(&self, folder: &Path) -> anyhow::Result<()> {
-        self.policy.save(folder)?;
-        self.tokenizer.save(folder)?;
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -11,10 +11,10 @@ use policy::Tokenizer;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use super::RunContext;
 use super::prompt::PromptEncoder;
 use super::start::Refused;
 use super::tasks::held_out_questions;
-use crate::RunContext;
 use crate::config::{OnTooLong, RecipeError, SftSettings};
 use crate::wording::counted;
 

@@ -9,19 +9,18 @@ use std::time::{Duration, Instant};
 
 use policy::{Request, SamplingParams};
 
-use super::Ended;
 use super::ask::{Asked, DECODE_BATCH, Grading};
-use super::bench::{Bench, Model};
+use super::bench::Bench;
 use super::grade::Graded;
 use super::passes::Passes;
 use super::start;
-use crate::RunContext;
+use super::{Ended, RunContext};
+use crate::answers::{Answers, powers};
 use crate::config::{JUDGES, Stage};
-use crate::evaluation::{Answers, powers};
 use crate::metrics::{Estimate, EvalMetrics, FamilyEval, MetricRow, Times};
+use crate::model::Model;
 use crate::run::StageRecord;
 
-use super::grpo::completion_record;
 use datasets::Task;
 
 /// Stands where training has its step in the random numbers' key: evaluations of one seed draw alike.
@@ -92,7 +91,7 @@ pub(super) fn run(
             *number += 1;
             graded.completion.sample == 0 && *number <= KEPT_COMPLETIONS * examination.samples as usize
         })
-        .map(|(graded, task)| completion_record(graded, task, None))
+        .map(|(graded, task)| graded.record(task, None))
         .collect();
     context.run.write_completions(&stage.name, rl_steps, &records)?;
     let (_, active) = model.policy.config().parameters();

@@ -13,6 +13,7 @@ use policy::{Completion, FinishReason, PolicyError, Tokenizer};
 use rewards::{Component, Pending, Printed, RewardSet, Sample, ScoreBreakdown, vote_key};
 
 use crate::config::JUDGES;
+use crate::run::{CompletionRecord, RewardPart};
 
 /// A completion with its text and its scores.
 pub(crate) struct Graded {
@@ -31,6 +32,27 @@ impl Graded {
     /// Whether the answer is right; none where it cannot be judged.
     pub(crate) fn right(&self) -> Option<bool> {
         right_by(&self.breakdown)
+    }
+
+    /// As people read it; `advantage` is what it counted for in an update.
+    pub(super) fn record(&self, task: &Task, advantage: Option<f64>) -> CompletionRecord {
+        let part = |component: &Component| RewardPart {
+            name: component.name.clone(),
+            score: component.score.value,
+            cause: component.score.cause.clone(),
+        };
+        CompletionRecord {
+            task: task.id.clone(),
+            group: self.completion.task,
+            source: task.source.clone(),
+            prompt: task.prompt.clone(),
+            completion: self.text.clone(),
+            reward: self.breakdown.total,
+            parts: self.breakdown.components.iter().map(part).collect(),
+            advantage,
+            tokens: self.completion.token_ids.len() as u64,
+            truncated: self.truncated(),
+        }
     }
 }
 

@@ -13,6 +13,7 @@
 
 mod ask;
 mod bench;
+mod context;
 mod demonstrations;
 mod draws;
 mod eval;
@@ -35,11 +36,11 @@ use anyhow::Context;
 
 use crate::config::{BASE, DataSource, ModelSettings, StageSettings};
 use crate::run::StageRecord;
-use crate::{RunContext, StagesOutcome};
 
 pub(crate) use ask::DECODE_BATCH;
 use bench::Bench;
-pub(crate) use bench::{Model, check_rewards, load_policy, prepare_python, verdict};
+pub(crate) use bench::{check_rewards, prepare_python, prepare_python_with, verdict};
+pub use context::{RunContext, StagesOutcome};
 pub(crate) use draws::Draws;
 pub(crate) use export::check_targets;
 pub(crate) use grade::{Graded, Grader, Spent};
@@ -47,9 +48,9 @@ pub(crate) use passes::Passes;
 pub(crate) use pretrain::TOKENIZER_SECONDS;
 #[cfg(test)]
 pub(crate) use prompt::sentence_piece;
-pub(crate) use prompt::{PromptEncoder, chat_options, only_question, opening_of};
+pub(crate) use prompt::{PromptEncoder, chat_options, only_question, opening_of, with_system};
 pub(crate) use reject::candidate_positions;
-pub(crate) use start::{Refused, belongs_to_model, check_fit, check_model};
+pub(crate) use start::{Refused, check_fit, check_model};
 pub(crate) use tasks::{HELD_OUT_SEED, Tasks};
 
 /// How a stage ended.

@@ -27,7 +27,7 @@ impl Passes {
     /// Rows that are trained on.
     pub(crate) fn training(rows: u64, track: Track) -> Passes {
         let again = if matches!(track, Track::LayerInputs) { rows } else { 0 };
-        Passes { forward: rows + again, backward: rows }
+        Passes { forward: rows.saturating_add(again), backward: rows }
     }
 
     /// Estimated floating-point operations: of each parameter that a row goes through, 2 forward and 4 backward (Kaplan
@@ -39,8 +39,9 @@ impl Passes {
 
 impl AddAssign for Passes {
     fn add_assign(&mut self, other: Passes) {
-        self.forward += other.forward;
-        self.backward += other.backward;
+        // What a plan counts may be absurd.
+        self.forward = self.forward.saturating_add(other.forward);
+        self.backward = self.backward.saturating_add(other.backward);
     }
 }
 

@@ -9,19 +9,18 @@ use std::time::Instant;
 use anyhow::Context;
 use datasets::Family;
 use policy::checkpoint::{CheckpointWriter, verify};
-use policy::grpo::{Sampled, pack};
+use policy::grpo::Sampled;
 use policy::{ModelConfig, Policy, Tokenizer};
 use sha2::{Digest, Sha256};
 
-use super::Ended;
-use super::bench::Model;
 use super::passes::Passes;
 use super::prompt::PromptEncoder;
 use super::tasks::pick;
 use super::trainer::{Divergence, StepSettings, Trainer, Training};
-use crate::RunContext;
+use super::{Ended, RunContext};
 use crate::config::{PretrainSettings, Stage};
 use crate::metrics::{MetricRow, PretrainMetrics, Times};
+use crate::model::Model;
 use crate::run::{StageRecord, Unusable};
 
 /// Texts that the tokenizer learns from.
@@ -104,7 +103,7 @@ fn cached_base(
         hash.update(text.prompt);
         hash.update(text.response);
     }
-    let name = crate::run::hex(&hash.finalize());
+    let name = crate::hash::hex(&hash.finalize());
     context.cache_dir.join("bases").join(&name[..16])
 }
 
@@ -172,7 +171,6 @@ fn train(
         let documents = documents(&trainer.model.tokenizer, settings.batch_tokens, &mut next_text, &text);
         let sampled: Vec<Sampled<'_>> =
             documents.iter().map(|(prompt, ids)| Sampled { prompt, token_ids: ids, choices: None }).collect();
-        let batches = pack(&sampled, MICRO_BATCH_ROWS)?;
         let tokens: usize = documents.iter().map(|(_, ids)| ids.len()).sum();
         let learning_rate = schedule.lr(step - 1);
         let step_settings = StepSettings {
@@ -182,12 +180,7 @@ fn train(
             balancing: settings.balancing(),
             track: settings.track(),
         };
-        let mut loss = 0.0;
-        let stepped = trainer.step(&batches, &step_settings, |_, forward| {
-            let logprobs = &forward.logprobs;
-            loss -= logprobs.iter().map(|l| f64::from(*l)).sum::<f64>() / tokens as f64;
-            Ok(vec![-1.0 / tokens as f32; logprobs.len()])
-        })?;
+        let (loss, stepped) = trainer.imitate(&sampled, MICRO_BATCH_ROWS, &step_settings)?;
         if let Some(warning) = divergence.watch(step, &stepped)? {
             context.reporter.note(&warning);
         }

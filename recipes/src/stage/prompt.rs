@@ -167,7 +167,7 @@ pub(super) fn conversation(settings: &TaskSettings, task: &Task) -> Option<Vec<M
 }
 
 /// The messages with a system message before them, unless it is empty or they have one.
-fn with_system(system: &str, mut messages: Vec<Message>) -> Vec<Message> {
+pub(crate) fn with_system(system: &str, mut messages: Vec<Message>) -> Vec<Message> {
     if !system.is_empty() && messages.first().is_none_or(|first| first.role != "system") {
         messages.insert(0, Message { role: "system".to_owned(), content: system.to_owned() });
     }

@@ -14,22 +14,21 @@ use std::time::Instant;
 use anyhow::Context;
 use datasets::{Message, Task};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
-use super::Ended;
 use super::ask::{Asked, Grading};
-use super::bench::{Bench, Model};
+use super::bench::Bench;
 use super::draws::Draws;
 use super::grade::Graded;
-use super::grpo::completion_record;
 use super::passes::Passes;
 use super::prompt::conversation;
 use super::start::Refused;
 use super::tasks::Tasks;
-use crate::RunContext;
+use super::{Ended, RunContext};
 use crate::config::{RejectStage, Stage, TaskSettings};
+use crate::hash::sha256;
 use crate::metrics::{MetricRow, RejectMetrics, Times, mean};
-use crate::run::{StageRecord, hex, write_whole};
+use crate::model::Model;
+use crate::run::{StageRecord, write_whole};
 use crate::wording::counted;
 
 /// Among so many training tasks for each that is wanted, different ones are looked for.
@@ -114,10 +113,8 @@ pub(super) fn run(
         let start = Instant::now();
         let (graded, prompt_tokens) = sample(context, bench, &model, sampling, tasks, draws.key(step))?;
         let sorted = sort(tasks, &graded, sampling, &context.recipe.tasks)?;
-        let records: Vec<_> = graded
-            .iter()
-            .map(|graded| completion_record(graded, &tasks[graded.completion.task as usize], None))
-            .collect();
+        let records: Vec<_> =
+            graded.iter().map(|graded| graded.record(&tasks[graded.completion.task as usize], None)).collect();
         context.run.write_completions(&stage.name, step, &records)?;
         let part = part(&data, step);
         if let Some(folder) = part.parent() {
@@ -200,10 +197,6 @@ fn finish(context: &mut RunContext<'_>, record: StageRecord, data: &Path, phase:
         )));
     }
     context.run.finish_stage(StageRecord { data: Some(sha256(&lines)), note: Some(format!("kept {kept}")), ..record })
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
 }
 
 /// Among so many training tasks `wanted` different ones are looked for.

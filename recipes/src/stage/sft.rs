@@ -12,19 +12,19 @@ use std::time::Instant;
 
 use anyhow::Context;
 use datasets::Order;
-use policy::checkpoint::{CheckpointWriter, latest_valid, prune, remove_partial};
+use policy::checkpoint::{CheckpointWriter, prune};
 use policy::grpo::{Sampled, pack};
 use policy::{ModelConfig, Policy, Tokenizer, Track};
 use serde::{Deserialize, Serialize};
 
-use super::bench::Model;
+use super::RunContext;
 use super::demonstrations::{Example, Examples};
 use super::passes::Passes;
 use super::trainer::{Divergence, StepSettings, Trainer, Training};
 use super::{Ended, start};
-use crate::RunContext;
 use crate::config::{DataSource, ModelSettings, Recipe, SftSettings, Stage};
 use crate::metrics::{MetricRow, SftMetrics, Times};
+use crate::model::Model;
 use crate::run::StageRecord;
 use crate::wording::counted;
 
@@ -47,31 +47,13 @@ pub(super) fn run(
     from: &Path,
     files: &[PathBuf],
 ) -> anyhow::Result<Ended> {
-    let root = context.run.checkpoints(&stage.name);
-    remove_partial(&root)?;
-    let found = latest_valid(&root)?;
-    for (path, reason) in &found.rejected {
-        context.reporter.note(&format!("{} is damaged and not used: {reason}", path.display()));
-    }
-    let done = context.run.is_done(&stage.name)?;
-    let training = Training::of(stage, settings.adamw(), settings.moments_on_host, context.recipe.seed);
-    let (mut trainer, mut state) = match &found.path {
-        Some(path) => {
-            let read = || {
-                let trainer = Trainer::load(path, &training, &context.place, || begin(context, stage, from))?;
-                let text = std::fs::read_to_string(path.join(STATE))?;
-                anyhow::Ok((trainer, serde_json::from_str(&text).with_context(|| format!("{STATE} is damaged"))?))
-            };
-            let (trainer, state): (Trainer, State) =
-                read().with_context(|| format!("cannot resume {}", path.display()))?;
-            if done && context.run.stages_done()?.iter().any(|r| r.name == stage.name && r.steps == state.step) {
-                return Ok(Ended::Done(path.clone()));
-            }
-            context.reporter.note(&format!("{}: going on after step {}", stage.name, state.step));
-            (trainer, state)
+    let (mut trainer, mut state) = resume_or_begin(context, stage, settings, from)?;
+    if state.step > 0 {
+        if context.run.stages_done()?.iter().any(|done| done.name == stage.name && done.steps == state.step) {
+            return Ok(Ended::Done(context.run.checkpoint(&stage.name, state.step)));
         }
-        None => (Trainer::new(begin(context, stage, from)?, &training)?, State::default()),
-    };
+        context.reporter.note(&format!("{}: going on after step {}", stage.name, state.step));
+    }
     let positions = trainer.model.policy.config().max_position_embeddings;
     let examples = Examples::read(context, settings, &trainer.model.tokenizer, positions, files)?;
     context.run.rewind(&stage.name, state.step)?;
@@ -154,6 +136,25 @@ pub(super) fn run(
     Ok(Ended::Done(context.run.checkpoint(&stage.name, steps)))
 }
 
+/// From the newest checkpoint that is whole, or else from the model that the stage begins with.
+fn resume_or_begin(
+    context: &RunContext<'_>,
+    stage: &Stage,
+    settings: &SftSettings,
+    from: &Path,
+) -> anyhow::Result<(Trainer, State)> {
+    let training = Training::of(stage, settings.adamw(), settings.moments_on_host, context.recipe.seed);
+    let Some(path) = start::newest_checkpoint(context, stage)? else {
+        return Ok((Trainer::new(begin(context, stage, from)?, &training)?, State::default()));
+    };
+    let read = || {
+        let trainer = Trainer::load(&path, &training, &context.place, || begin(context, stage, from))?;
+        let text = std::fs::read_to_string(path.join(STATE))?;
+        anyhow::Ok((trainer, serde_json::from_str(&text).with_context(|| format!("{STATE} is damaged"))?))
+    };
+    read().with_context(|| format!("cannot resume {}", path.display()))
+}
+
 /// The model that the stage begins with: that of another stage, a folder's, or a new one with the tokenizer in `from`.
 fn begin(context: &RunContext<'_>, stage: &Stage, from: &Path) -> anyhow::Result<Model> {
     match &stage.model {
@@ -217,7 +218,6 @@ fn learn(
     learning_rate: f64,
 ) -> anyhow::Result<(f64, u64, super::trainer::Stepped)> {
     let shown: Vec<Sampled<'_>> = batch.iter().map(|example| sampled(example)).collect();
-    let batches = pack(&shown, settings.micro_batch_tokens)?;
     let tokens: usize = batch.iter().map(|example| example.answer.len()).sum();
     let step_settings = StepSettings {
         temperature: 1.0,
@@ -226,11 +226,7 @@ fn learn(
         balancing: settings.balancing(),
         track: settings.track(),
     };
-    let mut loss = 0.0;
-    let stepped = trainer.step(&batches, &step_settings, |_, forward| {
-        loss -= forward.logprobs.iter().map(|logprob| f64::from(*logprob)).sum::<f64>() / tokens as f64;
-        Ok(vec![-1.0 / tokens as f32; forward.logprobs.len()])
-    })?;
+    let (loss, stepped) = trainer.imitate(&shown, settings.micro_batch_tokens, &step_settings)?;
     Ok((loss, tokens as u64, stepped))
 }
 

@@ -4,16 +4,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use datasets::Task;
-use policy::checkpoint::{CheckpointWriter, verify};
+use policy::checkpoint::{CheckpointWriter, latest_valid, remove_partial, verify};
 use policy::{ModelConfig, Place, Tokenizer};
 use rayon::prelude::*;
 
-use super::bench::Model;
+use super::RunContext;
 use super::prompt::PromptEncoder;
 use super::tasks::Tasks;
-use crate::RunContext;
-use crate::config::{ModelSettings, Recipe, RecipeError, StageSettings};
-use crate::run::Unusable;
+use crate::config::{ModelSettings, Recipe, RecipeError, Stage, StageSettings};
+use crate::model::Model;
+use crate::run::{Unusable, belongs_to_model};
+use crate::wording::counted;
 
 /// What was given cannot be used, and resuming would meet it again; why.
 #[derive(Debug, thiserror::Error)]
@@ -123,13 +124,24 @@ pub(super) fn load(context: &RunContext<'_>, folder: &Path) -> anyhow::Result<Mo
     Model::load(folder, &context.place)
 }
 
-/// Whether a file of a Hugging Face folder is part of the model: not what a trainer keeps beside it, nor the same
-/// weights in other formats.
-pub(crate) fn belongs_to_model(name: &str) -> bool {
-    let weights = name.starts_with("model") && (name.ends_with(".safetensors") || name.ends_with(".index.json"));
-    weights
-        || name.starts_with("tokenizer")
-        || ["config.json", "generation_config.json", "special_tokens_map.json", "chat_template.jinja"].contains(&name)
+/// The newest checkpoint of a stage that is whole. What a killed process left unfinished is removed, and what is damaged is
+/// said.
+pub(super) fn newest_checkpoint(context: &RunContext<'_>, stage: &Stage) -> anyhow::Result<Option<PathBuf>> {
+    let root = context.run.checkpoints(&stage.name);
+    remove_partial(&root)?;
+    let found = latest_valid(&root)?;
+    for (path, reason) in &found.rejected {
+        context.reporter.note(&format!("{} is damaged and not used: {reason}", path.display()));
+    }
+    if found.path.is_none() {
+        let lost = context.run.last_step(&stage.name)?;
+        if lost > 0 {
+            let are = if lost == 1 { "is" } else { "are" };
+            let steps = counted(lost as usize, "step", "steps");
+            context.reporter.note(&format!("no checkpoint is left: {} begins anew ({steps} {are} lost)", stage.name));
+        }
+    }
+    Ok(found.path)
 }
 
 /// That every prompt of the task files leaves room for an answer.

@@ -7,15 +7,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use policy::checkpoint::{TensorView, load_tensors, save_tensors};
-use policy::grpo::MicroBatch;
+use policy::grpo::{MicroBatch, Sampled, pack};
 use policy::lora::{Lora, LoraConfig};
 use policy::ops::router::Balance;
 use policy::optim::{AdamW, AdamWConfig};
 use policy::{Forward, Place, Policy, Slopes, Track};
 
-use super::bench::Model;
 use super::passes::Passes;
 use crate::config::Stage;
+use crate::model::Model;
 
 const OPTIMIZER: &str = "optimizer.safetensors";
 const ADAPTERS: &str = "adapters.safetensors";
@@ -121,6 +121,23 @@ impl Trainer {
         Ok(Stepped { gradient_norm: report.grad_norm, max_vio, applied: report.applied, rows, passes })
     }
 
+    /// One optimizer step that makes texts likelier, all of whose tokens count the same, and the tokens' mean loss before
+    /// it. So many `rows` go through the model at once.
+    pub(super) fn imitate(
+        &mut self,
+        texts: &[Sampled<'_>],
+        rows: usize,
+        settings: &StepSettings,
+    ) -> anyhow::Result<(f64, Stepped)> {
+        let tokens: usize = texts.iter().map(|text| text.token_ids.len()).sum();
+        let mut loss = 0.0;
+        let stepped = self.step(&pack(texts, rows)?, settings, |_, forward| {
+            loss -= forward.logprobs.iter().map(|logprob| f64::from(*logprob)).sum::<f64>() / tokens as f64;
+            Ok(vec![-1.0 / tokens as f32; forward.logprobs.len()])
+        })?;
+        Ok((loss, stepped))
+    }
+
     /// Writes the model as a Hugging Face folder, and beside it the optimizer and what adapters there are.
     pub(super) fn save(&self, folder: &Path) -> anyhow::Result<()> {
         self.model.save(folder)?;
@@ -133,7 +150,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// Reads what [`Trainer::save`] wrote; the policy lives at `place`. `begun` gives the model that the stage began with, which adapters need.
+    /// Reads what [`Trainer::save`] wrote, from a checkpoint that was just verified; the policy lives at `place`. `begun`
+    /// gives the model that the stage began with, which adapters need.
     pub(super) fn load(
         folder: &Path,
         training: &Training,
@@ -145,10 +163,10 @@ impl Trainer {
             if let Some(lora) = &trainer.lora {
                 lora.restore(&load_tensors(folder.join(ADAPTERS))?)?;
             }
-            trainer.model = Model::load(folder, place)?;
+            trainer.model = Model::read(folder, place)?;
             trainer
         } else {
-            Trainer::new(Model::load(folder, place)?, training)?
+            Trainer::new(Model::read(folder, place)?, training)?
         };
         trainer.optimizer.restore(&load_tensors(folder.join(OPTIMIZER))?)?;
         Ok(trainer)

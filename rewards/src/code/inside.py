@@ -15,12 +15,14 @@ def _prepare(marker, setup):
 
     All state is in closures, taken before the submission runs: there is no name to overwrite.
     """
+    import abc
     import ast
     import builtins
     import codecs
     import collections
     import datetime
     import decimal
+    import enum
     import fractions
     import gc
     import sys
@@ -41,9 +43,9 @@ def _prepare(marker, setup):
     # What compares as it pleases is not here: the submission's classes, and what stands for another object, as a weak reference
     # does. By their places in memory: a class may say of itself that it equals any other.
     known = (
-        bool, int, float, complex, str, bytes, bytearray, range, list, tuple, set, frozenset, dict, type,
+        bool, int, float, complex, str, bytes, bytearray, range, list, tuple, set, frozenset, dict,
         type(None), type(...), type(NotImplemented), type({}.keys()), type({}.values()), type({}.items()),
-        types.FunctionType, types.BuiltinFunctionType,
+        type, abc.ABCMeta, enum.EnumMeta, types.FunctionType, types.BuiltinFunctionType,
         collections.deque, collections.OrderedDict, collections.defaultdict, collections.Counter,
         decimal.Decimal, fractions.Fraction, datetime.date, datetime.time, datetime.datetime, datetime.timedelta,
     )  # fmt: skip

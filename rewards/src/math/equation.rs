@@ -72,7 +72,7 @@ pub(crate) fn same_inequality(reference: &Node, candidate: &Node, budget: &mut B
     }
     if terms.len() > 2 {
         // A chain, as it stands or read from the other end.
-        let mirrored: Vec<Relation> = other_relations.iter().rev().map(|relation| flipped(*relation)).collect();
+        let mirrored: Vec<Relation> = other_relations.iter().rev().map(|relation| relation.flipped()).collect();
         let backwards: Vec<&Node> = other_terms.iter().rev().collect();
         let forwards: Vec<&Node> = other_terms.iter().collect();
         for (relations_now, terms_now) in [(other_relations, &forwards), (&mirrored, &backwards)] {
@@ -92,19 +92,9 @@ pub(crate) fn same_inequality(reference: &Node, candidate: &Node, budget: &mut B
     let ([relation], [other]) = (relations.as_slice(), other_relations.as_slice()) else { return Ok(Some(false)) };
     Ok(Some(match proportional(&left, &right, false, budget)? {
         Some(Ordering::Greater) => relation == other,
-        Some(Ordering::Less) => *relation == flipped(*other),
+        Some(Ordering::Less) => *relation == other.flipped(),
         _ => false,
     }))
-}
-
-fn flipped(relation: Relation) -> Relation {
-    match relation {
-        Relation::Less => Relation::Greater,
-        Relation::Greater => Relation::Less,
-        Relation::LessEqual => Relation::GreaterEqual,
-        Relation::GreaterEqual => Relation::LessEqual,
-        other => other,
-    }
 }
 
 /// The sign of the number by which one function is a multiple of the other; `None` where it is none. Where only the zeros

@@ -253,6 +253,19 @@ mod tests {
         ] {
             check(text, "5", Some(1.0), None);
         }
+        for text in [
+            "it is minus 5",
+            "it was negative 5°",
+            "it is minus 5…",
+            "那么答案 is minus 5。",
+            "It was negative 5 degrees.",
+        ] {
+            check(text, "-5", Some(1.0), None);
+        }
+        for text in ["It is negative 5 squared.", "It is minus 5 or more."] {
+            assert_eq!(math(text, "-5").value, Some(0.0), "{text:?}");
+        }
+        check("It was negative 5 thousand dollars.", "-5000", Some(1.0), None);
         check("The total is 5 thousand dollars.", "5000", Some(1.0), None);
         check("The answer is $2$ dozen", "24", Some(1.0), None);
     }

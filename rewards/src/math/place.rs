@@ -81,6 +81,7 @@ fn unmarked(completion: &str) -> Option<Result<Answer, NoParse>> {
 fn as_said<'a>(completion: &str, value: &'a str) -> Option<Cow<'a, str>> {
     let is_mark = |next: char| matches!(next, '$' | '*' | '(' | ')' | '\\' | '[' | ']' | '_');
     let start = value.as_ptr() as usize - completion.as_ptr() as usize;
+    let behind = completion[start + value.len()..].trim_start_matches(is_mark);
     let before = completion[..start].trim_end_matches(|next: char| is_mark(next) || next.is_whitespace());
     let from = before.char_indices().rev().nth(WORDS_BESIDE).map_or(0, |(at, _)| at);
     let before = &before[from..];
@@ -90,7 +91,6 @@ fn as_said<'a>(completion: &str, value: &'a str) -> Option<Cow<'a, str>> {
         return None;
     }
     let value = if sign.is_some() { Cow::Owned(format!("-{value}")) } else { Cow::Borrowed(value) };
-    let behind = completion[start + value.len()..].trim_start_matches(is_mark);
     if !behind.starts_with(char::is_whitespace) {
         return Some(value);
     }

@@ -324,16 +324,6 @@ fn inequality(terms: &[Node], relations: &[Relation], budget: &mut Budget) -> Re
     Ok(Some(Stated { unknown, region }))
 }
 
-fn flipped(relation: Relation) -> Relation {
-    match relation {
-        Relation::Less => Relation::Greater,
-        Relation::Greater => Relation::Less,
-        Relation::LessEqual => Relation::GreaterEqual,
-        Relation::GreaterEqual => Relation::LessEqual,
-        other => other,
-    }
-}
-
 /// What `left relation right` says of the unknown in it.
 fn solve(left: &Node, right: &Node, relation: Relation, budget: &mut Budget) -> Result<Option<Stated>, Stop> {
     budget.spend(100)?;
@@ -343,14 +333,14 @@ fn solve(left: &Node, right: &Node, relation: Relation, budget: &mut Budget) -> 
         return Ok(Some(Stated { unknown: Some(left.clone()), region: ray(right.clone(), relation) }));
     }
     if is_unknown(right) && !unknown(left) {
-        return Ok(Some(Stated { unknown: Some(right.clone()), region: ray(left.clone(), flipped(relation)) }));
+        return Ok(Some(Stated { unknown: Some(right.clone()), region: ray(left.clone(), relation.flipped()) }));
     }
     // |u| < c is -c < u < c; |u| > c is u > c or u < -c.
     if let Node::Call(Function::Abs, inner) = right
         && !unknown(left)
         && unknown(right)
     {
-        return solve(&Node::Call(Function::Abs, inner.clone()), left, flipped(relation), budget);
+        return solve(&Node::Call(Function::Abs, inner.clone()), left, relation.flipped(), budget);
     }
     if let Node::Call(Function::Abs, inner) = left
         && unknown(left)
@@ -359,7 +349,7 @@ fn solve(left: &Node, right: &Node, relation: Relation, budget: &mut Budget) -> 
         let [inner] = inner.as_slice() else { return Ok(None) };
         let minus = right.clone().negated();
         let (Some(upper), Some(lower)) =
-            (solve(inner, right, relation, budget)?, solve(inner, &minus, flipped(relation), budget)?)
+            (solve(inner, right, relation, budget)?, solve(inner, &minus, relation.flipped(), budget)?)
         else {
             return Ok(None);
         };

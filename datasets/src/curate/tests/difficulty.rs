@@ -1,7 +1,5 @@
 //! Pass rates: from saved attempts and from a policy's, each policy's its own, and nothing attempted twice.
 
-use std::sync::Mutex;
-
 use super::*;
 
 /// A policy that answers right in as many of its first attempts as the question has words beyond `weakness`, and which may go
@@ -26,17 +24,19 @@ impl PolicyHost {
 }
 
 impl Host for PolicyHost {
-    fn rewards(&self, _: bool) -> Result<Arc<RewardSet>, String> {
+    fn rewards(&self, _: bool) -> Result<Arc<RewardSet>, DatasetError> {
         TestHost::default().rewards(false)
     }
 
-    fn policy(&self, _: &Difficulty) -> Result<String, String> {
+    fn policy(&self, _: &Difficulty) -> Result<String, DatasetError> {
         Ok(self.name.to_owned())
     }
 
-    fn check_attempts(&self, _: &Difficulty, tasks: &[Task]) -> Result<(), String> {
+    fn check_attempts(&self, _: &Difficulty, tasks: &[Task]) -> Result<(), DatasetError> {
         match self.refuses {
-            Some(word) if tasks.iter().any(|task| task.prompt.contains(word)) => Err(format!("no room for {word}")),
+            Some(word) if tasks.iter().any(|task| task.prompt.contains(word)) => {
+                Err(DatasetError::host(format!("no room for {word}")))
+            }
             _ => Ok(()),
         }
     }
@@ -47,13 +47,13 @@ impl Host for PolicyHost {
         tasks: &[Task],
         _: u64,
         take: &mut dyn FnMut(usize, usize, String),
-    ) -> Result<(), String> {
+    ) -> Result<(), DatasetError> {
         for (place, task) in tasks.iter().enumerate() {
             let Reference::Math { answer } = &task.reference else { panic!("{task:?}") };
             let right = task.prompt.split_whitespace().count().saturating_sub(self.weakness);
             for sample in 0..step.samples {
                 if self.asked() >= self.leaves_after {
-                    return Err("the policy went away".to_owned());
+                    return Err(DatasetError::host("the policy went away"));
                 }
                 self.asked.lock().unwrap().push((task.id.clone(), sample));
                 take(place, sample, format!("<answer> {} </answer>", if sample < right { answer } else { "-999" }));

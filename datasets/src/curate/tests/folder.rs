@@ -1,52 +1,8 @@
 //! What lies in a job's folder: after a kill, after damage, after a change of the job.
 
-use std::sync::Mutex;
-
 use polars::prelude::{Column, DataFrame, NamedFrom, ParquetWriter, Series};
 
 use super::*;
-
-/// Surroundings that keep what is noted.
-#[derive(Default)]
-struct Notes(Mutex<Vec<String>>);
-
-impl Host for Notes {
-    fn rewards(&self, _: bool) -> Result<Arc<RewardSet>, String> {
-        TestHost::default().rewards(false)
-    }
-
-    fn policy(&self, _: &Difficulty) -> Result<String, String> {
-        Err(NO_POLICY.to_owned())
-    }
-
-    fn check_attempts(&self, _: &Difficulty, _: &[Task]) -> Result<(), String> {
-        Err(NO_POLICY.to_owned())
-    }
-
-    fn attempts(
-        &self,
-        _: &Difficulty,
-        _: &[Task],
-        _: u64,
-        _: &mut dyn FnMut(usize, usize, String),
-    ) -> Result<(), String> {
-        Err(NO_POLICY.to_owned())
-    }
-
-    fn step_started(&self, _: usize, _: usize, _: &NamedStep, _: u64) {}
-
-    fn progress(&self, _: u64) {}
-
-    fn note(&self, text: &str) {
-        self.0.lock().unwrap().push(text.to_owned());
-    }
-
-    fn step_finished(&self, _: &StepOutcome) {}
-
-    fn stop_requested(&self) -> bool {
-        false
-    }
-}
 
 fn four_rows() -> (tempfile::TempDir, PathBuf) {
     rows(&["Say one", "Say two", "say TWO", "Say three"].map(|prompt| (prompt.to_owned(), "1")))
@@ -117,9 +73,9 @@ fn a_damaged_step_is_said_and_done_again() {
         (with("finished.json"), "step "),
     ] {
         fs::write(&file, "junk").unwrap();
-        let host = Notes::default();
+        let host = TestHost::default();
         run(&job, &out, &host).unwrap_or_else(|error| panic!("{error}"));
-        let notes = host.0.into_inner().unwrap();
+        let notes = host.notes.into_inner().unwrap();
         assert!(notes.len() == 1 && notes[0].starts_with(step) && notes[0].contains("is done again: "), "{notes:?}");
         assert_eq!(left(&out), expected);
     }
@@ -135,10 +91,10 @@ fn what_a_job_does_not_write_any_more_goes() {
     run_in(folder.path(), &job(vec![load(&path), ("dedup", dedup(None)), write_to("old.jsonl"), write_to("mine.csv")]));
     assert!(out.join("dropped/02-dedup.jsonl").is_file());
     fs::write(out.join("mine.csv"), "changed").unwrap();
-    let host = Notes::default();
+    let host = TestHost::default();
     run(&job(vec![load(&path), write_to("new.jsonl")]), &out, &host).unwrap();
     assert_eq!(left(&out).keys().collect::<Vec<_>>(), ["mine.csv", "new.jsonl", "written.json"]);
-    let notes = host.0.into_inner().unwrap();
+    let notes = host.notes.into_inner().unwrap();
     assert!(notes[0].starts_with("old.jsonl is removed") && notes[1].starts_with("mine.csv stays"), "{notes:?}");
 }
 
@@ -167,4 +123,25 @@ fn rows_that_cannot_be_read_are_kept_aside_too() {
     let outcome = run_in(folder.path(), &job(vec![("load", Step::Load(Load { sources: vec![source] }))]));
     let notes = &outcome.steps[0].tally.notes;
     assert!(notes[0].contains("1 row left out, the first at row 2: the column `answer`"), "{notes:?}");
+}
+
+/// A file's last bytes are written when all else is done. `/dev/full` takes none, and here so few are written that no byte goes
+/// out before.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_disk_that_is_full_at_the_last_is_an_error() {
+    let (folder, path) = four_rows();
+    let out = folder.path().join("out");
+    fs::create_dir_all(out.join("dropped")).unwrap();
+    let full = |unfinished: &str| std::os::unix::fs::symlink("/dev/full", out.join(unfinished)).unwrap();
+    for name in ["all.jsonl", "all.csv", "all.jsonl.gz", "all.parquet"] {
+        full(&format!("{name}.partial"));
+        let error = run(&job(vec![load(&path), write_to(name)]), &out, &TestHost::default()).unwrap_err().to_string();
+        assert!(error.starts_with("step 2 (write): cannot write ") && error.contains("space"), "{error}");
+        assert!(!out.join(name).exists(), "{name}");
+    }
+    full("dropped/02-dedup.partial");
+    let job = job(vec![load(&path), ("dedup", dedup(None))]);
+    let error = run(&job, &out, &TestHost::default()).unwrap_err().to_string();
+    assert!(error.starts_with("step 2 (dedup): cannot write ") && error.contains("space"), "{error}");
 }

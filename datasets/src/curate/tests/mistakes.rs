@@ -24,6 +24,7 @@ fn a_column_that_no_row_has_is_an_error_with_those_there_are() {
             shingle: 3,
             permutations: 128,
             numbers_matter: true,
+            on_conflict: OnConflict::First,
         })
     };
     let filter =
@@ -131,6 +132,7 @@ fn a_value_of_a_column_stands_once() {
             shingle: 3,
             permutations: 128,
             numbers_matter: true,
+            on_conflict: OnConflict::First,
         })
     };
     // With exact ones too, the third repeats the first, and the last the second, which itself goes.

@@ -182,7 +182,8 @@ fn without_empty(files: Vec<PathBuf>) -> Vec<PathBuf> {
 }
 
 /// The licence in the head of a card: `license: mit`, or a list below `license:`.
-fn licence(card: &str) -> Option<String> {
+#[must_use]
+pub fn licence(card: &str) -> Option<String> {
     let head = card.strip_prefix("---")?.split("\n---").next()?;
     let mut lines = head.lines().map(str::trim_end).skip_while(|line| !line.starts_with("license:"));
     let word = |text: &str| text.trim().trim_matches(['"', '\'', '[', ']']).to_owned();

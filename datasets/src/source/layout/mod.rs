@@ -152,18 +152,30 @@ pub(crate) fn choose(rows: &[&Columns]) -> Option<&'static Layout> {
     by_majority.or_else(|| LAYOUTS.iter().rev().filter(|layout| shown(layout) > 0).max_by_key(|layout| shown(layout)))
 }
 
+/// What to do about columns with names of one's own.
+const RENAME: &str = "hint: call the columns with the question and the answer `prompt` and `answer`; or say in a job of `recipe \
+                      curate` which they are: columns = { prompt = \"...\", answer = \"...\" } (docs/data.md)";
+
 /// The layouts and what each needs, a line each, for the message that none fits these rows: first those of which most columns
-/// are there.
+/// are there; where none is, the plain one, to which rows are easily brought.
 pub(crate) fn known(rows: &[&Columns]) -> String {
     let there: HashSet<String> = rows.iter().flat_map(|row| row.keys()).map(|name| name.to_lowercase()).collect();
     let found = |layout: &&Layout| {
-        let words = layout.needs.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+        // What is in brackets or quotes tells of a column, and names none.
+        let named = layout.needs.split(['(', ')', '`']).step_by(2);
+        let words = named.flat_map(|part| part.split(|letter: char| !letter.is_alphanumeric() && letter != '_'));
         words.filter(|word| there.contains(&word.to_lowercase())).collect::<HashSet<_>>().len()
     };
     let mut layouts: Vec<&Layout> = LAYOUTS.iter().collect();
     // Stable: those with the most particular columns stay before the others.
     layouts.sort_by_key(|layout| std::cmp::Reverse(found(layout)));
-    layouts.iter().map(|layout| format!("\n  {} ({})", layout.name, layout.needs)).collect()
+    let some_near = layouts.first().is_some_and(|nearest| found(nearest) > 0);
+    if !some_near {
+        layouts.sort_by_key(|layout| layout.name != plain::LAYOUT.name);
+    }
+    let order = if some_near { ", the nearest first" } else { "" };
+    let lines: String = layouts.iter().map(|layout| format!("\n  {} ({})", layout.name, layout.needs)).collect();
+    format!("known layouts{order}:{lines}\n  {RENAME}")
 }
 
 /// The names of all columns of these rows, in the order in which they first appear.

@@ -115,3 +115,14 @@ fn a_proof_is_no_answer() {
     let row = r#"{"problem": "p", "answer": "4", "problem_type": "Algebra", "question_type": "math-word-problem"}"#;
     assert_eq!(tasks("set.jsonl", row)[0].reference, math("4"));
 }
+
+/// No layout is near to names of one's own: then the plain one comes first, and what to do is said.
+#[test]
+fn columns_of_ones_own_are_to_be_renamed() {
+    let message = error("other.jsonl", br#"{"query": "q", "value": 1}"#);
+    let expected = "found the columns query, value; known layouts:\n  plain (prompt or question, answer)\n  task (";
+    assert!(message.contains(expected), "{message}");
+    let hint =
+        "call the columns with the question and the answer `prompt` and `answer`; or say in a job of `recipe curate`";
+    assert!(message.lines().last().unwrap().contains(hint), "{message}");
+}

@@ -117,3 +117,16 @@ fn a_quote_within_a_field_of_csv_is_a_letter() {
     assert_eq!(bad, [(2, "a quoted field is never closed"), (4, "3 fields where the header has 2")]);
     assert_eq!((read.tasks.len(), read.tasks[0].prompt.as_str()), (1, "What is 1+1?"));
 }
+
+#[test]
+fn another_separator_than_a_comma_is_said() {
+    let said = |content: &[u8]| error("rows.csv", content);
+    let semicolon =
+        "rows.csv: line 1: the header is one column with a semicolon in its name\n  hint: the separator must be a";
+    // With commas in its rows, too, which are not even of one field then.
+    for content in [&b"question;answer\nWhy?;1\n"[..], b"question;answer\nIf so, why?;1\n"] {
+        assert!(said(content).starts_with(semicolon), "{}", said(content));
+    }
+    let tab = "rows.csv: line 1: the header is one column with a tab in its name";
+    assert!(said(b"question\tanswer\nWhy?\t1\n").starts_with(tab));
+}

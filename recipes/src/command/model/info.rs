@@ -9,7 +9,9 @@ use policy::config::AttentionKind;
 use rewards::Registry;
 
 use super::super::Wrong;
+use super::chosen;
 use crate::config::{LoraSettings, ModelSettings, Recipe, RecipeError, find_shipped};
+use crate::progress::Reporter;
 use crate::table::bytes_text as bytes;
 
 /// What memory is stated for, unless it is said.
@@ -17,19 +19,13 @@ const TOKENS: u64 = 2048;
 /// Bytes of a cached number.
 const BYTES: usize = size_of::<f32>();
 
-pub(super) fn info(
-    model: &str,
-    sequences: u64,
-    tokens: Option<u64>,
-    lora: Option<usize>,
-    known: &Registry,
-) -> anyhow::Result<String> {
-    let Needs { config, sequences, tokens, .. } = needs(model, sequences, tokens, known)?;
-    let mut text = describe(model, &config, sequences, tokens);
-    if let Some(rank) = lora {
+pub(super) fn info(model: &str, needs: &Needs) -> anyhow::Result<String> {
+    let Needs { config, sequences, tokens, lora } = needs;
+    let mut text = describe(model, config, *sequences, *tokens);
+    if let Some(rank) = *lora {
         let adapters = LoraSettings { rank, ..LoraSettings::default() }.adapters();
-        let trained = adapters.parameters(&config).map_err(|error| Wrong(format!("--lora {rank}: {error}")))?;
-        let memory = adapters.memory(&config, sequences, tokens)?;
+        let trained = adapters.parameters(config).map_err(|error| Wrong(format!("--lora {rank}: {error}")))?;
+        let memory = adapters.memory(config, *sequences, *tokens)?;
         let share = 100.0 * trained as f64 / config.parameters().0 as f64;
         let _ = writeln!(
             text,
@@ -53,27 +49,35 @@ pub(super) struct Needs {
     pub(super) lora: Option<usize>,
 }
 
-/// What was asked about, with what is meant where nothing was said.
-pub(super) fn needs(model: &str, sequences: u64, tokens: Option<u64>, known: &Registry) -> anyhow::Result<Needs> {
-    let config = find(model, known)?;
-    let limit = config.max_position_embeddings as u64;
-    let tokens = tokens.unwrap_or(TOKENS.min(limit));
-    if tokens > limit {
-        return Err(Wrong(format!("--tokens {tokens}: {model} has {limit} positions")).into());
+impl Needs {
+    /// What was asked about, with what is meant where nothing was said.
+    pub(super) fn of(
+        model: &str,
+        (sequences, tokens): (u64, Option<u64>),
+        lora: Option<usize>,
+        known: &Registry,
+        reporter: &Reporter,
+    ) -> anyhow::Result<Needs> {
+        let config = find(model, known, reporter)?;
+        let limit = config.max_position_embeddings as u64;
+        let tokens = tokens.unwrap_or(TOKENS.min(limit));
+        if tokens > limit {
+            return Err(Wrong(format!("--tokens {tokens}: {model} has {limit} positions")).into());
+        }
+        Ok(Needs { config, sequences, tokens, lora })
     }
-    Ok(Needs { config, sequences, tokens, lora: None })
 }
 
 /// A folder, a `config.json`, or a recipe.
-fn find(model: &str, known: &Registry) -> anyhow::Result<ModelConfig> {
+fn find(model: &str, known: &Registry, reporter: &Reporter) -> anyhow::Result<ModelConfig> {
     let path = Path::new(model);
-    let inside = path.join("config.json");
-    // A folder that happens to have a recipe's name hides it only if it is a model.
-    if inside.is_file() {
-        return Ok(ModelConfig::from_file(inside)?);
-    }
-    if path.is_dir() && find_shipped(model).is_err() {
-        return Err(RecipeError::no_model(path).into());
+    if path.is_dir() {
+        match chosen(path, reporter) {
+            Ok(folder) => return Ok(ModelConfig::from_file(folder.join("config.json"))?),
+            // A folder that happens to have a recipe's name hides it only if it is a model.
+            Err(error) if find_shipped(model).is_err() => return Err(error),
+            Err(_) => {}
+        }
     }
     if path.extension().is_some_and(|extension| extension == "json") {
         if !path.is_file() {
@@ -151,10 +155,16 @@ fn count(number: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Verbosity;
+
+    fn told(model: &str, sequences: u64, tokens: Option<u64>, lora: Option<usize>) -> anyhow::Result<String> {
+        let reporter = Reporter::new(Verbosity::Silent);
+        info(model, &Needs::of(model, (sequences, tokens), lora, &Registry::builtin(), &reporter)?)
+    }
 
     #[test]
     fn a_recipe_names_the_model_that_it_makes() {
-        let text = info("r1-zero", 64, None, None, &Registry::builtin()).unwrap();
+        let text = told("r1-zero", 64, None, None).unwrap();
         for expected in ["DeepseekV3ForCausalLM", "latent", "activated per token", "64 sequences of"] {
             assert!(text.contains(expected), "{text}");
         }
@@ -164,7 +174,7 @@ mod tests {
     fn a_configuration_is_enough() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("config.json"), ModelConfig::tiny(64).to_json()).unwrap();
-        let text = info(folder.path().to_str().unwrap(), 2, Some(100), Some(8), &Registry::builtin()).unwrap();
+        let text = told(folder.path().to_str().unwrap(), 2, Some(100), Some(8)).unwrap();
         // (32 + 16) and 4 * (32 + 32) numbers of four bytes.
         assert!(text.contains("192 bytes; plain multi-head attention 1024 (18.8%)"), "{text}");
         assert!(text.contains("2 sequences of 100 tokens"), "{text}");
@@ -174,7 +184,7 @@ mod tests {
     #[test]
     fn what_is_no_model_is_named() {
         fn check(model: &str, tokens: Option<u64>, expected: &str) {
-            let message = format!("{:#}", info(model, 1, tokens, None, &Registry::builtin()).unwrap_err());
+            let message = format!("{:#}", told(model, 1, tokens, None).unwrap_err());
             assert!(message.contains(expected), "{message}");
         }
         check("no-such-model", None, "no-such-model is neither a folder nor a recipe");

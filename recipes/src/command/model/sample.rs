@@ -16,15 +16,17 @@ use serde_json::Value;
 
 use super::super::arguments::{EngineArguments, MOST_SAMPLES, MOST_TOKENS, share, temperature};
 use super::super::{Wrong, write_out};
+use super::chosen;
 use super::written::Written;
-use crate::evaluation::{Subject, Template};
-use crate::progress::{Reporter, Verbosity};
-use crate::stage::{Model, opening_of};
+use crate::evaluation::{Asking, Subject, Template};
+use crate::model::Model;
+use crate::progress::Reporter;
+use crate::stage::opening_of;
 use crate::wording::{counted, one_line};
 
 #[derive(Args, Debug)]
 pub(in crate::command) struct SampleArguments {
-    /// A Hugging Face folder, a run's folder (its newest model), or a checkpoint
+    /// A Hugging Face folder, a checkpoint, or the folder of a run or stage (its newest model)
     model: PathBuf,
 
     /// What to ask [default: the lines of standard input]
@@ -57,9 +59,9 @@ pub(in crate::command) struct SampleArguments {
     #[arg(long, value_enum)]
     template: Option<Template>,
 
-    /// A system message before the prompt, in the chat template
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    system: String,
+    /// A system message before the prompt, in the chat template [default: that of the run that the model is of]
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
 
     /// Write a JSON object for each answer: its prompt, sample, text, token_ids, logprobs (in nats) and finish_reason
     #[arg(long)]
@@ -72,22 +74,12 @@ pub(in crate::command) struct SampleArguments {
 /// How much of a prompt is shown, in characters.
 pub(super) const SHOWN: usize = 60;
 
-pub(super) fn sample(arguments: &SampleArguments) -> anyhow::Result<ExitCode> {
-    let reporter = Reporter::new(Verbosity::Auto);
-    let subject = Subject::named(&arguments.model)?;
+pub(super) fn sample(arguments: &SampleArguments, reporter: &Reporter) -> anyhow::Result<ExitCode> {
+    let subject = Subject::named(&chosen(&arguments.model, reporter)?)?;
     let model = Model::load(&subject.folder, &crate::place::open(arguments.engine.device.as_deref())?)?;
     let tokenizer = &model.tokenizer;
-    let template = match arguments.template {
-        Some(template) => template,
-        None => Template::for_models(std::slice::from_ref(&subject), std::slice::from_ref(tokenizer), &reporter)?,
-    };
-    template.check(&subject, tokenizer)?;
-    if template != Template::Chat && !arguments.system.is_empty() {
-        let message = format!("--system: the template {} has no room for a system message", template.name());
-        return Err(
-            Wrong(format!("{message}\n  hint: --template chat has, where the model has a chat template")).into()
-        );
-    }
+    let given = (arguments.template, arguments.system.as_deref());
+    let asking = Asking::of_models(given, std::slice::from_ref(&subject), std::slice::from_ref(tokenizer), reporter)?;
     let is_from_elsewhere = subject.is_from_elsewhere();
     let said = |key: &str| tokenizer.generation_setting(key).filter(|_| is_from_elsewhere);
     let (params, taken) = sampling(arguments, said);
@@ -102,7 +94,7 @@ pub(super) fn sample(arguments: &SampleArguments) -> anyhow::Result<ExitCode> {
     let threads = arguments.engine.threads.map_or_else(rayon::current_num_threads, usize::from);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start the threads")?;
     let engine = RolloutEngine::new(&model.policy)?;
-    let asker = Asker { arguments, model: &model, engine, params, template, reporter: &reporter };
+    let asker = Asker { arguments, model: &model, engine, params, asking, reporter };
     let answer = |prompts: &[String], first| {
         let mut write = |text: &str| reporter.suspend(|| write_out(text));
         pool.install(|| asker.answer(prompts, first, &mut write))
@@ -173,7 +165,7 @@ struct Asker<'a> {
     model: &'a Model,
     engine: RolloutEngine,
     params: SamplingParams,
-    template: Template,
+    asking: Asking,
     reporter: &'a Reporter,
 }
 
@@ -192,14 +184,14 @@ impl Asker<'_> {
         let mut requests = Vec::with_capacity(prompts.len());
         let mut openings = Vec::with_capacity(prompts.len());
         for (number, prompt) in (first..).zip(prompts) {
-            let ids = self.template.ask(tokenizer, prompt, &arguments.system)?;
+            let ids = self.asking.template.ask(tokenizer, prompt, &self.asking.system)?;
             if ids.is_empty() || ids.len() >= positions {
                 let (prompt, tokens) = (one_line(prompt, SHOWN), counted(ids.len(), "token", "tokens"));
                 let message = format!("the prompt `{prompt}` has {tokens}; the model has {positions} positions");
                 return Err(Wrong(message).into());
             }
             // What a chat template begins an answer with is the answer's; what was typed is not.
-            let by_template = self.template == Template::Chat;
+            let by_template = self.asking.template == Template::Chat;
             openings.push(if by_template { opening_of(&tokenizer.decode(&ids)) } else { "" });
             requests.push(Request { task: number, prompt: ids, samples: arguments.samples });
         }
@@ -210,12 +202,10 @@ impl Asker<'_> {
             batch: arguments.engine.batch as usize,
         };
         let total = prompts.len() as u64 * u64::from(arguments.samples);
-        let text = |place: usize, token_ids: &[u32]| {
-            let text = match self.template {
-                Template::Plain => tokenizer.decode_after(&requests[place].prompt, token_ids),
-                _ => tokenizer.decode(token_ids),
-            };
-            openings[place].to_owned() + &text
+        let text = |place: usize, before: &[u32], ids: &[u32]| match self.asking.template {
+            _ if !before.is_empty() => tokenizer.decode_after(before, ids),
+            Template::Plain => tokenizer.decode_after(&requests[place].prompt, ids),
+            _ => openings[place].to_owned() + &tokenizer.decode(ids),
         };
         let mut written = Written::new(prompts, (first, arguments.samples), arguments.json, &text, write);
         // A bar and half a line have no room on one line.
@@ -232,6 +222,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::progress::Verbosity;
 
     #[derive(Parser)]
     struct Line {
@@ -248,9 +239,9 @@ mod tests {
         let arguments = Line::try_parse_from(line)?.arguments;
         let engine = RolloutEngine::new(&model.policy)?;
         let reporter = Reporter::new(Verbosity::Silent);
-        let template = arguments.template.unwrap();
+        let asking = Asking { template: arguments.template.unwrap(), system: String::new() };
         let (params, _) = sampling(&arguments, |_| None);
-        let asker = Asker { arguments: &arguments, model: &model, engine, params, template, reporter: &reporter };
+        let asker = Asker { arguments: &arguments, model: &model, engine, params, asking, reporter: &reporter };
         let prompts: Vec<String> = prompts.iter().map(|prompt| (*prompt).to_owned()).collect();
         let mut out = String::new();
         let _ = asker.answer(&prompts, first, &mut |text| {

@@ -13,8 +13,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::super::Wrong;
-use crate::evaluation::Subject;
-use crate::stage::{chat_options, load_policy};
+use crate::model::load_policy;
+use crate::stage::chat_options;
 
 /// Tokens that go through the model at a time, where rows are shorter.
 const BATCH: usize = 2048;
@@ -45,16 +45,16 @@ struct Scored<'a> {
     perplexity: Option<f64>,
 }
 
+/// A line for each row of the file, under the model in this folder.
 pub(super) fn score(model: &Path, file: &Path, place: &Place) -> anyhow::Result<String> {
-    let (model, _) = Subject::folder_of(model)?;
     let text = match std::fs::read_to_string(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(Wrong(format!("{}: there is no such file", file.display())).into());
         }
         text => text.with_context(|| format!("cannot read {}", file.display()))?,
     };
-    let tokenizer = Tokenizer::from_dir(&model);
-    let policy = load_policy(&model, place)?;
+    let tokenizer = Tokenizer::from_dir(model);
+    let policy = load_policy(model, place)?;
     // Nothing is asked here: a conversation ends with what was said last.
     let options = ChatOptions { add_generation_prompt: false, ..chat_options() };
     // A model without a tokenizer can still score token ids.
@@ -77,7 +77,10 @@ pub(super) fn score(model: &Path, file: &Path, place: &Place) -> anyhow::Result<
         if bad.len() > NAMED {
             let _ = write!(message, "\n  and {} more", bad.len() - NAMED);
         }
-        anyhow::bail!(message);
+        return Err(Wrong(message).into());
+    }
+    if rows.is_empty() {
+        return Err(Wrong(format!("{} holds no rows", file.display())).into());
     }
     let mut out = String::new();
     for batch in batches(&rows) {
@@ -304,6 +307,10 @@ mod tests {
         let ids: Vec<Value> = out.lines().map(ids).collect();
         assert_eq!(ids[0], serde_json::json!([tokenizer.encode("a")[0], tokenizer.eos_id()]));
         assert_eq!(ids[1], serde_json::json!(tokenizer.encode("a<|eos|>")));
+
+        std::fs::write(&file, "\n").unwrap();
+        let error = score(folder.path(), &file, &Place::Cpu).unwrap_err();
+        assert!(error.is::<Wrong>() && error.to_string().ends_with("rows.jsonl holds no rows"), "{error}");
 
         // A text needs a tokenizer, and there is none here.
         std::fs::remove_file(folder.path().join("tokenizer.json")).unwrap();

@@ -30,6 +30,9 @@ enum Form {
     Bare,
 }
 
+/// What tokens answer to the prompt at a place: an answer's first, or those that go on from the tokens in between.
+pub(super) type Decode<'a> = dyn Fn(usize, &[u32], &[u32]) -> String + 'a;
+
 /// Writes the answers in their order, each as soon as those before it are there, and a single one as it comes.
 pub(super) struct Written<'a> {
     prompts: &'a [String],
@@ -38,16 +41,19 @@ pub(super) struct Written<'a> {
     /// Answers to each prompt.
     samples: u32,
     form: Form,
-    /// What tokens answer to the prompt at this place.
-    text: &'a dyn Fn(usize, &[u32]) -> String,
+    text: &'a Decode<'a>,
     write: &'a mut dyn FnMut(&str) -> anyhow::Result<ControlFlow<()>>,
     /// Counts the answers.
     pub(super) phase: Option<Phase>,
     /// What is there before it can be written, and the task and sample that come next.
     waiting: BTreeMap<(u32, u32), Completion>,
     next: (u32, u32),
-    /// What was written of the answer that is under way.
+    /// Of the answer that is under way, what was written.
     shown: String,
+    /// Space behind it, which is written once something follows.
+    space: String,
+    /// The tokens of which all that is, up to the second number; those from the first on were the last to be.
+    settled: (usize, usize),
     /// How writing went.
     pub(super) result: anyhow::Result<ControlFlow<()>>,
 }
@@ -57,7 +63,7 @@ impl<'a> Written<'a> {
         prompts: &'a [String],
         (first, samples): (u32, u32),
         json: bool,
-        text: &'a dyn Fn(usize, &[u32]) -> String,
+        text: &'a Decode<'a>,
         write: &'a mut dyn FnMut(&str) -> anyhow::Result<ControlFlow<()>>,
     ) -> Self {
         let form = match json {
@@ -66,8 +72,9 @@ impl<'a> Written<'a> {
             false => Form::Bare,
         };
         let result = Ok(ControlFlow::Continue(()));
-        let (waiting, shown) = (BTreeMap::new(), String::new());
-        Written { prompts, first, samples, form, text, write, phase: None, waiting, next: (first, 0), shown, result }
+        let (waiting, shown, space, settled) = (BTreeMap::new(), String::new(), String::new(), (0, 0));
+        let (phase, next) = (None, (first, 0));
+        Written { prompts, first, samples, form, text, write, phase, waiting, next, shown, space, settled, result }
     }
 
     /// Writes, and says whether there is a point in going on.
@@ -83,15 +90,20 @@ impl Listener for Written<'_> {
     }
 
     fn on_tokens(&mut self, partial: Partial<'_>) -> ControlFlow<()> {
-        let text = (self.text)((partial.task - self.first) as usize, partial.token_ids);
-        // A character of which bytes are missing may still become another, and space at the end is never written.
-        let settled = text.trim_end_matches(|c: char| c == char::REPLACEMENT_CHARACTER || c.is_whitespace());
-        let Some(more) = settled.strip_prefix(self.shown.as_str()).filter(|more| !more.is_empty()) else {
+        // Only the new tokens are decoded, behind those that were the last to be: what one spells depends on its neighbours.
+        let ((from, to), ids) = (self.settled, partial.token_ids);
+        let more = (self.text)((partial.task - self.first) as usize, &ids[from..to], &ids[to..]);
+        // A character of which bytes are missing may still become another.
+        if more.is_empty() || more.ends_with(char::REPLACEMENT_CHARACTER) {
             return ControlFlow::Continue(());
-        };
-        let flow = self.put(more);
-        settled.clone_into(&mut self.shown);
-        flow
+        }
+        self.settled = (to, ids.len());
+        // Space at the end of an answer is never written.
+        let more = std::mem::take(&mut self.space) + &more;
+        let shown = more.trim_end();
+        more[shown.len()..].clone_into(&mut self.space);
+        self.shown.push_str(shown);
+        if shown.is_empty() { ControlFlow::Continue(()) } else { self.put(shown) }
     }
 
     fn on_finish(&mut self, completion: Completion) -> ControlFlow<()> {
@@ -103,8 +115,10 @@ impl Listener for Written<'_> {
             let (task, sample) = self.next;
             self.next = if sample + 1 < self.samples { (task, sample + 1) } else { (task + 1, 0) };
             let place = (task - self.first) as usize;
-            let told = told(&self.prompts[place], &completion, (self.text)(place, &completion.token_ids), self.form);
+            let text = (self.text)(place, &[], &completion.token_ids);
+            let told = told(&self.prompts[place], &completion, text, self.form);
             let shown = std::mem::take(&mut self.shown);
+            (self.space, self.settled) = (String::new(), (0, 0));
             match told.strip_prefix(shown.as_str()) {
                 Some(rest) => self.put(rest)?,
                 // A tokenizer may write tokens otherwise once others follow.
@@ -141,6 +155,8 @@ fn told(prompt: &str, completion: &Completion, text: String, form: Form) -> Stri
 
 #[cfg(test)]
 mod tests {
+    use policy::Tokenizer;
+
     use super::*;
 
     fn completion(token_ids: Vec<u32>, finish_reason: FinishReason) -> Completion {
@@ -167,8 +183,9 @@ mod tests {
         check(FinishReason::Stop, Form::Headed, "--- 1 + 1?, answer 2 (2 tokens)\n 2\n");
         check(FinishReason::Length, Form::Headed, "--- 1 + 1?, answer 2 (2 tokens, cut off)\n 2\n");
     }
+
     /// A letter for each id, the bytes of `é` for 1 and 2, nothing for 0.
-    fn text(_: usize, ids: &[u32]) -> String {
+    fn text(_: usize, _: &[u32], ids: &[u32]) -> String {
         let bytes = ids.iter().flat_map(|id| match id {
             0 => vec![],
             1 => vec![0xC3],
@@ -196,6 +213,35 @@ mod tests {
         let last = Completion { sample: 0, ..completion(ids.to_vec(), FinishReason::Stop) };
         assert!(written.on_finish(last).is_continue() && written.result.is_ok());
         assert_eq!(parts, ["a", " b", "é", "\n"]);
+    }
+
+    #[test]
+    fn what_is_written_bit_by_bit_is_the_whole_and_each_token_is_decoded_a_few_times() {
+        let said = "  世界，你好 👩‍🚀 costs é 3.50 €, 𝔘nd 한국어 \u{FFFD} is\n\n no  end 🎉".repeat(20);
+        let byte_level = Tokenizer::train(std::iter::once("世界 costs the 한국어 3.50 world".to_owned()), 300).unwrap();
+        for tokenizer in [byte_level, crate::stage::sentence_piece("")] {
+            let ids = tokenizer.encode(&said);
+            let decoded = std::cell::Cell::new(0);
+            let text = |_: usize, before: &[u32], ids: &[u32]| {
+                decoded.set(decoded.get() + before.len() + ids.len());
+                tokenizer.decode_after(before, ids)
+            };
+            let (prompts, mut parts) = (["?".to_owned()], Vec::new());
+            let mut write = |part: &str| {
+                parts.push(part.to_owned());
+                Ok(ControlFlow::Continue(()))
+            };
+            let mut written = Written::new(&prompts, (0, 1), false, &text, &mut write);
+            for count in 1..=ids.len() {
+                let partial = Partial { task: 0, sample: 0, token_ids: &ids[..count], logprobs: &[] };
+                assert!(written.on_tokens(partial).is_continue());
+            }
+            let last = Completion { sample: 0, ..completion(ids.clone(), FinishReason::Stop) };
+            assert!(written.on_finish(last).is_continue());
+            assert!(decoded.get() < 10 * ids.len(), "{} for {}", decoded.get(), ids.len());
+            assert!(parts.len() > ids.len() / 8 && parts[0].contains('世'), "{} parts of {}", parts.len(), ids.len());
+            assert_eq!(parts.concat(), tokenizer.decode(&ids) + "\n");
+        }
     }
 
     #[test]

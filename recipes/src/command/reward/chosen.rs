@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::command::Wrong;
 use crate::command::sandbox::prepare_python;
+use crate::config::RewardSettings;
 use crate::progress::Reporter;
 
 /// How the reward is called.
@@ -32,7 +33,18 @@ pub(in crate::command) struct RewardOptions {
 impl RewardOptions {
     /// The reward that `named` and these options mean, checked as far as it can be without its file.
     pub(in crate::command) fn spec(&self, named: &str, known: &Registry) -> anyhow::Result<RewardSpec> {
-        let mut parameters = Given::new();
+        self.spec_among(named, &[], known)
+    }
+
+    /// The same; the name may be that of one of `others`, whose settings hold but for what the options say.
+    pub(super) fn spec_among(
+        &self,
+        named: &str,
+        others: &[RewardSettings],
+        known: &Registry,
+    ) -> anyhow::Result<RewardSpec> {
+        let other = others.iter().find(|reward| reward.name == named);
+        let mut parameters = other.map_or_else(Given::new, |reward| reward.parameters.clone());
         for text in &self.parameters {
             let (key, value) = text.split_once('=').ok_or_else(|| {
                 Wrong(format!("--set {text}: expected PARAMETER=VALUE\n  hint: for example --set max_length=512"))
@@ -56,6 +68,13 @@ impl RewardOptions {
             }
             let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("reward");
             RewardSpec { custom: Some(custom), parameters, ..RewardSpec::named(stem) }
+        } else if let Some(theirs) = other.and_then(|reward| reward.custom.clone()) {
+            let custom = CustomReward {
+                function: self.function.clone().or(theirs.function),
+                conversational: if self.conversational { Some(true) } else { theirs.conversational },
+                ..theirs
+            };
+            RewardSpec { custom: Some(custom), parameters, ..RewardSpec::named(named) }
         } else {
             if self.function.is_some() || self.conversational {
                 let text = format!("--function and --conversational are for rewards of files, and {named} is none");
@@ -75,14 +94,71 @@ pub(in crate::command) fn build(spec: &RewardSpec, known: &Registry, reporter: &
     let surroundings = Surroundings { python: python.map(Into::into), limits: Limits::default() };
     match known.build(specs, &surroundings) {
         Err(error @ RewardError::Sandbox { .. }) => Err(error).context("the sandbox cannot be used"),
-        Err(error) => Err(Wrong(error.to_string()).into()),
+        Err(error) => Err(Wrong(as_typed(error).to_string()).into()),
         Ok(set) => Ok(set),
+    }
+}
+
+/// An error of a reward whose hint names the options of a command line, where it names keys of a recipe.
+pub(super) fn as_typed(error: RewardError) -> RewardError {
+    match error {
+        RewardError::Custom { place, reward, problem, shown, hint } => {
+            RewardError::Custom { place, reward, problem, shown, hint: hint.map(|hint| hint_as_typed(&hint)) }
+        }
+        RewardError::Failed(error) => RewardError::Failed(Box::new(as_typed(*error))),
+        other => other,
+    }
+}
+
+fn hint_as_typed(hint: &str) -> String {
+    let hint = hint.replace("set conversational = true beside its path", "add --conversational");
+    match hint.split_once("function = ") {
+        Some((before, after)) => format!("{before}--function {}", after.replace('"', "")),
+        None => hint,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hints_are_for_a_command_line() {
+        fn check(hint: &str, expected: &str) {
+            assert_eq!(hint_as_typed(hint), expected);
+        }
+        // As the driver of rewards in Python says them.
+        let driver = include_str!("../../../../rewards/src/custom/driver.py");
+        for words in
+            ["did you mean function = ", "set function = to one of", "set conversational = true beside its path"]
+        {
+            assert!(driver.contains(words), "{words}");
+        }
+        check("did you mean function = \"rewrd\"?", "did you mean --function rewrd?");
+        check("set function = to one of: tags, length", "set --function to one of: tags, length");
+        check("if it is so, set conversational = true beside its path", "if it is so, add --conversational");
+    }
+
+    /// A run's own, with the settings that it has there.
+    #[test]
+    fn a_name_of_a_runs_recipe() {
+        let known = Registry::builtin();
+        let of_run = CustomReward {
+            function: Some("mine".to_owned()),
+            conversational: Some(true),
+            ..CustomReward::at(Path::new("/there/rewards.py"))
+        };
+        let parameters = Given::from_iter([("words".to_owned(), Value::from(3)), ("how".to_owned(), Value::from("a"))]);
+        let others =
+            [RewardSettings { name: "my_reward".to_owned(), weight: 0.5, custom: Some(of_run.clone()), parameters }];
+        let spec = options(&["words=5"]).spec_among("my_reward", &others, &known).unwrap();
+        assert_eq!(spec.custom, Some(of_run.clone()));
+        assert_eq!(Value::Object(spec.parameters), serde_json::json!({"words": 5, "how": "a"}));
+        let other = RewardOptions { function: Some("other".to_owned()), ..RewardOptions::default() };
+        let custom = other.spec_among("my_reward", &others, &known).unwrap().custom.unwrap();
+        assert_eq!((custom.function.as_deref(), custom.path), (Some("other"), of_run.path));
+        assert!(options(&[]).spec_among("mine", &others, &known).is_err());
+    }
 
     fn options(parameters: &[&str]) -> RewardOptions {
         let parameters = parameters.iter().map(|&text| text.to_owned()).collect();

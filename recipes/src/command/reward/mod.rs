@@ -12,7 +12,7 @@ mod validate;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use rewards::Registry;
+use rewards::{Registry, RewardError};
 
 use super::print;
 pub(super) use chosen::{RewardOptions, build};
@@ -28,8 +28,8 @@ pub(super) enum RewardCommand {
     },
     /// Begin a reward of your own: a Python file that works, and cases to try it on
     #[command(after_help = "Examples:
-  recipe reward new brief                 writes rewards/brief.py and rewards/brief.jsonl
-  recipe reward test rewards/brief.py     tries the one on the other")]
+  recipe reward new brief              writes rewards/brief.py and brief.jsonl
+  recipe reward test rewards/brief.py  tries the one on the other")]
     New(new::NewArguments),
     /// Try a reward on cases: completions with the score that each must get
     #[command(
@@ -59,8 +59,10 @@ does not.",
     Validate(validate::ValidateArguments),
     /// Score the completions of a run again: what would this reward have said?
     #[command(after_help = "Examples:
-  recipe reward replay accuracy --run runs/r1-zero                 does it still say the same?
-  recipe reward replay rewards/brief.py --run runs/r1-zero         before training with it")]
+  recipe reward replay accuracy --run runs/r1-zero
+                                     does it still say the same?
+  recipe reward replay rewards/brief.py --run runs/r1-zero
+                                     before training with it")]
     Replay(replay::ReplayArguments),
     /// Measure how fast a reward is
     Bench(bench::BenchArguments),
@@ -68,7 +70,7 @@ does not.",
 
 /// Does what the arguments say.
 pub(super) fn run(command: &RewardCommand, known: &Registry) -> anyhow::Result<ExitCode> {
-    match command {
+    let done = match command {
         RewardCommand::List => print(&list::list(known)),
         RewardCommand::Show { name } => print(&list::show(name, known)?),
         RewardCommand::New(arguments) => print(&new::new(arguments, known)?),
@@ -76,5 +78,12 @@ pub(super) fn run(command: &RewardCommand, known: &Registry) -> anyhow::Result<E
         RewardCommand::Validate(arguments) => validate::validate(arguments, known),
         RewardCommand::Replay(arguments) => replay::replay(arguments, known),
         RewardCommand::Bench(arguments) => bench::bench(arguments, known),
-    }
+    };
+    done.map_err(|error| {
+        // One with a context around it is no fault of the reward.
+        match error.chain().next().is_some_and(|cause| cause.is::<RewardError>()) {
+            true => error.downcast().map_or_else(|error| error, |error| chosen::as_typed(error).into()),
+            false => error,
+        }
+    })
 }

@@ -33,7 +33,7 @@ const BAR_WIDTH: f64 = 40.0;
 
 #[derive(Args, Debug)]
 pub(in crate::command) struct ReplayArguments {
-    /// The reward's name, or the file of one of your own
+    /// The reward's name, one of your own in the run's recipe too, or the file of one
     reward: String,
 
     /// The run's folder
@@ -68,13 +68,13 @@ struct Scored<'a> {
 }
 
 pub(super) fn replay(arguments: &ReplayArguments, known: &Registry) -> anyhow::Result<ExitCode> {
-    let spec = arguments.options.spec(&arguments.reward, known)?;
     let recipe_file = arguments.run.join("recipe.toml");
     if !recipe_file.is_file() {
         let text = format!("{} is no run's folder: it holds no recipe.toml", arguments.run.display());
         return Err(Wrong(text).into());
     }
     let recipe = Recipe::read_with(&recipe_file, &[], known)?;
+    let spec = arguments.options.spec_among(&arguments.reward, &recipe.rewards, known)?;
     let stages = chosen(&recipe, arguments)?;
     let groups = read_groups(&arguments.run, &recipe, &stages, arguments.step)?;
     let reporter = Reporter::new(Verbosity::Auto);

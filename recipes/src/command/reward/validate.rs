@@ -2,12 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
 use datasets::{OnBadLine, Task};
 use rayon::prelude::*;
@@ -15,6 +12,7 @@ use rewards::{Reference, Registry, RewardError, RewardSet, Sample, Score};
 use serde::Serialize;
 
 use super::{RewardOptions, build};
+use crate::command::out::{check_out, write_results};
 use crate::command::{FAILED, Wrong, print};
 use crate::progress::{Phase, Reporter, Verbosity};
 use crate::wording::{counted, thousands};
@@ -34,7 +32,7 @@ pub(in crate::command) struct ValidateArguments {
     tasks: PathBuf,
 
     /// What full marks are: a right answer must score this or more, a wrong one less
-    #[arg(long, value_name = "SCORE", default_value_t = 1.0)]
+    #[arg(long, value_name = "SCORE", default_value_t = 1.0, value_parser = number)]
     full: f64,
 
     /// Write a line of JSON for everything that does not hold
@@ -43,6 +41,10 @@ pub(in crate::command) struct ValidateArguments {
 
     #[command(flatten)]
     options: RewardOptions,
+}
+
+fn number(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|value: &f64| value.is_finite()).ok_or_else(|| "expected a number".to_owned())
 }
 
 /// How an answer is given.
@@ -100,12 +102,9 @@ pub(super) fn validate(arguments: &ValidateArguments, known: &Registry) -> anyho
         return Err(Wrong(format!("cannot read the task file {}: there is none", arguments.tasks.display())).into());
     }
     let read = datasets::source::read(&arguments.tasks, OnBadLine::Skip)?;
-    // Opened before any work: who cannot write it shall know at once.
-    let out = arguments.out.as_ref().map(|path| {
-        let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        anyhow::Ok((path, BufWriter::new(file)))
-    });
-    let out = out.transpose()?;
+    if let Some(path) = &arguments.out {
+        check_out(path, &arguments.tasks)?;
+    }
     let reporter = Reporter::new(Verbosity::Auto);
     let rewards = build(&spec, known, &reporter)?;
     let phase = reporter.phase("references", Some(read.tasks.len() as u64), "tasks");
@@ -116,15 +115,9 @@ pub(super) fn validate(arguments: &ValidateArguments, known: &Registry) -> anyho
     })?;
     phase.finish("");
     let (exceptions, mut text) = report(&read.tasks, &tried, arguments.full);
-    if let Some((path, mut file)) = out {
-        let mut write = || -> std::io::Result<()> {
-            for exception in &exceptions {
-                serde_json::to_writer(&mut file, exception)?;
-                file.write_all(b"\n")?;
-            }
-            file.flush()
-        };
-        write().with_context(|| format!("cannot write {}", path.display()))?;
+    if let Some(path) = &arguments.out {
+        let lines = exceptions.iter().map(|exception| Ok(serde_json::to_string(exception)? + "\n"));
+        write_results(path, &lines.collect::<anyhow::Result<String>>()?)?;
     }
     for bad in read.bad.iter().take(SHOWN) {
         let _ = writeln!(text, "{}, line {}, is left out: {}", arguments.tasks.display(), bad.line, bad.what);

@@ -12,8 +12,8 @@ use clap::Args;
 use rewards::Reference;
 
 use super::prepare_python;
-use crate::command::print;
 use crate::command::tasks::exercise::Exercises;
+use crate::command::{Wrong, print};
 use crate::progress::{Reporter, Verbosity};
 
 #[derive(Args, Debug)]
@@ -73,7 +73,11 @@ pub(super) fn bench(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     }
 
     let here = python.run(BUSY, "", &Limits::default())?;
-    let native = native(arguments, BUSY)?;
+    let (native, finished) = native(arguments, BUSY)?;
+    if !finished {
+        let python = arguments.python.display();
+        return Err(Wrong(format!("--python {python}: it cannot run a Python program: is it an interpreter?")).into());
+    }
     let _ = writeln!(
         text,
         "interpreter-bound work     {:.2} s here ({:.2e} fuel), {native:.2} s in {}: {:.1} times",
@@ -143,17 +147,17 @@ fn native_batch(arguments: &BenchArguments, programs: &[String], reporter: &Repo
     Ok(programs.len() as f64 / started.elapsed().as_secs_f64())
 }
 
-/// The seconds that one process takes.
-fn native(arguments: &BenchArguments, program: &str) -> anyhow::Result<f64> {
+/// The seconds that one process takes, and whether it ends well.
+fn native(arguments: &BenchArguments, program: &str) -> anyhow::Result<(f64, bool)> {
     let started = Instant::now();
-    Command::new(&arguments.python)
+    let status = Command::new(&arguments.python)
         .args(["-I", "-c", program])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
         .with_context(|| format!("cannot start {}", arguments.python.display()))?;
-    Ok(started.elapsed().as_secs_f64())
+    Ok((started.elapsed().as_secs_f64(), status.success()))
 }
 
 fn quantile(sorted: &[f64], share: f64) -> f64 {

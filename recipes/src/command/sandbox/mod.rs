@@ -9,11 +9,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use ::sandbox::{Limits, Packages, Python};
-use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use crate::command::Wrong;
 use crate::progress::{Reporter, Verbosity};
+use crate::stage::prepare_python_with;
 use bench::BenchArguments;
 use run::RunArguments;
 
@@ -37,8 +37,8 @@ else 1.",
     Doctor(PackageArguments),
     /// Measure the sandbox on this machine, beside a process for each program
     #[command(after_help = "Examples:
-  recipe sandbox bench                          trivial programs
-  recipe sandbox bench --tasks mbpp.jsonl       also the file's solutions with their tests")]
+  recipe sandbox bench                     trivial programs
+  recipe sandbox bench --tasks mbpp.jsonl  and the file's solutions")]
     Bench(BenchArguments),
 }
 
@@ -72,19 +72,19 @@ pub(super) struct LimitArguments {
     #[arg(long, value_name = "BYTES")]
     output: Option<usize>,
     /// Seconds of wall-clock time, the backstop [default: 120]
-    #[arg(long, value_name = "SECONDS")]
-    wall: Option<f64>,
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    wall: Option<Duration>,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.ok_or_else(|| "expected a number of seconds, 0 or more".to_owned())
 }
 
 impl LimitArguments {
     /// The limits meant, checked.
     pub(super) fn limits(&self) -> anyhow::Result<Limits> {
         let default = Limits::default();
-        let wall = match self.wall.map(Duration::try_from_secs_f64) {
-            None => default.wall,
-            Some(Ok(wall)) => wall,
-            Some(Err(error)) => return Err(Wrong(format!("--wall: {error}")).into()),
-        };
         let memory_bytes = match self.memory {
             None => default.memory_bytes,
             Some(mebibytes) => usize::try_from(mebibytes.saturating_mul(1 << 20)).unwrap_or(usize::MAX),
@@ -93,7 +93,7 @@ impl LimitArguments {
             fuel: self.fuel.unwrap_or(default.fuel),
             memory_bytes,
             output_bytes: self.output.unwrap_or(default.output_bytes),
-            wall,
+            wall: self.wall.unwrap_or(default.wall),
         };
         limits.check().map_err(|error| Wrong(error.to_string()))?;
         Ok(limits)
@@ -113,14 +113,7 @@ pub(super) fn run(command: &SandboxCommand) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Python from the cache, or made now, with a bar for those who wait.
+/// Python from the cache of this machine, or made now, with a bar for those who wait.
 pub(super) fn prepare_python(reporter: &Reporter, packages: &Packages) -> anyhow::Result<Python> {
-    let phase = reporter.phase("Python sandbox", Some(::sandbox::PrepareStep::ALL.len() as u64), "steps");
-    let python = Python::prepare_with(&::sandbox::default_cache_dir(), packages, &mut |step| {
-        phase.set_position(step.index() as u64);
-        phase.set_message(&step.to_string());
-    })
-    .context("cannot prepare the Python sandbox")?;
-    phase.finish("");
-    Ok(python)
+    prepare_python_with(packages, reporter, &::sandbox::default_cache_dir())
 }

@@ -17,9 +17,9 @@ pub(super) enum TasksCommand {
     List,
     /// Generate tasks of a family
     #[command(after_help = "Examples:
-  recipe tasks generate word_problems --count 5               to the screen, as JSON Lines
+  recipe tasks generate word_problems --count 5  to the screen, as JSON Lines
   recipe tasks generate programs --level 3 --out tasks.parquet
-  recipe tasks generate gcd_lcm --count 1000 --seed 7 --split held --out exam.jsonl.gz")]
+  recipe tasks generate lists --count 1000 --split held --out lists.jsonl.gz")]
     Generate(generate::GenerateArguments),
     /// Show the first tasks of a file
     Head(look::HeadArguments),
@@ -34,8 +34,10 @@ pub(super) enum TasksCommand {
 Prints the tasks whose solution fails, with the cause. Exit status 1 if any failed.",
         after_help = "Examples:
   recipe tasks validate HumanEval.jsonl.gz
-  recipe tasks validate mbpp.jsonl --out validated.jsonl    a row per task: id, passed, cause, fuel, seconds
-  recipe tasks validate contest.jsonl --memory 2048         solutions that read standard input are recognised too"
+  recipe tasks validate mbpp.jsonl --out validated.jsonl
+                a row per task: id, passed, cause, fuel, seconds
+  recipe tasks validate contest.jsonl --memory 2048
+                solutions that read standard input are recognised too"
     )]
     Validate(validate::ValidateArguments),
 }

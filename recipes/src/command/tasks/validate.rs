@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use clap::Args;
+use rayon::prelude::*;
 use rewards::{CodeGrader, Graded, Marking};
 use serde::Serialize;
 
@@ -114,27 +114,14 @@ pub(super) fn validate(arguments: &ValidateArguments) -> anyhow::Result<ExitCode
 /// Every exercise, on all cores, in order.
 fn grade_all(grader: &CodeGrader, exercises: Vec<Exercise>, reporter: &Reporter) -> anyhow::Result<Vec<Verdict>> {
     let phase = reporter.phase("solutions", Some(exercises.len() as u64), "tasks");
-    let next = AtomicUsize::new(0);
-    let exercises: Vec<Mutex<Option<Exercise>>> = exercises.into_iter().map(|one| Mutex::new(Some(one))).collect();
-    let verdicts: Mutex<Vec<Option<Verdict>>> = Mutex::new(exercises.iter().map(|_| None).collect());
-    let work = || -> anyhow::Result<()> {
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(place) = exercises.get(index) else { return Ok(()) };
-            let Some(exercise) = place.lock().unwrap_or_else(PoisonError::into_inner).take() else { continue };
-            let graded = grade(grader, &exercise).with_context(|| format!("task {}", exercise.id))?;
-            verdicts.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(Verdict::new(exercise, graded));
-            phase.inc(1);
-        }
-    };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?)
-    })?;
+    let graded = exercises.into_par_iter().map(|exercise| {
+        let graded = grade(grader, &exercise).with_context(|| format!("task {}", exercise.id))?;
+        phase.inc(1);
+        Ok(Verdict::new(exercise, graded))
+    });
+    let verdicts = graded.collect::<anyhow::Result<Vec<_>>>()?;
     phase.finish("");
-    let verdicts = verdicts.into_inner().unwrap_or_else(PoisonError::into_inner);
-    verdicts.into_iter().collect::<Option<_>>().context("a task was left out")
+    Ok(verdicts)
 }
 
 /// The first solution that passes, else the verdict on the first of all.

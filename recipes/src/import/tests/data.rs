@@ -55,6 +55,24 @@ fn names_are_not_shortened() {
     assert!(matches!(outcome(&notes, "lora_target_modules"), Outcome::Attention(what) if what.contains(target)));
 }
 
+/// Rows are read by the names of their columns, whatever column the file means.
+#[test]
+fn a_column_of_questions_that_would_not_be_read_is_said() {
+    #[track_caller]
+    fn check(column: &str, expected: &str) {
+        let (_, notes) = imported(&format!("num_generations: 4\ndataset_prompt_column: {column}\n"), 1);
+        let asks = !expected.is_empty();
+        assert_eq!(open(&notes).contains(&"dataset_prompt_column"), asks, "{}", account(&notes));
+        assert!(format!("{:?}", outcome(&notes, "dataset_prompt_column")).contains(expected), "{}", account(&notes));
+    }
+    check("problem", "");
+    check("question", "");
+    check("prompt", "unless rows have a column `question` or `problem` too");
+    check("query", "a job of `recipe curate`, with columns = { prompt = \\\"query\\\" }");
+    let (_, notes) = sft("packing: true\ndataset_prompt_column: query\n");
+    assert!(open(&notes).contains(&"dataset_prompt_column"), "{}", account(&notes));
+}
+
 /// How questions are asked is nothing that a file without a system message says.
 #[test]
 fn the_template_is_said() {

@@ -1,14 +1,12 @@
-//! The figures of a step that follow from its completions and scores alone, and completions as people read them.
+//! The figures of a step that follow from its completions and scores alone.
 
 use std::collections::{BTreeMap, HashSet};
 
-use datasets::Task;
 use policy::grpo::is_flat;
 
 use super::super::grade::Graded;
 use super::rollout::{Rollout, rewards};
 use crate::metrics::{Lengths, Spread, StepMetrics, correlation, mean};
-use crate::run::{CompletionRecord, RewardPart};
 
 /// Tokens in a row that count as repeated where they stand twice in a completion.
 const REPEATED: usize = 4;
@@ -112,27 +110,6 @@ fn repetition(token_ids: &[u32]) -> f64 {
     let all = runs.len();
     let different = runs.collect::<HashSet<_>>().len();
     if all == 0 { 0.0 } else { (all - different) as f64 / all as f64 }
-}
-
-/// A completion as people read it.
-pub(in super::super) fn completion_record(graded: &Graded, task: &Task, advantage: Option<f64>) -> CompletionRecord {
-    let part = |component: &rewards::Component| RewardPart {
-        name: component.name.clone(),
-        score: component.score.value,
-        cause: component.score.cause.clone(),
-    };
-    CompletionRecord {
-        task: task.id.clone(),
-        group: graded.completion.task,
-        source: task.source.clone(),
-        prompt: task.prompt.clone(),
-        completion: graded.text.clone(),
-        reward: graded.breakdown.total,
-        parts: graded.breakdown.components.iter().map(part).collect(),
-        advantage,
-        tokens: graded.completion.token_ids.len() as u64,
-        truncated: graded.truncated(),
-    }
 }
 
 #[cfg(test)]

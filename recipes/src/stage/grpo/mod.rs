@@ -13,23 +13,22 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
-use policy::checkpoint::{CheckpointWriter, latest_valid, prune, remove_partial, verify};
+use policy::checkpoint::{CheckpointWriter, prune, verify};
 use policy::{Policy, SamplingParams};
 use serde::{Deserialize, Serialize};
 
-use super::bench::{Bench, load_policy};
+use super::bench::Bench;
 use super::draws::Draws;
 use super::eval::{Examination, Examined, examine};
 use super::passes::Passes;
 use super::trainer::{Divergence, Stepped, Trainer, Training};
-use super::{Ended, start};
-use crate::RunContext;
+use super::{Ended, RunContext, start};
 use crate::alarms::Alarms;
 use crate::config::{GrpoSettings, HandOn, ReferenceKind, Stage};
 use crate::metrics::{MetricRow, StepMetrics, is_more};
+use crate::model::read_policy;
 use crate::run::{CompletionRecord, StageRecord, Unusable};
-
-pub(super) use figures::completion_record;
+use crate::wording::counted;
 
 const REFERENCE: &str = "reference";
 const STATE: &str = "trainer.json";
@@ -148,18 +147,17 @@ impl<'a> Learner<'a> {
         settings: &'a GrpoSettings,
         from: &Path,
     ) -> anyhow::Result<Learner<'a>> {
-        let root = context.run.checkpoints(&stage.name);
-        remove_partial(&root)?;
-        let found = latest_valid(&root)?;
-        for (path, reason) in &found.rejected {
-            context.reporter.note(&format!("{} is damaged and not used: {reason}", path.display()));
-        }
         let training = Training::of(stage, settings.adamw(), settings.moments_on_host, context.recipe.seed);
-        if let Some(path) = found.path {
+        if let Some(path) = start::newest_checkpoint(context, stage)? {
             let learner = Learner::load(context, &path, settings, &training, from, draws)
                 .with_context(|| format!("cannot resume {}", path.display()))?;
             if learner.state.step < settings.steps {
                 context.reporter.note(&format!("{}: going on after step {}", stage.name, learner.state.step));
+            }
+            let lost = context.run.lost_completions(&stage.name, learner.state.step);
+            if lost > 0 {
+                let steps = counted(lost, "step", "steps");
+                context.reporter.note(&format!("{}: the completions of {steps} are gone, and stay so", stage.name));
             }
             return Ok(learner);
         }
@@ -182,7 +180,7 @@ impl<'a> Learner<'a> {
         let text = std::fs::read_to_string(folder.join(STATE))?;
         let state = serde_json::from_str(&text).with_context(|| format!("{STATE} is damaged"))?;
         let reference = folder.join(REFERENCE);
-        let reference = if reference.exists() { Some(load_policy(&reference, place)?) } else { None };
+        let reference = if reference.exists() { Some(read_policy(&reference, place)?) } else { None };
         Ok(Learner { settings, trainer, reference, draws, state })
     }
 
@@ -253,9 +251,7 @@ impl<'a> Learner<'a> {
             .graded
             .iter()
             .zip(advantages)
-            .map(|(graded, advantage)| {
-                completion_record(graded, &rollout.tasks[graded.completion.task as usize], Some(advantage))
-            })
+            .map(|(graded, advantage)| graded.record(&rollout.tasks[graded.completion.task as usize], Some(advantage)))
             .collect();
         context.run.write_completions(&stage.name, step, &records)?;
         context.run.write_printed(&stage.name, step, &rollout.printed)?;

@@ -15,11 +15,11 @@ use policy::Request;
 use policy::grpo::is_flat;
 use rewards::Printed;
 
+use super::super::RunContext;
 use super::super::ask::{Asked, Grading};
 use super::super::bench::Bench;
 use super::super::grade::Graded;
 use super::Learner;
-use crate::RunContext;
 
 /// A step's tasks and completions.
 #[derive(Default)]

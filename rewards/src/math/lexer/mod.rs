@@ -7,9 +7,11 @@
 mod layout;
 mod letters;
 mod number;
+mod sign;
 
 use super::names;
 use super::node::{Constant, Function, NamedSet, Relation};
+use sign::sign;
 
 /// The longest text that is looked at, in bytes.
 pub(crate) const MAX_LENGTH: usize = 4096;
@@ -215,6 +217,29 @@ impl<'a> Lexer<'a> {
                 }
                 Token::GroupClose
             }
+            '(' | '[' | ')' | ']' => self.bracket(next),
+            '$' if self.dollars == 1 => Token::Currency("$"),
+            '$' | '~' | '`' | '"' | '“' | '”' | '\u{200b}' | '\u{feff}' => {
+                self.space = true;
+                return Some(());
+            }
+            '-' if self.rest().starts_with('>') => return None,
+            '&' if self.environments > 0 => Token::Ampersand,
+            '∜' => return self.fourth_root(start),
+            _ => match self.of_several(next).or_else(|| sign(next)) {
+                Some(token) => token,
+                None => match names::vulgar_fraction(next) {
+                    Some((numerator, denominator)) => return self.vulgar(numerator, denominator, start),
+                    None => self.foreign(next, start),
+                },
+            },
+        };
+        self.push(token, start);
+        Some(())
+    }
+
+    fn bracket(&mut self, next: char) -> Token<'a> {
+        match next {
             '[' | ']' if self.reading.outward => {
                 self.interval = !self.interval;
                 match (next, self.interval) {
@@ -228,106 +253,40 @@ impl<'a> Lexer<'a> {
                 self.depth += 1;
                 Token::Open(next)
             }
-            ')' | ']' => {
+            _ => {
                 self.depth = self.depth.saturating_sub(1);
                 Token::Close(next)
             }
-            '$' if self.dollars == 1 => Token::Currency("$"),
-            '$' | '~' | '`' | '"' | '“' | '”' | '\u{200b}' | '\u{feff}' => {
-                self.space = true;
-                return Some(());
-            }
-            '*' if self.rest().starts_with('*') => {
-                self.at += 1;
-                Token::Caret
-            }
-            '+' if self.rest().starts_with("/-") => {
-                self.at += 2;
-                Token::PlusMinus
-            }
-            '+' => Token::Plus,
-            '-' if self.rest().starts_with(">") => return None,
-            '-' | '−' | '–' | '‐' | '‑' | '﹣' | '－' => Token::Minus,
-            '*' | '×' | '·' | '⋅' | '∗' | '∙' | '•' => Token::Times,
-            '/' | '÷' | '⁄' | '∕' => Token::Slash,
-            '^' => Token::Caret,
-            '_' => Token::Underscore,
-            ',' | '，' => Token::Comma,
-            ';' => Token::Semicolon,
-            ':' | '∶' => Token::Colon,
-            '=' if self.rest().starts_with('=') => {
-                self.at += 1;
-                Token::Relation(Relation::Equal)
-            }
-            '=' => Token::Relation(Relation::Equal),
-            '<' | '>' | '!' if self.rest().starts_with('=') => {
-                self.at += 1;
-                Token::Relation(match next {
-                    '<' => Relation::LessEqual,
-                    '>' => Relation::GreaterEqual,
-                    _ => Relation::NotEqual,
-                })
-            }
-            '<' => Token::Relation(Relation::Less),
-            '>' => Token::Relation(Relation::Greater),
-            '≤' | '⩽' | '≦' => Token::Relation(Relation::LessEqual),
-            '≥' | '⩾' | '≧' => Token::Relation(Relation::GreaterEqual),
-            '≠' => Token::Relation(Relation::NotEqual),
-            '≈' => Token::Relation(Relation::Approximately),
-            '∈' => Token::Relation(Relation::In),
-            '∉' => Token::Relation(Relation::NotIn),
-            '≡' => Token::Relation(Relation::Congruent),
-            '!' => Token::Bang,
-            '\'' | '′' | '’' => Token::Prime,
-            '%' | '％' => Token::Percent,
-            '°' | 'º' | '˚' => Token::Degree,
-            '|' | '∣' => Token::Bar(None),
-            '&' if self.environments > 0 => Token::Ampersand,
-            '&' => Token::And,
-            '∪' => Token::Union,
-            '∩' => Token::Intersection,
-            '∁' => Token::Command("complement"),
-            '∖' => Token::SetMinus,
-            '±' => Token::PlusMinus,
-            '∓' => Token::MinusPlus,
-            '…' | '⋯' => Token::Ellipsis,
-            '∅' => Token::Named(NamedSet::Empty),
-            'ℝ' => Token::Named(NamedSet::Reals),
-            'ℤ' => Token::Named(NamedSet::Integers),
-            'ℚ' => Token::Named(NamedSet::Rationals),
-            'ℕ' => Token::Named(NamedSet::Naturals),
-            'ℂ' => Token::Named(NamedSet::Complexes),
-            '∞' => Token::Constant(Constant::Infinity),
-            'π' => Token::Constant(Constant::Pi),
-            '√' => Token::Command("sqrt"),
-            '∑' => Token::Command("sum"),
-            '∏' => Token::Command("prod"),
-            '∫' => Token::Command("int"),
-            '⟨' => Token::Open('<'),
-            '⟩' => Token::Close('>'),
-            '€' => Token::Currency("€"),
-            '£' => Token::Currency("£"),
-            '¥' | '￥' => Token::Currency("¥"),
-            '₹' => Token::Currency("₹"),
-            '¢' => Token::Word("cents"),
-            '∛' => Token::Command("cbrt"),
-            '∜' => return self.fourth_root(start),
-            _ if next.is_alphabetic() => match names::greek_letter(next) {
-                Some(name) => Token::Symbol(name),
-                None => {
-                    let length: usize =
-                        self.rest().chars().take_while(|next| next.is_alphabetic()).map(char::len_utf8).sum();
-                    self.at += length;
-                    Token::Word(&self.text[start..self.at])
-                }
-            },
-            _ => match names::vulgar_fraction(next) {
-                Some((numerator, denominator)) => return self.vulgar(numerator, denominator, start),
-                None => Token::Word(&self.text[start..self.at]),
-            },
-        };
-        self.push(token, start);
-        Some(())
+        }
+    }
+
+    /// A sign of several characters, of which `next` is the first.
+    fn of_several(&mut self, next: char) -> Option<Token<'a>> {
+        let signs = [
+            ("**", Token::Caret),
+            ("+/-", Token::PlusMinus),
+            ("==", Token::Relation(Relation::Equal)),
+            ("<=", Token::Relation(Relation::LessEqual)),
+            (">=", Token::Relation(Relation::GreaterEqual)),
+            ("!=", Token::Relation(Relation::NotEqual)),
+        ];
+        let rest = self.rest();
+        let (text, token) =
+            signs.into_iter().find(|(text, _)| text.strip_prefix(next).is_some_and(|more| rest.starts_with(more)))?;
+        self.at += text.len() - 1;
+        Some(token)
+    }
+
+    /// A letter of another alphabet, or a word of such; any other character is a word by itself.
+    fn foreign(&mut self, next: char, start: usize) -> Token<'a> {
+        if let Some(name) = names::greek_letter(next) {
+            return Token::Symbol(name);
+        }
+        if next.is_alphabetic() {
+            let letters = self.rest().chars().take_while(|next| next.is_alphabetic());
+            self.at += letters.map(char::len_utf8).sum::<usize>();
+        }
+        Token::Word(&self.text[start..self.at])
     }
 
     /// Whether a value ends right before.

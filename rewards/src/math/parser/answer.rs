@@ -521,13 +521,20 @@ fn solutions(items: &[Node], choices: &[usize]) -> Option<Vec<Node>> {
         let row = items.get(begin..end)?;
         let found = names(row).filter(|found| found.iter().all(|name| matches!(name, Node::Symbol(_))))?;
         match &known {
-            None => known = Some(found),
+            None => known = Some(found.clone()),
             Some(known) if known.len() == found.len() && known.iter().all(|name| found.contains(name)) => {}
             Some(_) => return None,
         }
-        rows.push(Node::Tuple('(', ')', row.to_vec()));
+        rows.push((found, row));
         begin = end;
     }
+    // In the order in which the first row names them.
+    let known = known?;
+    let ordered = |(found, row): &(Vec<&Node>, &[Node])| {
+        let of = |name: &&Node| found.iter().position(|other| other == name).map(|at| row[at].clone());
+        Some(Node::Tuple('(', ')', known.iter().map(of).collect::<Option<_>>()?))
+    };
+    let rows: Vec<Node> = rows.iter().map(ordered).collect::<Option<_>>()?;
     (rows.len() > 1).then_some(rows)
 }
 

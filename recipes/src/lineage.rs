@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use super::prompt::Template;
 use crate::config::{self, Recipe, RecipeError};
 use crate::run::write_whole;
 
@@ -17,6 +16,39 @@ const HANDED_ON: usize = 8;
 /// What a checkpoint has beside the model, wherever it is taken.
 const TRAINER: &str = "trainer.json";
 
+/// What stands around a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Template {
+    /// R1-Zero's, in which `recipe run` trains: the answer stands in tags.
+    R1Zero,
+    /// The model's own chat template.
+    Chat,
+    /// None: the text as it stands.
+    Plain,
+}
+
+impl From<config::Template> for Template {
+    fn from(template: config::Template) -> Template {
+        match template {
+            config::Template::R1Zero => Template::R1Zero,
+            config::Template::Chat => Template::Chat,
+        }
+    }
+}
+
+impl Template {
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Template::R1Zero => "r1-zero",
+            Template::Chat => "chat",
+            Template::Plain => "plain",
+        }
+    }
+}
+
 /// What a model carries along that leaves its run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Lineage {
@@ -26,6 +58,9 @@ pub(crate) struct Lineage {
     seed: u64,
     /// The template in which it was last trained.
     template: Template,
+    /// The system message that questions had in it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    system_prompt: String,
 }
 
 impl Lineage {
@@ -37,17 +72,32 @@ impl Lineage {
     pub(crate) fn of(recipe: &Recipe, place: usize) -> Option<Lineage> {
         match recipe.template_at(place) {
             Some(template) => Some(Lineage::by(recipe, template)),
-            None => Some(known(recipe.model_at(place).folder()?).ok()??.0),
+            None => Lineage::carried(recipe.model_at(place).folder()?),
         }
     }
 
+    /// What the model in a folder carries along, or the run says that it lies in. None where there is nothing, or nothing
+    /// that can be read.
+    pub(crate) fn carried(folder: &Path) -> Option<Lineage> {
+        Some(known(folder).ok()??.0)
+    }
+
     fn by(recipe: &Recipe, template: config::Template) -> Lineage {
-        Lineage { recipe: recipe.name.clone(), seed: recipe.seed, template: template.into() }
+        let system_prompt = match template {
+            config::Template::Chat => recipe.tasks.system_prompt.clone(),
+            config::Template::R1Zero => String::new(),
+        };
+        Lineage { recipe: recipe.name.clone(), seed: recipe.seed, template: template.into(), system_prompt }
     }
 
     /// The template in which the model was last trained.
     pub(crate) fn template(&self) -> Template {
         self.template
+    }
+
+    /// The system message with which it was last trained, if any.
+    pub(crate) fn system_prompt(&self) -> &str {
+        &self.system_prompt
     }
 
     /// The recipe that trained it, and its seed.
@@ -63,13 +113,15 @@ impl Lineage {
 
 /// A template in which a model was trained, and how that is known.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Trained {
-    pub(super) template: Template,
-    pub(super) known_from: KnownFrom,
+pub(crate) struct Trained {
+    pub(crate) template: Template,
+    /// The system message that questions had, if any.
+    pub(crate) system_prompt: String,
+    pub(crate) known_from: KnownFrom,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum KnownFrom {
+pub(crate) enum KnownFrom {
     /// It carries along that this recipe made it.
     Recipe(String),
     /// The run that it lies in.
@@ -80,7 +132,7 @@ pub(super) enum KnownFrom {
 
 impl KnownFrom {
     /// As a clause about the model of this name.
-    pub(super) fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         match self {
             KnownFrom::Recipe(recipe) => format!("the recipe {recipe} trained {name} in it"),
             KnownFrom::Run => format!("the run of {name} trains in it"),
@@ -91,10 +143,9 @@ impl KnownFrom {
 
 /// The template in which the model in `folder` was trained here, or which the run trained in that began with it; none for a
 /// model from elsewhere. `chats` is whether its tokenizer has a chat template, without which it was never asked in one.
-pub(super) fn trained_in(folder: &Path, chats: bool) -> anyhow::Result<Option<Trained>> {
-    let trained = |template, known_from| Ok(Some(Trained { template, known_from }));
-    if let Some((lineage, known_from)) = known(folder)? {
-        return trained(lineage.template, known_from);
+pub(crate) fn trained_in(folder: &Path, chats: bool) -> anyhow::Result<Option<Trained>> {
+    if let Some((Lineage { template, system_prompt, .. }, known_from)) = known(folder)? {
+        return Ok(Some(Trained { template, system_prompt, known_from }));
     }
     match (folder.join(TRAINER).is_file(), chats) {
         (true, true) => {
@@ -103,9 +154,18 @@ pub(super) fn trained_in(folder: &Path, chats: bool) -> anyhow::Result<Option<Tr
             let error = RecipeError::new(folder.display().to_string(), message);
             Err(error.hint("choose one: --template r1-zero or chat").into())
         }
-        (true, false) => trained(Template::R1Zero, KnownFrom::Checkpoint),
+        (true, false) => {
+            let (template, known_from) = (Template::R1Zero, KnownFrom::Checkpoint);
+            Ok(Some(Trained { template, system_prompt: String::new(), known_from }))
+        }
         (false, _) => Ok(None),
     }
+}
+
+/// The run that a model's folder lies in.
+pub(crate) fn run_of(folder: &Path) -> Option<&Path> {
+    let is_run = |folder: &&Path| ["recipe.toml", "run.json"].iter().all(|name| folder.join(name).is_file());
+    folder.ancestors().take(RUN_ABOVE).find(is_run)
 }
 
 /// What the model in `folder` carries along, or the run says that it lies in; where that trained nothing, the same of the
@@ -127,8 +187,7 @@ fn known(folder: &Path) -> anyhow::Result<Option<(Lineage, KnownFrom)>> {
             let known_from = KnownFrom::Recipe(lineage.recipe.clone());
             return Ok(Some((lineage, known_from)));
         }
-        let is_run = |folder: &&Path| ["recipe.toml", "run.json"].iter().all(|name| folder.join(name).is_file());
-        let Some(run) = folder.ancestors().take(RUN_ABOVE).find(is_run) else { return Ok(None) };
+        let Some(run) = run_of(&folder) else { return Ok(None) };
         let file = run.join("recipe.toml");
         let recipe = Recipe::read(&file, &[]).with_context(|| unknown(file))?;
         if let Some(template) = recipe.trained_template() {
@@ -164,7 +223,7 @@ mod tests {
         fn check(recipe: &str, expected: Template) {
             let run = run(recipe);
             for inner in ["base", "export", "checkpoints/step-000010", "checkpoints/second/step-000010"] {
-                let trained = Trained { template: expected, known_from: KnownFrom::Run };
+                let trained = Trained { template: expected, system_prompt: String::new(), known_from: KnownFrom::Run };
                 assert_eq!(trained_in(&run.path().join(inner), true).unwrap(), Some(trained), "{inner}");
             }
         }
@@ -178,10 +237,15 @@ mod tests {
     #[test]
     fn an_export_carries_it_along() {
         let folder = tempfile::tempdir().unwrap();
-        let recipe = Recipe::parse("r.toml", &format!("tasks.template = \"chat\"\n{RUN}"), &[]).unwrap();
+        let recipe = Recipe::parse(
+            "r.toml",
+            &format!("tasks = {{ template = \"chat\", system_prompt = \"Think.\" }}\n{RUN}"),
+            &[],
+        )
+        .unwrap();
         Lineage::of(&recipe, 0).unwrap().write(folder.path()).unwrap();
         let known_from = KnownFrom::Recipe(recipe.name);
-        let trained = Trained { template: Template::Chat, known_from };
+        let trained = Trained { template: Template::Chat, system_prompt: "Think.".to_owned(), known_from };
         assert_eq!(trained_in(folder.path(), true).unwrap(), Some(trained));
     }
 
@@ -193,13 +257,14 @@ mod tests {
             format!("[model]\npath = '{}'\n[[stage]]\nkind = \"eval\"\n[[stage]]\nkind = \"export\"\n", model.display())
         };
         let of = |text: &str, place: usize| Lineage::of(&Recipe::parse("r.toml", text, &[]).unwrap(), place);
-        let trained = Lineage { recipe: "trainer".to_owned(), seed: 7, template: Template::Chat };
+        let trained =
+            Lineage { recipe: "trainer".to_owned(), seed: 7, template: Template::Chat, system_prompt: String::new() };
         let text = exporter(&trainer.path().join("checkpoints/step-000010"));
         assert_eq!(of(&text, 1).as_ref(), Some(&trained));
         // Its run knows no more, of its base too.
         let between = run(&text);
         let known_from = KnownFrom::Recipe("trainer".to_owned());
-        let expected = Trained { template: Template::Chat, known_from };
+        let expected = Trained { template: Template::Chat, system_prompt: String::new(), known_from };
         assert_eq!(trained_in(&between.path().join("base"), true).unwrap(), Some(expected));
         assert_eq!(of(&exporter(&between.path().join("base")), 1), Some(trained.clone()));
         // What an export carried along is handed on; of a model from elsewhere nothing is known.
@@ -233,7 +298,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(trained_in(folder.path(), true).unwrap(), None);
         std::fs::write(folder.path().join(TRAINER), "{}").unwrap();
-        let trained = Trained { template: Template::R1Zero, known_from: KnownFrom::Checkpoint };
+        let trained =
+            Trained { template: Template::R1Zero, system_prompt: String::new(), known_from: KnownFrom::Checkpoint };
         assert_eq!(trained_in(folder.path(), false).unwrap(), Some(trained));
         check(folder.path());
     }
