@@ -283,7 +283,7 @@ impl Bench {
     fn few_rows(&self) -> Result<()> {
         let Sizes { decoded: (rows, _), heads, key_heads, head_width, hidden, inner, vocabulary, .. } = self.sizes;
         let device = &self.device;
-        let few = FewRows::new(device)?;
+        let few = FewRows::new(device, 0)?;
         let widths = [
             ("queries, keys, values", (heads + 2 * key_heads) * head_width, hidden),
             ("output", hidden, heads * head_width),

@@ -2,6 +2,10 @@
 
 use device::ops::{FewRows, FewRowsWeight, RmsNorm, swiglu};
 use device::{Device, bf16};
+use support::numbers;
+
+#[path = "mixture/support.rs"]
+mod support;
 
 /// Whole numbers from -4 to 4: exact in bf16, and so are sums of products in f32.
 fn whole(len: usize, factor: usize) -> Vec<bf16> {
@@ -10,24 +14,25 @@ fn whole(len: usize, factor: usize) -> Vec<bf16> {
 
 /// Numbers without a pattern, from -1 to 1.
 fn broken(len: usize, seed: u64) -> Vec<bf16> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..len).map(|_| bf16::from_f32(next())).collect()
+    numbers(seed, len).into_iter().map(bf16::from_f32).collect()
 }
 
 /// `[rows, columns, depth]` of products whose tiles are narrow and wide, whole and cut, by one block and by all.
-const SHAPES: [[usize; 3]; 7] =
-    [[1, 8, 8], [3, 40, 72], [16, 72, 1000], [17, 264, 200], [33, 8, 4000], [64, 136, 520], [50, 1000, 136]];
+const SHAPES: [[usize; 3]; 8] = [
+    [1, 8, 8],
+    [3, 40, 72],
+    [16, 72, 1000],
+    [17, 264, 200],
+    [33, 8, 4000],
+    [64, 136, 520],
+    [50, 1000, 136],
+    [64, 1600, 24],
+];
 
 #[test]
 fn products_are_those_of_plain_loops() {
     let device = Device::for_tests();
-    let products = FewRows::new(&device).unwrap();
+    let products = FewRows::new(&device, 1600).unwrap();
     for [rows, columns, depth] in SHAPES {
         let (x, weight) = (whole(rows * depth, 7), whole(columns * depth, 5));
         let before: Vec<f32> = whole(rows * columns, 11).iter().map(|x| x.to_f32()).collect();
@@ -60,7 +65,7 @@ fn products_are_those_of_plain_loops() {
 #[test]
 fn an_activation_is_that_of_the_rounded_product() {
     let device = Device::for_tests();
-    let products = FewRows::new(&device).unwrap();
+    let products = FewRows::new(&device, 1600).unwrap();
     for [rows, inner, depth] in SHAPES {
         // Of whole numbers the product is the same to the bit, in whatever order it is summed.
         let x = device.upload(&whole(rows * depth, 7), "rows").unwrap();
@@ -79,7 +84,7 @@ fn an_activation_is_that_of_the_rounded_product() {
 #[test]
 fn a_norm_adds_up_a_product_in_parts() {
     let device = Device::for_tests();
-    let products = FewRows::new(&device).unwrap();
+    let products = FewRows::new(&device, 1600).unwrap();
     for [rows, columns, depth] in SHAPES {
         // Of whole numbers the sums are the same to the bit, in whatever order.
         let x = device.upload(&whole(rows * depth, 7), "rows").unwrap();
@@ -105,7 +110,7 @@ fn a_norm_adds_up_a_product_in_parts() {
 #[test]
 fn a_row_is_the_same_to_the_bit_whatever_the_others_are() {
     let device = Device::for_tests();
-    let products = FewRows::new(&device).unwrap();
+    let products = FewRows::new(&device, 1600).unwrap();
     for [columns, depth] in [[72, 1000], [8, 4000], [1000, 136]] {
         let weight = device.upload(&broken(columns * depth, 1), "weight").unwrap();
         let x = device.upload(&broken(64 * depth, 2), "rows").unwrap();
@@ -127,7 +132,7 @@ fn a_row_is_the_same_to_the_bit_whatever_the_others_are() {
 #[test]
 fn what_the_kernels_do_not_take_is_refused() {
     let device = Device::for_tests();
-    let products = FewRows::new(&device).unwrap();
+    let products = FewRows::new(&device, 1600).unwrap();
     let [x, weight, out] = [0; 3].map(|_| device.zeros::<bf16>(65 * 80, "numbers").unwrap());
     let check = |rows: usize, columns: usize, depth: usize, expected: &str| {
         let weight = FewRowsWeight::Outputs(weight.slice(..columns * depth));

@@ -114,14 +114,16 @@ impl FewRows {
     /// How many rows are few.
     pub const MOST: usize = 64;
 
+    /// With room for products in parts of at most `most_columns` columns.
+    ///
     /// # Errors
     /// The device's memory.
-    pub fn new(device: &Device) -> Result<Self> {
+    pub fn new(device: &Device, most_columns: usize) -> Result<Self> {
         let (what, blocks) = ("sums of products of few rows", 2 * device.multiprocessors());
         let tile = Self::MOST * WIDE;
         Ok(FewRows {
             partial: device.alloc(2 * blocks * tile, what)?,
-            parts: device.alloc(blocks * tile, what)?,
+            parts: device.alloc((blocks * WIDE).max(most_columns) * Self::MOST, what)?,
             done: device.zeros(blocks, what)?,
         })
     }

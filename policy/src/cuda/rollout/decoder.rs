@@ -134,7 +134,7 @@ impl<'a> Decoder<'a> {
             parts: model.resident.parts(config),
             attention,
             feed_forward: FeedForward::new(device, config, model.router, rows)?,
-            products: Products::new(device)?,
+            products: Products::new(device, config.hidden_size)?,
             x: device.alloc(rows * config.hidden_size, "the residual stream")?,
             normed: device.alloc(rows * config.hidden_size, "normalised rows")?,
             identity: device.upload(&identity, "rows")?,

@@ -62,8 +62,9 @@ pub(super) struct Products<'a> {
 }
 
 impl<'a> Products<'a> {
-    pub(super) fn new(device: &'a Device) -> Result<Self> {
-        Ok(Products { device, few: FewRows::new(device)? })
+    /// For a residual stream of width `width`.
+    pub(super) fn new(device: &'a Device, width: usize) -> Result<Self> {
+        Ok(Products { device, few: FewRows::new(device, width)? })
     }
 
     /// `y = x W^T`, `[rows, outputs]` of `x` `[rows, inputs]`.
